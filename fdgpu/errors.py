@@ -25,3 +25,7 @@ class NotFittedError(FdgpuError, AttributeError):
 
 class ModelError(FdgpuError, RuntimeError):
     """A model or its weights cannot be loaded or used."""
+
+
+class FdgpuWarning(UserWarning):
+    """Something that the caller should know, though the work went on."""

@@ -16,7 +16,7 @@ from fdgpu.demo.settings import ATTRIBUTES, world_settings
 
 IMAGE_SIZE = 64
 MOST_GARMENTS = 3
-BLUR_SIGMA = 2.0  # pixels at 64 x 64: plainly out of focus, the garment still recognisable
+BLUR_SIGMA = 1.7  # pixels at 64 x 64: plainly out of focus, the garment still recognisable
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""One class's findings from its decision values: examples, distribution, and whether its captions hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.truth import hardest_by_confidence, k_grid
+from fdgpu.findings import Curve, Example, Histogram
+
+EXAMPLES = 12  # images of each kind that the page shows of a class
+BINS = 30
+CURVE_POINTS = 60
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The images of one class that its examples and figures come from: rows of the audit, and decision values."""
+
+    rows: NDArray[np.int64]
+    decisions: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    by_confidence: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], decisions: NDArray[np.float64], inputs: AuditInputs) -> Shown:
+        """Gather one class's images."""
+        correct = inputs.correct[rows]
+        confidence = inputs.confidence
+        order = None if confidence is None else hardest_by_confidence(correct, confidence[rows])
+        return cls(rows, decisions, correct, order)
+
+    def hardest(self, count: int = EXAMPLES) -> NDArray[np.int64]:
+        """Return rows of the audit, the most negative decision value first."""
+        return self.rows[np.argsort(self.decisions, kind="stable")[:count]]
+
+    def easiest(self, count: int = EXAMPLES) -> NDArray[np.int64]:
+        """Return rows of the audit, the most positive decision value first."""
+        return self.rows[np.argsort(-self.decisions, kind="stable")[:count]]
+
+    def least_sure(self, count: int = EXAMPLES) -> NDArray[np.int64]:
+        """Return the rows that the model's own confidence would have called hardest; none without confidences."""
+        return self.rows[:0] if self.by_confidence is None else self.rows[self.by_confidence[:count]]
+
+    def histogram(self) -> Histogram | None:
+        """Count decision values of right and wrong images in common bins; None without images."""
+        if not len(self.rows):
+            return None
+        edges = np.histogram_bin_edges(self.decisions, bins=BINS)
+        right, _ = np.histogram(self.decisions[self.correct], edges)
+        wrong, _ = np.histogram(self.decisions[~self.correct], edges)
+        return Histogram(tuple(edges.tolist()), tuple(right.tolist()), tuple(wrong.tolist()))
+
+    def nearest_accuracy(self, name: str, similarity: NDArray[Any]) -> Curve:
+        """Return the accuracy of the K images nearest to a caption (paper, figure 7b)."""
+        ks = k_grid(len(self.rows), CURVE_POINTS)
+        nearest = self.correct[np.argsort(-similarity, kind="stable")]
+        accuracy = np.cumsum(nearest) / np.arange(1, len(nearest) + 1)
+        return Curve(name, tuple(ks), tuple(float(accuracy[k - 1]) for k in ks))
+
+
+def examples(
+    rows: NDArray[np.int64], ids: list[str], decisions: NDArray[np.float64], inputs: AuditInputs
+) -> tuple[Example, ...]:
+    """Describe images for the page; ``decisions`` (n,) are those of the whole audit."""
+    return tuple(
+        Example(
+            path=ids[row],
+            correct=bool(inputs.labels[row] == inputs.predictions[row]),
+            prediction=inputs.class_names[inputs.predictions[row]],
+            decision=float(decisions[row]),
+            confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
+        )
+        for row in rows.tolist()
+    )

@@ -1,0 +1,134 @@
+"""What ``audit`` accepts, checked in one place before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.arrays import to_numpy
+from fdgpu.auditing.predictions import SPLITS
+from fdgpu.errors import InputError
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """Checked arguments, one entry an image: class ids into ``class_names``, split names, confidences in [0, 1]."""
+
+    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    splits: NDArray[np.str_]
+    confidence: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(n,) the model was right."""
+        return np.asarray(self.labels == self.predictions)
+
+    def split(self, *preferred: str) -> str:
+        """Return the first of the preferred splits that has an image."""
+        return next(name for name in preferred if (self.splits == name).any())
+
+
+def check_inputs(
+    labels: Any, predictions: Any, class_names: Sequence[str] | None, splits: Any, confidence: Any
+) -> AuditInputs:
+    """Check the columns against each other.
+
+    Args:
+        labels, predictions: (n,) class names, or integers that count into ``class_names``.
+        class_names: every class in the order of its id; by default those that occur.
+        splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
+        confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
+
+    Raises:
+        InputError: names the column, the entry and the remedy.
+    """
+    true, said = to_names(labels, "labels"), to_names(predictions, "predictions")
+    names = tuple(str(name) for name in class_names) if class_names is not None else _names_that_occur(true, said)
+    if not names:
+        raise InputError("labels is empty: there is nothing to audit")
+    _same_length(len(true), predictions=said, splits=splits, confidence=confidence)
+    return AuditInputs(
+        class_names=names,
+        labels=_ids(true, "labels", names),
+        predictions=_ids(said, "predictions", names),
+        splits=_check_splits(splits, len(true)),
+        confidence=_check_confidence(confidence),
+    )
+
+
+def to_names(column: Any, name: str) -> NDArray[Any]:
+    """Return a column as an array of integers or of strings."""
+    if isinstance(column, Sequence) and not isinstance(column, str) and all(isinstance(entry, str) for entry in column):
+        return np.asarray(column, dtype=np.str_)
+    array = to_numpy(column, name)
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
+        raise InputError(
+            f"{name} has shape {array.shape} and type {array.dtype}: pass (n,) class names or integer class ids"
+        )
+    return array
+
+
+def _names_that_occur(true: NDArray[Any], said: NDArray[Any]) -> tuple[str, ...]:
+    """Numbers are ordered as numbers, so that class 10 comes after class 9."""
+    if true.dtype.kind != said.dtype.kind and "U" in (true.dtype.kind, said.dtype.kind):
+        raise InputError("labels and predictions are of different kinds: pass both as names or both as ids")
+    if true.dtype.kind != "U":
+        low = min((int(c.min()) for c in (true, said) if len(c)), default=0)
+        if low < 0:
+            raise InputError(f"labels or predictions hold {low}: class ids count from 0")
+        return tuple(str(i) for i in range(max((int(c.max()) for c in (true, said) if len(c)), default=-1) + 1))
+    names = set(true.tolist()) | set(said.tolist())
+    return tuple(sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))
+
+
+def _ids(column: NDArray[Any], name: str, names: tuple[str, ...]) -> NDArray[np.int64]:
+    if column.dtype.kind == "U":
+        place = {class_name: i for i, class_name in reversed(list(enumerate(names)))}
+        ids = np.array([place.get(entry, -1) for entry in column.tolist()], np.int64)
+    else:
+        ids = column.astype(np.int64)
+    outside = np.flatnonzero((ids < 0) | (ids >= len(names)))
+    if len(outside):
+        row = int(outside[0])
+        raise InputError(
+            f"{name} holds {column[row]!s} in row {row} ({len(outside)} such rows), which is not one of the "
+            f"{len(names)} classes: correct it, or complete class_names"
+        )
+    return ids
+
+
+def _same_length(n: int, **columns: Any) -> None:
+    for name, column in columns.items():
+        if column is not None and len(column) != n:
+            raise InputError(f"{name} has {len(column)} entries, labels has {n}: pass one entry an image")
+
+
+def _check_splits(splits: Any, n: int) -> NDArray[np.str_]:
+    if splits is None:
+        return np.full(n, "val")
+    column = np.asarray([str(split) for split in splits])
+    odd = np.flatnonzero(~np.isin(column, SPLITS))
+    if len(odd):
+        raise InputError(f"splits holds {column[odd[0]]!r} in row {odd[0]}: use {', '.join(SPLITS)}")
+    if not (column == "val").any():
+        raise InputError("no image is in the split 'val': directions are fitted on val, which training must not see")
+    return column
+
+
+def _check_confidence(confidence: Any) -> NDArray[np.float64] | None:
+    if confidence is None:
+        return None
+    values = to_numpy(confidence, "confidence").astype(np.float64)
+    odd = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(odd):
+        raise InputError(f"confidence holds {values[odd[0]]} in row {odd[0]}: pass numbers from 0 to 1")
+    return values

@@ -1,0 +1,219 @@
+"""``audit``: embed, fit, caption, show. Read downward to follow one audit from images to the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.showing import class_findings, thumbnails
+from fdgpu.auditing.truth import Planted
+from fdgpu.auditing.writing import write_audit
+from fdgpu.captions import Recipe
+from fdgpu.directions import FailureDirections
+from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
+from fdgpu.errors import InputError
+from fdgpu.files import writable_folder
+from fdgpu.findings import Findings, Skipped
+from fdgpu.progress import OneBar, Reporter
+from fdgpu.report import render_report
+from fdgpu.version import __version__
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """An audit in memory.
+
+    Attributes:
+        findings: everything the report shows, as plain data.
+        directions: the fit.
+        decisions: (n,) decision value of every image; NaN where its class has no direction or it was skipped.
+        captions: candidates and scores of every class.
+        page: the report as HTML.
+        out: the folder it was written to, or None.
+    """
+
+    findings: Findings
+    directions: FailureDirections
+    decisions: NDArray[np.float64]
+    captions: CaptionedClasses
+    page: str
+    out: Path | None
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def audit(
+    images: Any,
+    labels: Any,
+    predictions: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    embedder: ClipEmbedder | None = None,
+    grammar: Any = None,
+    out: str | Path | None = None,
+    splits: Sequence[str] | None = None,
+    confidence: Any = None,
+    directions: FailureDirections | None = None,
+    planted: Mapping[str, Planted] | None = None,
+    title: str = "Where the model fails",
+    seed: int = 0,
+    timings: Mapping[str, float] | None = None,
+    progress: Reporter | None = None,
+) -> AuditResult:
+    """Find where a classifier fails, and say and show what the failures share.
+
+    Directions are fitted on the ``val`` images (never on training images), whitened by the ``train`` images where
+    there are any, and examples and captions are shown from ``test`` (from ``val`` where there is none).
+
+    Args:
+        images: n images: a folder, paths, a tensor, any iterable of pictures, or an
+            :class:`~fdgpu.embedding.ImageSource`.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``.
+        predictions: (n,) what the model said, likewise.
+        class_names: every class in the order of its id; by default those that occur.
+        embedder: default the bundled CLIP, which knows the demo's world only.
+        grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes
+            or a mapping of class name to grammar. By default the demo's recipe with the bundled CLIP, and the
+            general recipe with any other.
+        out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet`` and
+            ``captions.parquet`` into; None writes nothing.
+        splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
+        confidence: (n,) the model's confidence in its prediction, in [0, 1].
+        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed)``.
+        planted: what is known to be hard, by class name, to judge the audit by.
+        title: heading of the report.
+        seed: seed of everything random.
+        timings: seconds of stages that went before, for the report.
+        progress: a reporter; by default a bar where a person watches standard error.
+
+    Raises:
+        InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
+            it is left out and listed.
+    """
+    folder = writable_folder(Path(out)) if out is not None else None
+    inputs = check_inputs(labels, predictions, class_names, splits, confidence)
+    source = _sized_source(images, len(inputs))
+    embedder = embedder or ClipEmbedder.bundled()
+    recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.class_names)
+    fit = directions or FailureDirections(random_state=seed)
+    watch = Stopwatch(dict(timings or {}))
+    with OneBar(progress) as report:
+        with watch.stage("embed images"):
+            ids, vectors, skipped = _embed(source, embedder, report)
+        readable = np.isfinite(vectors).all(axis=1)
+        with watch.stage("fit directions"):
+            whitened_by = _fit(fit, vectors, readable, inputs)
+            decisions = _decide(fit, vectors, readable, inputs)
+        with watch.stage("score captions"):
+            captions = caption_classes(fit, embedder, recipe, inputs.class_names, report)
+    shown_from = inputs.split("test", "val")
+    with watch.stage("gather findings"):
+        shown = (inputs.splits == shown_from) & readable
+        classes = class_findings(fit, inputs, ids, vectors, decisions, shown, captions, planted or {})
+        findings = Findings(
+            version=__version__,
+            seed=seed,
+            model=embedder.name,
+            backend=fit.backend_,
+            backend_reason=fit.backend_reason_,
+            device=f"{embedder.placement.device} ({embedder.placement.reason})",
+            title=title,
+            classes=classes,
+            timings=watch.seconds,
+            n_images={name: int((inputs.splits == name).sum()) for name in ("train", "val", "test")},
+            fitted_on="val",
+            whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
+            shown_from=shown_from,
+            C_grid=fit.Cs,
+            skipped=skipped,
+            notes=_notes(inputs, skipped, shown_from, whitened_by),
+        )
+        pictures = thumbnails(findings, source, ids)
+    with watch.stage("write report"):
+        page = render_report(findings, pictures)
+    if folder is not None:
+        write_audit(folder, findings, fit, page, inputs, ids, decisions, shown, captions)
+    return AuditResult(findings, fit, decisions, captions, page, folder)
+
+
+def _sized_source(images: Any, n: int) -> ImageSource:
+    source = image_source(images)
+    if len(source) not in (-1, n):
+        raise InputError(f"images has {len(source)} entries, labels has {n}: pass one label an image")
+    return source
+
+
+def _default_grammar(embedder: ClipEmbedder) -> str | None:
+    return "demo" if embedder.name == "bundled" else None
+
+
+def _embed(
+    source: ImageSource, embedder: ClipEmbedder, report: Reporter
+) -> tuple[list[str], NDArray[np.float32], tuple[Skipped, ...]]:
+    """Return ids, (n, d) vectors on the host with NaN rows for what was skipped, and the reasons."""
+    embeddings = embedder.embed(source, report)
+    vectors = embeddings.vectors.cpu().numpy()
+    reasons = dict(embeddings.unreadable)
+    for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
+        reasons.setdefault(embeddings.ids[row], "its embedding is not finite")
+    return embeddings.ids, vectors, tuple(Skipped(path, reason) for path, reason in reasons.items())
+
+
+def _fit(
+    fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs
+) -> str:
+    """Fit on val; return the name of the split that whitened."""
+    if len(vectors) != len(inputs):
+        raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
+    val = readable & (inputs.splits == "val")
+    if not val.any():
+        raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
+    train = readable & (inputs.splits == "train")
+    whitened_by = "train" if train.sum() >= 2 else "val"
+    reference = vectors[train] if whitened_by == "train" else None
+    fit.fit(vectors[val], inputs.labels[val], inputs.correct[val], reference)
+    return whitened_by
+
+
+def _decide(
+    fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs
+) -> NDArray[np.float64]:
+    decisions = np.full(len(vectors), np.nan)
+    decisions[readable] = fit.decision_function(vectors[readable], inputs.labels[readable])
+    return decisions
+
+
+def _notes(inputs: AuditInputs, skipped: Sequence[Skipped], shown_from: str, whitened_by: str) -> tuple[str, ...]:
+    """What the reader should know before believing a number."""
+    notes = []
+    if shown_from == "val":
+        notes.append(
+            "There is no test image: examples, captions and figures come from the images that the directions were "
+            "fitted on, and look better than they are."
+        )
+    if whitened_by == "val":
+        notes.append("There is no training image: embeddings were whitened by the validation images.")
+    if skipped:
+        notes.append(f"{len(skipped)} of {len(inputs)} images could not be used; they are listed below.")
+    return tuple(notes)

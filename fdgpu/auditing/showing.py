@@ -1,0 +1,118 @@
+"""From arrays to what the page shows of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as V
+
+from fdgpu.auditing.captioning import CaptionedClasses, ClassCaptions
+from fdgpu.auditing.evidence import Shown, examples
+from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.truth import Planted, judge
+from fdgpu.directions import FailureDirections
+from fdgpu.directions.problem import REMEDIES
+from fdgpu.embedding import ImageSource
+from fdgpu.findings import ClassFindings, Curve, Findings, Thumbnails
+
+THUMBNAIL = 96  # pixels of the longer side
+NOT_SEEN = ("no_samples", "No image of this class is in the split that directions are fitted on: add some.")
+
+
+def class_findings(
+    fit: FailureDirections,
+    inputs: AuditInputs,
+    ids: list[str],
+    vectors: NDArray[np.float32],
+    decisions: NDArray[np.float64],
+    shown: NDArray[np.bool_],
+    captions: CaptionedClasses,
+    planted: Mapping[str, Planted],
+) -> tuple[ClassFindings, ...]:
+    """Describe every class of ``inputs.class_names``, with or without a direction.
+
+    Args:
+        fit: the fitted directions.
+        inputs: the audit's columns.
+        ids: (n) paths.
+        vectors: (n, d) embeddings.
+        decisions: (n,) decision values.
+        shown: (n,) bool, the images that examples and figures come from.
+        captions: of the classes that have a direction.
+        planted: what is known, by class name.
+    """
+    place = {int(k): i for i, k in enumerate(fit.classes_)}
+    found = []
+    for k, name in enumerate(inputs.class_names):
+        if k not in place:
+            found.append(ClassFindings(name, NOT_SEEN[0], NOT_SEEN[1], n=0, n_errors=0))
+            continue
+        i = place[k]
+        counted = {"n": int(fit.n_samples_[i]), "n_errors": int(fit.n_errors_[i])}
+        status = fit.status_[i]
+        if status != "ok":
+            found.append(ClassFindings(name, status, REMEDIES[status], **counted))
+            continue
+        rows = np.flatnonzero(shown & (inputs.labels == k))
+        of_class = Shown.of(rows, decisions[rows], inputs)
+        own = captions[k]
+        hard = own.scored(own.ranked.hard)
+        found.append(
+            ClassFindings(
+                name,
+                status,
+                "",
+                **counted,
+                cv_score=float(fit.cv_score_[i, 0]),
+                p_value=float(fit.p_value_[i, 0]),
+                q_value=float(fit.q_value_[i, 0]),
+                C=float(fit.C_[i, 0]),
+                C_at_edge=bool(fit.C_at_edge_[i, 0]),
+                converged=bool(fit.converged_[i, 0]),
+                n_shown=len(rows),
+                accuracy_shown=float(of_class.correct.mean()) if len(rows) else float("nan"),
+                hard_captions=hard,
+                easy_captions=own.scored(own.ranked.easy),
+                hard_examples=examples(of_class.hardest(), ids, decisions, inputs),
+                easy_examples=examples(of_class.easiest(), ids, decisions, inputs),
+                unsure_examples=examples(of_class.least_sure(), ids, decisions, inputs),
+                decisions=of_class.histogram(),
+                nearest_accuracy=_nearest_curves(own, of_class, vectors[rows]),
+                planted=judge(
+                    planted[name], rows, of_class.decisions, of_class.by_confidence, [c.caption for c in hard]
+                )
+                if name in planted
+                else None,
+            )
+        )
+    return tuple(found)
+
+
+def _nearest_curves(captions: ClassCaptions, shown: Shown, vectors: NDArray[np.float32]) -> tuple[Curve, ...]:
+    """Accuracy of the K images nearest to the hardest and to the easiest caption."""
+    if not len(vectors):
+        return ()
+    ends = [("nearest to the hard caption", captions.ranked.hard), ("nearest to the easy caption", captions.ranked.easy)]
+    return tuple(shown.nearest_accuracy(name, vectors @ captions.vectors[at[0]]) for name, at in ends if at)
+
+
+def thumbnails(findings: Findings, source: ImageSource, ids: list[str]) -> Thumbnails:
+    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
+    place = {path: i for i, path in enumerate(ids)}
+    pictures = Thumbnails()
+    for entry in findings.classes:
+        for example in (*entry.hard_examples, *entry.easy_examples, *entry.unsure_examples):
+            if example.path in pictures.pixels:
+                continue
+            picture = source.picture(place[example.path])
+            if picture is None:
+                continue
+            height, width = picture.shape[-2:]
+            ratio = min(1.0, THUMBNAIL / max(height, width))
+            size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
+            small = V.to_dtype(V.resize(picture.cpu(), size, antialias=True), scale=True, dtype=torch.uint8)
+            pictures.pixels[example.path] = np.ascontiguousarray(small.movedim(0, -1).numpy())
+    return pictures

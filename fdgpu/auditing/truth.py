@@ -1,0 +1,87 @@
+"""Where the truth is known: how well the audit found a minority that somebody planted or annotated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.findings import Curve, PlantedTruth
+
+SHARE_POINTS = 60  # of a curve over K
+TOP = 100  # images that the single figure of a class speaks of
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What is known of one class.
+
+    Attributes:
+        attribute: what the classes were correlated with, such as "colour".
+        easy, hard: its values for the majority and the minority of the training images.
+        phrase: words that a caption must contain to name the hard value.
+        minority: (n,) bool over all images of the audit, True for images of this class that show ``hard``.
+    """
+
+    attribute: str
+    easy: str
+    hard: str
+    phrase: str
+    minority: NDArray[np.bool_]
+
+
+def hardest_by_confidence(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Order images by the model's own confidence: sure and wrong first, sure and right last."""
+    return np.argsort(np.where(correct, confidence, -confidence), kind="stable")
+
+
+def judge(
+    planted: Planted,
+    rows: NDArray[np.int64],
+    decisions: NDArray[np.float64],
+    by_confidence: NDArray[np.int64] | None,
+    hard_captions: Sequence[str],
+) -> PlantedTruth:
+    """Compare the audit of one class with what is known (paper, figure 2).
+
+    Args:
+        planted: what is known.
+        rows: (m,) the class's shown images, as rows of the audit.
+        decisions: (m,) their decision values.
+        by_confidence: (m,) their order by confidence, or None.
+        hard_captions: the hardest first.
+    """
+    minority = planted.minority[rows]
+    top = min(TOP, len(rows))
+    chance = float(minority.mean()) if len(rows) else float("nan")
+    by_decision = np.argsort(decisions, kind="stable")
+    curves = [_share_curve("decision value", minority[by_decision])]
+    if by_confidence is not None:
+        curves.append(_share_curve("confidence", minority[by_confidence]))
+    curves.append(Curve("chance", curves[0].k, (chance,) * len(curves[0].k)))
+    return PlantedTruth(
+        attribute=planted.attribute,
+        easy=planted.easy,
+        hard=planted.hard,
+        named_at=next((i for i, text in enumerate(hard_captions, 1) if planted.phrase in text), None),
+        shares=tuple(curves),
+        top=top,
+        share_by_decision=float(minority[by_decision[:top]].mean()) if top else float("nan"),
+        share_by_confidence=float("nan") if by_confidence is None else float(minority[by_confidence[:top]].mean()),
+        share_by_chance=chance,
+    )
+
+
+def _share_curve(name: str, minority: NDArray[np.bool_]) -> Curve:
+    ks = k_grid(len(minority), SHARE_POINTS)
+    shares = np.cumsum(minority) / np.arange(1, len(minority) + 1)
+    return Curve(name, tuple(ks), tuple(float(shares[k - 1]) for k in ks))
+
+
+def k_grid(n: int, points: int, first: int = 5) -> list[int]:
+    """Return at most ``points`` whole numbers from ``first`` to ``n``, evenly spread."""
+    if n == 0:
+        return []
+    return sorted({round(float(k)) for k in np.linspace(min(first, n), n, points)})

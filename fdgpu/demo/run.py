@@ -1,0 +1,132 @@
+"""The demo: plant correlations, train a model that falls for them, audit it, and compare with the truth."""
+
+from __future__ import annotations
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fdgpu.auditing import AuditResult, Planted, audit
+from fdgpu.auditing.outputs import write_json
+from fdgpu.auditing.pipeline import Stopwatch
+from fdgpu.demo.base_model import predict, train_base_model
+from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import TEST, TRAIN, VAL, Split, make_split, phrase, truth_document
+from fdgpu.device import cpu_count, place
+from fdgpu.directions import FailureDirections
+from fdgpu.embedding import ClipEmbedder
+from fdgpu.embedding.sources import TensorSource
+from fdgpu.files import writable_folder, write_atomically
+from fdgpu.progress import OneBar, Reporter
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The audit, and the base model's accuracy on the balanced test split."""
+
+    audit: AuditResult
+    accuracy: float
+
+
+def demo(
+    out: str | Path,
+    seed: int = 0,
+    *,
+    directions: FailureDirections | None = None,
+    device: str = "auto",
+    progress: Reporter | None = None,
+) -> DemoResult:
+    """Run the whole demo.
+
+    Args:
+        out: folder for the audit's files, ``truth.json``, and as input for a first ``fdgpu audit`` of your own the
+            pictures (``images/``) and ``predictions.csv``.
+        seed: of the pictures, the plants and the base model.
+        directions: an estimator with settings of your own.
+        device: where to render, train and embed.
+        progress: a reporter; by default a bar where a person watches standard error.
+    """
+    folder = writable_folder(Path(out))
+    target = place(device).device
+    watch = Stopwatch()
+    with OneBar(progress) as report:
+        with watch.stage("render pictures"):
+            splits = _render(seed, target, report)
+        train, _, test = splits
+        with watch.stage("train base model"):
+            model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
+            said = [predict(model, split.pictures, target) for split in splits]
+        with watch.stage("write pictures"):
+            write_json(folder / "truth.json", truth_document(seed, test))
+            _write_inputs(folder, splits, said)
+        result = audit(
+            TensorSource(torch.cat([s.pictures for s in splits]), [path for s in splits for path in s.paths]),
+            torch.cat([s.labels for s in splits]),
+            torch.cat([predicted for predicted, _ in said]),
+            class_names=world_settings().class_names,
+            embedder=ClipEmbedder.bundled(device),
+            out=folder,
+            splits=[s.name for s in splits for _ in range(len(s.labels))],
+            confidence=torch.cat([confidence for _, confidence in said]),
+            directions=directions,
+            planted=_planted(splits),
+            title="What the demo's model gets wrong",
+            seed=seed,
+            timings=watch.seconds,
+            progress=report,
+        )
+    return DemoResult(result, float((said[-1][0] == test.labels).float().mean()))
+
+
+def _render(seed: int, device: torch.device, report: Reporter) -> list[Split]:
+    """Render the three splits, one after the other."""
+    splits = []
+    for name in (TRAIN, VAL, TEST):
+        report("render pictures", len(splits), 3)
+        splits.append(make_split(name, seed, device))
+    report("render pictures", 3, 3)
+    return splits
+
+
+def _planted(splits: list[Split]) -> dict[str, Planted]:
+    return {
+        plant.class_name: Planted(
+            plant.attribute,
+            plant.easy,
+            plant.hard,
+            phrase(plant),
+            np.concatenate([split.minority(plant).numpy() for split in splits]),
+        )
+        for plant in world_settings().plants
+    }
+
+
+def _write_inputs(folder: Path, splits: list[Split], said: list[tuple[Tensor, Tensor]]) -> None:
+    """Write what ``fdgpu audit`` takes: the pictures of val and test, and a CSV of predictions for them."""
+    names = world_settings().class_names
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "label", "prediction", "split", "confidence"])
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for split, (predicted, confidence) in zip(splits, said, strict=True):
+            if split.name == TRAIN:
+                continue
+            paths = [folder / "images" / path for path in split.paths]
+            for parent in {path.parent for path in paths}:
+                parent.mkdir(parents=True, exist_ok=True)
+            list(pool.map(_save_picture, paths, split.pictures))
+            columns = zip(split.paths, split.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
+            for path, label, guess, sure in columns:
+                table.writerow([path, names[label], names[guess], split.name, f"{sure:.6f}"])
+    write_atomically(folder / "predictions.csv", text.getvalue())
+
+
+def _save_picture(path: Path, picture: Tensor) -> None:
+    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(path, compress_level=1)

@@ -1,0 +1,117 @@
+"""Which device, which precision and which backend run, and why; and what to do when memory runs out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from fdgpu.errors import BackendError
+
+BACKENDS = ("auto", "numba", "triton", "cuml")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something that was chosen, and the reason in words."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a model runs and in which precision it computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+
+def cpu_count() -> int:
+    """Return how many cores this process may use, which in a container is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def place(device: str | torch.device = "auto") -> Placement:
+    """Choose a device and precision: float16 on CUDA, float32 elsewhere.
+
+    Args:
+        device: ``"auto"``, or anything that :class:`torch.device` takes.
+
+    Raises:
+        BackendError: if a device asked for by name is not here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return _placed(torch.device("cuda"), "auto: a CUDA device is here")
+        return _placed(torch.device("cpu"), f"auto: no CUDA device, {cpu_count()} CPU cores")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise BackendError(f"device is {device!r}: use 'auto', 'cpu' or 'cuda' ({error})") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError(f"device {device!r} was asked for, but torch sees no CUDA device: {why_no_cuda()}")
+    return _placed(chosen, "asked for by name")
+
+
+def _placed(device: torch.device, reason: str) -> Placement:
+    return Placement(device, torch.float16 if device.type == "cuda" else torch.float32, reason)
+
+
+def why_no_cuda() -> str:
+    """Say in words why CUDA cannot be used here; only to be called where it cannot."""
+    if torch.version.cuda is None:
+        return "this torch was built without CUDA; install a CUDA build of torch"
+    return f"torch was built for CUDA {torch.version.cuda}, but no driver or device answers; see nvidia-smi"
+
+
+def choose_backend(requested: str) -> Choice:
+    """Choose the solver's backend.
+
+    Raises:
+        BackendError: if the name is unknown, or the backend asked for by name cannot run here. It never falls
+            back in silence.
+    """
+    if requested not in BACKENDS:
+        raise BackendError(f"backend is {requested!r}: use one of {', '.join(BACKENDS)}")
+    if requested == "auto":
+        return Choice("numba", f"auto: the numba solver on {cpu_count()} CPU cores")
+    if requested == "numba":
+        return Choice("numba", "asked for by name")
+    raise BackendError(f"backend {requested!r} is not part of this version of fdgpu: use 'numba' or 'auto'")
+
+
+def halving_batches(run: Callable[[int, int], T], total: int, batch: int) -> Iterator[tuple[int, T]]:
+    """Run ``run(start, stop)`` over ``range(total)``; on out-of-memory halve the batch, and go on from there.
+
+    Args:
+        run: computes the rows from ``start`` to ``stop``.
+        total: how many rows there are.
+        batch: rows to try at once; at least 1.
+
+    Yields:
+        ``(stop, result)`` in order, each row once.
+
+    Raises:
+        torch.OutOfMemoryError: if a single row does not fit.
+    """
+    start = 0
+    while start < total:
+        stop = min(start + batch, total)
+        try:
+            result = run(start, stop)
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch = max(1, batch // 2)
+            torch.cuda.empty_cache()
+            continue
+        yield stop, result
+        start = stop

@@ -1,0 +1,326 @@
+"""``FailureDirections``: one linear SVM a class, between what the model gets right and what it gets wrong."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.arrays import Restore, restorer, to_numpy
+from fdgpu.device import choose_backend
+from fdgpu.directions import persistence
+from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.problem import ENOUGH, ClassSamples, ClassSolution, SolverSettings, status_of
+from fdgpu.directions.scoring import caption_scores, decision_values
+from fdgpu.directions.validation import FitInput, check_costs, check_embeddings, check_fit_input, check_labels
+from fdgpu.directions.whitening import Whitening
+from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
+
+PAPER_COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+class FailureDirections:
+    """Distil a classifier's failures into one direction per class (paper, sections 2 and A.2 to A.4).
+
+    For every class a linear SVM with balanced class weights separates the embeddings of the samples that the model
+    got right (+1, easy) from those it got wrong (-1, hard). Its normal is the failure direction; its cross-validated
+    balanced accuracy measures how consistent the failure is.
+
+    Args:
+        Cs: grid of the regularisation constant; the best is chosen by cross-validation, the smaller one on a tie.
+        cv: number of stratified folds, not shuffled.
+        whiten: whiten by the reference before normalising (A.4); False only normalises (A.7, for decoding).
+        tol: largest violation of the KKT conditions at which a problem counts as solved, as in libsvm.
+        n_directions: failure modes to look for in each class; only 1 in this version.
+        n_permutations: label permutations for p-values; only 0 in this version.
+        fdr: false discovery rate that ``significant_`` controls.
+        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises.
+        random_state: seed of everything random.
+        max_iter: most solver steps for one C; a problem that reaches it is reported in ``converged_``.
+
+    Attributes (k classes, r directions, d dimensions; arrays are of the kind that ``fit`` was given):
+        classes_: (k,) class ids, ascending.
+        coef_, directions_: (k, r, d) w in whitened space, and w / ‖w‖; NaN where a class has no direction.
+        intercept_, C_, cv_score_: (k, r).
+        C_at_edge_: (k, r) bool, the chosen C is the first or last of the grid.
+        p_value_, q_value_, significant_: (k, r), NaN and False without permutations.
+        converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit.
+        status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
+        n_samples_, n_errors_: (k,) what each class was fitted on.
+        backend_, backend_reason_: what ran, and why.
+    """
+
+    def __init__(
+        self,
+        Cs: Sequence[float] = PAPER_COSTS,
+        cv: int = 2,
+        whiten: bool = True,
+        tol: float = 1e-3,
+        n_directions: int = 1,
+        n_permutations: int = 0,
+        fdr: float = 0.05,
+        backend: str = "auto",
+        random_state: int = 0,
+        max_iter: int = 1_000_000,
+    ) -> None:
+        self.Cs = check_costs(Cs)
+        if cv < 2:
+            raise InputError(f"cv is {cv}: use at least 2 folds")
+        if not (np.isfinite(tol) and tol > 0):
+            raise InputError(f"tol is {tol}: use a number greater than 0, such as 1e-3")
+        if max_iter < 1:
+            raise InputError(f"max_iter is {max_iter}: use at least 1")
+        if not 0 < fdr < 1:
+            raise InputError(f"fdr is {fdr}: use a rate between 0 and 1, such as 0.05")
+        if n_directions != 1:
+            raise InputError(f"n_directions is {n_directions}: this version finds one direction a class, use 1")
+        if n_permutations != 0:
+            raise InputError(f"n_permutations is {n_permutations}: this version has no permutation test, use 0")
+        self.cv, self.whiten, self.tol = int(cv), bool(whiten), float(tol)
+        self.n_directions, self.n_permutations, self.fdr = n_directions, n_permutations, fdr
+        self.backend, self.random_state, self.max_iter = backend, random_state, int(max_iter)
+        self._backend_choice = choose_backend(backend)
+        self._restore: Restore = lambda host: host
+
+    # --- fitting ----------------------------------------------------------------------------------------------------
+
+    def fit(self, embeddings: Any, labels: Any, correct: Any, reference: Any = None) -> FailureDirections:
+        """Find each class's failure direction.
+
+        Args:
+            embeddings: (n, d) float, of a held-out set: torch, NumPy, CuPy or JAX.
+            labels: (n,) integer class ids.
+            correct: (n,) bool, True where the model was right.
+            reference: (m, d) embeddings whose mean and deviation whiten; default ``embeddings``. The paper takes
+                the training images'.
+
+        Raises:
+            InputError: for shapes that do not fit, NaN or infinite rows (named), or labels that are not integers.
+        """
+        given = check_fit_input(embeddings, labels, correct, reference)
+        settings = SolverSettings(self.Cs, self.cv, self.tol, self.max_iter)
+        self._restore = restorer(embeddings)
+        self._whitening = self._fit_whitening(given.reference)
+        self._allocate(given)
+        fitted = np.array([status == ENOUGH for status in self.status_])
+        solutions = NumbaBackend().solve(self._samples(given, fitted, settings), settings)
+        for k, solution in zip(np.flatnonzero(fitted), solutions, strict=True):
+            self._store(k, solution)
+        self.backend_, self.backend_reason_ = self._backend_choice.name, self._backend_choice.reason
+        self._warn_about(fitted)
+        return self
+
+    def _fit_whitening(self, reference: NDArray[Any]) -> Whitening:
+        if not self.whiten:
+            return Whitening.identity(reference.shape[1])
+        if len(reference) < 2:
+            raise InputError(
+                f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False to only normalise"
+            )
+        return Whitening.fit(reference)
+
+    def _allocate(self, given: FitInput) -> None:
+        """Count each class, and make room for k × r results."""
+        self._classes, self._class_of_row, n = np.unique(given.labels, return_inverse=True, return_counts=True)
+        n_wrong = np.bincount(self._class_of_row, weights=~given.correct, minlength=len(n)).astype(np.int64)
+        self._n, self._n_errors = n.astype(np.int64), n_wrong
+        self.status_ = [status_of(int(a - w), int(w), self.cv) for a, w in zip(n, n_wrong, strict=True)]
+        k, r, d = len(n), self.n_directions, given.embeddings.shape[1]
+        self._coef = np.full((k, r, d), np.nan, np.float32)
+        self._intercept, self._C, self._cv_score = (np.full((k, r), np.nan) for _ in range(3))
+        self._p_value, self._q_value = np.full((k, r), np.nan), np.full((k, r), np.nan)
+        self._converged = np.ones((k, r), bool)
+        self._n_iter = np.zeros((k, r), np.int64)
+
+    def _samples(self, given: FitInput, fitted: NDArray[np.bool_], settings: SolverSettings) -> Iterator[ClassSamples]:
+        """Whiten one class at a time, so that no whitened copy of the whole set is held."""
+        by_class = np.argsort(self._class_of_row, kind="stable")
+        ends = np.cumsum(self._n)
+        for k in np.flatnonzero(fitted):
+            rows = by_class[ends[k] - self._n[k] : ends[k]]
+            yield ClassSamples(self._whitening(given.embeddings[rows], settings.dtype), given.correct[rows])
+
+    def _store(self, k: int, solution: ClassSolution) -> None:
+        self._coef[k, 0] = solution.w
+        self._intercept[k, 0] = solution.intercept
+        self._C[k, 0], self._cv_score[k, 0] = solution.cost, solution.cv_score
+        self._converged[k, 0] = solution.violation <= self.tol
+        self._n_iter[k, 0] = solution.n_iter
+
+    def _warn_about(self, fitted: NDArray[np.bool_]) -> None:
+        stuck = self._classes[fitted & ~self._converged.all(axis=1)]
+        if len(stuck):
+            warnings.warn(
+                f"{len(stuck)} classes stopped before the KKT violation reached tol={self.tol:g} (class ids "
+                f"{stuck[:10].tolist()}): raise max_iter or tol, or drop the largest C; see converged_",
+                FdgpuWarning,
+                stacklevel=3,
+            )
+
+    # --- results ----------------------------------------------------------------------------------------------------
+
+    def _fitted(self, name: str) -> NDArray[Any]:
+        if not hasattr(self, "_classes"):
+            raise NotFittedError(f"{name} is not there yet: call fit(embeddings, labels, correct) first")
+        return np.asarray(getattr(self, f"_{name}"))
+
+    @property
+    def classes_(self) -> Any:
+        """(k,) class ids, ascending."""
+        return self._restore(self._fitted("classes"))
+
+    @property
+    def coef_(self) -> Any:
+        """(k, r, d) w in whitened space."""
+        return self._restore(self._fitted("coef"))
+
+    @property
+    def directions_(self) -> Any:
+        """(k, r, d) w / ‖w‖: unit vectors that point from hard to easy."""
+        coef = self._fitted("coef")
+        return self._restore(coef / np.linalg.norm(coef, axis=-1, keepdims=True))
+
+    @property
+    def intercept_(self) -> Any:
+        """(k, r) b."""
+        return self._restore(self._fitted("intercept"))
+
+    @property
+    def C_(self) -> Any:  # noqa: N802 - scikit-learn's name
+        """(k, r) the chosen C."""
+        return self._restore(self._fitted("C"))
+
+    @property
+    def C_at_edge_(self) -> Any:  # noqa: N802 - after C_
+        """(k, r) bool: the chosen C is the first or the last of a grid of several."""
+        chosen = self._fitted("C")
+        edge = (chosen == self.Cs[0]) | (chosen == self.Cs[-1])
+        return self._restore(edge & (len(self.Cs) > 1))
+
+    @property
+    def cv_score_(self) -> Any:
+        """(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it."""
+        return self._restore(self._fitted("cv_score"))
+
+    @property
+    def p_value_(self) -> Any:
+        """(k, r) permutation p-values; NaN without permutations."""
+        return self._restore(self._fitted("p_value"))
+
+    @property
+    def q_value_(self) -> Any:
+        """(k, r) Benjamini-Hochberg q-values; NaN without permutations."""
+        return self._restore(self._fitted("q_value"))
+
+    @property
+    def significant_(self) -> Any:
+        """(k, r) bool: q-value at most ``fdr``; False without permutations."""
+        return self._restore(self._fitted("q_value") <= self.fdr)
+
+    @property
+    def converged_(self) -> Any:
+        """(k, r) bool: every problem of the class reached ``tol``."""
+        return self._restore(self._fitted("converged"))
+
+    @property
+    def n_iter_(self) -> Any:
+        """(k, r) solver steps of the refit at the chosen C."""
+        return self._restore(self._fitted("n_iter"))
+
+    @property
+    def n_samples_(self) -> Any:
+        """(k,) samples of each class."""
+        return self._restore(self._fitted("n"))
+
+    @property
+    def n_errors_(self) -> Any:
+        """(k,) of which the model got wrong."""
+        return self._restore(self._fitted("n_errors"))
+
+    # --- use --------------------------------------------------------------------------------------------------------
+
+    def transform(self, embeddings: Any) -> Any:
+        """Whiten and normalise: (n, d) embeddings to (n, d) unit vectors in the space of ``coef_``."""
+        return restorer(embeddings)(self._whitened(embeddings))
+
+    def decision_function(self, embeddings: Any, labels: Any, direction: int = 0) -> Any:
+        """Return (n,) w·x + b of each row under its class's direction: > 0 easy, < 0 hard.
+
+        NaN where the class has no direction, or was not in the fit.
+        """
+        x = self._whitened(embeddings)
+        return restorer(embeddings)(self._decide(x, check_labels(labels, len(x)), direction))
+
+    def predict(self, embeddings: Any, labels: Any) -> Any:
+        """Say for each row whether the model would be right, (n,) bool.
+
+        A class without a direction is predicted as it was seen: right, unless most of its samples were wrong.
+
+        Raises:
+            InputError: for a label that the fit has not seen.
+        """
+        x = self._whitened(embeddings)
+        ids = check_labels(labels, len(x))
+        unknown = np.setdiff1d(ids, self._classes)
+        if len(unknown):
+            raise InputError(f"labels holds {unknown[:5].tolist()}, which fit has not seen: predict only known classes")
+        values = self._decide(x, ids, 0)
+        usual = (2 * self._n_errors <= self._n)[np.searchsorted(self._classes, ids)]
+        return restorer(embeddings)(np.where(np.isnan(values), usual, values > 0))
+
+    def score_captions(self, captions: Any, reference: Any, class_id: int, direction: int = 0) -> Any:
+        """Align captions with a class's direction (paper, 2.2).
+
+        Args:
+            captions: (m, d) unit text vectors.
+            reference: (d,) unit text vector of the caption that describes the whole class.
+            class_id: an entry of ``classes_``.
+            direction: which of the class's directions.
+
+        Returns:
+            (m,) w·d of the unit differences d = (c − r) / σ; most negative is hardest. NaN for a caption that equals
+            the reference, and for a class without a direction.
+        """
+        w = self._fitted("coef")[self._place(class_id), self._checked_direction(direction)]
+        vectors = check_embeddings(captions, "captions", len(w))
+        base = check_embeddings(np.atleast_2d(to_numpy(reference, "reference")), "reference", len(w))[0]
+        return restorer(captions)(caption_scores(vectors, base, w, self._whitening.scale))
+
+    def _whitened(self, embeddings: Any) -> NDArray[Any]:
+        d = self._fitted("coef").shape[-1]
+        return self._whitening(check_embeddings(embeddings, "embeddings", d))
+
+    def _decide(self, x: NDArray[Any], ids: NDArray[np.int64], direction: int) -> NDArray[np.float64]:
+        r = self._checked_direction(direction)
+        return decision_values(x, ids, self._classes, self._coef[:, r], self._intercept[:, r])
+
+    def _checked_direction(self, direction: int) -> int:
+        if not 0 <= direction < self.n_directions:
+            raise InputError(f"direction is {direction}: this fit has directions 0 to {self.n_directions - 1}")
+        return direction
+
+    def _place(self, class_id: int) -> int:
+        found = np.flatnonzero(self._fitted("classes") == class_id)
+        if not len(found):
+            raise InputError(f"class_id is {class_id}: use one of classes_, {self._classes[:10].tolist()}…")
+        return int(found[0])
+
+    # --- storage ----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: arrays, and the settings as JSON in its header."""
+        self._fitted("classes")
+        persistence.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> FailureDirections:
+        """Read what :meth:`save` wrote; results come back as NumPy arrays.
+
+        Raises:
+            InputError: if the file is missing, cut short, or not one of ours.
+        """
+        return persistence.load(cls, Path(path))

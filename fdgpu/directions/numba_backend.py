@@ -1,0 +1,114 @@
+"""The CPU backend: Gram matrix once a class, every fold and C solved over it, all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.device import cpu_count
+from fdgpu.directions.folds import balanced_weights, choose_cost, cross_validation_scores, stratified_folds
+from fdgpu.directions.problem import ClassSamples, ClassSolution, SolverSettings
+from fdgpu.errors import InputError
+from fdgpu.kernels.smo_numba import fold_decisions, solve_path
+
+GRAM_BYTES = 1 << 30  # Gram matrices held at once; a single larger one is still allowed up to the next bound
+LARGEST_GRAM_BYTES = 4 << 30
+
+
+@dataclass
+class _Prepared:
+    """A class on its way through the backend."""
+
+    samples: ClassSamples
+    y: NDArray[np.float64]
+    gram: NDArray[Any]
+    folds: NDArray[np.int64]
+    decisions: NDArray[np.float64]
+    violation: float = 0.0
+
+
+class NumbaBackend:
+    """Batched SMO on all cores; see :mod:`fdgpu.kernels.smo_numba` for the method."""
+
+    name = "numba"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or cpu_count()
+
+    def solve(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[ClassSolution]:
+        """Yield one solution a class, in order; Gram matrices are held for about 1 GiB of classes at once."""
+        costs = np.asarray(settings.costs, np.float64)
+        with ThreadPoolExecutor(self.threads) as pool:
+            for batch in _batches(classes):
+                prepared = [_prepare(samples, settings) for samples in batch]
+                tasks = [(item, fold) for item in prepared for fold in range(settings.cv)]
+                violations = pool.map(lambda task: _hold_out(*task, costs=costs, settings=settings), tasks)
+                for (item, _), violation in zip(tasks, violations, strict=True):
+                    item.violation = max(item.violation, violation)
+                yield from pool.map(partial(_refit, costs=costs, settings=settings), prepared)
+
+
+def _batches(classes: Iterable[ClassSamples]) -> Iterator[list[ClassSamples]]:
+    batch: list[ClassSamples] = []
+    held = 0
+    for samples in classes:
+        size = len(samples.x) ** 2 * samples.x.itemsize
+        if size > LARGEST_GRAM_BYTES:
+            raise InputError(
+                f"a class has {len(samples.x)} samples: its Gram matrix would take {size / 2**30:.1f} GiB, "
+                f"the numba backend holds at most {LARGEST_GRAM_BYTES >> 30} GiB; fit on a subset of this class"
+            )
+        if batch and held + size > GRAM_BYTES:
+            yield batch
+            batch, held = [], 0
+        batch.append(samples)
+        held += size
+    if batch:
+        yield batch
+
+
+def _prepare(samples: ClassSamples, settings: SolverSettings) -> _Prepared:
+    return _Prepared(
+        samples=samples,
+        y=np.where(samples.right, 1.0, -1.0),
+        gram=samples.x @ samples.x.T,  # BLAS takes all cores for this one
+        folds=stratified_folds(samples.right, settings.cv),
+        decisions=np.empty((len(settings.costs), len(samples.x))),
+    )
+
+
+def _hold_out(item: _Prepared, fold: int, *, costs: NDArray[np.float64], settings: SolverSettings) -> float:
+    """Write the decision values of the samples that ``fold`` holds out."""
+    train = item.folds != fold
+    weights = np.zeros(len(train))
+    weights[train] = balanced_weights(item.samples.right[train])
+    violation, _ = fold_decisions(
+        item.gram, item.y, item.folds, fold, weights, costs, settings.tol, settings.max_iter, item.decisions
+    )
+    return float(violation)
+
+
+def _refit(item: _Prepared, *, costs: NDArray[np.float64], settings: SolverSettings) -> ClassSolution:
+    """Choose C and fit all samples of the class with it, warm-started from the smaller C."""
+    right = item.samples.right
+    scores = cross_validation_scores(item.decisions, right, item.folds, settings.cv)
+    best = choose_cost(scores)
+    a, intercept, violation, n_iter = solve_path(
+        item.gram, item.y, balanced_weights(right), costs[: best + 1], settings.tol, settings.max_iter
+    )
+    w = item.samples.x.T @ a[best].astype(item.samples.x.dtype)
+    return ClassSolution(
+        w=w.astype(np.float64),
+        intercept=float(intercept[best]),
+        cost=float(costs[best]),
+        cv_score=float(scores[best]),
+        cv_scores=scores,
+        n_iter=int(n_iter[best]),
+        violation=max(item.violation, float(violation[best])),
+    )

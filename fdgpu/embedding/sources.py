@@ -1,0 +1,208 @@
+"""Where images come from: anything that yields batches of pictures with their ids.
+
+A further source (a ``.beton`` file, tar shards, a hub data set) is one more class with the two members of
+:class:`ImageSource`, and no further code path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from fdgpu.device import cpu_count
+from fdgpu.embedding.preprocess import as_picture, as_pictures
+from fdgpu.errors import InputError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+T = TypeVar("T")
+Resize = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Pictures that were read, and those that could not be.
+
+    ``pixels`` is (n, 3, h, w) in the model's size, uint8 or floats in [0, 1], with ``ids``; ``unreadable`` maps the
+    ids of the others to the reason. ``order`` holds every id of the batch, as the source gave them.
+    """
+
+    order: list[str]
+    ids: list[str]
+    pixels: Tensor
+    unreadable: dict[str, str]
+
+
+class ImageSource(Protocol):
+    """Yields batches of pictures."""
+
+    def __len__(self) -> int:
+        """Return how many images there are; -1 where that is not known beforehand."""
+        ...
+
+    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
+        """Yield batches of at most ``size`` images, each brought to the model's size by ``resize``."""
+        ...
+
+    def picture(self, place: int) -> Tensor | None:
+        """Return one image (3, h, w) again, for show; None where the source can be read only once."""
+        ...
+
+
+class FileSource:
+    """Image files, decoded and resized by a pool of threads, a batch ahead of the model."""
+
+    def __init__(self, paths: Sequence[Path], ids: Sequence[str]) -> None:
+        self.paths, self.ids = list(paths), list(ids)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
+        """Yield batches; a file that cannot be read is listed with its reason."""
+
+        def load(path: Path) -> Tensor | str:
+            return _read_file(path, resize)
+
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            ahead: list[tuple[list[str], Any]] = []
+            for rows in _batched(range(len(self.paths)), size):
+                ids = [self.ids[i] for i in rows]
+                ahead.append((ids, pool.map(load, [self.paths[i] for i in rows])))
+                if len(ahead) > 1:
+                    yield _gather(*ahead.pop(0))
+            for ids, loaded in ahead:
+                yield _gather(ids, loaded)
+
+    def picture(self, place: int) -> Tensor | None:
+        """Read one file again, in its own size."""
+        return read_picture(self.paths[place])
+
+
+class TensorSource:
+    """Images that already are one tensor, on any device."""
+
+    def __init__(self, images: Tensor, ids: Sequence[str] | None = None) -> None:
+        self.images = as_pictures(images)
+        self.ids = list(ids) if ids is not None else [str(i) for i in range(len(images))]
+        if len(self.ids) != len(self.images):
+            raise InputError(f"ids has {len(self.ids)} entries, images has {len(self.images)}: pass one id an image")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
+        """Yield slices of the tensor, resized on its device."""
+        for start in range(0, len(self), size):
+            ids = self.ids[start : start + size]
+            yield ImageBatch(ids, ids, resize(self.images[start : start + size]), {})
+
+    def picture(self, place: int) -> Tensor | None:
+        """Return one image."""
+        return self.images[place]
+
+
+class IterableSource:
+    """Any iterable of PIL images, arrays or tensors; read once, a batch at a time."""
+
+    def __init__(self, images: Iterable[Any]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images) if hasattr(self.images, "__len__") else -1
+
+    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
+        """Yield batches in the order of the iterable."""
+        for rows in _batched(zip(count(), self.images), size):
+            yield _gather([str(i) for i, _ in rows], [_convert(image, resize) for _, image in rows])
+
+    def picture(self, place: int) -> Tensor | None:
+        """Return one image of a sequence; a generator has forgotten it."""
+        return as_picture(self.images[place]) if isinstance(self.images, Sequence) else None
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of at most ``size`` items (``itertools.batched`` needs Python 3.12)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def image_source(images: Any) -> ImageSource:
+    """Make a source of whatever the caller has.
+
+    Args:
+        images: a folder (searched for image files, in sorted order), a list of paths, a tensor or array of images,
+            any iterable of PIL images, arrays or tensors, or an :class:`ImageSource`.
+
+    Raises:
+        InputError: for a folder that does not exist or holds no image.
+    """
+    if hasattr(images, "batches"):
+        return images  # type: ignore[no-any-return]
+    if isinstance(images, (str, Path)):
+        return _folder(Path(images))
+    if isinstance(images, torch.Tensor):
+        return TensorSource(images)
+    if isinstance(images, np.ndarray) and images.dtype != object:
+        return TensorSource(torch.from_numpy(np.ascontiguousarray(images)))
+    if isinstance(images, Sequence) and images and all(isinstance(image, (str, Path)) for image in images):
+        return FileSource([Path(image) for image in images], [str(image) for image in images])
+    if isinstance(images, Iterable):
+        return IterableSource(images)
+    raise InputError(f"images is a {type(images).__name__}: pass a folder, paths, a tensor or an iterable of images")
+
+
+def _folder(root: Path) -> FileSource:
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: pass the folder that holds the images")
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise InputError(f"{root} holds no image ({', '.join(sorted(SUFFIXES))}): is it the right folder?")
+    return FileSource(paths, [path.relative_to(root).as_posix() for path in paths])
+
+
+def read_picture(path: Path) -> Tensor:
+    """Decode one image file to (3, h, w) uint8; raises what PIL raises."""
+    with Image.open(path) as image:
+        return as_picture(image)
+
+
+def _read_file(path: Path, resize: Resize) -> Tensor | str:
+    """Return the resized picture, or the reason why there is none."""
+    try:
+        return resize(read_picture(path))
+    except FileNotFoundError:
+        return "does not exist"
+    except UnidentifiedImageError:
+        return "is not an image"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
+        return f"cannot be decoded ({error})"
+
+
+def _convert(image: Any, resize: Resize) -> Tensor | str:
+    try:
+        return resize(as_picture(image))
+    except (InputError, OSError, SyntaxError) as error:
+        return str(error)
+
+
+def _gather(ids: list[str], loaded: Iterable[Tensor | str]) -> ImageBatch:
+    """Stack what was read; pictures of different types in a batch become floats."""
+    results = list(loaded)
+    read = [(i, pixels) for i, pixels in zip(ids, results, strict=True) if isinstance(pixels, Tensor)]
+    unreadable = {i: reason for i, reason in zip(ids, results, strict=True) if isinstance(reason, str)}
+    pictures = [pixels for _, pixels in read]
+    if len({pixels.dtype for pixels in pictures}) > 1:
+        pictures = [pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float() for pixels in pictures]
+    stacked = torch.stack(pictures) if pictures else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    return ImageBatch(ids, [i for i, _ in read], stacked, unreadable)

@@ -1,0 +1,39 @@
+"""Files appear whole or not at all, so that a run that is interrupted leaves nothing half-written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fdgpu.errors import InputError
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write to a neighbour and rename.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from None
+
+
+def writable_folder(path: Path) -> Path:
+    """Make ``path`` a folder and prove that it can be written.
+
+    Raises:
+        InputError: if it is a file, or may not be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another output folder") from None
+    return path

@@ -1,0 +1,215 @@
+"""One class of the findings → what its section of the page shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fdgpu.findings import ClassFindings, Curve, Example, Findings, PlantedTruth, ScoredCaption, Thumbnails
+from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
+from fdgpu.report.formats import count, fixed, percent, power
+from fdgpu.report.pictures import Encoding, Pixels, Sprite, check_pixels, make_sprite
+
+STATUS_WORDS = {
+    "ok": "direction found",
+    "no_errors": "no errors",
+    "all_errors": "all errors",
+    "too_few_errors": "too few errors",
+    "too_few_correct": "too few correct",
+}
+
+
+@dataclass(frozen=True)
+class CaptionBar:
+    """A caption, its score, and the length of its bar as a share (0 to 100) of the longest in the class."""
+
+    caption: str
+    score: float
+    length: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One tile: its example, the words about it, and where it lies in the sprite (None: no thumbnail)."""
+
+    example: Example
+    words: str
+    place: str | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of pictures with a heading and what they have in common."""
+
+    role: str
+    heading: str
+    chosen_by: str
+    wrong: str
+    pictures: tuple[Picture, ...]
+    sprite: Sprite | None
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class as its section shows it; ``index`` makes its anchor, since names need not be unique."""
+
+    index: int
+    findings: ClassFindings
+    status: str
+    error_rate: float
+    remarks: tuple[str, ...]
+    hard_captions: tuple[CaptionBar, ...]
+    easy_captions: tuple[CaptionBar, ...]
+    strips: tuple[Strip, ...]
+    histogram: HistogramChart | None
+    charts: tuple[LineChart, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether the class has a direction."""
+        return self.findings.status == "ok"
+
+
+def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding: Encoding) -> ClassView:
+    """Return what the section of ``findings.classes[index]`` shows; a class without a direction shows no charts."""
+    one = findings.classes[index]
+    found = one.status == "ok"
+    hard, easy = caption_bars(one.hard_captions, one.easy_captions)
+    return ClassView(
+        index=index,
+        findings=one,
+        status=STATUS_WORDS.get(one.status, one.status.replace("_", " ")),
+        error_rate=one.n_errors / one.n if one.n else math.nan,
+        remarks=_remarks(one, findings.C_grid) if found else (),
+        hard_captions=hard if found else (),
+        easy_captions=easy if found else (),
+        strips=_strips(one, thumbnails, encoding) if found else (),
+        histogram=histogram_chart(one.decisions) if found and one.decisions else None,
+        charts=_charts(one) if found else (),
+    )
+
+
+def caption_bars(
+    hard: Sequence[ScoredCaption], easy: Sequence[ScoredCaption]
+) -> tuple[tuple[CaptionBar, ...], tuple[CaptionBar, ...]]:
+    """Return the bars of both sides, on one scale, so that hard and easy can be compared."""
+    longest = max((abs(c.score) for c in (*hard, *easy) if math.isfinite(c.score)), default=0.0)
+
+    def bar(caption: ScoredCaption, sign: int) -> CaptionBar:
+        reach = sign * caption.score / longest if longest > 0 and math.isfinite(caption.score) else 0.0
+        return CaptionBar(caption.caption, caption.score, round(100 * max(reach, 0.0), 1))
+
+    return tuple(bar(c, -1) for c in hard), tuple(bar(c, 1) for c in easy)
+
+
+def _remarks(one: ClassFindings, grid: Sequence[float]) -> tuple[str, ...]:
+    remarks = []
+    if not one.converged:
+        remarks.append(
+            "The solver stopped at its iteration bound before it reached its tolerance, so this direction is "
+            "approximate. Raise max_iter or tol, or drop the largest Cs, and fit again."
+        )
+    if one.C_at_edge:
+        remarks.append(edge_remark(one.C, grid))
+    return tuple(remarks)
+
+
+def edge_remark(C: float, grid: Sequence[float]) -> str:
+    """Say what it means that the best C lies on the edge of the grid, and what to do."""
+    end = "largest" if grid and C >= max(grid) > min(grid) else "smallest"
+    where = f" ({power(min(grid))} to {power(max(grid))})" if grid else ""
+    beyond = "larger" if end == "largest" else "smaller"
+    return (
+        f"The best C, {power(C)}, is the {end} of the grid{where}: a better one may lie beyond it. "
+        f"Widen Cs with {beyond} values and fit again."
+    )
+
+
+def _strips(one: ClassFindings, thumbnails: Thumbnails, encoding: Encoding) -> tuple[Strip, ...]:
+    kinds = (
+        ("hard", "Hardest", "lowest decision value", one.hard_examples),
+        ("easy", "Easiest", "highest decision value", one.easy_examples),
+        ("plain", "Hardest by confidence", "the model’s own, for comparison", one.unsure_examples),
+    )
+    return tuple(
+        make_strip(role, heading, chosen_by, examples, thumbnails, encoding)
+        for role, heading, chosen_by, examples in kinds
+        if examples
+    )
+
+
+def make_strip(
+    role: str, heading: str, chosen_by: str, examples: Sequence[Example], thumbnails: Thumbnails, encoding: Encoding
+) -> Strip:
+    """Return a row of pictures and the sprite that holds them."""
+    shown: list[Pixels] = []
+    tiles: list[int | None] = []
+    for example in examples:
+        pixels = thumbnails.pixels.get(example.path)
+        tiles.append(None if pixels is None else len(shown))
+        if pixels is not None:
+            shown.append(check_pixels(example.path, pixels))
+    sprite = make_sprite(shown, encoding) if shown else None
+    return Strip(
+        role=role,
+        heading=heading,
+        chosen_by=chosen_by,
+        wrong=f"{count(sum(not e.correct for e in examples))} of {count(len(examples))} wrong",
+        pictures=tuple(
+            Picture(e, picture_words(e), None if tile is None or sprite is None else sprite.place(tile))
+            for e, tile in zip(examples, tiles, strict=True)
+        ),
+        sprite=sprite,
+    )
+
+
+def picture_words(example: Example) -> str:
+    """Return what is said about a picture when it is pointed at, a line each."""
+    lines = [
+        f"{'Right' if example.correct else 'Wrong'}: predicted {example.prediction}",
+        f"decision {fixed(example.decision, 3)}",
+    ]
+    if example.confidence is not None and math.isfinite(example.confidence):
+        lines.append(f"confidence {percent(example.confidence)}")
+    return "\n".join([*lines, example.path])
+
+
+def _charts(one: ClassFindings) -> tuple[LineChart, ...]:
+    charts = (_accuracy_chart(one), shares_chart(one.planted) if one.planted else None)
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _accuracy_chart(one: ClassFindings) -> LineChart | None:
+    return line_chart(
+        "Accuracy near the captions",
+        one.nearest_accuracy,
+        curve_roles(one.nearest_accuracy, {"hard": "hard", "easy": "easy"}, ("hard", "easy")),
+        x_label="K images nearest to the caption",
+        y_label="accuracy",
+        reference=one.accuracy_shown,
+        reference_name="whole class",
+    )
+
+
+def shares_chart(planted: PlantedTruth) -> LineChart | None:
+    """Lay out the share of the planted minority among the top K (the paper's figure 2)."""
+    return line_chart(
+        f"Share of “{planted.hard}” among the top K",
+        planted.shares,
+        curve_roles(
+            planted.shares,
+            {"decision": "hard", "confidence": "plain", "chance": "chance"},
+            ("hard", "plain", "chance"),
+        ),
+        x_label="top K images",
+        y_label=f"share of “{planted.hard}”",
+    )
+
+
+def curve_roles(curves: Sequence[Curve], by_word: dict[str, str], in_order: Sequence[str]) -> list[str]:
+    """Return a role for each curve: by a word in its name if the words name each curve once, else by its place."""
+    named = [[role for word, role in by_word.items() if word in curve.name.lower()] for curve in curves]
+    if all(len(roles) == 1 for roles in named) and len({roles[0] for roles in named}) == len(named):
+        return [roles[0] for roles in named]
+    return [in_order[i] if i < len(in_order) else "plain" for i in range(len(curves))]

@@ -1,0 +1,70 @@
+"""Numbers as a reader wants them: a true minus sign, an en dash where there is no number, never ``nan``."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """Return ``value`` with ``digits`` decimals, for example ``−0.30``."""
+    if not math.isfinite(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:  # "-0.00" is not a number that anyone wants to read
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return ``value`` with its sign always written, for example ``+0.30``."""
+    text = fixed(value, digits)
+    return f"+{text}" if text != MISSING and value > 0 and float(text) != 0 else text
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share in [0, 1] as a percentage, for example ``8.0%``."""
+    text = fixed(100 * value, digits)
+    return text if text == MISSING else f"{text}%"
+
+
+def count(value: int) -> str:
+    """Return a whole number with its thousands set apart."""
+    return f"{value:,}"
+
+
+def chance(value: float) -> str:
+    """Return a p- or q-value; below one in a thousand only that is said."""
+    if not math.isfinite(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def power(value: float) -> str:
+    """Return a regularisation strength, as a power of ten where it is one: ``10⁻³``."""
+    if not math.isfinite(value):
+        return MISSING
+    if value > 0:
+        exponent = round(math.log10(value))
+        if math.isclose(value, 10.0**exponent, rel_tol=1e-9):
+            return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
+    return f"{value:.3g}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as ``0.42 s``, ``3 min 05 s`` or ``1 h 02 min``."""
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """Return a count with its noun: ``1 image``, ``1,200 images``."""
+    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"

@@ -1,0 +1,106 @@
+"""The page: views of the findings into the templates, style and script inlined."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fdgpu.findings import Findings, Thumbnails
+from fdgpu.report import figures, formats, planted
+from fdgpu.report.classes import class_view, edge_remark
+from fdgpu.report.masthead import clearest, key_figures, remarks
+from fdgpu.report.pictures import Encoding, check_pixels, choose_encoding
+from fdgpu.report.planted import planted_view
+
+PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
+LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
+FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
+STYLES = ("base.css", "tables.css", "classes.css", "print.css")
+
+
+def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
+    """Render an audit as one HTML page that opens from disk and asks nothing of the network.
+
+    Args:
+        findings: what the audit found.
+        thumbnails: pictures (height, width, 3) uint8 by path, of any size; a path without one gets a placeholder.
+
+    Returns:
+        The page, to be written as UTF-8.
+
+    Raises:
+        InputError: if a thumbnail that the page shows is not uint8 of shape (height, width, 3).
+    """
+    encoding = _page_encoding(findings, thumbnails)
+    views = [class_view(i, findings, thumbnails, encoding) for i in range(len(findings.classes))]
+    by_score = sorted(views, key=lambda v: -v.findings.cv_score if math.isfinite(v.findings.cv_score) else math.inf)
+    script = _asset("page.js")
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            findings=findings,
+            key_figures=key_figures(findings),
+            clearest=clearest(views, thumbnails, encoding),
+            remarks=remarks(findings),
+            planted=planted_view(views),
+            classes=by_score,
+            has_p=any(math.isfinite(c.p_value) for c in findings.classes),
+            has_q=any(math.isfinite(c.q_value) for c in findings.classes),
+            lazy=len(views) > LAZY_ABOVE,
+            filtered=len(views) > FILTER_ABOVE,
+            style=Markup("\n".join(_asset(name) for name in STYLES)),  # noqa: S704 -- our own files
+            script=Markup(script),  # noqa: S704
+            script_hash=_script_hash(script),
+        )
+    )
+    # A path that is not valid UTF-8 comes with lone surrogates, which no file could be written with.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates, compiled once: they never change while a program runs."""
+    environment = Environment(
+        loader=PackageLoader("fdgpu.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for form in ("fixed", "signed", "percent", "count", "chance", "power", "duration", "plural"):
+        environment.filters[form] = getattr(formats, form)
+    environment.globals.update(
+        chart_box=figures,
+        mark=figures.mark,
+        dots_width=planted.DOTS_WIDTH,
+        dots_height=planted.DOTS_HEIGHT,
+        share_at=planted.SHARE_SCALE,
+        edge_remark=edge_remark,
+    )
+    environment.tests["finite"] = math.isfinite
+    return environment
+
+
+def _page_encoding(findings: Findings, thumbnails: Thumbnails) -> Encoding:
+    grids = [
+        [check_pixels(e.path, thumbnails.pixels[e.path]) for e in examples if e.path in thumbnails.pixels]
+        for one in findings.classes
+        for examples in (one.hard_examples, one.easy_examples, one.unsure_examples)
+    ]
+    return choose_encoding(grids, PICTURE_BUDGET)
+
+
+def _asset(name: str) -> str:
+    return (resources.files("fdgpu.report") / "assets" / name).read_text(encoding="utf-8").strip()
+
+
+def _script_hash(script: str) -> str:
+    """Return the hash by which the page's own policy lets this script run, and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")

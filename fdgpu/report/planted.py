@@ -1,0 +1,115 @@
+"""What was planted and whether it was found: the rows and the mean of the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fdgpu.report.classes import ClassView
+from fdgpu.report.formats import percent
+from fdgpu.report.scales import LinearScale
+
+DOTS_WIDTH, DOTS_HEIGHT = 220, 26
+SHARE_SCALE = LinearScale((0.0, 1.0), (8.0, DOTS_WIDTH - 8.0))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of the minority among the top K, and their places in the dot plot (None: no number)."""
+
+    decision: float
+    confidence: float
+    chance: float
+
+    @property
+    def dots(self) -> dict[str, float | None]:
+        """Return the horizontal place of each mark within ``DOTS_WIDTH``."""
+        values = {"decision": self.decision, "confidence": self.confidence, "chance": self.chance}
+        return {name: round(SHARE_SCALE(v), 1) if math.isfinite(v) else None for name, v in values.items()}
+
+    @property
+    def summary(self) -> str:
+        """Say the three numbers in words."""
+        return (
+            f"share of the minority: {percent(self.decision, 0)} by decision value, "
+            f"{percent(self.confidence, 0)} by confidence, {percent(self.chance, 0)} by chance"
+        )
+
+
+@dataclass(frozen=True)
+class PlantedRow:
+    """One planted class."""
+
+    index: int
+    name: str
+    attribute: str
+    easy: str
+    hard: str
+    verdict: str
+    mark: str
+    role: str
+    top: int
+    shares: Shares
+
+
+@dataclass(frozen=True)
+class PlantedView:
+    """The table: its rows, its mean and a sentence that sums it up."""
+
+    rows: tuple[PlantedRow, ...]
+    mean: Shares
+    summary: str
+
+
+def planted_view(classes: Sequence[ClassView]) -> PlantedView | None:
+    """Return the table of the planted classes, or None where nothing was planted."""
+    rows = tuple(_row(view) for view in classes if view.findings.planted)
+    if not rows:
+        return None
+    mean = Shares(
+        decision=_mean([row.shares.decision for row in rows]),
+        confidence=_mean([row.shares.confidence for row in rows]),
+        chance=_mean([row.shares.chance for row in rows]),
+    )
+    first = sum(row.role == "first" for row in rows)
+    top_three = first + sum(row.role == "near" for row in rows)
+    summary = (
+        f"Of {len(rows)} planted failures, {first} were named by the very first hard caption "
+        f"and {top_three} within the first three."
+    )
+    return PlantedView(rows, mean, summary)
+
+
+def _row(view: ClassView) -> PlantedRow:
+    planted = view.findings.planted
+    assert planted is not None  # noqa: S101 -- the caller chose the classes that have one
+    verdict, mark, role = rank_verdict(planted.named_at)
+    return PlantedRow(
+        index=view.index,
+        name=view.findings.name,
+        attribute=planted.attribute,
+        easy=planted.easy,
+        hard=planted.hard,
+        verdict=verdict,
+        mark=mark,
+        role=role,
+        top=planted.top,
+        shares=Shares(planted.share_by_decision, planted.share_by_confidence, planted.share_by_chance),
+    )
+
+
+def rank_verdict(named_at: int | None) -> tuple[str, str, str]:
+    """Return the words, the sign and the role of the rank (from 1) at which the attribute was named."""
+    if named_at is None:
+        return "not named", "✗", "missed"
+    if named_at == 1:
+        return "named at rank 1", "✓", "first"
+    if named_at <= 3:
+        return f"in the top three, rank {named_at}", "✓", "near"
+    return f"not in the top three, rank {named_at}", "✗", "missed"
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [v for v in values if math.isfinite(v)]
+    return sum(finite) / len(finite) if finite else math.nan

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, signed
+
+
+@pytest.mark.parametrize("form", [fixed, signed, percent, chance, power, duration])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_number_is_a_dash(form, value: float) -> None:  # type: ignore[no-untyped-def]
+    assert form(value) == "–"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (fixed(-0.3), "−0.30"),
+        (fixed(-0.001), "0.00"),
+        (signed(0.3, 3), "+0.300"),
+        (signed(-0.3, 3), "−0.300"),
+        (signed(0.0001, 2), "0.00"),
+        (percent(0.0801), "8.0%"),
+        (percent(1.0, 0), "100%"),
+        (count(1234567), "1,234,567"),
+        (chance(0.0004), "<0.001"),
+        (chance(0.0321), "0.032"),
+        (power(1e-6), "10⁻⁶"),
+        (power(1.0), "1"),
+        (power(100.0), "10²"),
+        (power(0.25), "0.25"),
+        (power(0.0), "0"),
+        (duration(0.418), "0.42 s"),
+        (duration(9.997), "10.0 s"),
+        (duration(59.97), "1 min 00 s"),
+        (duration(185), "3 min 05 s"),
+        (duration(3725), "1 h 02 min"),
+        (plural(1, "class", "classes"), "1 class"),
+        (plural(1200, "image"), "1,200 images"),
+    ],
+)
+def test_numbers_read_well(shown: str, expected: str) -> None:
+    assert shown == expected

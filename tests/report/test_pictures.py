@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fdgpu.errors import InputError
+from fdgpu.report import pictures
+from fdgpu.report.pictures import (
+    LADDER,
+    Encoding,
+    Sprite,
+    check_pixels,
+    choose_encoding,
+    make_sprite,
+    square,
+    tile_side,
+)
+
+COLOURS = ((220, 30, 30), (30, 160, 60), (40, 60, 210), (240, 220, 40), (20, 20, 20), (250, 250, 250))
+
+
+def flat(colour: tuple[int, int, int], height: int = 64, width: int = 64) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def decode(sprite: Sprite) -> NDArray[np.uint8]:
+    header, _, data = sprite.uri.partition(",")
+    assert header in ("data:image/webp;base64", "data:image/jpeg;base64")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def cut(sprite: Sprite, tile: int) -> NDArray[np.uint8]:
+    """Cut a tile out where its CSS variables say that it is."""
+    sheet = decode(sprite)
+    side = sheet.shape[0] // sprite.rows
+    assert sheet.shape == (side * sprite.rows, side * sprite.columns, 3)
+    place = dict(part.removeprefix("--").split(":") for part in sprite.place(tile).split(";") if part)
+    row, column = int(place.get("y", 0)), int(place.get("x", 0))
+    return sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 23])
+@pytest.mark.parametrize("encoding", LADDER)
+def test_tiles_come_back_in_order_and_within_lossy_tolerance(n: int, encoding: Encoding) -> None:
+    originals = [flat(COLOURS[i % len(COLOURS)]) for i in range(n)]
+    sprite = make_sprite(originals, encoding)
+    for i, original in enumerate(originals):
+        inner = cut(sprite, i)[2:-2, 2:-2].astype(float)
+        assert np.abs(inner.mean((0, 1)) - original[0, 0]).max() < 8, f"tile {i}"
+        if encoding.quality >= 76:  # below, colour runs a little from one tile into the next
+            assert np.abs(inner - original[0, 0]).max() < 12, f"tile {i}"
+
+
+def test_a_detailed_picture_survives() -> None:
+    rows, columns = np.mgrid[0:96, 0:96]
+    picture = np.stack([rows * 2, columns * 2, (rows + columns) % 256], 2).astype(np.uint8)
+    tile = cut(make_sprite([flat(COLOURS[0]), picture], LADDER[0]), 1)
+    assert tile.shape == picture.shape
+    assert np.abs(tile.astype(int) - picture).mean() < 4
+
+
+def test_without_webp_tiles_are_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures.features, "check", lambda _: False)
+    sprite = make_sprite([flat(COLOURS[2])], LADDER[0])
+    assert sprite.uri.startswith("data:image/jpeg;")
+    assert np.abs(cut(sprite, 0).astype(int) - COLOURS[2]).max() < 12
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 120), (120, 40)])
+def test_the_middle_square_is_shown(height: int, width: int) -> None:
+    picture = flat((255, 0, 0), height, width)
+    rows, columns = slice((height - 40) // 2, (height + 40) // 2), slice((width - 40) // 2, (width + 40) // 2)
+    picture[rows, columns] = (0, 255, 0)
+    shown = np.asarray(square(picture, 32))
+    assert shown.shape == (32, 32, 3)
+    assert np.abs(shown[2:-2, 2:-2].astype(int) - (0, 255, 0)).max() <= 2
+
+
+def test_tiny_pictures_keep_their_pixels() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)
+    assert tile_side([picture], 96) == 84
+    assert np.array_equal(np.asarray(square(picture, 84))[1::3, 1::3], picture)
+    assert tile_side([picture, flat(COLOURS[0], 300, 200)], 96) == 96
+
+
+def test_the_encoding_fits_the_budget_and_is_not_worse_than_it_must_be() -> None:
+    rng = np.random.default_rng(0)
+    noise = [[rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(10)] for _ in range(3)]
+    sizes = [sum(len(make_sprite(grid, encoding).uri) for grid in noise) for encoding in LADDER]
+    assert choose_encoding(noise, sizes[0]) == LADDER[0]
+    assert choose_encoding(noise, sizes[3]) == next(
+        e for e, size in zip(LADDER, sizes, strict=True) if size <= sizes[3]
+    )
+    assert choose_encoding(noise, 1) == LADDER[-1]
+    assert choose_encoding([[], []], 1) == LADDER[0]
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture_is_refused(pixels: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match=r"thumbnail of 'a\.png' is .*: pass uint8"):
+        check_pixels("a.png", pixels)
