@@ -28,15 +28,15 @@ def to_numpy(array: Any, name: str) -> NDArray[Any]:
         InputError: if it is none of these, or ragged.
     """
     if isinstance(array, torch.Tensor):
-        host = array.detach().cpu()
-        return (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+        tensor = array.detach().cpu()
+        return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
     if _module(array) == "cupy":
         return np.asarray(array.get())
     try:
-        host = np.asarray(array)
+        host: NDArray[Any] = np.asarray(array)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be read as an array ({error}): pass a rectangular array") from None
-    if host.dtype == object:
+    if host.dtype.kind == "O":
         raise InputError(f"{name} is not numeric: pass a torch, NumPy, CuPy or JAX array")
     return host
 

@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ScoredCaption:
-    """A caption and its alignment with the direction: negative is hard, positive is easy."""
+    """A caption and its score w·d: negative is hard, positive is easy.
+
+    ``alignment`` is the score over ‖w‖, the cosine between the direction and the caption's difference from the
+    reference: comparable between classes, whose w differ in length with C.
+    """
 
     caption: str
     score: float
+    alignment: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class ClassFindings:
     q_value: float = float("nan")
     C: float = float("nan")
     C_at_edge: bool = False
+    C_tied: bool = False  # the next C of the grid scores the same: the direction has stopped to change
     converged: bool = True
     n_shown: int = 0
     accuracy_shown: float = float("nan")
@@ -93,7 +99,7 @@ class ClassFindings:
     easy_captions: tuple[ScoredCaption, ...] = ()
     hard_examples: tuple[Example, ...] = ()
     easy_examples: tuple[Example, ...] = ()
-    unsure_examples: tuple[Example, ...] = ()  # the hardest by the model's own confidence
+    unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
     decisions: Histogram | None = None
     nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
     planted: PlantedTruth | None = None

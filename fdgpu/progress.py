@@ -13,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 class Reporter(Protocol):
     """Takes the name of a stage, how much of it is done, and how much there is (None while unknown)."""
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Report; called often, and cheap."""
+        ...
 
 
-def silent(stage: str, done: int, total: int | None) -> None:  # noqa: ARG001 - the signature is the protocol's
+def silent(stage: str, done: int, total: int | None) -> None:
     """Report nothing."""
 
 

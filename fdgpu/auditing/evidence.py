@@ -18,6 +18,20 @@ CURVE_POINTS = 60
 
 
 @dataclass(frozen=True)
+class AuditedImages:
+    """Every image of the audit after the fit, n rows.
+
+    ``vectors`` (n, d) are NaN where an image was skipped, ``decisions`` (n,) also where its class has no direction;
+    ``shown`` (n,) marks the images that examples and figures come from.
+    """
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    decisions: NDArray[np.float64]
+    shown: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Shown:
     """The images of one class that its examples and figures come from: rows of the audit, and decision values."""
 
@@ -63,16 +77,14 @@ class Shown:
         return Curve(name, tuple(ks), tuple(float(accuracy[k - 1]) for k in ks))
 
 
-def examples(
-    rows: NDArray[np.int64], ids: list[str], decisions: NDArray[np.float64], inputs: AuditInputs
-) -> tuple[Example, ...]:
-    """Describe images for the page; ``decisions`` (n,) are those of the whole audit."""
+def examples(rows: NDArray[np.int64], images: AuditedImages, inputs: AuditInputs) -> tuple[Example, ...]:
+    """Describe images for the page."""
     return tuple(
         Example(
-            path=ids[row],
+            path=images.ids[row],
             correct=bool(inputs.labels[row] == inputs.predictions[row]),
             prediction=inputs.class_names[inputs.predictions[row]],
-            decision=float(decisions[row]),
+            decision=float(images.decisions[row]),
             confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
         )
         for row in rows.tolist()

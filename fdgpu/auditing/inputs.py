@@ -43,7 +43,8 @@ def check_inputs(
     """Check the columns against each other.
 
     Args:
-        labels, predictions: (n,) class names, or integers that count into ``class_names``.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``.
+        predictions: (n,) what the model said, likewise.
         class_names: every class in the order of its id; by default those that occur.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
@@ -118,7 +119,7 @@ def _check_splits(splits: Any, n: int) -> NDArray[np.str_]:
     column = np.asarray([str(split) for split in splits])
     odd = np.flatnonzero(~np.isin(column, SPLITS))
     if len(odd):
-        raise InputError(f"splits holds {column[odd[0]]!r} in row {odd[0]}: use {', '.join(SPLITS)}")
+        raise InputError(f"splits holds {str(column[odd[0]])!r} in row {odd[0]}: use {', '.join(SPLITS)}")
     if not (column == "val").any():
         raise InputError("no image is in the split 'val': directions are fitted on val, which training must not see")
     return column

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.evidence import AuditedImages
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.showing import class_findings, thumbnails
 from fdgpu.auditing.truth import Planted
@@ -121,7 +122,7 @@ def audit(
     with OneBar(progress) as report:
         with watch.stage("embed images"):
             ids, vectors, skipped = _embed(source, embedder, report)
-        readable = np.isfinite(vectors).all(axis=1)
+        readable = np.asarray(np.isfinite(vectors).all(axis=1))
         with watch.stage("fit directions"):
             whitened_by = _fit(fit, vectors, readable, inputs)
             decisions = _decide(fit, vectors, readable, inputs)
@@ -129,8 +130,8 @@ def audit(
             captions = caption_classes(fit, embedder, recipe, inputs.class_names, report)
     shown_from = inputs.split("test", "val")
     with watch.stage("gather findings"):
-        shown = (inputs.splits == shown_from) & readable
-        classes = class_findings(fit, inputs, ids, vectors, decisions, shown, captions, planted or {})
+        audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
+        classes = class_findings(fit, inputs, audited, captions, planted or {})
         findings = Findings(
             version=__version__,
             seed=seed,
@@ -147,20 +148,20 @@ def audit(
             shown_from=shown_from,
             C_grid=fit.Cs,
             skipped=skipped,
-            notes=_notes(inputs, skipped, shown_from, whitened_by),
+            notes=_notes(inputs, skipped, captions.too_long, shown_from, whitened_by),
         )
         pictures = thumbnails(findings, source, ids)
     with watch.stage("write report"):
         page = render_report(findings, pictures)
     if folder is not None:
-        write_audit(folder, findings, fit, page, inputs, ids, decisions, shown, captions)
+        write_audit(folder, findings, fit, page, inputs, audited, captions)
     return AuditResult(findings, fit, decisions, captions, page, folder)
 
 
 def _sized_source(images: Any, n: int) -> ImageSource:
     source = image_source(images)
-    if len(source) not in (-1, n):
-        raise InputError(f"images has {len(source)} entries, labels has {n}: pass one label an image")
+    if source.count not in (None, n):
+        raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
     return source
 
 
@@ -180,9 +181,7 @@ def _embed(
     return embeddings.ids, vectors, tuple(Skipped(path, reason) for path, reason in reasons.items())
 
 
-def _fit(
-    fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs
-) -> str:
+def _fit(fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs) -> str:
     """Fit on val; return the name of the split that whitened."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
@@ -204,7 +203,9 @@ def _decide(
     return decisions
 
 
-def _notes(inputs: AuditInputs, skipped: Sequence[Skipped], shown_from: str, whitened_by: str) -> tuple[str, ...]:
+def _notes(
+    inputs: AuditInputs, skipped: Sequence[Skipped], too_long: Sequence[str], shown_from: str, whitened_by: str
+) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes = []
     if shown_from == "val":
@@ -214,6 +215,8 @@ def _notes(inputs: AuditInputs, skipped: Sequence[Skipped], shown_from: str, whi
         )
     if whitened_by == "val":
         notes.append("There is no training image: embeddings were whitened by the validation images.")
+    if too_long:
+        notes.append(f"{len(too_long)} captions exceed the model's context and were left out, such as {too_long[0]!r}.")
     if skipped:
         notes.append(f"{len(skipped)} of {len(inputs)} images could not be used; they are listed below.")
     return tuple(notes)

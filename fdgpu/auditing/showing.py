@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as V
 
 from fdgpu.auditing.captioning import CaptionedClasses, ClassCaptions
-from fdgpu.auditing.evidence import Shown, examples
+from fdgpu.auditing.evidence import AuditedImages, Shown, examples
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.truth import Planted, judge
 from fdgpu.directions import FailureDirections
@@ -25,10 +26,7 @@ NOT_SEEN = ("no_samples", "No image of this class is in the split that direction
 def class_findings(
     fit: FailureDirections,
     inputs: AuditInputs,
-    ids: list[str],
-    vectors: NDArray[np.float32],
-    decisions: NDArray[np.float64],
-    shown: NDArray[np.bool_],
+    images: AuditedImages,
     captions: CaptionedClasses,
     planted: Mapping[str, Planted],
 ) -> tuple[ClassFindings, ...]:
@@ -37,10 +35,7 @@ def class_findings(
     Args:
         fit: the fitted directions.
         inputs: the audit's columns.
-        ids: (n) paths.
-        vectors: (n, d) embeddings.
-        decisions: (n,) decision values.
-        shown: (n,) bool, the images that examples and figures come from.
+        images: the audit's images.
         captions: of the classes that have a direction.
         planted: what is known, by class name.
     """
@@ -50,52 +45,71 @@ def class_findings(
         if k not in place:
             found.append(ClassFindings(name, NOT_SEEN[0], NOT_SEEN[1], n=0, n_errors=0))
             continue
-        i = place[k]
-        counted = {"n": int(fit.n_samples_[i]), "n_errors": int(fit.n_errors_[i])}
-        status = fit.status_[i]
-        if status != "ok":
-            found.append(ClassFindings(name, status, REMEDIES[status], **counted))
-            continue
-        rows = np.flatnonzero(shown & (inputs.labels == k))
-        of_class = Shown.of(rows, decisions[rows], inputs)
-        own = captions[k]
-        hard = own.scored(own.ranked.hard)
-        found.append(
-            ClassFindings(
-                name,
-                status,
-                "",
-                **counted,
-                cv_score=float(fit.cv_score_[i, 0]),
-                p_value=float(fit.p_value_[i, 0]),
-                q_value=float(fit.q_value_[i, 0]),
-                C=float(fit.C_[i, 0]),
-                C_at_edge=bool(fit.C_at_edge_[i, 0]),
-                converged=bool(fit.converged_[i, 0]),
-                n_shown=len(rows),
-                accuracy_shown=float(of_class.correct.mean()) if len(rows) else float("nan"),
-                hard_captions=hard,
-                easy_captions=own.scored(own.ranked.easy),
-                hard_examples=examples(of_class.hardest(), ids, decisions, inputs),
-                easy_examples=examples(of_class.easiest(), ids, decisions, inputs),
-                unsure_examples=examples(of_class.least_sure(), ids, decisions, inputs),
-                decisions=of_class.histogram(),
-                nearest_accuracy=_nearest_curves(own, of_class, vectors[rows]),
-                planted=judge(
-                    planted[name], rows, of_class.decisions, of_class.by_confidence, [c.caption for c in hard]
-                )
-                if name in planted
-                else None,
-            )
-        )
+        counted = _counted(fit, place[k], name)
+        if counted.status == "ok":
+            rows = np.flatnonzero(images.shown & (inputs.labels == k))
+            of_class = Shown.of(rows, images.decisions[rows], inputs)
+            counted = _shown(counted, captions.by_class.get(k), of_class, images, inputs)
+            if name in planted:
+                hard = [caption.caption for caption in counted.hard_captions]
+                truth = judge(planted[name], rows, of_class.decisions, of_class.by_confidence, hard)
+                counted = replace(counted, planted=truth)
+        found.append(counted)
     return tuple(found)
+
+
+def _counted(fit: FailureDirections, i: int, name: str) -> ClassFindings:
+    """What the fit alone says of its ``i``-th class."""
+    status = fit.status_[i]
+    return ClassFindings(
+        name,
+        status,
+        REMEDIES[status],
+        n=int(fit.n_samples_[i]),
+        n_errors=int(fit.n_errors_[i]),
+        cv_score=float(fit.cv_score_[i, 0]),
+        p_value=float(fit.p_value_[i, 0]),
+        q_value=float(fit.q_value_[i, 0]),
+        C=float(fit.C_[i, 0]),
+        C_at_edge=bool(fit.C_at_edge_[i, 0]),
+        C_tied=status == "ok" and _tied(fit, i),
+        converged=bool(fit.converged_[i, 0]),
+    )
+
+
+def _shown(
+    counted: ClassFindings, own: ClassCaptions | None, of_class: Shown, images: AuditedImages, inputs: AuditInputs
+) -> ClassFindings:
+    """Add what the class's captions and shown images say."""
+    return replace(
+        counted,
+        n_shown=len(of_class.rows),
+        accuracy_shown=float(of_class.correct.mean()) if len(of_class.rows) else float("nan"),
+        hard_captions=own.scored(own.ranked.hard) if own else (),
+        easy_captions=own.scored(own.ranked.easy) if own else (),
+        hard_examples=examples(of_class.hardest(), images, inputs),
+        easy_examples=examples(of_class.easiest(), images, inputs),
+        unsure_examples=examples(of_class.least_sure(), images, inputs),
+        decisions=of_class.histogram(),
+        nearest_accuracy=_nearest_curves(own, of_class, images.vectors[of_class.rows]) if own else (),
+    )
+
+
+def _tied(fit: FailureDirections, i: int) -> bool:
+    """Whether the C after the chosen one scores the same; then the smaller one was chosen for being smaller."""
+    after = fit.Cs.index(float(fit.C_[i, 0])) + 1
+    scores = fit.cv_scores_[i, 0]
+    return after < len(scores) and bool(np.isclose(scores[after], fit.cv_score_[i, 0], rtol=0, atol=1e-12))
 
 
 def _nearest_curves(captions: ClassCaptions, shown: Shown, vectors: NDArray[np.float32]) -> tuple[Curve, ...]:
     """Accuracy of the K images nearest to the hardest and to the easiest caption."""
     if not len(vectors):
         return ()
-    ends = [("nearest to the hard caption", captions.ranked.hard), ("nearest to the easy caption", captions.ranked.easy)]
+    ends = [
+        ("nearest to the hard caption", captions.ranked.hard),
+        ("nearest to the easy caption", captions.ranked.easy),
+    ]
     return tuple(shown.nearest_accuracy(name, vectors @ captions.vectors[at[0]]) for name, at in ends if at)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses
+from fdgpu.auditing.evidence import AuditedImages
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.outputs import audit_json, write_json, write_table
 from fdgpu.directions import FailureDirections
@@ -22,30 +22,26 @@ def write_audit(
     fit: FailureDirections,
     page: str,
     inputs: AuditInputs,
-    ids: list[str],
-    decisions: NDArray[np.float64],
-    shown: NDArray[np.bool_],
+    images: AuditedImages,
     captions: CaptionedClasses,
 ) -> None:
     """Write everything that an audit leaves; the page last, so that where it is the rest is too."""
     fit.save(folder / "directions.safetensors")
-    write_table(folder / "examples.parquet", _example_columns(inputs, ids, decisions, shown))
+    write_table(folder / "examples.parquet", _example_columns(inputs, images))
     write_table(folder / "captions.parquet", _caption_columns(captions, inputs.class_names))
     write_json(folder / "audit.json", audit_json(findings))
     write_atomically(folder / "report.html", page)
 
 
-def _example_columns(
-    inputs: AuditInputs, ids: list[str], decisions: NDArray[np.float64], shown: NDArray[np.bool_]
-) -> dict[str, Any]:
-    rows = np.flatnonzero(shown)
+def _example_columns(inputs: AuditInputs, images: AuditedImages) -> dict[str, Any]:
+    rows = np.flatnonzero(images.shown)
     columns: dict[str, Any] = {
-        "path": [ids[row] for row in rows],
+        "path": [images.ids[row] for row in rows],
         "class": [inputs.class_names[k] for k in inputs.labels[rows]],
         "prediction": [inputs.class_names[k] for k in inputs.predictions[rows]],
         "split": inputs.splits[rows].tolist(),
         "correct": inputs.correct[rows],
-        "decision_value": decisions[rows],
+        "decision_value": images.decisions[rows],
     }
     if inputs.confidence is not None:
         columns["confidence"] = inputs.confidence[rows]
@@ -53,8 +49,11 @@ def _example_columns(
 
 
 def _caption_columns(captions: CaptionedClasses, class_names: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "class": [class_names[k] for k, own in captions.items() for _ in own.texts],
-        "caption": [text for own in captions.values() for text in own.texts],
-        "score": np.concatenate([own.scores for own in captions.values()]) if captions else np.empty(0),
-    }
+    """Every candidate that has a score; the reference has none."""
+    rows = [
+        (class_names[k], text, score)
+        for k, own in captions.by_class.items()
+        for text, score in zip(own.texts, own.scores.tolist(), strict=True)
+        if not np.isnan(score)
+    ]
+    return {name: [row[i] for row in rows] for i, name in enumerate(("class", "caption", "score"))}

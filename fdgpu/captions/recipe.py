@@ -1,16 +1,16 @@
 """Recipes: TOML files that say which captions to try for which class.
 
-    template = "a photo of a {adjective} {noun} {preposition}"
+template = "a photo of a {adjective} {noun} {preposition}"
 
-    [slots]                      # words that every class tries; "" leaves the slot out
-    adjective = ["", "white"]
-    preposition = ["", "outside"]
+[slots]                      # words that every class tries; "" leaves the slot out
+adjective = ["", "white"]
+preposition = ["", "outside"]
 
-    [[classes]]
-    name = "cat"                 # as in the predictions; noun defaults to it
-    noun = ["cat", "kitten"]     # optional
-    reference = "a photo of a cat"                   # optional
-    extra.preposition = ["on the grass"]             # optional, added to the slot's words
+[[classes]]
+name = "cat"                 # as in the predictions; noun defaults to it
+noun = ["cat", "kitten"]     # optional
+reference = "a photo of a cat"                   # optional
+extra.preposition = ["on the grass"]             # optional, added to the slot's words
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class Recipe:
             grammar = dict.fromkeys(class_names, grammar)
         if isinstance(grammar, Mapping) and all(isinstance(g, CaptionGrammar) for g in grammar.values()):
             return cls(grammar, {name: g.reference() for name, g in grammar.items()})
-        raise InputError(f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file or a CaptionGrammar")
+        raise InputError(
+            f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file or a CaptionGrammar"
+        )
 
     @classmethod
     def parse(cls, text: str, where: str) -> Recipe:
@@ -118,8 +120,9 @@ class Recipe:
         _check_keys(raw, KEYS, where)
         template = raw.get("template")
         if not isinstance(template, str):
-            raise InputError(f"{where}: there is no template, add template = \"a photo of a {{noun}}\"")
-        grammars, references = {}, {}
+            raise InputError(f'{where}: there is no template, add template = "a photo of a {{noun}}"')
+        grammars: dict[str, CaptionGrammar] = {}
+        references: dict[str, str] = {}
         for entry in raw.get("classes", []):
             name = _class_name(entry, grammars, where)
             try:

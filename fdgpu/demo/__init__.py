@@ -1,0 +1,1 @@
+"""The bundled world: photographs, a renderer, a small CLIP, the scripts that made them, and the demo itself."""

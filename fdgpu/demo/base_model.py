@@ -52,7 +52,7 @@ def train_base_model(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = small_convnet(int(labels.max()) + 1).to(device, memory_format=torch.channels_last)
+        model = small_convnet(int(labels.max()) + 1).to(device).to(memory_format=torch.channels_last)
     steps_per_epoch = -(-len(labels) // BATCH)
     optimizer = torch.optim.SGD(model.parameters(), lr=PEAK_LR, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -68,7 +68,8 @@ def train_base_model(
             optimizer.step()
             schedule.step()
         progress("train the base model", epoch + 1, epochs)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @torch.inference_mode()

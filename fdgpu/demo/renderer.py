@@ -186,7 +186,9 @@ def _centres(count: Tensor) -> Tensor:
 def _wall(colour: Tensor, light: Tensor, size: int) -> Tensor:
     """Return (n, 3, size, size): a wall of one colour, lit from one side."""
     axis = torch.linspace(-0.5, 0.5, size, device=colour.device)
-    slope = (light[:, 0, None, None] - 0.5) * axis[None, None, :] + (light[:, 1, None, None] - 0.5) * axis[None, :, None]
+    slope = (light[:, 0, None, None] - 0.5) * axis[None, None, :] + (light[:, 1, None, None] - 0.5) * axis[
+        None, :, None
+    ]
     return colour[:, :, None, None] * (1 + 0.35 * slope[:, None])
 
 

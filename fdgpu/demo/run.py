@@ -87,7 +87,7 @@ def demo(
 
 def _render(seed: int, device: torch.device, report: Reporter) -> list[Split]:
     """Render the three splits, one after the other."""
-    splits = []
+    splits: list[Split] = []
     for name in (TRAIN, VAL, TEST):
         report("render pictures", len(splits), 3)
         splits.append(make_split(name, seed, device))

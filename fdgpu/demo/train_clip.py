@@ -1,6 +1,6 @@
 """Train the bundled CLIP: an open_clip model of under 6 M parameters, from scratch, on two cores.
 
-    python -m fdgpu.demo.train_clip [--epochs 32] [--seed 0] [--folder FOLDER]
+    python -m fdgpu.demo.train_clip [--epochs 30] [--seed 0] [--folder FOLDER]
 
 It sees only the ``clip`` split. As every picture's attributes are known, the loss does not call a true caption a
 negative because it was written for another picture: each picture is pulled towards *all* captions that are true of
@@ -16,6 +16,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -84,7 +85,8 @@ class Trainer:
     @torch.inference_mode()
     def accuracy(self, pictures: Tensor, attributes: Attributes, labels: Tensor) -> dict[str, float]:
         """Zero-shot accuracies of the averaged weights on rendered pictures."""
-        model = self.average.module.eval()
+        model: Any = self.average.module.eval()
+        model.attn_mask.copy_(self.model.attn_mask)  # a mean of two -inf is NaN
         batches = [model.encode_image(self.normalise(p), normalize=True) for p in pictures.split(500)]
         index = {c.text: i for i, c in enumerate(self.captions)}
         text = model.encode_text(self.tokens, normalize=True)
@@ -172,7 +174,7 @@ def write_table(table: dict[str, float], epochs: int, seed: int, folder: Path) -
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the weights and the table go")
     main(**vars(parser.parse_args()))

@@ -99,7 +99,5 @@ def truth_document(seed: int, test: Split) -> dict[str, Any]:
     minority = torch.zeros(len(test.labels), dtype=torch.bool)
     for plant in settings.plants:
         minority |= test.minority(plant)
-    pictures = {
-        path: {**test.attributes.named(i), "minority": bool(minority[i])} for i, path in enumerate(test.paths)
-    }
+    pictures = {path: {**test.attributes.named(i), "minority": bool(minority[i])} for i, path in enumerate(test.paths)}
     return {"seed": seed, "strength": settings.strength, "planted": classes, "test": pictures}

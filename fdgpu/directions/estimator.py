@@ -45,7 +45,7 @@ class FailureDirections:
     Attributes (k classes, r directions, d dimensions; arrays are of the kind that ``fit`` was given):
         classes_: (k,) class ids, ascending.
         coef_, directions_: (k, r, d) w in whitened space, and w / ‖w‖; NaN where a class has no direction.
-        intercept_, C_, cv_score_: (k, r).
+        intercept_, C_, cv_score_: (k, r); cv_scores_ (k, r, c) for every C of the grid.
         C_at_edge_: (k, r) bool, the chosen C is the first or last of the grid.
         p_value_, q_value_, significant_: (k, r), NaN and False without permutations.
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit.
@@ -118,9 +118,7 @@ class FailureDirections:
         if not self.whiten:
             return Whitening.identity(reference.shape[1])
         if len(reference) < 2:
-            raise InputError(
-                f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False to only normalise"
-            )
+            raise InputError(f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False")
         return Whitening.fit(reference)
 
     def _allocate(self, given: FitInput) -> None:
@@ -132,6 +130,7 @@ class FailureDirections:
         k, r, d = len(n), self.n_directions, given.embeddings.shape[1]
         self._coef = np.full((k, r, d), np.nan, np.float32)
         self._intercept, self._C, self._cv_score = (np.full((k, r), np.nan) for _ in range(3))
+        self._cv_scores = np.full((k, r, len(self.Cs)), np.nan)
         self._p_value, self._q_value = np.full((k, r), np.nan), np.full((k, r), np.nan)
         self._converged = np.ones((k, r), bool)
         self._n_iter = np.zeros((k, r), np.int64)
@@ -144,10 +143,11 @@ class FailureDirections:
             rows = by_class[ends[k] - self._n[k] : ends[k]]
             yield ClassSamples(self._whitening(given.embeddings[rows], settings.dtype), given.correct[rows])
 
-    def _store(self, k: int, solution: ClassSolution) -> None:
+    def _store(self, k: np.integer[Any], solution: ClassSolution) -> None:
         self._coef[k, 0] = solution.w
         self._intercept[k, 0] = solution.intercept
         self._C[k, 0], self._cv_score[k, 0] = solution.cost, solution.cv_score
+        self._cv_scores[k, 0] = solution.cv_scores
         self._converged[k, 0] = solution.violation <= self.tol
         self._n_iter[k, 0] = solution.n_iter
 
@@ -205,6 +205,11 @@ class FailureDirections:
     def cv_score_(self) -> Any:
         """(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it."""
         return self._restore(self._fitted("cv_score"))
+
+    @property
+    def cv_scores_(self) -> Any:
+        """(k, r, c) the score of every C of the grid."""
+        return self._restore(self._fitted("cv_scores"))
 
     @property
     def p_value_(self) -> Any:

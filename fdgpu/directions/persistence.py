@@ -18,7 +18,10 @@ from fdgpu.version import __version__
 if TYPE_CHECKING:
     from fdgpu.directions.estimator import FailureDirections
 
-ARRAYS = ("classes", "coef", "intercept", "C", "cv_score", "p_value", "q_value", "converged", "n_iter", "n", "n_errors")
+ARRAYS = (
+    "classes", "coef", "intercept", "C", "cv_score", "cv_scores", "p_value", "q_value", "converged", "n_iter", "n",
+    "n_errors",
+)  # fmt: skip
 PARAMETERS = (
     "Cs", "cv", "whiten", "tol", "n_directions", "n_permutations", "fdr", "backend", "random_state", "max_iter"
 )  # fmt: skip

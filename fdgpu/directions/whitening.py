@@ -44,11 +44,9 @@ class Whitening:
 
     def __call__(self, rows: NDArray[Any], dtype: type[np.floating[Any]] = np.float32) -> NDArray[Any]:
         """Whiten ``rows`` (n, d); returns new unit rows of ``dtype``."""
-        out = np.empty(rows.shape, dtype)
-        mean, scale = self.mean.astype(dtype), self.scale.astype(dtype)
+        out = np.zeros(rows.shape, dtype)
         for start in range(0, len(rows), CHUNK):
-            chunk = np.subtract(rows[start : start + CHUNK], mean, out=out[start : start + CHUNK], casting="unsafe")
-            chunk /= scale
-            lengths = np.sqrt(np.einsum("nd,nd->n", chunk, chunk))[:, None]
-            np.divide(chunk, lengths, out=chunk, where=lengths > 0)
+            whitened = (rows[start : start + CHUNK] - self.mean) / self.scale  # float64: a mean may dwarf the deviation
+            lengths = np.sqrt(np.einsum("nd,nd->n", whitened, whitened))[:, None]
+            np.divide(whitened, lengths, out=out[start : start + CHUNK], where=lengths > 0, casting="same_kind")
         return out

@@ -106,23 +106,20 @@ class ClipEmbedder:
     def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
         """Embed images and keep their ids and what could not be read; see :meth:`images`."""
         images = image_source(source)
-        total = len(images) if len(images) >= 0 else None
         ids: list[str] = []
         rows: list[Tensor] = []
         unreadable: dict[str, str] = {}
         with OneBar(progress) as report:
-            report(stage, 0, total)
+            report(stage, 0, images.count)
             for batch in images.batches(self.batch_size, self.preprocess.resize):
                 rows.append(self._embed_batch(batch))
                 ids += batch.order
                 unreadable |= batch.unreadable
-                report(stage, len(ids), total)
+                report(stage, len(ids), images.count)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
         return Embeddings(ids, vectors, unreadable)
 
-    def texts(
-        self, captions: str | Sequence[str] | Iterable[str], progress: Reporter | None = None
-    ) -> Tensor:
+    def texts(self, captions: str | Sequence[str] | Iterable[str], progress: Reporter | None = None) -> Tensor:
         """Embed captions, or a whole :class:`fdgpu.CaptionGrammar`.
 
         Returns:
@@ -168,15 +165,27 @@ class ClipEmbedder:
         vectors: Tensor = F.normalize(tower(batch).float(), dim=-1)
         return vectors
 
-    def _tokenise(self, captions: list[str]) -> Tensor:
-        context = getattr(self.tokenizer, "context_length", None)
-        if context and hasattr(self.tokenizer, "encode"):
-            for caption in captions:
-                length = len(self.tokenizer.encode(caption)) + 2  # start and end of text
-                if length > context:
-                    raise InputError(
-                        f"the caption {caption!r} has {length} tokens, {self.name} takes at most {context}: shorten it"
-                    )
-        tokens: Tensor = self.tokenizer(captions) if captions else torch.empty(0, context or 77, dtype=torch.long)
-        return tokens
+    def token_count(self, caption: str) -> int:
+        """Return how many tokens a caption takes, start and end of text included; 0 if the tokenizer does not say."""
+        return len(self.tokenizer.encode(caption)) + 2 if hasattr(self.tokenizer, "encode") else 0
 
+    def fits(self, caption: str) -> bool:
+        """Whether the whole caption fits into the model's context."""
+        return self.token_count(caption) <= self.context_length
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a caption."""
+        return int(getattr(self.tokenizer, "context_length", None) or 77)
+
+    def _tokenise(self, captions: list[str]) -> Tensor:
+        for caption in captions:
+            if not self.fits(caption):
+                raise InputError(
+                    f"the caption {caption!r} has {self.token_count(caption)} tokens, {self.name} takes at most "
+                    f"{self.context_length}: shorten it"
+                )
+        if not captions:
+            return torch.empty(0, self.context_length, dtype=torch.long)
+        tokens: Tensor = self.tokenizer(captions)
+        return tokens

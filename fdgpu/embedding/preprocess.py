@@ -53,10 +53,12 @@ class Preprocess:
         h, w = images.shape[-2:]
         ratio = max(height / h, width / w) if self.resize_mode == "shortest" else min(height / h, width / w)
         scaled = self._scaled(images, max(1, round(h * ratio)), max(1, round(w * ratio)))
-        return V.center_crop(scaled, [height, width])  # pads with zeros where the image is smaller
+        cropped: Tensor = V.center_crop(scaled, [height, width])  # pads with zeros where the image is smaller
+        return cropped
 
     def _scaled(self, images: Tensor, height: int, width: int) -> Tensor:
-        return V.resize(images, [height, width], interpolation=self.interpolation, antialias=True)
+        scaled: Tensor = V.resize(images, [height, width], interpolation=self.interpolation, antialias=True)
+        return scaled
 
     def normalise(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Turn (n, 3, h, w) uint8 or floats in [0, 1] into the model's input."""
@@ -94,7 +96,9 @@ def as_pictures(images: Tensor) -> Tensor:
 
 def _channels_first(pixels: Tensor) -> Tensor:
     """Move channels before height, repeat grey, drop alpha; works on one image or a stack of them."""
-    stacked = pixels.ndim == 4 or (pixels.ndim == 3 and 0 not in pixels.shape and pixels.shape[-1] > 4 < pixels.shape[0])
+    stacked = pixels.ndim == 4 or (
+        pixels.ndim == 3 and 0 not in pixels.shape and pixels.shape[-1] > 4 < pixels.shape[0]
+    )
     grey_stack = stacked and pixels.ndim == 3
     if pixels.ndim == 2 or grey_stack:
         return pixels.unsqueeze(-3).expand(*pixels.shape[:-2], 3, *pixels.shape[-2:])

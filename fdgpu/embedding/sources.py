@@ -6,10 +6,10 @@ A further source (a ``.beton`` file, tar shards, a hub data set) is one more cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -45,8 +45,9 @@ class ImageBatch:
 class ImageSource(Protocol):
     """Yields batches of pictures."""
 
-    def __len__(self) -> int:
-        """Return how many images there are; -1 where that is not known beforehand."""
+    @property
+    def count(self) -> int | None:
+        """How many images there are; None where that is not known beforehand."""
         ...
 
     def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
@@ -64,7 +65,9 @@ class FileSource:
     def __init__(self, paths: Sequence[Path], ids: Sequence[str]) -> None:
         self.paths, self.ids = list(paths), list(ids)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many files."""
         return len(self.paths)
 
     def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
@@ -97,12 +100,14 @@ class TensorSource:
         if len(self.ids) != len(self.images):
             raise InputError(f"ids has {len(self.ids)} entries, images has {len(self.images)}: pass one id an image")
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many images."""
         return len(self.images)
 
     def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
         """Yield slices of the tensor, resized on its device."""
-        for start in range(0, len(self), size):
+        for start in range(0, self.count, size):
             ids = self.ids[start : start + size]
             yield ImageBatch(ids, ids, resize(self.images[start : start + size]), {})
 
@@ -117,12 +122,14 @@ class IterableSource:
     def __init__(self, images: Iterable[Any]) -> None:
         self.images = images
 
-    def __len__(self) -> int:
-        return len(self.images) if hasattr(self.images, "__len__") else -1
+    @property
+    def count(self) -> int | None:
+        """How many images; None of a generator."""
+        return len(self.images) if isinstance(self.images, Sized) else None
 
     def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
         """Yield batches in the order of the iterable."""
-        for rows in _batched(zip(count(), self.images), size):
+        for rows in _batched(enumerate(self.images), size):
             yield _gather([str(i) for i, _ in rows], [_convert(image, resize) for _, image in rows])
 
     def picture(self, place: int) -> Tensor | None:

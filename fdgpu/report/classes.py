@@ -22,10 +22,10 @@ STATUS_WORDS = {
 
 @dataclass(frozen=True)
 class CaptionBar:
-    """A caption, its score, and the length of its bar as a share (0 to 100) of the longest in the class."""
+    """A caption, its alignment, and the length of its bar as a share (0 to 100) of the longest in the class."""
 
     caption: str
-    score: float
+    alignment: float
     length: float
 
 
@@ -94,11 +94,11 @@ def caption_bars(
     hard: Sequence[ScoredCaption], easy: Sequence[ScoredCaption]
 ) -> tuple[tuple[CaptionBar, ...], tuple[CaptionBar, ...]]:
     """Return the bars of both sides, on one scale, so that hard and easy can be compared."""
-    longest = max((abs(c.score) for c in (*hard, *easy) if math.isfinite(c.score)), default=0.0)
+    longest = max((abs(c.alignment) for c in (*hard, *easy) if math.isfinite(c.alignment)), default=0.0)
 
     def bar(caption: ScoredCaption, sign: int) -> CaptionBar:
-        reach = sign * caption.score / longest if longest > 0 and math.isfinite(caption.score) else 0.0
-        return CaptionBar(caption.caption, caption.score, round(100 * max(reach, 0.0), 1))
+        reach = sign * caption.alignment / longest if longest > 0 and math.isfinite(caption.alignment) else 0.0
+        return CaptionBar(caption.caption, caption.alignment, round(100 * max(reach, 0.0), 1))
 
     return tuple(bar(c, -1) for c in hard), tuple(bar(c, 1) for c in easy)
 
@@ -111,19 +111,23 @@ def _remarks(one: ClassFindings, grid: Sequence[float]) -> tuple[str, ...]:
             "approximate. Raise max_iter or tol, or drop the largest Cs, and fit again."
         )
     if one.C_at_edge:
-        remarks.append(edge_remark(one.C, grid))
+        remarks.append(edge_remark(one.C, grid, tied=one.C_tied))
     return tuple(remarks)
 
 
-def edge_remark(C: float, grid: Sequence[float]) -> str:
-    """Say what it means that the best C lies on the edge of the grid, and what to do."""
+def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:
+    """Say what it means that the best C lies on the edge of the grid, and what to do.
+
+    With ``tied`` the next C scores the same: the smallest C was taken for being the smallest, and to widen the grid
+    would change nothing.
+    """
     end = "largest" if grid and C >= max(grid) > min(grid) else "smallest"
     where = f" ({power(min(grid))} to {power(max(grid))})" if grid else ""
+    chosen = f"The best C, {power(C)}, is the {end} of the grid{where}"
+    if tied and end == "smallest":
+        return f"{chosen}, taken because larger ones score the same. An even smaller C would not change the direction."
     beyond = "larger" if end == "largest" else "smaller"
-    return (
-        f"The best C, {power(C)}, is the {end} of the grid{where}: a better one may lie beyond it. "
-        f"Widen Cs with {beyond} values and fit again."
-    )
+    return f"{chosen}: a better one may lie beyond it. Widen Cs with {beyond} values and fit again."
 
 
 def _strips(one: ClassFindings, thumbnails: Thumbnails, encoding: Encoding) -> tuple[Strip, ...]:

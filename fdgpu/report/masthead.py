@@ -61,13 +61,13 @@ def clearest(views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encod
 
 def remarks(findings: Findings) -> tuple[str, ...]:
     """Return the caller's notes, and what concerns several classes at once."""
-    edge = sum(c.C_at_edge and c.status == "ok" for c in findings.classes)
+    edge = sum(c.C_at_edge and not c.C_tied and c.status == "ok" for c in findings.classes)
     unfinished = sum(not c.converged and c.status == "ok" for c in findings.classes)
     lines = list(findings.notes)
     if edge:
         lines.append(
-            f"{plural(edge, 'class', 'classes')} chose a C on the edge of the grid (marked △ in the overview): "
-            "a better one may lie beyond it, so widen Cs."
+            f"{plural(edge, 'class', 'classes')} chose a C on the edge of the grid, where a better one may lie "
+            "beyond it (marked △ in the overview): widen Cs."
         )
     if unfinished:
         lines.append(

@@ -66,8 +66,11 @@ def build_class() -> BuildClass:
             C=1e-3,
             n_shown=500,
             accuracy_shown=0.7,
-            hard_captions=(ScoredCaption(f"a photo of a blue {name}", -0.4), ScoredCaption("a dark photo", -0.2)),
-            easy_captions=(ScoredCaption(f"a photo of a red {name}", 0.3),),
+            hard_captions=(
+                ScoredCaption(f"a photo of a blue {name}", 2 * -0.4, -0.4),
+                ScoredCaption("a dark photo", 2 * -0.2, -0.2),
+            ),
+            easy_captions=(ScoredCaption(f"a photo of a red {name}", 2 * 0.3, 0.3),),
             hard_examples=examples(f"{name}/hard", pictures, correct=False),
             easy_examples=examples(f"{name}/easy", pictures, correct=True),
             unsure_examples=examples(f"{name}/unsure", pictures, correct=False),

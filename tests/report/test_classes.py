@@ -15,12 +15,17 @@ from .conftest import BuildClass, BuildFindings
 
 
 def test_caption_bars_share_one_scale() -> None:
-    hard = [ScoredCaption("a", -0.4), ScoredCaption("b", -0.1), ScoredCaption("c", 0.05), ScoredCaption("d", math.nan)]
-    easy = [ScoredCaption("e", 0.2)]
+    hard = [
+        ScoredCaption("a", 2 * -0.4, -0.4),
+        ScoredCaption("b", 2 * -0.1, -0.1),
+        ScoredCaption("c", 2 * 0.05, 0.05),
+        ScoredCaption("d", math.nan, math.nan),
+    ]
+    easy = [ScoredCaption("e", 2 * 0.2, 0.2)]
     hard_bars, easy_bars = caption_bars(hard, easy)
     assert [bar.length for bar in hard_bars] == [100, 25, 0, 0]
     assert [bar.length for bar in easy_bars] == [50]
-    assert caption_bars([ScoredCaption("a", 0.0)], [])[0][0].length == 0
+    assert caption_bars([ScoredCaption("a", 2 * 0.0, 0.0)], [])[0][0].length == 0
 
 
 def test_a_picture_without_thumbnail_has_no_place(
@@ -63,6 +68,12 @@ def test_an_edge_remark_says_which_way_to_widen() -> None:
     assert "with smaller values" in edge_remark(1e-3, grid)
     assert "is the largest" in edge_remark(1e-1, grid)
     assert "with larger values" in edge_remark(1e-1, grid)
+
+
+def test_a_tie_at_the_lower_edge_is_no_reason_to_widen() -> None:
+    grid = (1e-3, 1e-2, 1e-1)
+    assert "would not change" in edge_remark(1e-3, grid, tied=True)
+    assert "Widen" not in edge_remark(1e-3, grid, tied=True)
 
 
 @pytest.mark.parametrize(

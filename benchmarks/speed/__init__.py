@@ -1,0 +1,1 @@
+"""Speed, measured side by side in one run on one machine; no ratio is printed where the results differ."""

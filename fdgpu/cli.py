@@ -1,0 +1,231 @@
+"""The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu doctor``.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Find where an image classifier fails, say in words what the failures share, and show them.",
+    epilog="Start with [bold]fdgpu demo[/bold]: it needs no data and shows what an audit finds.",
+)
+
+Out = Annotated[Path, typer.Option(help="Folder for the report and its data; made if it is not there.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random: the same seed gives the same answer.")]
+Permutations = Annotated[int, typer.Option(min=0, help="Label permutations for p-values; 0 for none.")]
+Directions = Annotated[int, typer.Option(min=1, help="Failure modes to look for in each class.")]
+Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
+Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("fdgpu-demo"),
+    seed: Seed = 0,
+    permutations: Permutations = 0,
+    directions: Directions = 1,
+    backend: Backend = "auto",
+    device: Device = "auto",
+) -> None:
+    """Audit a model with planted failures, on real photographs that ship with fdgpu.
+
+    Renders pictures with known attributes, trains a small model on training data in which six classes go with a
+    colour, a background or a size, audits it, and compares what the audit says with what was planted. Takes about
+    two minutes on two cores. OUT then also holds truth.json, and images/ and predictions.csv to try the audit on:
+
+        fdgpu audit --images OUT/images --predictions OUT/predictions.csv --out again
+    """
+    estimator = _estimator(permutations, directions, backend, seed)
+    _checked_device(device)
+    from fdgpu.demo.run import demo as run_demo
+    from fdgpu.progress import ProgressBars
+
+    with ProgressBars() as progress:
+        result = run_demo(out, seed, directions=estimator, device=device, progress=progress)
+    _summary(result.audit)
+    typer.echo(f"The base model is right on {result.accuracy:.1%} of the test images.")
+    _goodbye(out)
+
+
+@app.command()
+def audit(
+    images: Annotated[Path, typer.Option(help="Folder that the paths in the CSV start from.")],
+    predictions: Annotated[
+        Path, typer.Option(help="CSV with the columns path,label,prediction,split and optionally confidence.")
+    ],
+    out: Out,
+    model: Annotated[
+        str, typer.Option(help="bundled (knows the demo's garments only) or an open_clip model, ViT-B-32:openai.")
+    ] = "bundled",
+    grammar: Annotated[
+        str | None, typer.Option(help="Candidate captions: the name of a recipe, or a TOML file of your own.")
+    ] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(help="Text file with one class name a line, if the CSV has class numbers.")
+    ] = None,
+    permutations: Permutations = 0,
+    directions: Directions = 1,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")] = 256,
+    seed: Seed = 0,
+) -> None:
+    """Audit a model of yours: a folder of images and a CSV of its predictions.
+
+    split is train, val or test. Directions are fitted on val, which the model must not have been trained on;
+    embeddings are whitened by train (by val where there is none), and examples are shown from test (from val where
+    there is none). An image that cannot be read is left out and listed in the report.
+    """
+    if not images.is_dir():
+        raise typer.BadParameter(f"{images} is not a folder", param_hint="--images")
+    if not predictions.is_file():
+        raise typer.BadParameter(f"{predictions} does not exist", param_hint="--predictions")
+    estimator = _estimator(permutations, directions, backend, seed)
+    _checked_device(device)
+    recipe = _recipe(grammar)
+    from fdgpu.auditing import audit as run_audit
+    from fdgpu.auditing import read_predictions
+    from fdgpu.embedding import ClipEmbedder
+    from fdgpu.embedding.sources import FileSource
+    from fdgpu.progress import ProgressBars
+
+    table = read_predictions(predictions)
+    names, labels, said = _classes(class_names, table.labels, table.predictions)
+    with ProgressBars() as progress:
+        result = run_audit(
+            FileSource([images / path for path in table.paths], table.paths),
+            labels,
+            said,
+            class_names=names,
+            embedder=ClipEmbedder.from_name(model, device, batch_size),
+            grammar=recipe,
+            out=out,
+            splits=table.splits,
+            confidence=table.confidence,
+            directions=estimator,
+            seed=seed,
+            progress=progress,
+        )
+    _summary(result)
+    _goodbye(out)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what will run, and why."""
+    from fdgpu.doctor import examine, healthy
+
+    marks = {"ok": "[green]✓[/green]", "absent": "[yellow]–[/yellow]", "broken": "[red]✗[/red]"}
+    lines = examine()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for line in lines:
+        table.add_row(marks[line.state], line.name, escape(line.detail))
+    Console().print(table)
+    raise typer.Exit(0 if healthy(lines) else 1)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message, not a traceback."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except FdgpuError as error:
+        _complain("error", str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _complain("stopped", "interrupted; nothing half-written was left behind")
+        sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print our own warnings as one line, and none of other libraries'."""
+    if issubclass(category, FdgpuWarning):
+        _complain("warning", str(message))
+
+
+def _complain(kind: str, message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/bold red] {escape(message)}")
+
+
+def _estimator(permutations: int, directions: int, backend: str, seed: int) -> Any:
+    """Build the estimator first: settings that cannot work are wrong usage, before any work was done."""
+    from fdgpu.directions import FailureDirections
+
+    try:
+        return FailureDirections(
+            n_permutations=permutations, n_directions=directions, backend=backend, random_state=seed
+        )
+    except FdgpuError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _checked_device(device: str) -> None:
+    from fdgpu.device import place
+
+    try:
+        place(device)
+    except FdgpuError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from None
+
+
+def _recipe(grammar: str | None) -> Any:
+    from fdgpu.captions import Recipe
+
+    if grammar is None:
+        return None
+    try:
+        return Recipe.from_file(Path(grammar)) if grammar.endswith(".toml") else Recipe.bundled(grammar)
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint="--grammar") from None
+
+
+def _classes(
+    file: Path | None, labels: list[str], predictions: list[str]
+) -> tuple[list[str] | None, list[str] | list[int], list[str] | list[int]]:
+    """With a file of names, columns of numbers are class ids; columns of names stay names."""
+    if file is None:
+        return None, labels, predictions
+    if not file.is_file():
+        raise typer.BadParameter(f"{file} does not exist", param_hint="--class-names")
+    names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if all(entry.isdecimal() for entry in (*labels, *predictions)):
+        return names, [int(entry) for entry in labels], [int(entry) for entry in predictions]
+    return names, labels, predictions
+
+
+def _summary(result: Any) -> None:
+    """Print the overview, the strongest failure first."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("class", "status"):
+        table.add_column(column)
+    for column in ("samples", "errors", "CV score"):
+        table.add_column(column, justify="right")
+    table.add_column("hardest caption")
+    for entry in sorted(result.findings.classes, key=lambda c: -c.cv_score if c.status == "ok" else 1.0)[:30]:
+        caption = entry.hard_captions[0].caption if entry.hard_captions else "–"
+        score = f"{entry.cv_score:.3f}" if entry.status == "ok" else "–"
+        table.add_row(escape(entry.name), entry.status, str(entry.n), str(entry.n_errors), score, escape(caption))
+    Console().print(table)
+    skipped = result.findings.skipped
+    if skipped:
+        _complain("warning", f"{len(skipped)} images were skipped; the first is {skipped[0].path}: {skipped[0].reason}")
+
+
+def _goodbye(out: Path) -> None:
+    typer.echo(f"Report: {out / 'report.html'}")

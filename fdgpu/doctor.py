@@ -1,0 +1,86 @@
+"""``fdgpu doctor``: what is installed, what will run, and why."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.resources import files
+
+import torch
+
+from fdgpu.device import choose_backend, cpu_count, place, why_no_cuda
+from fdgpu.version import __version__
+
+REQUIRED = ("torch", "torchvision", "open_clip", "numba", "numpy", "pyarrow", "safetensors")
+OPTIONAL = {
+    "triton": "GPU kernels",
+    "cupy": "CuPy arrays in and out",
+    "cuml": "SVMs of very large classes on the GPU",
+    "faiss": "search over millions of captions",
+    "ffcv": "images from .beton files",
+    "sklearn": "the tests' oracle",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was looked at: good, merely absent, or broken."""
+
+    name: str
+    state: str  # "ok", "absent" or "broken"
+    detail: str
+
+
+def examine() -> list[Line]:
+    """Look at everything; nothing is changed, and only torch is asked about devices."""
+    lines = [
+        Line("fdgpu", "ok", __version__),
+        Line("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Line("cores", "ok", f"{cpu_count()} for this process"),
+        *[_package(name, None) for name in REQUIRED],
+        *[_package(name, use) for name, use in OPTIONAL.items()],
+        *_cuda(),
+    ]
+    placement, backend = place(), choose_backend("auto")
+    weights = files("fdgpu") / "demo" / "clip" / "open_clip_model.safetensors"
+    bundled = Line("bundled CLIP", "ok", "its weights are here")
+    if not weights.is_file():
+        bundled = Line("bundled CLIP", "broken", "its weights are missing: install fdgpu again")
+    return [
+        *lines,
+        bundled,
+        Line("embedding runs on", "ok", f"{placement.device}, {placement.dtype} ({placement.reason})"),
+        Line("solver runs on", "ok", f"{backend.name} ({backend.reason})"),
+    ]
+
+
+def _package(module: str, use: str | None) -> Line:
+    """Look a package up without importing it."""
+    purpose = f", for {use}" if use else ""
+    if importlib.util.find_spec(module) is None:
+        state = "absent" if use else "broken"
+        return Line(module, state, f"not installed{purpose}")
+    names = packages_distributions().get(module, [module])
+    try:
+        return Line(module, "ok", f"{version(names[0])}{purpose}")
+    except PackageNotFoundError:
+        return Line(module, "ok", f"of unknown version{purpose}")
+
+
+def _cuda() -> list[Line]:
+    if not torch.cuda.is_available():
+        return [Line("CUDA", "absent", why_no_cuda())]
+    lines = []
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        detail = f"{device.name}, sm_{device.major}{device.minor}, {device.total_memory / 2**30:.0f} GiB"
+        lines.append(Line(f"CUDA {index}", "ok", detail))
+    return lines
+
+
+def healthy(lines: list[Line]) -> bool:
+    """Whether everything that is required is there."""
+    return not any(line.state == "broken" for line in lines) and sys.version_info >= (3, 11)

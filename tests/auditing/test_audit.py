@@ -1,0 +1,216 @@
+"""The whole job on a few rendered pictures: what it writes, and what it does with bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import fdgpu
+from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
+from fdgpu.demo.photographs import Photographs, load_photographs
+from fdgpu.demo.renderer import draw_attributes, draw_scene, render
+from fdgpu.demo.settings import world_settings
+from fdgpu.embedding.sources import FileSource, TensorSource
+from fdgpu.errors import InputError
+
+PER_CLASS = 40
+CLASSES = ("boot", "bag", "coat")
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipEmbedder:
+    return ClipEmbedder.bundled("cpu")
+
+
+@pytest.fixture(scope="module")
+def world() -> dict:
+    """Pictures of three classes; the model fails on boots on white, is never wrong on bags, never right on coats."""
+    names = world_settings().class_names
+    photographs = load_photographs("val")
+    keep = torch.cat([(photographs.labels == names.index(c)).nonzero()[:PER_CLASS, 0] for c in CLASSES])
+    few = Photographs(photographs.pixels[keep], photographs.labels[keep])
+    generator = torch.Generator().manual_seed(0)
+    attributes = draw_attributes(len(keep), generator)
+    attributes.background[:] = torch.arange(len(keep)) % 2 + 1  # black, white
+    pictures = render(few.pixels, draw_scene(attributes, few.labels, generator))
+    labels = np.repeat(CLASSES, PER_CLASS)
+    predictions = labels.copy()
+    predictions[:PER_CLASS][attributes.background[:PER_CLASS].numpy() == 2] = "coat"
+    predictions[2 * PER_CLASS :] = "bag"
+    predictions[[0, 3]] = ["bag", "boot"]  # not quite
+    splits = np.where(np.arange(len(keep)) % 4 < 2, "val", "test")
+    return {
+        "pictures": pictures,
+        "labels": labels.tolist(),
+        "predictions": predictions.tolist(),
+        "splits": splits.tolist(),
+    }
+
+
+@pytest.fixture(scope="module")
+def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("audit")
+    return fdgpu.audit(
+        world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip, out=out,
+        grammar="demo", confidence=np.linspace(0.4, 1, len(world["labels"])),
+    )  # fmt: skip
+
+
+def test_it_finds_and_names_the_failure(audited) -> None:
+    boot = next(c for c in audited.findings.classes if c.name == "boot")
+    assert boot.status == "ok"
+    assert boot.cv_score > 0.8
+    assert "on a white background" in boot.hard_captions[0].caption
+    assert "on a black background" in boot.easy_captions[0].caption
+    hard, easy = boot.nearest_accuracy
+    assert hard.value[0] < easy.value[0]
+
+
+def test_classes_without_a_direction_say_why(audited) -> None:
+    by_name = {c.name: c for c in audited.findings.classes}
+    assert (by_name["bag"].status, by_name["coat"].status) == ("no_errors", "all_errors")
+    assert by_name["bag"].remedy
+    assert not by_name["bag"].hard_examples
+
+
+def test_the_folder_holds_the_contract(audited, world: dict) -> None:
+    names = {path.name for path in audited.out.iterdir()}
+    assert names == {"report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet"}
+    document = json.loads((audited.out / "audit.json").read_text())
+    assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
+    assert document["model"] == "bundled"
+    boot = next(entry for entry in document["classes"] if entry["name"] == "boot")
+    keys = "name status n n_errors cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
+    assert set(boot) >= set(keys.split())
+    assert boot["p_value"] is None
+    assert set(boot["hard_captions"][0]) >= {"caption", "score"}
+    assert all(isinstance(path, str) for path in boot["hard_examples"])
+    assert boot["n"] == PER_CLASS // 2
+    examples = pq.read_table(audited.out / "examples.parquet").to_pydict()
+    assert len(examples["path"]) == world["splits"].count("test")
+    row = examples["path"].index(boot["hard_examples"][0])
+    assert examples["decision_value"][row] == pytest.approx(audited.decisions[int(boot["hard_examples"][0])])
+    assert examples["decision_value"][row] == min(
+        v for v, c in zip(examples["decision_value"], examples["class"], strict=True) if c == "boot"
+    )
+    captions = pq.read_table(audited.out / "captions.parquet").to_pydict()
+    assert set(captions["class"]) == {"boot"}
+    assert min(captions["score"]) == pytest.approx(boot["hard_captions"][0]["score"])
+    assert (audited.out / "report.html").read_text() == audited.page
+
+
+def test_the_stored_directions_give_the_same_decisions(audited, world: dict, clip: ClipEmbedder) -> None:
+    fit = FailureDirections.load(audited.out / "directions.safetensors")
+    ids = np.array([sorted(CLASSES).index(c) for c in world["labels"]])
+    values = fit.decision_function(clip.images(world["pictures"]), ids)
+    assert np.allclose(values, audited.decisions, equal_nan=True, atol=1e-6)
+
+
+def test_the_caption_score_is_the_estimators(audited, clip: ClipEmbedder) -> None:
+    texts = clip.texts(["a photo of a red boot", "a photo of a boot"])
+    boot = sorted(CLASSES).index("boot")
+    table = audited.captions.by_class[boot]
+    score = audited.directions.score_captions(texts[:1], texts[1], boot)
+    assert float(score[0]) == pytest.approx(table.scores[table.texts.index("a photo of a red boot")], abs=1e-6)
+    assert np.isnan(table.scores[table.texts.index("a photo of a boot")])  # the reference has no direction
+
+
+def test_nothing_is_written_without_a_folder_and_everything_is_fitted_on_val(world: dict, clip: ClipEmbedder) -> None:
+    result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=clip)
+    assert result.out is None
+    assert result.findings.shown_from == "val"
+    assert any("look better than they are" in note for note in result.findings.notes)
+
+
+def test_training_images_whiten(world: dict, clip: ClipEmbedder) -> None:
+    splits = ["train" if i % 4 == 3 else split for i, split in enumerate(world["splits"])]
+    result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], splits=splits, embedder=clip)
+    assert result.findings.whitened_by == "train"
+    train = clip.images(world["pictures"])[[s == "train" for s in splits]].numpy().astype(np.float64)
+    assert np.allclose(result.directions._whitening.mean, train.mean(0), atol=1e-6)
+
+
+def test_bad_images_are_skipped_counted_and_listed(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
+    paths = []
+    for i, picture in enumerate(world["pictures"]):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(paths[-1])
+    paths[5].write_bytes(paths[5].read_bytes()[:100])
+    paths[6].write_text("<script>alert(1)</script>")
+    paths[7].unlink()
+    names = [f"<script>{p.name}" for p in paths]
+    result = fdgpu.audit(
+        FileSource(paths, names), world["labels"], world["predictions"], splits=world["splits"], embedder=clip,
+        out=tmp_path / "out",
+    )  # fmt: skip
+    skipped = json.loads((tmp_path / "out" / "audit.json").read_text())["skipped"]
+    assert [entry["path"] for entry in skipped] == [names[5], names[6], names[7]]
+    assert np.isnan(result.decisions[5:8]).all()
+    assert "<script>6.png" not in result.page
+    assert "&lt;script&gt;6.png" in result.page
+    boot = next(c for c in result.findings.classes if c.name == "boot")
+    assert boot.n == PER_CLASS // 2 - 1  # row 5 was val
+
+
+def test_a_hostile_class_name_and_a_class_missing_from_validation(world: dict, clip: ClipEmbedder) -> None:
+    evil = "<script>alert(1)</script>"
+    labels = [evil if c == "boot" else c for c in world["labels"]]
+    said = [evil if c == "boot" else c for c in world["predictions"]]
+    result = fdgpu.audit(
+        world["pictures"], labels, said, class_names=["absent", evil, "bag", "coat"], embedder=clip, grammar="general"
+    )
+    assert evil not in result.page
+    assert result.findings.classes[0].status == "no_samples"
+    assert result.findings.classes[1].status == "ok"
+    assert any("exceed the model's context" in note for note in result.findings.notes)
+
+
+def test_one_grammar_for_all_classes(world: dict, clip: ClipEmbedder) -> None:
+    grammar = CaptionGrammar(
+        "a photo of a boot {place}", place=["on a white background", "on a black background", None]
+    )
+    grammar_by_class = dict.fromkeys(CLASSES, grammar)
+    recipe = {name: CaptionGrammar("{noun} {place}", noun=[name], place=grammar.slots["place"]) for name in CLASSES}
+    assert grammar_by_class.keys() == recipe.keys()
+    result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=clip, grammar=recipe)
+    boot = next(c for c in result.findings.classes if c.name == "boot")
+    assert boot.hard_captions[0].caption == "boot on a white background"
+
+
+def test_inputs_that_cannot_work(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
+    pictures, labels, said = world["pictures"], world["labels"], world["predictions"]
+    with pytest.raises(InputError, match="images has 119 entries, labels has 120"):
+        fdgpu.audit(pictures[1:], labels, said, embedder=clip)
+    with pytest.raises(InputError, match="images gave 119 pictures, labels has 120"):
+        fdgpu.audit((p for p in pictures[1:]), labels, said, embedder=clip)
+    with pytest.raises(InputError, match="no recipe 'nope'"):
+        fdgpu.audit(pictures, labels, said, embedder=clip, grammar="nope")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        fdgpu.audit(pictures, labels, said, embedder=clip, out=tmp_path / "file")
+    missing = FileSource([tmp_path / str(i) for i in range(120)], [str(i) for i in range(120)])
+    with pytest.raises(InputError, match="no image of the split 'val' could be read"):
+        fdgpu.audit(missing, labels, said, embedder=clip)
+
+
+def test_an_interrupted_write_leaves_no_half_file(audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fdgpu.files import write_atomically
+
+    shutil.copy(audited.out / "audit.json", tmp_path / "audit.json")
+    before = (tmp_path / "audit.json").read_text()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match="No space left"):
+        write_atomically(tmp_path / "audit.json", "half")
+    assert (tmp_path / "audit.json").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+
+
+def test_pictures_of_the_page_come_from_the_source(world: dict) -> None:
+    assert torch.equal(TensorSource(world["pictures"]).picture(3), world["pictures"][3])

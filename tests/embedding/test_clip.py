@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from fdgpu import CaptionGrammar, ClipEmbedder
+from fdgpu.device import halving_batches
+from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.errors import BackendError, FdgpuWarning, InputError, ModelError
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipEmbedder:
+    return ClipEmbedder.bundled("cpu", batch_size=4)
+
+
+def pictures(n: int, side: int = 64) -> torch.Tensor:
+    return torch.randint(256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_vectors_are_unit_and_do_not_depend_on_the_batch(clip: ClipEmbedder) -> None:
+    images = pictures(9)
+    vectors = clip.images(images)
+    assert vectors.shape == (9, clip.dimension)
+    assert vectors.dtype == torch.float32
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(9), atol=1e-5)
+    whole = ClipEmbedder.bundled("cpu", batch_size=100).images(images)
+    assert torch.allclose(vectors, whole, atol=1e-5)
+
+
+def test_a_tensor_a_list_and_files_give_the_same_vectors(clip: ClipEmbedder, tmp_path) -> None:
+    images = pictures(5)
+    paths = []
+    for i, image in enumerate(images):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(paths[-1])
+    expected = clip.images(images)
+    floats = images.float() / 255
+    for source in (tmp_path, paths, [str(p) for p in paths], list(images), [Image.open(p) for p in paths], floats):
+        assert torch.allclose(clip.images(source), expected, atol=1e-4)
+
+
+def test_it_is_open_clips_own_model_and_tokenizer(clip: ClipEmbedder) -> None:
+    folder = clip.model  # the loaded module is open_clip's
+    assert isinstance(folder, open_clip.CLIP)
+    captions = ["a photo of a red boot", "a photo of a coat on a blue background"]
+    with torch.inference_mode():
+        expected = clip.model.encode_text(clip.tokenizer(captions), normalize=True)
+    assert torch.allclose(clip.texts(captions), expected, atol=1e-6)
+    assert torch.allclose(clip.texts(captions[1]), expected[1:], atol=1e-5)
+
+
+def test_a_grammar_is_a_list_of_captions(clip: ClipEmbedder) -> None:
+    grammar = CaptionGrammar("a {colour} {noun}", colour=["red", "blue", None], noun=["bag", "boot"])
+    assert torch.allclose(clip.texts(grammar), clip.texts(list(grammar)))
+    assert clip.texts([]).shape == (0, clip.dimension)
+
+
+def test_preprocessing_is_open_clips_within_a_level_or_two() -> None:
+    config = {"size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 71, 3), dtype=np.uint8))
+    theirs = open_clip.image_transform(32, is_train=False, mean=(0.5,) * 3, std=(0.25,) * 3)(image)
+    ours = Preprocess.of_model(config)
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    mine = ours.normalise(ours.resize(tensor)[None], torch.float32)[0]
+    assert (mine - theirs).abs().max() <= 2.5 / 255 / 0.25
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
+@pytest.mark.parametrize("shape", [(64, 64), (20, 90), (90, 20), (1, 1), (31, 33)])
+def test_every_shape_comes_out_in_the_models_size(mode: str, shape: tuple[int, int]) -> None:
+    config = {"size": (32, 32), "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear", "resize_mode": mode}
+    assert Preprocess.of_model(config).resize(torch.zeros(3, *shape, dtype=torch.uint8)).shape == (3, 32, 32)
+
+
+def test_unreadable_images_keep_their_row_as_nan_and_are_named(clip: ClipEmbedder, tmp_path) -> None:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no")
+    paths = [tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "good.png"]
+    with pytest.warns(FdgpuWarning, match=r"1 of 3 images .*bad\.png: is not an image"):
+        vectors = clip.images(paths)
+    assert vectors.isnan().all(1).tolist() == [False, True, False]
+
+
+def test_a_caption_longer_than_the_context_is_named(clip: ClipEmbedder) -> None:
+    with pytest.raises(InputError, match=r"'a photo of .* tokens, bundled takes at most 20"):
+        clip.texts(["a photo of a boot", "a photo of " + "very " * 30 + "red boot"])
+
+
+def test_any_open_clip_model_with_random_weights_or_a_checkpoint(tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("RN50", pretrained=None, load_weights=False)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, tmp_path / "rn50.safetensors")
+    clip = ClipEmbedder("RN50", str(tmp_path / "rn50.safetensors"), device="cpu", batch_size=2)
+    with torch.inference_mode():
+        expected = model.eval().encode_text(open_clip.get_tokenizer("RN50")(["a cat"]), normalize=True)
+    assert torch.allclose(clip.texts("a cat"), expected, atol=1e-5)
+    assert clip.images(pictures(2, 70)).shape == (2, 1024)
+    assert clip.name.startswith("RN50:")
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-33", None, "did you mean ViT-B-32"),
+        ("ViT-B-32", "no-such-tag", "neither a file nor a pretrained tag of ViT-B-32: use one of openai"),
+        ("local-dir:/no/such/folder", None, "could not be loaded"),
+    ],
+)
+def test_models_that_do_not_exist(model: str, pretrained: str | None, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ClipEmbedder(model, pretrained, device="cpu")
+
+
+def test_openai_weights_bring_quick_gelu() -> None:
+    from fdgpu.embedding.loading import _check_name
+
+    assert _check_name(open_clip, "ViT-B-32", "openai")
+    assert not _check_name(open_clip, "ViT-B-32-quickgelu", "openai")
+    assert not _check_name(open_clip, "ViT-B-32", "laion2b_s34b_b79k")
+
+
+def test_devices_and_batches_that_cannot_be() -> None:
+    with pytest.raises(BackendError, match="use 'auto', 'cpu' or 'cuda'"):
+        ClipEmbedder.bundled("abacus")
+    with pytest.raises(InputError, match="batch_size is 0"):
+        ClipEmbedder.bundled("cpu", batch_size=0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has a CUDA device")
+def test_a_cuda_device_that_is_not_there() -> None:
+    with pytest.raises(BackendError, match="torch sees no CUDA device"):
+        ClipEmbedder.bundled("cuda")
+
+
+def test_out_of_memory_halves_the_batch_and_loses_no_row() -> None:
+    tried = []
+
+    def run(start: int, stop: int) -> list[int]:
+        tried.append(stop - start)
+        if stop - start > 3:
+            raise torch.OutOfMemoryError
+        return list(range(start, stop))
+
+    rows = [row for _, part in halving_batches(run, 10, 8) for row in part]
+    assert rows == list(range(10))
+    assert tried[:3] == [8, 4, 2]
+
+    def hopeless(*_: int) -> None:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(halving_batches(hopeless, 4, 4))
+
+
+def test_progress_is_told(clip: ClipEmbedder) -> None:
+    told = []
+    clip.images(pictures(9), progress=lambda *args: told.append(args))
+    assert told[0] == ("embed images", 0, 9)
+    assert told[-1] == ("embed images", 9, 9)
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fdgpu.embedding.preprocess import as_picture, as_pictures
+from fdgpu.embedding.sources import FileSource, TensorSource, image_source
+from fdgpu.errors import InputError
+
+
+def same(images: torch.Tensor) -> torch.Tensor:
+    return images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, value in (("b/2.png", 20), ("a/1.png", 10), ("c.jpg", 30)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (value,) * 3).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_a_folder_is_searched_in_sorted_order(folder) -> None:
+    source = image_source(folder)
+    batches = list(source.batches(2, same))
+    assert [b.ids for b in batches] == [["a/1.png", "b/2.png"], ["c.jpg"]]
+    assert [int(p.float().mean().round()) for b in batches for p in b.pixels] == [10, 20, 30]
+
+
+def test_unreadable_files_are_listed_and_the_rest_goes_on(folder) -> None:
+    good = (folder / "a/1.png").read_bytes()
+    (folder / "cut.png").write_bytes(good[: len(good) // 2])
+    (folder / "text.png").write_text("<script>")
+    (folder / "empty.png").touch()
+    names = ["a/1.png", "cut.png", "text.png", "empty.png", "missing.png", "b/2.png"]
+    (batch,) = FileSource([folder / name for name in names], names).batches(10, same)
+    assert batch.order == names
+    assert batch.ids == ["a/1.png", "b/2.png"]
+    assert set(batch.unreadable) == {"cut.png", "text.png", "empty.png", "missing.png"}
+    assert batch.unreadable["missing.png"] == "does not exist"
+    assert batch.unreadable["text.png"] == "is not an image"
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 3, 6, 7), (5, 6, 7, 3), (5, 6, 7), (5, 1, 6, 7), (5, 6, 7, 1), (5, 4, 6, 7), (5, 6, 7, 4)]
+)
+def test_layouts_of_a_tensor(shape: tuple[int, ...]) -> None:
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    assert as_pictures(pixels).shape == (5, 3, 6, 7)
+    assert torch.equal(as_pictures(pixels)[2], as_picture(pixels[2]))
+
+
+def test_arrays_pil_and_tensors_of_one_picture_are_the_same() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    expected = torch.from_numpy(array).permute(2, 0, 1)
+    for image in (array, Image.fromarray(array), torch.from_numpy(array), expected):
+        assert torch.equal(as_picture(image), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.full((3, 4, 4), 7.0), "outside"),
+        (torch.full((3, 4, 4), float("nan")), "NaN"),
+        (torch.zeros(2, 4, 5), "1, 3 or 4 channels"),
+        (torch.zeros(3, 4, 4, dtype=torch.int32), "uint8, or floats"),
+        ("a string", "pass PIL images"),
+    ],
+)
+def test_a_picture_that_is_none(image: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        as_picture(image)
+
+
+def test_a_generator_is_read_once_a_batch_at_a_time() -> None:
+    seen = []
+
+    def pictures():
+        for i in range(5):
+            seen.append(i)
+            yield np.full((4, 4, 3), i, np.uint8)
+
+    source = image_source(pictures())
+    batches = source.batches(2, same)
+    assert next(batches).ids == ["0", "1"]
+    assert seen == [0, 1]
+    assert [b.ids for b in batches] == [["2", "3"], ["4"]]
+    assert source.picture(0) is None
+
+
+def test_pictures_can_be_shown_again(folder) -> None:
+    assert image_source(folder).picture(2).float().mean().round() == 30
+    tensor = torch.randint(256, (3, 3, 4, 4), dtype=torch.uint8)
+    assert torch.equal(TensorSource(tensor).picture(1), tensor[1])
+    assert torch.equal(image_source(list(tensor)).picture(1), tensor[1])
+
+
+def test_sources_that_are_none(tmp_path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        image_source(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no image"):
+        image_source(tmp_path)
+    with pytest.raises(InputError, match="images is a int"):
+        image_source(3)
+    with pytest.raises(InputError, match="ids has 1"):
+        TensorSource(torch.zeros(2, 3, 4, 4), ["a"])
