@@ -68,7 +68,7 @@ def _that_fit(
     candidates: dict[int, list[str]] = {}
     too_long: list[str] = []
     for k, grammar in grammars.items():
-        fitting = []
+        fitting: list[str] = []
         for caption in dict.fromkeys(grammar):
             (fitting if embedder.fits(caption) else too_long).append(caption)
         if embedder.fits(references[k]):

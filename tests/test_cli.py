@@ -1,0 +1,162 @@
+"""The command line: what it writes, what it says, and its exit codes (0 done, 1 failed, 2 wrong usage)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdgpu import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fdgpu", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Grey squares: a model that calls every dark "light" when it is in the lower half of the greys of its class."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(80):
+        label = "dark" if i % 2 else "light"
+        level = int(rng.integers(0, 100) + (0 if label == "dark" else 150))
+        path = f"{label}/{i}.png"
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16), (level, level, level)).save(tmp_path / path)
+        said = "light" if label == "dark" and level < 50 else label
+        rows.append([path, label, said, "val" if i < 60 else "test", 0.75])
+    with (tmp_path / "predictions.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["path", "label", "prediction", "split", "confidence"], *rows])
+    return tmp_path
+
+
+def test_an_audit_of_ones_own_images(run: Run, world: Path) -> None:
+    (world / "dark" / "1.png").write_text("broken")
+    out = world / "out"
+    code, said, complained = run("audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out)
+    assert code == 0
+    assert "dark" in said
+    assert "no_errors" in said
+    assert str(out / "report.html") in said.replace("\n", "")
+    assert "1 images were skipped" in complained
+    document = json.loads((out / "audit.json").read_text())
+    assert [entry["path"] for entry in document["skipped"]] == ["dark/1.png"]
+    assert [entry["status"] for entry in document["classes"]] == ["ok", "no_errors"]
+    assert document["classes"][0]["cv_score"] > 0.7
+
+
+def test_numbered_classes_with_a_file_of_names(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    table.write_text(table.read_text().replace(",dark", ",0").replace(",light", ",1"))
+    (world / "names.txt").write_text("night\nday\n")
+    arguments = ["--images", world, "--predictions", table, "--out", world / "out", "--grammar", "general"]
+    code, _, _ = run("audit", *arguments, "--class-names", world / "names.txt")
+    assert code == 0
+    document = json.loads((world / "out" / "audit.json").read_text())
+    assert [entry["name"] for entry in document["classes"]] == ["night", "day"]
+    assert "night" in document["classes"][0]["hard_captions"][0]["caption"]
+
+
+def test_a_failure_is_one_message_and_exit_code_1(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    table.write_text(table.read_text() + "x.png,dark,light\n")
+    code, _, complained = run("audit", "--images", world, "--predictions", table, "--out", world / "out")
+    assert code == 1
+    assert "predictions.csv, line 82: 3 fields, the header has 5" in complained.replace("\n", "")
+    assert "Traceback" not in complained
+
+
+def test_an_output_folder_that_cannot_be_written(run: Run, world: Path) -> None:
+    (world / "out").touch()
+    code, _, complained = run(
+        "audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"
+    )
+    assert code == 1
+    assert "cannot be written" in complained
+
+
+def test_an_unknown_model(run: Run, world: Path) -> None:
+    code, _, complained = run(
+        "audit",
+        "--images",
+        world,
+        "--predictions",
+        world / "predictions.csv",
+        "--out",
+        world / "o",
+        "--model",
+        "ViT-B-3:x",
+    )
+    assert code == 1
+    assert "did you mean ViT-B-32" in complained
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--images", "nowhere"], "not a folder"),
+        (["--predictions", "nowhere.csv"], "does not exist"),
+        (["--grammar", "nope"], "no recipe 'nope'"),
+        (["--grammar", "nope.toml"], "cannot be read"),
+        (["--backend", "triton"], "not part of this version"),
+        (["--backend", "abacus"], "use one of auto"),
+        (["--device", "abacus"], "use 'auto', 'cpu' or 'cuda'"),
+        (["--permutations", "10"], "no permutation test"),
+        (["--directions", "2"], "one direction"),
+        (["--permutations", "-1"], "--permutations"),
+        (["--colour", "red"], "No such option"),
+        (["--class-names", "nowhere.txt"], "does not exist"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(run: Run, world: Path, extra: list[str], message: str) -> None:
+    arguments = {"--images": world, "--predictions": world / "predictions.csv", "--out": world / "out"}
+    given = {**arguments, **dict(zip(extra[::2], extra[1::2], strict=True))}
+    code, _, complained = run("audit", *[word for pair in given.items() for word in pair])
+    assert code == 2
+    assert message in " ".join(complained.replace("│", " ").split())
+    assert not (world / "out").exists()
+
+
+def test_help_teaches(run: Run) -> None:
+    code, said, _ = run("--help")
+    assert code == 0
+    assert "Start with" in said
+    _, said, _ = run("audit", "--help")
+    assert "path,label,prediction,split" in said
+
+
+def test_the_doctor_says_what_will_run_and_why(run: Run) -> None:
+    code, said, _ = run("doctor")
+    assert code == 0
+    for word in ("torch", "numba", "solver runs on", "embedding runs on", "bundled CLIP", "CUDA"):
+        assert word in said
+
+
+def test_the_doctor_sees_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdgpu.doctor.REQUIRED", ("torch", "a_package_that_nobody_wrote"))
+    code, said, _ = run("doctor")
+    assert code == 1
+    assert "✗  a_package_that_nobody_wrote" in said
