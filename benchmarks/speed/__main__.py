@@ -14,20 +14,18 @@ that a machine that slows down slows both; medians are printed. A row whose resu
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import statistics
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.machine import machine
 from benchmarks.speed.data import Problem, Shape, make
-from benchmarks.speed.machine import machine
 from benchmarks.speed.peers import authors_loop
+from benchmarks.stored import store
 from fdgpu import FailureDirections
 
 SHAPES = (
@@ -36,7 +34,6 @@ SHAPES = (
 )
 TIMED_CLASSES = {256: 3, 1000: 1}
 LARGEST_DIFFERENCE = 2e-3
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -124,14 +121,7 @@ def main() -> None:
         )
     console.print(table)
     if arguments.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "speed.json").write_text(
-            json.dumps({"machine": about, "rows": [asdict(r) for r in rows]}, indent=1) + "\n"
-        )
-        with (RESULTS / "speed.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [*asdict(rows[0]), *about], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({**asdict(row), **about} for row in rows)
+        store("speed", about, [asdict(row) for row in rows])
 
 
 if __name__ == "__main__":

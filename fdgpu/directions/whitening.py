@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,18 @@ class Whitening:
         """Return the whitening that only normalises (A.7, for decoding)."""
         return cls(np.zeros(d), np.ones(d))
 
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether it only normalises."""
+        return not self.mean.any() and bool((self.scale == 1).all())
+
     def __call__(self, rows: NDArray[Any], dtype: type[np.floating[Any]] = np.float32) -> NDArray[Any]:
         """Whiten ``rows`` (n, d); returns new unit rows of ``dtype``."""
         out = np.zeros(rows.shape, dtype)
         for start in range(0, len(rows), CHUNK):
-            whitened = (rows[start : start + CHUNK] - self.mean) / self.scale  # float64: a mean may dwarf the deviation
+            whitened = rows[start : start + CHUNK].astype(dtype, copy=False)
+            if not self.is_identity:
+                whitened = (rows[start : start + CHUNK] - self.mean) / self.scale  # float64: a mean may dwarf the rest
             lengths = np.sqrt(np.einsum("nd,nd->n", whitened, whitened))[:, None]
             np.divide(whitened, lengths, out=out[start : start + CHUNK], where=lengths > 0, casting="same_kind")
         return out

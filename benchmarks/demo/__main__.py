@@ -1,0 +1,66 @@
+"""Run the demo at several seeds and compare every audit with what was planted.
+
+python -m benchmarks.demo [--seeds 0 1 2 3 4] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import machine
+from benchmarks.stored import store
+from fdgpu.demo.run import demo
+
+
+def run(seed: int) -> dict[str, Any]:
+    """Run one demo and sum it up."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        result = demo(folder, seed)
+        seconds = time.perf_counter() - start
+    planted = [entry.planted for entry in result.audit.findings.classes if entry.planted is not None]
+    return {
+        "seed": seed,
+        "accuracy": round(result.accuracy, 4),
+        "named_first": sum(p.named_at == 1 for p in planted),
+        "named_in_three": sum(p.named_at is not None and p.named_at <= 3 for p in planted),
+        "planted": len(planted),
+        "minority_by_direction": round(sum(p.share_by_decision for p in planted) / len(planted), 4),
+        "minority_by_confidence": round(sum(p.share_by_confidence for p in planted) / len(planted), 4),
+        "lowest_by_direction": min(p.share_by_decision for p in planted),
+        "lowest_by_confidence": min(p.share_by_confidence for p in planted),
+        "seconds": round(seconds, 1),
+        **{stage: round(s, 2) for stage, s in result.audit.findings.timings.items()},
+    }
+
+
+def main() -> None:
+    """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
+    arguments = parser.parse_args()
+    about = machine()
+    console = Console(width=160)
+    console.print("  ".join(f"{name} {value}" for name, value in about.items()))
+    rows = []
+    for seed in arguments.seeds:
+        rows.append(run(seed))
+        console.print(rows[-1])
+        if arguments.write:  # after every seed: a run that is interrupted keeps what it has
+            store("demo", about, rows)
+    columns = list(rows[0])[:10]
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*[str(row[column]) for column in columns])
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
