@@ -50,11 +50,12 @@ class Whitening:
 
     def __call__(self, rows: NDArray[Any], dtype: type[np.floating[Any]] = np.float32) -> NDArray[Any]:
         """Whiten ``rows`` (n, d); returns new unit rows of ``dtype``."""
-        out = np.zeros(rows.shape, dtype)
+        out = np.empty(rows.shape, dtype)
         for start in range(0, len(rows), CHUNK):
             whitened = rows[start : start + CHUNK].astype(dtype, copy=False)
             if not self.is_identity:
                 whitened = (rows[start : start + CHUNK] - self.mean) / self.scale  # float64: a mean may dwarf the rest
             lengths = np.sqrt(np.einsum("nd,nd->n", whitened, whitened))[:, None]
-            np.divide(whitened, lengths, out=out[start : start + CHUNK], where=lengths > 0, casting="same_kind")
+            lengths[lengths == 0] = 1
+            np.divide(whitened, lengths, out=out[start : start + CHUNK], casting="same_kind")
         return out
