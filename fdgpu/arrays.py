@@ -18,7 +18,7 @@ Restore = Callable[[NDArray[Any]], Any]
 
 
 def to_numpy(array: Any, name: str) -> NDArray[Any]:
-    """Return ``array`` as a NumPy array on the host; bfloat16 becomes float32, which NumPy has no type for.
+    """Return ``array`` as a NumPy array on the host; torch's bfloat16, which NumPy lacks, becomes float32.
 
     Args:
         array: a torch tensor, a CuPy, JAX or NumPy array, or a (nested) sequence of numbers.
@@ -34,7 +34,7 @@ def to_numpy(array: Any, name: str) -> NDArray[Any]:
         return np.asarray(array.get())
     try:
         host: NDArray[Any] = np.asarray(array)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be read as an array ({error}): pass a rectangular array") from None
     if host.dtype.kind == "O":
         raise InputError(f"{name} is not numeric: pass a torch, NumPy, CuPy or JAX array")
@@ -55,6 +55,11 @@ def restorer(array: Any) -> Restore:
 
         return lambda host: jax.device_put(host)
     return lambda host: host
+
+
+def is_array(images: Any) -> bool:
+    """Whether something is one CuPy or JAX array, rather than an iterable of things."""
+    return _module(images) in ("cupy", "jax", "jaxlib")
 
 
 def _module(array: Any) -> str:

@@ -1,6 +1,6 @@
 """The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu doctor``.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -148,9 +148,6 @@ def main() -> None:
     except FdgpuError as error:
         _complain("error", str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        _complain("stopped", "interrupted; nothing half-written was left behind")
-        sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -190,7 +187,7 @@ def _recipe(grammar: str | None) -> Any:
     if grammar is None:
         return None
     try:
-        return Recipe.from_file(Path(grammar)) if grammar.endswith(".toml") else Recipe.bundled(grammar)
+        return Recipe.named(grammar)
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="--grammar") from None
 
@@ -201,9 +198,17 @@ def _classes(
     """With a file of names, columns of numbers are class ids; columns of names stay names."""
     if file is None:
         return None, labels, predictions
-    if not file.is_file():
-        raise typer.BadParameter(f"{file} does not exist", param_hint="--class-names")
-    names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(
+            f"{file} does not exist or cannot be read ({error})", param_hint="--class-names"
+        ) from None
+    if "" in names:
+        raise typer.BadParameter(
+            f"{file}, line {names.index('') + 1} is empty: every line names the class of its number",
+            param_hint="--class-names",
+        )
     if all(entry.isdecimal() for entry in (*labels, *predictions)):
         return names, [int(entry) for entry in labels], [int(entry) for entry in predictions]
     return names, labels, predictions

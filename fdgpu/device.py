@@ -54,10 +54,16 @@ def place(device: str | torch.device = "auto") -> Placement:
         return _placed(torch.device("cpu"), f"auto: no CUDA device, {cpu_count()} CPU cores")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise BackendError(f"device is {device!r}: use 'auto', 'cpu' or 'cuda' ({error})") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise BackendError(f"device {device!r} was asked for, but torch sees no CUDA device: {why_no_cuda()}")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise BackendError(f"device {device!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
+    try:
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, NotImplementedError) as error:
+        raise BackendError(f"device {device!r} was asked for, but does not compute here ({error})") from None
     return _placed(chosen, "asked for by name")
 
 
@@ -88,13 +94,20 @@ def choose_backend(requested: str) -> Choice:
     raise BackendError(f"backend {requested!r} is not part of this version of fdgpu: use 'numba' or 'auto'")
 
 
-def halving_batches(run: Callable[[int, int], T], total: int, batch: int) -> Iterator[tuple[int, T]]:
+@dataclass
+class BatchSize:
+    """Rows to try at once; what did not fit once is not tried again."""
+
+    rows: int
+
+
+def halving_batches(run: Callable[[int, int], T], total: int, batch: BatchSize) -> Iterator[tuple[int, T]]:
     """Run ``run(start, stop)`` over ``range(total)``; on out-of-memory halve the batch, and go on from there.
 
     Args:
         run: computes the rows from ``start`` to ``stop``.
         total: how many rows there are.
-        batch: rows to try at once; at least 1.
+        batch: rows to try at once; lowered in place.
 
     Yields:
         ``(stop, result)`` in order, each row once.
@@ -104,14 +117,15 @@ def halving_batches(run: Callable[[int, int], T], total: int, batch: int) -> Ite
     """
     start = 0
     while start < total:
-        stop = min(start + batch, total)
+        stop = min(start + batch.rows, total)
         try:
             result = run(start, stop)
         except torch.OutOfMemoryError:
-            if batch == 1:
+            if batch.rows == 1:
                 raise
-            batch = max(1, batch // 2)
-            torch.cuda.empty_cache()
+        else:
+            yield stop, result
+            start = stop
             continue
-        yield stop, result
-        start = stop
+        batch.rows = max(1, batch.rows // 2)
+        torch.cuda.empty_cache()  # here, where the error no longer holds the tensors that did not fit

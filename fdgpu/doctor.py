@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 import torch
@@ -14,7 +16,15 @@ import torch
 from fdgpu.device import choose_backend, cpu_count, place, why_no_cuda
 from fdgpu.version import __version__
 
-REQUIRED = ("torch", "torchvision", "open_clip", "numba", "numpy", "pyarrow", "safetensors")
+REQUIRED = ("torch", "torchvision", "open_clip", "numba", "numpy", "PIL", "pyarrow", "safetensors", "jinja2")
+DISTRIBUTIONS = {
+    "open_clip": ("open_clip_torch",),
+    "PIL": ("pillow",),
+    "sklearn": ("scikit-learn",),
+    "faiss": ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
+    "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy"),
+    "cuml": ("cuml-cu12", "cuml-cu13"),
+}
 OPTIONAL = {
     "triton": "GPU kernels",
     "cupy": "CuPy arrays in and out",
@@ -35,7 +45,7 @@ class Line:
 
 
 def examine() -> list[Line]:
-    """Look at everything; nothing is changed, and only torch is asked about devices."""
+    """Look at everything; nothing is changed."""
     lines = [
         Line("fdgpu", "ok", __version__),
         Line("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
@@ -58,16 +68,19 @@ def examine() -> list[Line]:
 
 
 def _package(module: str, use: str | None) -> Line:
-    """Look a package up without importing it."""
+    """Look a package up; one that is required is imported, since two that do not fit only fail then."""
     purpose = f", for {use}" if use else ""
     if importlib.util.find_spec(module) is None:
-        state = "absent" if use else "broken"
-        return Line(module, state, f"not installed{purpose}")
-    names = packages_distributions().get(module, [module])
-    try:
-        return Line(module, "ok", f"{version(names[0])}{purpose}")
-    except PackageNotFoundError:
-        return Line(module, "ok", f"of unknown version{purpose}")
+        return Line(module, "absent" if use else "broken", f"not installed{purpose}")
+    if use is None:
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError, RuntimeError) as error:  # a missing shared library, or versions that clash
+            return Line(module, "broken", f"cannot be imported ({error})")
+    for distribution in DISTRIBUTIONS.get(module, (module,)):
+        with suppress(PackageNotFoundError):
+            return Line(module, "ok", f"{version(distribution)}{purpose}")
+    return Line(module, "ok", f"of unknown version{purpose}")
 
 
 def _cuda() -> list[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from fdgpu.errors import InputError
@@ -19,7 +20,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from None
 
 

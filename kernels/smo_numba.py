@@ -268,7 +268,7 @@ def _dot(x, z):
 def smo_path(
     gram: Array, y: Array, weights: Array, costs: Array, *, tol: float = 1e-3, max_iter: int = 1_000_000
 ) -> Solutions:
-    """Solve one class for an ascending path of C; the checked front door of :func:`solve_path`.
+    """Solve one problem for an ascending path of C: :func:`solve_path` with arrays of the right kinds, and names.
 
     Args:
         gram: (n, n) float32 or float64. Tolerances below 1e-5 need float64.

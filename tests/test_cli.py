@@ -114,6 +114,14 @@ def test_an_unknown_model(run: Run, world: Path) -> None:
     assert "did you mean ViT-B-32" in complained
 
 
+def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: Path) -> None:
+    (world / "names.txt").write_text("night\n\nday\n\n")
+    arguments = ["--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    code, _, complained = run("audit", *arguments, "--class-names", world / "names.txt")
+    assert code == 2
+    assert "line 2 is empty" in " ".join(complained.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -20,13 +20,17 @@ TOP = 5  # captions of each end that the page shows of a class
 
 @dataclass(frozen=True)
 class ClassCaptions:
-    """One class's candidates: texts, (m, d) unit vectors, (m,) scores, ‖w‖, and the places of the extreme ones."""
+    """One class's candidates.
+
+    ``texts`` m captions with their ``scores`` (m,); ``length`` ‖w‖; ``ranked`` the places of the extreme ones;
+    ``ends`` the unit vectors (d,) of the hardest and of the easiest, by name, where there is one.
+    """
 
     texts: list[str]
-    vectors: NDArray[np.float32]
     scores: NDArray[np.float64]
     length: float
     ranked: RankedCaptions
+    ends: dict[str, NDArray[np.float32]]
 
     def scored(self, places: Sequence[int]) -> tuple[ScoredCaption, ...]:
         """Return captions with their scores."""
@@ -57,7 +61,9 @@ def caption_classes(
     for k in candidates:
         own = vectors[[places[text] for text in candidates[k]]]
         scores = fit.score_captions(own, vectors[places[references[k]]], k)
-        captioned[k] = ClassCaptions(candidates[k], own, scores, lengths[k], rank_captions(scores, TOP))
+        ranked = rank_captions(scores, TOP)
+        ends = {end: own[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
+        captioned[k] = ClassCaptions(candidates[k], scores, lengths[k], ranked, ends)
     return CaptionedClasses(captioned, too_long)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.auditing.curves import running_share
 from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.truth import hardest_by_confidence, k_grid
+from fdgpu.auditing.truth import hardest_by_confidence
 from fdgpu.findings import Curve, Example, Histogram
 
 EXAMPLES = 12  # images of each kind that the page shows of a class
 BINS = 30
-CURVE_POINTS = 60
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,16 @@ class Shown:
         """Count decision values of right and wrong images in common bins; None without images."""
         if not len(self.rows):
             return None
-        edges = np.histogram_bin_edges(self.decisions, bins=BINS)
+        low, high = float(self.decisions.min()), float(self.decisions.max())
+        margin = max(0.0, 1e-6 * max(abs(low), abs(high), 1e-12) - (high - low))  # equal but for rounding
+        edges = np.linspace(low - margin, high + margin, BINS + 1)
         right, _ = np.histogram(self.decisions[self.correct], edges)
         wrong, _ = np.histogram(self.decisions[~self.correct], edges)
         return Histogram(tuple(edges.tolist()), tuple(right.tolist()), tuple(wrong.tolist()))
 
     def nearest_accuracy(self, name: str, similarity: NDArray[Any]) -> Curve:
         """Return the accuracy of the K images nearest to a caption (paper, figure 7b)."""
-        ks = k_grid(len(self.rows), CURVE_POINTS)
-        nearest = self.correct[np.argsort(-similarity, kind="stable")]
-        accuracy = np.cumsum(nearest) / np.arange(1, len(nearest) + 1)
-        return Curve(name, tuple(ks), tuple(float(accuracy[k - 1]) for k in ks))
+        return running_share(name, self.correct[np.argsort(-similarity, kind="stable")])
 
 
 def examples(rows: NDArray[np.int64], images: AuditedImages, inputs: AuditInputs) -> tuple[Example, ...]:

@@ -13,6 +13,8 @@ from fdgpu.arrays import to_numpy
 from fdgpu.auditing.predictions import SPLITS
 from fdgpu.errors import InputError
 
+MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
+
 
 @dataclass(frozen=True)
 class AuditInputs:
@@ -32,9 +34,9 @@ class AuditInputs:
         """(n,) the model was right."""
         return np.asarray(self.labels == self.predictions)
 
-    def split(self, *preferred: str) -> str:
-        """Return the first of the preferred splits that has an image."""
-        return next(name for name in preferred if (self.splits == name).any())
+    def first_split(self, usable: NDArray[np.bool_], *preferred: str) -> str:
+        """Return the first of the preferred splits that has a usable image; the last, if none has."""
+        return next((name for name in preferred if (usable & (self.splits == name)).any()), preferred[-1])
 
 
 def check_inputs(
@@ -45,7 +47,7 @@ def check_inputs(
     Args:
         labels: (n,) true classes, as names or as integers that count into ``class_names``.
         predictions: (n,) what the model said, likewise.
-        class_names: every class in the order of its id; by default those that occur.
+        class_names: every class in the order of its id; by default the names that occur, or every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
 
@@ -68,8 +70,11 @@ def check_inputs(
 
 def to_names(column: Any, name: str) -> NDArray[Any]:
     """Return a column as an array of integers or of strings."""
-    if isinstance(column, Sequence) and not isinstance(column, str) and all(isinstance(entry, str) for entry in column):
-        return np.asarray(column, dtype=np.str_)
+    if isinstance(column, str):
+        raise InputError(f"{name} is one string, {column!r}: pass one name an image")
+    entries = column.tolist() if hasattr(column, "tolist") else column  # a table's column of names is of type object
+    if isinstance(entries, Sequence) and all(isinstance(entry, str) for entry in entries):
+        return np.asarray(entries, dtype=np.str_)
     array = to_numpy(column, name)
     if array.ndim != 1 or array.dtype.kind not in "iuU":
         raise InputError(
@@ -86,7 +91,10 @@ def _names_that_occur(true: NDArray[Any], said: NDArray[Any]) -> tuple[str, ...]
         low = min((int(c.min()) for c in (true, said) if len(c)), default=0)
         if low < 0:
             raise InputError(f"labels or predictions hold {low}: class ids count from 0")
-        return tuple(str(i) for i in range(max((int(c.max()) for c in (true, said) if len(c)), default=-1) + 1))
+        largest = max((int(c.max()) for c in (true, said) if len(c)), default=-1)
+        if largest >= MOST_CLASSES:
+            raise InputError(f"labels or predictions hold the class id {largest}: ids count from 0, without gaps")
+        return tuple(str(i) for i in range(largest + 1))
     names = set(true.tolist()) | set(said.tolist())
     return tuple(sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))
 
@@ -128,7 +136,10 @@ def _check_splits(splits: Any, n: int) -> NDArray[np.str_]:
 def _check_confidence(confidence: Any) -> NDArray[np.float64] | None:
     if confidence is None:
         return None
-    values = to_numpy(confidence, "confidence").astype(np.float64)
+    given = to_numpy(confidence, "confidence")
+    if given.ndim != 1 or given.dtype.kind not in "iuf":
+        raise InputError(f"confidence has shape {given.shape} and type {given.dtype}: pass (n,) numbers, one an image")
+    values = given.astype(np.float64)
     odd = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(odd):
         raise InputError(f"confidence holds {values[odd[0]]} in row {odd[0]}: pass numbers from 0 to 1")

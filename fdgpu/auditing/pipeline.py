@@ -128,7 +128,7 @@ def audit(
             decisions = _decide(fit, vectors, readable, inputs)
         with watch.stage("score captions"):
             captions = caption_classes(fit, embedder, recipe, inputs.class_names, report)
-    shown_from = inputs.split("test", "val")
+    shown_from = inputs.first_split(readable, "test", "val")
     with watch.stage("gather findings"):
         audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
         classes = class_findings(fit, inputs, audited, captions, planted or {})
@@ -148,7 +148,7 @@ def audit(
             shown_from=shown_from,
             C_grid=fit.Cs,
             skipped=skipped,
-            notes=_notes(inputs, skipped, captions.too_long, shown_from, whitened_by),
+            notes=_notes(inputs, skipped, captions.too_long, recipe.fallen_back, shown_from, whitened_by),
         )
         pictures = thumbnails(findings, source, ids)
     with watch.stage("write report"):
@@ -204,17 +204,25 @@ def _decide(
 
 
 def _notes(
-    inputs: AuditInputs, skipped: Sequence[Skipped], too_long: Sequence[str], shown_from: str, whitened_by: str
+    inputs: AuditInputs,
+    skipped: Sequence[Skipped],
+    too_long: Sequence[str],
+    fallen_back: Sequence[str],
+    shown_from: str,
+    whitened_by: str,
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes = []
     if shown_from == "val":
         notes.append(
-            "There is no test image: examples, captions and figures come from the images that the directions were "
-            "fitted on, and look better than they are."
+            "There is no usable test image: examples, captions and figures come from the images that the directions "
+            "were fitted on, and look better than they are."
         )
     if whitened_by == "val":
-        notes.append("There is no training image: embeddings were whitened by the validation images.")
+        notes.append("There are no two usable training images: embeddings were whitened by the validation images.")
+    if fallen_back:
+        named = ", ".join(fallen_back[:5]) + (", …" if len(fallen_back) > 5 else "")
+        notes.append(f"The recipe has no captions for {named}: general ones were used.")
     if too_long:
         notes.append(f"{len(too_long)} captions exceed the model's context and were left out, such as {too_long[0]!r}.")
     if skipped:

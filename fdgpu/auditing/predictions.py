@@ -50,6 +50,9 @@ def _parse(reader: Iterator[list[str]], path: Path) -> Predictions:
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         raise InputError(f"{path}, line 1: the column {missing[0]!r} is missing, the header is {','.join(header)!r}")
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice:
+        raise InputError(f"{path}, line 1: the column {twice!r} stands twice")
     has_confidence = "confidence" in header
     table = Predictions([], [], [], [], [] if has_confidence else None)
     first_seen: dict[str, int] = {}

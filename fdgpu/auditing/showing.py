@@ -17,6 +17,7 @@ from fdgpu.auditing.truth import Planted, judge
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.problem import REMEDIES
 from fdgpu.embedding import ImageSource
+from fdgpu.embedding.sources import UNREADABLE
 from fdgpu.findings import ClassFindings, Curve, Findings, Thumbnails
 
 THUMBNAIL = 96  # pixels of the longer side
@@ -106,11 +107,10 @@ def _nearest_curves(captions: ClassCaptions, shown: Shown, vectors: NDArray[np.f
     """Accuracy of the K images nearest to the hardest and to the easiest caption."""
     if not len(vectors):
         return ()
-    ends = [
-        ("nearest to the hard caption", captions.ranked.hard),
-        ("nearest to the easy caption", captions.ranked.easy),
-    ]
-    return tuple(shown.nearest_accuracy(name, vectors @ captions.vectors[at[0]]) for name, at in ends if at)
+    return tuple(
+        shown.nearest_accuracy(f"nearest to the {end} caption", vectors @ caption)
+        for end, caption in captions.ends.items()
+    )
 
 
 def thumbnails(findings: Findings, source: ImageSource, ids: list[str]) -> Thumbnails:
@@ -121,7 +121,10 @@ def thumbnails(findings: Findings, source: ImageSource, ids: list[str]) -> Thumb
         for example in (*entry.hard_examples, *entry.easy_examples, *entry.unsure_examples):
             if example.path in pictures.pixels:
                 continue
-            picture = source.picture(place[example.path])
+            try:
+                picture = source.picture(place[example.path])
+            except UNREADABLE:  # gone since it was embedded: the page shows a placeholder
+                continue
             if picture is None:
                 continue
             height, width = picture.shape[-2:]

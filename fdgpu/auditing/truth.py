@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.auditing.curves import running_share
 from fdgpu.findings import Curve, PlantedTruth
 
-SHARE_POINTS = 60  # of a curve over K
 TOP = 100  # images that the single figure of a class speaks of
 
 
@@ -57,9 +57,9 @@ def judge(
     top = min(TOP, len(rows))
     chance = float(minority.mean()) if len(rows) else float("nan")
     by_decision = np.argsort(decisions, kind="stable")
-    curves = [_share_curve("decision value", minority[by_decision])]
+    curves = [running_share("decision value", minority[by_decision])]
     if by_confidence is not None:
-        curves.append(_share_curve("confidence", minority[by_confidence]))
+        curves.append(running_share("confidence", minority[by_confidence]))
     curves.append(Curve("chance", curves[0].k, (chance,) * len(curves[0].k)))
     return PlantedTruth(
         attribute=planted.attribute,
@@ -72,16 +72,3 @@ def judge(
         share_by_confidence=float("nan") if by_confidence is None else float(minority[by_confidence[:top]].mean()),
         share_by_chance=chance,
     )
-
-
-def _share_curve(name: str, minority: NDArray[np.bool_]) -> Curve:
-    ks = k_grid(len(minority), SHARE_POINTS)
-    shares = np.cumsum(minority) / np.arange(1, len(minority) + 1)
-    return Curve(name, tuple(ks), tuple(float(shares[k - 1]) for k in ks))
-
-
-def k_grid(n: int, points: int, first: int = 5) -> list[int]:
-    """Return at most ``points`` whole numbers from ``first`` to ``n``, evenly spread."""
-    if n == 0:
-        return []
-    return sorted({round(float(k)) for k in np.linspace(min(first, n), n, points)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import overload
@@ -29,6 +29,9 @@ class CaptionGrammar(Sequence[str]):
 
     def __init__(self, template: str, **slots: Sequence[Word]) -> None:
         self.template = template
+        for name, words in slots.items():
+            if isinstance(words, str) or not isinstance(words, Iterable):
+                raise InputError(f"{name} is {words!r}: pass a list of words, [{words!r}]")
         self.slots = {name: tuple(words) for name, words in slots.items()}
         named = _slot_names(template)
         for name in named:

@@ -31,10 +31,14 @@ CLASS_KEYS = {"name", "noun", "reference", "extra"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Class name → grammar, and class name → reference caption."""
+    """Class name → grammar, and class name → reference caption.
+
+    ``fallen_back`` names the classes that the recipe which was asked for does not know.
+    """
 
     grammars: Mapping[str, CaptionGrammar]
     references: Mapping[str, str]
+    fallen_back: tuple[str, ...] = ()
 
     @classmethod
     def bundled(cls, name: str) -> Recipe:
@@ -49,6 +53,11 @@ class Recipe:
             known = sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
             raise InputError(f"there is no recipe {name!r}: use one of {', '.join(known)}, or a TOML file of your own")
         return cls.parse(file.read_text(encoding="utf-8"), f"recipe {name!r}")
+
+    @classmethod
+    def named(cls, name: str) -> Recipe:
+        """Read the recipe of a TOML file, or one that ships, by its name."""
+        return cls.from_file(Path(name)) if name.endswith(".toml") else cls.bundled(name)
 
     @classmethod
     def from_file(cls, path: Path) -> Recipe:
@@ -88,6 +97,7 @@ class Recipe:
         return cls(
             {name: chosen.grammars.get(name, general.grammars[name]) for name in class_names},
             {name: chosen.references.get(name, general.references[name]) for name in class_names},
+            fallen_back=tuple(name for name in class_names if chosen.grammars and name not in chosen.grammars),
         )
 
     @classmethod
@@ -97,7 +107,7 @@ class Recipe:
         if isinstance(grammar, Recipe):
             return grammar
         if isinstance(grammar, (str, Path)):
-            return cls.from_file(Path(grammar)) if str(grammar).endswith(".toml") else cls.bundled(str(grammar))
+            return cls.named(str(grammar))
         if isinstance(grammar, CaptionGrammar):
             grammar = dict.fromkeys(class_names, grammar)
         if isinstance(grammar, Mapping) and all(isinstance(g, CaptionGrammar) for g in grammar.values()):
@@ -119,6 +129,7 @@ class Recipe:
     def _build(cls, raw: dict[str, Any], where: str) -> Recipe:
         _check_keys(raw, KEYS, where)
         template = raw.get("template")
+        _check_types(raw, {"slots": dict, "classes": list}, where)
         if not isinstance(template, str):
             raise InputError(f'{where}: there is no template, add template = "a photo of a {{noun}}"')
         grammars: dict[str, CaptionGrammar] = {}
@@ -139,6 +150,7 @@ def _class_name(entry: Any, seen: Mapping[str, Any], where: str) -> str:
         raise InputError(f"{where}: a [[classes]] entry has no name")
     name: str = entry["name"]
     _check_keys(entry, CLASS_KEYS, f"{where}, class {name!r}")
+    _check_types(entry, {"noun": (str, list), "reference": str, "extra": dict}, f"{where}, class {name!r}")
     if name in seen:
         raise InputError(f"{where}: the class {name!r} stands twice")
     return name
@@ -152,12 +164,26 @@ def _nouns(entry: dict[str, Any]) -> list[str]:
 def _slots(shared: dict[str, Any], entry: dict[str, Any], template: str) -> dict[str, list[str | None]]:
     """Return the words of each slot of one class, in the template's order."""
     extra = entry.get("extra", {})
-    words = {**shared, "noun": _nouns(entry)}
-    for name in extra:
+    words: dict[str, Any] = {**shared, "noun": _nouns(entry)}
+    for name, more in extra.items():
         if name not in words:
             raise InputError(f"extra names the slot {name!r}, which [slots] does not have")
+        _check_types(extra, {name: list}, "extra")
+        words[name] = [*_listed(words[name], name), *more]
     ordered = sorted(words, key=lambda name: template.find("{" + name + "}"))
-    return {name: [word or None for word in dict.fromkeys([*words[name], *extra.get(name, [])])] for name in ordered}
+    return {name: [word or None for word in dict.fromkeys(_listed(words[name], name))] for name in ordered}
+
+
+def _listed(words: Any, slot: str) -> list[Any]:
+    if not isinstance(words, list):
+        raise InputError(f"{slot} is {words!r}: write a list of words, [{words!r}]")
+    return words
+
+
+def _check_types(table: dict[str, Any], kinds: dict[str, Any], where: str) -> None:
+    for key, kind in kinds.items():
+        if key in table and not isinstance(table[key], kind):
+            raise InputError(f"{where}: {key} is {table[key]!r}, which is of the wrong kind; see the head of recipe.py")
 
 
 def _check_keys(table: dict[str, Any], allowed: set[str], where: str) -> None:

@@ -1,7 +1,8 @@
 """Photographs and attributes in, pictures out: the camera of the bundled world.
 
 Everything random is drawn once, on the CPU, for the whole set (:func:`draw_scene`). :func:`render` is then a
-pure function of its inputs, so a picture depends neither on the batch it was drawn in nor on the device.
+pure function of its inputs, so a picture does not depend on the batch it was drawn in, nor, but for rounding, on the
+device.
 """
 
 from __future__ import annotations

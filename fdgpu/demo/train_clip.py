@@ -1,6 +1,6 @@
 """Train the bundled CLIP: an open_clip model of under 6 M parameters, from scratch, on two cores.
 
-    python -m fdgpu.demo.train_clip [--epochs 30] [--seed 0] [--folder FOLDER]
+    python -m fdgpu.demo.train_clip [--epochs 30] [--seed 0] [--folder FOLDER] [--evaluate]
 
 It sees only the ``clip`` split. As every picture's attributes are known, the loss does not call a true caption a
 negative because it was written for another picture: each picture is pulled towards *all* captions that are true of
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fdgpu.demo.base_model import triangular
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.speech import Caption, all_captions, truth_table
 from fdgpu.demo.zero_shot import REQUIRED, zero_shot_accuracy
+from fdgpu.embedding import ClipEmbedder
 
 FOLDER = Path(__file__).parent / "clip"
+CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 BATCH = 256
 AVERAGING = 0.998  # of the weights over the last few hundred steps: a point of noun accuracy at no cost
@@ -42,7 +46,7 @@ class Trainer:
     """The model, its captions and one optimiser; a step is one batch of pictures against every caption."""
 
     def __init__(self, steps: int, steps_to_peak: int) -> None:
-        config = json.loads((FOLDER / "open_clip_config.json").read_text())
+        config = json.loads((FOLDER / CONFIG).read_text())
         self.model = open_clip.CLIP(**config["model_cfg"]).to(memory_format=torch.channels_last)
         self.mean = torch.tensor(config["preprocess_cfg"]["mean"])[:, None, None]
         self.std = torch.tensor(config["preprocess_cfg"]["std"])[:, None, None]
@@ -54,9 +58,7 @@ class Trainer:
             self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGING), use_buffers=True
         )
         self.optimizer = torch.optim.AdamW(self._groups(), lr=PEAK_LR, betas=(0.9, 0.98))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda s: min(s / steps_to_peak, max(0.0, (steps - s) / (steps - steps_to_peak)))
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda s: triangular(s, steps, steps_to_peak))
 
     def _groups(self) -> list[dict[str, object]]:
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
@@ -128,7 +130,10 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def main(epochs: int, seed: int, folder: Path, renderings_kept: int = 2) -> None:
-    """Train, and write the weights and the table whenever a fresh set of pictures has been seen."""
+    """Train; every fourth epoch and at the end, measure the averaged weights and write them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder != FOLDER:
+        shutil.copy(FOLDER / CONFIG, folder / CONFIG)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     photographs, held_out = load_photographs("clip"), load_photographs("test")
@@ -151,17 +156,20 @@ def main(epochs: int, seed: int, folder: Path, renderings_kept: int = 2) -> None
             line += "  " + "  ".join(f"{k} {v:.3f}" for k, v in table.items())
             save_weights(trainer.average.module, folder / WEIGHTS)
         print(line, flush=True)
-    write_table(table, epochs, seed, folder)
 
 
-def write_table(table: dict[str, float], epochs: int, seed: int, folder: Path) -> None:
-    """Write what the weights reach, beside them."""
+def evaluate(folder: Path, seed: int) -> None:
+    """Load the weights as any user would, measure them on held-out photographs, and write the table beside them."""
+    held_out = load_photographs("test")
+    pictures, attributes = rendered(held_out, torch.Generator().manual_seed(seed + 1))
+    clip = ClipEmbedder(f"local-dir:{folder}", device="cpu")
+    table = zero_shot_accuracy(clip.images(pictures), clip.texts, attributes, held_out.labels)
     rows = [f"| {name} | {REQUIRED[name]:.2f} | {value:.3f} |" for name, value in table.items()]
     lines = [
         "# Zero-shot accuracy of the bundled CLIP",
         "",
         "On renderings of the `test` photographs, which no training sees. Written by",
-        f"`python -m fdgpu.demo.train_clip --epochs {epochs} --seed {seed}`.",
+        "`python -m fdgpu.demo.train_clip`, or `--evaluate` for this table alone.",
         "",
         "| attribute | required | reached |",
         "|---|---|---|",
@@ -177,4 +185,8 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the weights and the table go")
-    main(**vars(parser.parse_args()))
+    parser.add_argument("--evaluate", action="store_true", help="train nothing, measure the weights that are there")
+    arguments = parser.parse_args()
+    if not arguments.evaluate:
+        main(arguments.epochs, arguments.seed, arguments.folder)
+    evaluate(arguments.folder, arguments.seed)

@@ -14,7 +14,7 @@ from fdgpu.arrays import Restore, restorer, to_numpy
 from fdgpu.device import choose_backend
 from fdgpu.directions import persistence
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ENOUGH, ClassSamples, ClassSolution, SolverSettings, status_of
+from fdgpu.directions.problem import ENOUGH, Backend, ClassSamples, ClassSolution, SolverSettings, status_of
 from fdgpu.directions.scoring import caption_scores, decision_values
 from fdgpu.directions.validation import FitInput, check_costs, check_embeddings, check_fit_input, check_labels
 from fdgpu.directions.whitening import Whitening
@@ -68,8 +68,8 @@ class FailureDirections:
         max_iter: int = 1_000_000,
     ) -> None:
         self.Cs = check_costs(Cs)
-        if cv < 2:
-            raise InputError(f"cv is {cv}: use at least 2 folds")
+        if cv != int(cv) or cv < 2:
+            raise InputError(f"cv is {cv}: use a whole number of at least 2 folds")
         if not (np.isfinite(tol) and tol > 0):
             raise InputError(f"tol is {tol}: use a number greater than 0, such as 1e-3")
         if max_iter < 1:
@@ -81,8 +81,8 @@ class FailureDirections:
         if n_permutations != 0:
             raise InputError(f"n_permutations is {n_permutations}: this version has no permutation test, use 0")
         self.cv, self.whiten, self.tol = int(cv), bool(whiten), float(tol)
-        self.n_directions, self.n_permutations, self.fdr = n_directions, n_permutations, fdr
-        self.backend, self.random_state, self.max_iter = backend, random_state, int(max_iter)
+        self.n_directions, self.n_permutations, self.fdr = int(n_directions), int(n_permutations), float(fdr)
+        self.backend, self.random_state, self.max_iter = backend, int(random_state), int(max_iter)
         self._backend_choice = choose_backend(backend)
         self._restore: Restore = lambda host: host
 
@@ -107,7 +107,9 @@ class FailureDirections:
         self._whitening = self._fit_whitening(given.reference)
         self._allocate(given)
         fitted = np.array([status == ENOUGH for status in self.status_])
-        solutions = NumbaBackend().solve(self._samples(given, fitted, settings), settings)
+        backend: Backend = NumbaBackend()
+        backend.check_sizes(self._n[fitted], settings)
+        solutions = backend.solve(self._samples(given, fitted, settings), settings)
         for k, solution in zip(np.flatnonzero(fitted), solutions, strict=True):
             self._store(k, solution)
         self.backend_, self.backend_reason_ = self._backend_choice.name, self._backend_choice.reason
@@ -292,8 +294,10 @@ class FailureDirections:
         """
         w = self._fitted("coef")[self._place(class_id), self._checked_direction(direction)]
         vectors = check_embeddings(captions, "captions", len(w))
-        base = check_embeddings(np.atleast_2d(to_numpy(reference, "reference")), "reference", len(w))[0]
-        return restorer(captions)(caption_scores(vectors, base, w, self._whitening.scale))
+        base = check_embeddings(np.atleast_2d(to_numpy(reference, "reference")), "reference", len(w))
+        if len(base) != 1:
+            raise InputError(f"reference has {len(base)} rows: a class has one reference caption, ({len(w)},)")
+        return restorer(captions)(caption_scores(vectors, base[0], w, self._whitening.scale))
 
     def _whitened(self, embeddings: Any) -> NDArray[Any]:
         d = self._fitted("coef").shape[-1]
@@ -304,9 +308,9 @@ class FailureDirections:
         return decision_values(x, ids, self._classes, self._coef[:, r], self._intercept[:, r])
 
     def _checked_direction(self, direction: int) -> int:
-        if not 0 <= direction < self.n_directions:
+        if direction not in range(self.n_directions):
             raise InputError(f"direction is {direction}: this fit has directions 0 to {self.n_directions - 1}")
-        return direction
+        return int(direction)
 
     def _place(self, class_id: int) -> int:
         found = np.flatnonzero(self._fitted("classes") == class_id)

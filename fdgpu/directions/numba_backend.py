@@ -17,8 +17,8 @@ from fdgpu.directions.problem import ClassSamples, ClassSolution, SolverSettings
 from fdgpu.errors import InputError
 from fdgpu.kernels.smo_numba import fold_decisions, solve_path
 
-GRAM_BYTES = 1 << 30  # Gram matrices held at once; a single larger one is still allowed up to the next bound
-LARGEST_GRAM_BYTES = 4 << 30
+BATCH_BYTES = 1 << 30  # Gram matrices and the folds' copies of them that are held at once
+LARGEST_BYTES = 6 << 30  # a single class may take more than a batch, up to this
 
 
 @dataclass
@@ -42,10 +42,10 @@ class NumbaBackend:
         self.threads = threads or cpu_count()
 
     def solve(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[ClassSolution]:
-        """Yield one solution a class, in order; Gram matrices are held for about 1 GiB of classes at once."""
+        """Yield one solution a class, in order; about 1 GiB of Gram matrices is held at once."""
         costs = np.asarray(settings.costs, np.float64)
         with ThreadPoolExecutor(self.threads) as pool:
-            for batch in _batches(classes):
+            for batch in self._batches(classes, settings):
                 prepared = [_prepare(samples, settings) for samples in batch]
                 tasks = [(item, fold) for item in prepared for fold in range(settings.cv)]
                 violations = pool.map(lambda task: _hold_out(*task, costs=costs, settings=settings), tasks)
@@ -53,24 +53,37 @@ class NumbaBackend:
                     item.violation = max(item.violation, violation)
                 yield from pool.map(partial(_refit, costs=costs, settings=settings), prepared)
 
+    def check_sizes(self, sizes: NDArray[np.int64], settings: SolverSettings) -> None:
+        """Refuse before the first class is solved.
 
-def _batches(classes: Iterable[ClassSamples]) -> Iterator[list[ClassSamples]]:
-    batch: list[ClassSamples] = []
-    held = 0
-    for samples in classes:
-        size = len(samples.x) ** 2 * samples.x.itemsize
-        if size > LARGEST_GRAM_BYTES:
+        Raises:
+            InputError: if a class is too large for its Gram matrix.
+        """
+        largest = int(sizes.max(initial=0))
+        if self._bytes(largest, settings) > LARGEST_BYTES:
             raise InputError(
-                f"a class has {len(samples.x)} samples: its Gram matrix would take {size / 2**30:.1f} GiB, "
-                f"the numba backend holds at most {LARGEST_GRAM_BYTES >> 30} GiB; fit on a subset of this class"
+                f"a class has {largest} samples: its Gram matrix and folds would take "
+                f"{self._bytes(largest, settings) / 2**30:.1f} GiB, the numba backend holds at most "
+                f"{LARGEST_BYTES / 2**30:.0f} GiB; fit on a subset of this class"
             )
-        if batch and held + size > GRAM_BYTES:
+
+    def _bytes(self, n: int, settings: SolverSettings) -> int:
+        """Bytes of a Gram matrix and of the copies of its training parts, of which every thread holds one."""
+        copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
+        return int(n * n * np.dtype(settings.dtype).itemsize * (1 + copies))
+
+    def _batches(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[list[ClassSamples]]:
+        batch: list[ClassSamples] = []
+        held = 0
+        for samples in classes:
+            size = self._bytes(len(samples.x), settings)
+            if batch and held + size > BATCH_BYTES:
+                yield batch
+                batch, held = [], 0
+            batch.append(samples)
+            held += size
+        if batch:
             yield batch
-            batch, held = [], 0
-        batch.append(samples)
-        held += size
-    if batch:
-        yield batch
 
 
 def _prepare(samples: ClassSamples, settings: SolverSettings) -> _Prepared:

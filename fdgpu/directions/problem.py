@@ -71,6 +71,10 @@ class Backend(Protocol):
 
     name: str
 
+    def check_sizes(self, sizes: NDArray[np.int64], settings: SolverSettings) -> None:
+        """Raise, before the first class is solved, if one of so many samples is too large."""
+        ...
+
     def solve(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[ClassSolution]:
         """Yield one solution a class."""
         ...

@@ -25,7 +25,10 @@ class FitInput:
 
 def check_costs(Cs: Sequence[float]) -> tuple[float, ...]:
     """Return the C grid in ascending order; every C must be finite and positive."""
-    costs = tuple(sorted({float(c) for c in Cs}))
+    try:
+        costs = tuple(sorted({float(c) for c in Cs}))
+    except (TypeError, ValueError):
+        raise InputError(f"Cs is {Cs!r}: pass a sequence of numbers, such as (0.01, 0.1, 1.0)") from None
     if not costs:
         raise InputError("Cs is empty: pass at least one C > 0")
     if not all(np.isfinite(costs)) or costs[0] <= 0:

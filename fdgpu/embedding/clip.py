@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.device import halving_batches, place
+from fdgpu.device import BatchSize, halving_batches, place
 from fdgpu.embedding.loading import LoadedModel, load_model
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, image_source
@@ -42,6 +42,11 @@ class ClipEmbedder:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
         batch_size: images or captions at a time; halved whenever the device runs out of memory.
 
+    Attributes:
+        dimension: length d of the vectors.
+        name: the model and its weights, as reports show them.
+        placement: device and precision, and why.
+
     Raises:
         ModelError: for an unknown model or tag (lists those there are), or weights that cannot be had.
         BackendError: for a device that is not here.
@@ -58,10 +63,12 @@ class ClipEmbedder:
             raise InputError(f"batch_size is {batch_size}: use at least 1")
         self.placement = place(device)
         self.batch_size = batch_size
+        self._fitting = BatchSize(batch_size)
         self.name = f"{model}:{pretrained}" if pretrained else model
         loaded: LoadedModel = load_model(model, pretrained, self.placement)
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.preprocess = Preprocess.of_model(loaded.preprocess_config)
+        self.dimension = int(self._encode(self.model.encode_text, self._on_device(self.tokenizer(["a"]))).shape[-1])
 
     @classmethod
     def bundled(cls, device: str | torch.device = "auto", batch_size: int = 256) -> ClipEmbedder:
@@ -132,19 +139,14 @@ class ClipEmbedder:
         tokens = self._tokenise(listed)
 
         def encode(start: int, stop: int) -> Tensor:
-            return self._encode(self.model.encode_text, tokens[start:stop].to(self.placement.device))
+            return self._encode(self.model.encode_text, self._on_device(tokens[start:stop]))
 
         rows = []
         with OneBar(progress) as report:
-            for done, vectors in halving_batches(encode, len(listed), self.batch_size):
+            for done, vectors in halving_batches(encode, len(listed), self._fitting):
                 rows.append(vectors)
                 report("embed captions", done, len(listed))
         return torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-
-    @property
-    def dimension(self) -> int:
-        """Length d of the vectors."""
-        return int(self.model.visual.output_dim)
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read."""
@@ -152,13 +154,16 @@ class ClipEmbedder:
         read = torch.tensor([i not in batch.unreadable for i in batch.order], device=self.placement.device)
 
         def encode(start: int, stop: int) -> Tensor:
-            pixels = batch.pixels[start:stop].to(self.placement.device, non_blocking=True)
+            pixels = self._on_device(batch.pixels[start:stop])
             return self._encode(self.model.encode_image, self.preprocess.normalise(pixels, self.placement.dtype))
 
-        parts = [rows for _, rows in halving_batches(encode, len(batch.ids), self.batch_size)]
+        parts = [rows for _, rows in halving_batches(encode, len(batch.ids), self._fitting)]
         if parts:
             vectors[read] = torch.cat(parts)
         return vectors
+
+    def _on_device(self, batch: Tensor) -> Tensor:
+        return batch.to(self.placement.device, non_blocking=True)
 
     @torch.inference_mode()
     def _encode(self, tower: Any, batch: Tensor) -> Tensor:
@@ -166,8 +171,10 @@ class ClipEmbedder:
         return vectors
 
     def token_count(self, caption: str) -> int:
-        """Return how many tokens a caption takes, start and end of text included; 0 if the tokenizer does not say."""
-        return len(self.tokenizer.encode(caption)) + 2 if hasattr(self.tokenizer, "encode") else 0
+        """Return how many tokens a caption takes, start and end of text included."""
+        if hasattr(self.tokenizer, "encode"):
+            return len(self.tokenizer.encode(caption)) + 2
+        return len(self.tokenizer.tokenizer(caption).input_ids)  # Hugging Face's count both themselves
 
     def fits(self, caption: str) -> bool:
         """Whether the whole caption fits into the model's context."""

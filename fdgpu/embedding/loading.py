@@ -30,11 +30,11 @@ def load_model(name: str, pretrained: str | None, placement: Placement) -> Loade
 
     Args:
         name: a model name of open_clip, or with a ``local-dir:`` or ``hf-hub:`` prefix.
-        pretrained: a tag, a checkpoint's path, or None for random weights (with a prefix: the weights it names).
+        pretrained: a tag or a checkpoint's path; None with a prefix, which names the weights too.
         placement: where it runs and in which precision.
 
     Raises:
-        ModelError: for an unknown name or tag, or weights that cannot be had.
+        ModelError: for an unknown name or tag, or weights that cannot be had. Random weights are never used.
     """
     import open_clip
 
@@ -43,7 +43,12 @@ def load_model(name: str, pretrained: str | None, placement: Placement) -> Loade
     try:
         with _quiet_root_logger():
             model = open_clip.create_model(
-                name, pretrained, precision=precision, device=placement.device, force_quick_gelu=quick_gelu
+                name,
+                pretrained,
+                precision=precision,
+                device=placement.device,
+                force_quick_gelu=quick_gelu,
+                require_pretrained=True,
             )
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip, the hub client and torch each raise their own kinds
@@ -69,14 +74,14 @@ def _check_name(open_clip: Any, name: str, pretrained: str | None) -> bool:
         close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are {len(known)}, such as ViT-B-32"
         raise ModelError(f"open_clip has no model {name!r}: {hint}")
-    if pretrained is None or Path(pretrained).is_file():
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+    if pretrained is None:
+        raise ModelError(f"{name} was asked for without weights: add a tag, one of {tags}, or a checkpoint's path")
+    if Path(pretrained).is_file():
         return False
-    tags = open_clip.list_pretrained_tags_by_model(name)
     config = open_clip.get_pretrained_cfg(name, pretrained)
     if not config:
-        raise ModelError(
-            f"{pretrained!r} is neither a file nor a pretrained tag of {name}: use one of {', '.join(tags) or 'none'}"
-        )
+        raise ModelError(f"{pretrained!r} is neither a file nor a pretrained tag of {name}: use one of {tags}")
     return bool(config.get("quick_gelu", False)) and not name.endswith("-quickgelu")
 
 

@@ -50,10 +50,22 @@ class Preprocess:
             return images
         if self.resize_mode == "squash":
             return self._scaled(images, height, width)
+        if self.resize_mode == "shortest":
+            images = self._near_aspect(images)
         h, w = images.shape[-2:]
         ratio = max(height / h, width / w) if self.resize_mode == "shortest" else min(height / h, width / w)
         scaled = self._scaled(images, max(1, round(h * ratio)), max(1, round(w * ratio)))
         cropped: Tensor = V.center_crop(scaled, [height, width])  # pads with zeros where the image is smaller
+        return cropped
+
+    def _near_aspect(self, images: Tensor) -> Tensor:
+        """Crop what the centre crop would drop anyway, but for a margin: an image of 1 x 100 000 stays small."""
+        height, width = self.size
+        h, w = images.shape[-2:]
+        most_h, most_w = 4 * max(1, -(-w * height // width)), 4 * max(1, -(-h * width // height))
+        if h <= most_h and w <= most_w:
+            return images
+        cropped: Tensor = V.center_crop(images, [min(h, most_h), min(w, most_w)])
         return cropped
 
     def _scaled(self, images: Tensor, height: int, width: int) -> Tensor:
@@ -74,39 +86,46 @@ def as_picture(image: Any) -> Tensor:
     Grey images are repeated over the channels; of four channels the last is dropped.
 
     Raises:
-        InputError: if it is none of these, or floats lie outside [0, 1].
+        InputError: if it is none of these, empty, or floats lie outside [0, 1].
     """
     if isinstance(image, Image.Image):
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
+        pixels = _from_pil(image)
     elif isinstance(image, torch.Tensor):
         pixels = image.detach()
     elif isinstance(image, np.ndarray):
         pixels = torch.from_numpy(np.ascontiguousarray(image))
     else:
         raise InputError(f"an image is a {type(image).__name__}: pass PIL images, arrays or tensors")
-    return _checked_range(_channels_first(pixels))
+    if pixels.ndim not in (2, 3):
+        raise InputError(f"an image has shape {tuple(pixels.shape)}: pass (3, h, w), (h, w, 3) or (h, w)")
+    return _checked_range(_channels_first(pixels if pixels.ndim == 3 else pixels[None]))
 
 
 def as_pictures(images: Tensor) -> Tensor:
-    """Check a whole tensor of images: (n, 3, h, w), (n, 1, h, w), (n, h, w, 3) or (n, h, w)."""
+    """Check a whole tensor of images: (n, 3, h, w), (n, 1, h, w), (n, h, w, 3) or grey (n, h, w)."""
     if images.ndim not in (3, 4):
-        raise InputError(f"images has shape {tuple(images.shape)}: pass (n, 3, h, w) or (n, h, w, 3)")
-    return _checked_range(_channels_first(images))
+        raise InputError(f"images has shape {tuple(images.shape)}: pass (n, 3, h, w), (n, h, w, 3) or (n, h, w)")
+    return _checked_range(_channels_first(images if images.ndim == 4 else images[:, None]))
+
+
+def _from_pil(image: Image.Image) -> Tensor:
+    """PIL's own conversion cuts 16-bit greys off at 255; those are scaled instead."""
+    if image.mode.startswith("I;16"):
+        return torch.from_numpy(np.asarray(image).astype(np.float32) / 65535)
+    if image.mode in ("I", "F"):
+        raise InputError(f"an image is of mode {image.mode}, whose range is not known: save it as 8 or 16 bits")
+    return torch.from_numpy(np.array(image.convert("RGB")))
 
 
 def _channels_first(pixels: Tensor) -> Tensor:
-    """Move channels before height, repeat grey, drop alpha; works on one image or a stack of them."""
-    stacked = pixels.ndim == 4 or (
-        pixels.ndim == 3 and 0 not in pixels.shape and pixels.shape[-1] > 4 < pixels.shape[0]
-    )
-    grey_stack = stacked and pixels.ndim == 3
-    if pixels.ndim == 2 or grey_stack:
-        return pixels.unsqueeze(-3).expand(*pixels.shape[:-2], 3, *pixels.shape[-2:])
+    """Move the channels of (…, c, h, w) or (…, h, w, c) first, repeat grey, drop alpha."""
     if pixels.shape[-3] not in (1, 3, 4) and pixels.shape[-1] in (1, 3, 4):
         pixels = pixels.movedim(-1, -3)
-    channels = pixels.shape[-3]
+    channels, height, width = pixels.shape[-3:]
+    if height == 0 or width == 0:
+        raise InputError(f"an image has shape {tuple(pixels.shape)}: it holds no pixel")
     if channels == 1:
-        return pixels.expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
+        return pixels.expand(*pixels.shape[:-3], 3, height, width)
     if channels in (3, 4):
         return pixels[..., :3, :, :]
     raise InputError(f"an image has shape {tuple(pixels.shape)}: pass 1, 3 or 4 channels, first or last")

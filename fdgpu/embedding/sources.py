@@ -6,10 +6,11 @@ A further source (a ``.beton`` file, tar shards, a hub data set) is one more cla
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from fdgpu.arrays import is_array, to_numpy
 from fdgpu.device import cpu_count
 from fdgpu.embedding.preprocess import as_picture, as_pictures
 from fdgpu.errors import InputError
@@ -26,6 +28,9 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 T = TypeVar("T")
 Resize = Callable[[Tensor], Tensor]
+
+# What decoding a damaged image raises: PIL's own, its decoders' plain errors, and ours for an image of no use.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, InputError)
 
 
 @dataclass(frozen=True)
@@ -160,13 +165,26 @@ def image_source(images: Any) -> ImageSource:
         return _folder(Path(images))
     if isinstance(images, torch.Tensor):
         return TensorSource(images)
-    if isinstance(images, np.ndarray) and images.dtype != object:
+    if isinstance(images, np.ndarray) and images.dtype.kind in "uif":
         return TensorSource(torch.from_numpy(np.ascontiguousarray(images)))
-    if isinstance(images, Sequence) and images and all(isinstance(image, (str, Path)) for image in images):
-        return FileSource([Path(image) for image in images], [str(image) for image in images])
+    if is_array(images):
+        return TensorSource(torch.from_numpy(np.ascontiguousarray(to_numpy(images, "images"))))
     if isinstance(images, Iterable):
-        return IterableSource(images)
+        return _listed(images)
     raise InputError(f"images is a {type(images).__name__}: pass a folder, paths, a tensor or an iterable of images")
+
+
+def _listed(images: Iterable[Any]) -> ImageSource:
+    """Tell an iterable of paths from one of pictures by its first item; a generator is not read any further."""
+    if isinstance(images, (Sequence, np.ndarray)) or not isinstance(images, Iterator):
+        first = next(iter(images), None)
+    else:
+        first = next(images, None)
+        images = chain([first], images) if first is not None else images
+    if isinstance(first, (str, Path)):
+        paths = [str(path) for path in images]
+        return FileSource([Path(path) for path in paths], paths)
+    return IterableSource(images)
 
 
 def _folder(root: Path) -> FileSource:
@@ -175,7 +193,12 @@ def _folder(root: Path) -> FileSource:
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"{root} holds no image ({', '.join(sorted(SUFFIXES))}): is it the right folder?")
-    return FileSource(paths, [path.relative_to(root).as_posix() for path in paths])
+    return FileSource(paths, [printable(path.relative_to(root)) for path in paths])
+
+
+def printable(path: Path) -> str:
+    """Return a path as text that can be written as UTF-8, whatever bytes its name holds."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def read_picture(path: Path) -> Tensor:
@@ -192,14 +215,14 @@ def _read_file(path: Path, resize: Resize) -> Tensor | str:
         return "does not exist"
     except UnidentifiedImageError:
         return "is not an image"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL's decoders raise
+    except UNREADABLE as error:
         return f"cannot be decoded ({error})"
 
 
 def _convert(image: Any, resize: Resize) -> Tensor | str:
     try:
         return resize(as_picture(image))
-    except (InputError, OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         return str(error)
 
 

@@ -21,6 +21,11 @@ def test_classes_that_occur_are_the_default_and_numbers_sort_as_numbers() -> Non
     assert check_inputs([3, 0], [1, 0], None, None, None).class_names == ("0", "1", "2", "3")
 
 
+def test_a_tables_column_of_names_will_do() -> None:
+    column = np.array(["b", "a"], dtype=object)
+    assert check_inputs(column, column, None, None, None).class_names == ("a", "b")
+
+
 def test_classes_of_the_same_name_stay_two() -> None:
     inputs = check_inputs([0, 1], [1, 1], ["crane", "crane"], None, None)
     assert inputs.labels.tolist() == [0, 1]
@@ -38,6 +43,10 @@ def test_classes_of_the_same_name_stay_two() -> None:
         ((["a"], ["a"], None, ["train"], None), "no image is in the split 'val'"),
         ((["a"], ["a"], None, None, [1.5]), r"confidence holds 1.5 in row 0"),
         ((["a"], ["a"], None, None, [float("nan")]), "confidence holds nan"),
+        ((["a"], ["a"], None, None, [[0.5, 0.5]]), r"confidence has shape \(1, 2\)"),
+        ((["a"], ["a"], None, None, ["x"]), "confidence has shape"),
+        (([0], [10**9], None, None, None), "class id 1000000000"),
+        (("ab", "ab", None, None, None), "labels is one string"),
         ((["a"], [0], None, None, None), "different kinds"),
         (([0.5], [0], None, None, None), "class names or integer"),
         (([], [], None, None, None), "nothing to audit"),

@@ -31,6 +31,7 @@ def test_a_good_file(tmp_path) -> None:
         ("", "is empty"),
         (HEADER, "a header and no rows"),
         ("path,label,split\n", "line 1: the column 'prediction' is missing"),
+        ("path,label,prediction,prediction,split\na,x,x,y,val\n", "line 1: the column 'prediction' stands twice"),
         (HEADER + "a,x,x,val\nb,x,x\n", "line 3: 3 fields, the header has 4"),
         (HEADER + "a,x,x,val\nb,x,x,valid\n", "line 3: split is 'valid'"),
         (HEADER + "a,,x,val\n", "line 2: label is empty"),

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdgpu.auditing.curves import k_grid
 from fdgpu.auditing.evidence import Shown
 from fdgpu.auditing.inputs import check_inputs
-from fdgpu.auditing.truth import Planted, hardest_by_confidence, judge, k_grid
+from fdgpu.auditing.truth import Planted, hardest_by_confidence, judge
 
 
 def test_sure_and_wrong_comes_first_sure_and_right_last() -> None:
@@ -46,6 +47,14 @@ def test_the_histogram_counts_every_image_once() -> None:
     assert (sum(histogram.wrong), sum(histogram.right)) == (4, 4)
     assert len(histogram.edges) == len(histogram.right) + 1
     assert sum(histogram.wrong[: len(histogram.wrong) // 2]) == 4
+
+
+def test_a_class_whose_decisions_are_equal_but_for_rounding_has_a_histogram() -> None:
+    inputs = check_inputs(["a"] * 3, ["a", "a", "b"], ["a", "b"], None, None)
+    images = Shown.of(np.arange(3), np.array([0.5, 0.5 + 2e-16, 0.5]), inputs)
+    histogram = images.histogram()
+    assert histogram is not None
+    assert (sum(histogram.right), sum(histogram.wrong)) == (2, 1)
 
 
 def test_accuracy_of_the_k_nearest_images() -> None:

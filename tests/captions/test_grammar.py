@@ -71,6 +71,8 @@ def test_past_the_end() -> None:
         ("a {noun}", {"noun": ["x"], "verb": ["y"]}, "has no {verb}"),
         ("a {noun}", {"noun": []}, "empty list"),
         ("a {noun}", {"noun": [3]}, "words are strings"),
+        ("a {noun}", {"noun": "cat"}, "pass a list of words"),
+        ("a {noun}", {"noun": 3}, "pass a list of words"),
         ("a cat", {}, "has no slot"),
         ("a {noun", {"noun": ["x"]}, "cannot be read"),
         ("a {0}", {}, "name slots like"),

@@ -54,7 +54,9 @@ def test_classes_that_a_recipe_does_not_know_get_the_general_one() -> None:
     assert len(recipe.grammars["cat"]) == 99
     assert "a photo of a white unicorn outside" in recipe.grammars["unicorn"]
     assert recipe.references["unicorn"] == "a photo of a unicorn"
+    assert recipe.fallen_back == ("unicorn",)
     assert set(Recipe.resolve(None, ["x"]).grammars) == {"x"}
+    assert Recipe.resolve(None, ["x"]).fallen_back == ()
 
 
 def test_one_grammar_or_a_mapping_will_do() -> None:
@@ -76,6 +78,11 @@ def test_one_grammar_or_a_mapping_will_do() -> None:
         ("template = 'a {noun}'\n[[classes]]\nname='x'\nextra.verb=['y']", "slot 'verb'"),
         ("template = 'a {noun} {verb}'\n[[classes]]\nname='x'", "class 'x': template names {verb}"),
         ("template = 'a {noun}'\n[slots]\nadjective=['x']\n[[classes]]\nname='x'", "has no {adjective}"),
+        ("template = 'a {noun}'\n[[classes]]\nname='x'\nnoun=5", "noun is 5"),
+        ("template = 'a {noun}'\nclasses=5", "classes is 5"),
+        ("template = 'a {noun}'\nslots='q'", "slots is 'q'"),
+        ("template = 'a {noun} {a}'\n[slots]\na='q'\n[[classes]]\nname='x'", "write a list of words"),
+        ("template = 'a {noun}'\n[[classes]]\nname='x'\nextra.noun='on'", "noun is 'on'"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path, text: str, message: str) -> None:

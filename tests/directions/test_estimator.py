@@ -141,6 +141,10 @@ def test_the_same_seed_gives_the_same_answer_whatever_the_order_of_the_classes()
 def test_saved_and_loaded_it_answers_the_same(fitted: FailureDirections, tmp_path) -> None:
     x, labels, _, _ = three_classes(seed=9)
     fitted.save(tmp_path / "fit.safetensors")
+    numpy_settings = FailureDirections(random_state=np.int64(3), fdr=np.float32(0.25)).fit(*three_classes()[:3])
+    numpy_settings.save(tmp_path / "numpy.safetensors")
+    assert FailureDirections.load(tmp_path / "numpy.safetensors").random_state == 3
+    (tmp_path / "numpy.safetensors").unlink()
     again = FailureDirections.load(tmp_path / "fit.safetensors")
     assert np.array_equal(again.decision_function(x, labels), fitted.decision_function(x, labels))
     assert (again.status_, again.backend_, again.Cs) == (fitted.status_, fitted.backend_, fitted.Cs)
@@ -178,6 +182,10 @@ def test_captions_are_scored_by_their_whitened_difference() -> None:
     assert np.isnan(scores[4])
     keep = np.arange(7) != 4
     assert np.allclose(scores[keep], expected[keep], rtol=1e-4)
+    with pytest.raises(InputError, match="reference has 2 rows"):
+        fit.score_captions(captions, captions[:2], class_id=5)
+    with pytest.raises(InputError, match="direction is 1"):
+        fit.score_captions(captions, reference, class_id=5, direction=1)
     with pytest.raises(InputError, match="class_id is 3"):
         fit.score_captions(captions, reference, class_id=3)
 
@@ -238,6 +246,8 @@ def test_a_bad_reference_is_named() -> None:
         ({"Cs": [-1.0]}, "greater than 0"),
         ({"Cs": [np.inf]}, "finite"),
         ({"cv": 1}, "at least 2 folds"),
+        ({"cv": 2.5}, "whole number"),
+        ({"Cs": 1.0}, "sequence of numbers"),
         ({"tol": 0.0}, "tol is 0.0"),
         ({"fdr": 1.5}, "fdr is 1.5"),
         ({"max_iter": 0}, "max_iter is 0"),
@@ -274,8 +284,8 @@ def test_many_classes_go_through_in_batches(monkeypatch: pytest.MonkeyPatch) -> 
 
     x, labels, right, _ = three_classes()
     whole = FailureDirections().fit(x, labels, right)
-    monkeypatch.setattr(numba_backend, "GRAM_BYTES", 1)
+    monkeypatch.setattr(numba_backend, "BATCH_BYTES", 1)
     assert np.array_equal(FailureDirections().fit(x, labels, right).coef_, whole.coef_)
-    monkeypatch.setattr(numba_backend, "LARGEST_GRAM_BYTES", 1000)
+    monkeypatch.setattr(numba_backend, "LARGEST_BYTES", 1000)
     with pytest.raises(InputError, match="a class has 120 samples"):
         FailureDirections().fit(x, labels, right)

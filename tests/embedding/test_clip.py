@@ -5,9 +5,10 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional as V
 
 from fdgpu import CaptionGrammar, ClipEmbedder
-from fdgpu.device import halving_batches
+from fdgpu.device import BatchSize, halving_batches
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import BackendError, FdgpuWarning, InputError, ModelError
 
@@ -44,8 +45,7 @@ def test_a_tensor_a_list_and_files_give_the_same_vectors(clip: ClipEmbedder, tmp
 
 
 def test_it_is_open_clips_own_model_and_tokenizer(clip: ClipEmbedder) -> None:
-    folder = clip.model  # the loaded module is open_clip's
-    assert isinstance(folder, open_clip.CLIP)
+    assert isinstance(clip.model, open_clip.CLIP)
     captions = ["a photo of a red boot", "a photo of a coat on a blue background"]
     with torch.inference_mode():
         expected = clip.model.encode_text(clip.tokenizer(captions), normalize=True)
@@ -67,6 +67,16 @@ def test_preprocessing_is_open_clips_within_a_level_or_two() -> None:
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     mine = ours.normalise(ours.resize(tensor)[None], torch.float32)[0]
     assert (mine - theirs).abs().max() <= 2.5 / 255 / 0.25
+
+
+def test_a_very_long_image_stays_small() -> None:
+    config = {"size": 32, "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    preprocess = Preprocess.of_model(config)
+    assert preprocess.resize(torch.zeros(3, 1, 200_000, dtype=torch.uint8)).shape == (3, 32, 32)
+    line = torch.arange(400, dtype=torch.uint8).repeat(3, 40, 1)
+    expected = V.center_crop(V.resize(line, [32, 320], antialias=True), [32, 32])
+    bilinear = Preprocess.of_model({**config, "interpolation": "bilinear"})
+    assert (bilinear.resize(line).int() - expected.int()).abs().max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
@@ -110,6 +120,7 @@ def test_any_open_clip_model_with_random_weights_or_a_checkpoint(tmp_path) -> No
     [
         ("ViT-B-33", None, "did you mean ViT-B-32"),
         ("ViT-B-32", "no-such-tag", "neither a file nor a pretrained tag of ViT-B-32: use one of openai"),
+        ("ViT-B-32", None, "asked for without weights: add a tag, one of openai"),
         ("local-dir:/no/such/folder", None, "could not be loaded"),
     ],
 )
@@ -148,15 +159,17 @@ def test_out_of_memory_halves_the_batch_and_loses_no_row() -> None:
             raise torch.OutOfMemoryError
         return list(range(start, stop))
 
-    rows = [row for _, part in halving_batches(run, 10, 8) for row in part]
+    batch = BatchSize(8)
+    rows = [row for _, part in halving_batches(run, 10, batch) for row in part]
     assert rows == list(range(10))
-    assert tried[:3] == [8, 4, 2]
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    assert batch.rows == 2
 
     def hopeless(*_: int) -> None:
         raise torch.OutOfMemoryError
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(halving_batches(hopeless, 4, 4))
+        list(halving_batches(hopeless, 4, BatchSize(4)))
 
 
 def test_progress_is_told(clip: ClipEmbedder) -> None:

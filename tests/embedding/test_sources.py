@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -107,3 +109,36 @@ def test_sources_that_are_none(tmp_path) -> None:
         image_source(3)
     with pytest.raises(InputError, match="ids has 1"):
         TensorSource(torch.zeros(2, 3, 4, 4), ["a"])
+
+
+def test_paths_from_a_generator_or_an_array_are_files(folder) -> None:
+    for paths in (folder.rglob("*.png"), np.array([str(folder / "c.jpg")]), (str(p) for p in [folder / "c.jpg"])):
+        assert isinstance(image_source(paths), FileSource)
+
+
+def test_few_grey_images_are_not_the_channels_of_one() -> None:
+    for n in range(1, 7):
+        assert as_pictures(torch.zeros(n, 28, 28, dtype=torch.uint8)).shape == (n, 3, 28, 28)
+
+
+def test_sixteen_bit_images_keep_their_greys(tmp_path) -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "xray.png")
+    (batch,) = image_source(tmp_path).batches(1, same)
+    assert np.allclose(batch.pixels[0, 0].numpy(), values / 65535, atol=1e-6)
+
+
+def test_images_without_a_pixel_or_of_unknown_range_are_listed() -> None:
+    odd = [np.zeros((0, 4, 3), np.uint8), Image.new("F", (4, 4)), np.zeros((4, 4, 3), np.uint8)]
+    (batch,) = image_source(odd).batches(3, same)
+    assert batch.ids == ["2"]
+    assert "no pixel" in batch.unreadable["0"]
+    assert "range is not known" in batch.unreadable["1"]
+
+
+def test_a_name_of_strange_bytes_can_be_written(tmp_path) -> None:
+    strange = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / strange)
+    (batch,) = image_source(tmp_path).batches(1, same)
+    assert batch.ids == ["caf\\xe9.png"]
+    batch.ids[0].encode("utf-8")

@@ -141,7 +141,7 @@ def test_a_class_shows_captions_pictures_and_charts(rich: Findings, pictures_of:
     page = read(render_report(rich, pictures_of(rich)))
     (section,) = page.find("section", id="class-0")
     hard, easy = section.find("div", cls="side")
-    assert hard.find("li")[0].text == "a photo of a blue shirt −0.400"
+    assert hard.find("li")[0].text == "a photo of a blue shirt −0.40"
     assert [i.attributes["style"] for i in hard.find("i")] == ["width:100.0%", "width:50.0%"]
     assert easy.find("li")[0].text == "a photo of a red shirt +0.300"
     strips = section.find("div", cls="strip")
