@@ -11,10 +11,10 @@ Every label is gone from the inner loop but for the residual :math:`v = y - K a`
 :math:`\max_{a < u} v - \min_{a > l} v \le tol`, the maximal KKT violation, exactly as libsvm stops.
 
 What makes it fast: the loops over samples have no branches, so that they vectorise (an index at its bound carries a
-penalty of 1e30 instead of a test; an argmax is a max and a second pass for the place); the C path starts where all
-alphas sit at their bounds, which is optimal for every small C and costs one product to verify; and each C starts
-from the last one, scaled. Steps run in the Gram matrix's precision, but convergence is only believed after the
-residual was computed afresh in float64.
+penalty of 1e30 instead of a test; an argmax is a max and a second pass for the place; the max is :func:`_larger`);
+the C path starts where all alphas sit at their bounds, which is optimal for every small C and costs one product to
+verify; and each C starts from the last one, scaled. Steps run in the Gram matrix's precision, but convergence is only
+believed after the residual was computed afresh in float64.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -43,6 +44,28 @@ class Solutions(NamedTuple):
 
 
 # --- kernel ---------------------------------------------------------------------------------------------------------
+
+
+def _select(comparison: str) -> Any:
+    """Make a max or min that LLVM vectorises.
+
+    numba's own ``max`` and ``min`` put no fast-math flags on the select, and LLVM then keeps the reduction scalar:
+    with the flags a step is 2.7 times faster at 128 samples and 4.9 times at 1000.
+    """
+
+    @intrinsic
+    def select(typing_context, a, b):  # noqa: ARG001 - numba's signature
+        def generate(context, builder, signature, values):  # noqa: ARG001 - numba's signature
+            x, z = values
+            chosen = builder.fcmp_ordered(comparison, x, z, flags=("nnan", "nsz"))
+            return builder.select(chosen, x, z, flags=("nnan", "nsz"))
+
+        return a(a, a), generate
+
+    return select
+
+
+_larger, _smaller = _select(">"), _select("<")
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
@@ -91,29 +114,31 @@ def _step(i, j, violation, curvature, a, lower, upper):
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
 def _ascend(gram, diagonal, lower, upper, a, v, no_rise, no_fall, gain, tol, most):
     """Take steps until the violation by the running residual ``v`` is at most ``tol``; return their number."""
-    n = np.int32(len(a))
+    n = len(a)
+    none = np.int32(n)  # int32 places: twice as many fit into a register
     one = diagonal.dtype.type
     far, flat, two, zero = one(FAR), one(FLAT), one(2.0), one(0.0)
     top, bottom = -far, far
     for k in range(n):
         no_rise[k] = zero if a[k] < upper[k] else far
         no_fall[k] = zero if a[k] > lower[k] else far
-        top = max(top, v[k] - no_rise[k])
-        bottom = min(bottom, v[k] + no_fall[k])
+        top = _larger(top, v[k] - no_rise[k])
+        bottom = _smaller(bottom, v[k] + no_fall[k])
     steps = 0
     while top - bottom > tol and steps < most:
-        i = n
+        i = none
         for k in range(n):
-            i = min(i, np.int32(k) if v[k] - no_rise[k] >= top else n)
+            i = min(i, np.int32(k) if v[k] - no_rise[k] >= top else none)
         row_i, d_i = gram[i], diagonal[i]
         best = -one(1.0)
         for k in range(n):
-            fall = max(top - v[k] - no_fall[k], zero)
-            gain[k] = fall * fall / max(d_i + diagonal[k] - two * row_i[k], flat)
-            best = max(best, gain[k])
-        j = n
+            fall = _larger(top - v[k] - no_fall[k], zero)
+            promise = fall * fall / _larger(d_i + diagonal[k] - two * row_i[k], flat)
+            gain[k] = promise
+            best = _larger(best, promise)
+        j = none
         for k in range(n):
-            j = min(j, np.int32(k) if gain[k] >= best else n)
+            j = min(j, np.int32(k) if gain[k] >= best else none)
         row_j = gram[j]
         curvature = max(d_i + diagonal[j] - two * row_i[j], flat)
         step = one(_step(i, j, np.float64(top - v[j]), np.float64(curvature), a, lower, upper))
@@ -124,8 +149,8 @@ def _ascend(gram, diagonal, lower, upper, a, v, no_rise, no_fall, gain, tol, mos
         for k in range(n):
             moved = v[k] - step * (row_i[k] - row_j[k])
             v[k] = moved
-            top = max(top, moved - no_rise[k])
-            bottom = min(bottom, moved + no_fall[k])
+            top = _larger(top, moved - no_rise[k])
+            bottom = _smaller(bottom, moved + no_fall[k])
         steps += 1
     return steps
 

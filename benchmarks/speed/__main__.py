@@ -7,8 +7,8 @@ of them, since it treats one class after another; fdgpu fits all classes. Rounds
 that a machine that slows down slows both; medians are printed. A row whose results differ prints no ratio:
 
 - w at the C that fdgpu chose, against libsvm's w at that C: at most 2e-3 relative;
-- scores at every C where libsvm's intercept is determined (some alpha is free in every fold): equal to 1e-6, but for
-  held-out samples whose decision value lies within the tolerance of zero and which may fall on either side;
+- scores at every C where libsvm's intercept is not decided by rounding: equal to 1e-6, but for held-out samples whose
+  decision value is so near zero that it may fall on either side within the solvers' tolerance;
 - the best of these C, where no such sample is.
 """
 

@@ -28,9 +28,9 @@ def authors_loop(
 
 @dataclass(frozen=True)
 class HeldOut:
-    """libsvm's held-out decision values at one C, and whether its intercept there means anything.
+    """libsvm's held-out decision values at one C, and whether its intercept there is the one its rule prescribes.
 
-    Where no alpha is free, libsvm's sums of floating-point steps decide b (see the README), and scores say nothing.
+    Where no alpha is free but by rounding, libsvm's sums of floating-point steps decide b (see the README).
     """
 
     values: NDArray[np.float64]
@@ -38,8 +38,12 @@ class HeldOut:
     determined: bool
 
     def doubt(self, right: NDArray[np.bool_], tol: float) -> float:
-        """Return how far the mean balanced accuracy may move if values within ``tol`` of zero change sides."""
-        near = np.abs(self.values) < tol
+        """Return how far the mean balanced accuracy may move if values near zero change sides.
+
+        Near is within ``tol`` of their range: where each of two solvers stops at a KKT violation of ``tol``, their
+        held-out values differ by about that.
+        """
+        near = np.abs(self.values) < tol * np.ptp(self.values)
         return sum(
             float(near[held][right[held] == kind].sum() / (right[held] == kind).sum()) / (2 * len(self.folds))
             for held in self.folds
@@ -56,5 +60,6 @@ def held_out(x: NDArray[np.float32], right: NDArray[np.bool_], cost: float, cv: 
         folds.append(held)
         of_support = right[train][svm.support_]
         bound = cost * len(train) / (2 * np.where(of_support, right[train].sum(), (~right[train]).sum()))
-        determined &= bool((np.abs(svm.dual_coef_[0]) < (1 - 1e-9) * bound).any())
+        share = np.abs(svm.dual_coef_[0]) / bound
+        determined &= bool((share < 1 - 1e-9).any() or (share >= 1 - 1e-15).all())
     return HeldOut(values, folds, determined)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fdgpu.arrays import Restore, restorer, to_numpy
 from fdgpu.device import choose_backend
 from fdgpu.directions import persistence
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ENOUGH, Backend, ClassSamples, ClassSolution, SolverSettings, status_of
+from fdgpu.directions.problem import ENOUGH, Backend, ClassSamples, ClassSolution, ClassTask, SolverSettings, status_of
 from fdgpu.directions.scoring import caption_scores, decision_values
 from fdgpu.directions.validation import FitInput, check_costs, check_embeddings, check_fit_input, check_labels
 from fdgpu.directions.whitening import Whitening
@@ -108,8 +109,7 @@ class FailureDirections:
         self._allocate(given)
         fitted = np.array([status == ENOUGH for status in self.status_])
         backend: Backend = NumbaBackend()
-        backend.check_sizes(self._n[fitted], settings)
-        solutions = backend.solve(self._samples(given, fitted, settings), settings)
+        solutions = backend.solve(self._tasks(given, fitted, settings), settings)
         for k, solution in zip(np.flatnonzero(fitted), solutions, strict=True):
             self._store(k, solution)
         self.backend_, self.backend_reason_ = self._backend_choice.name, self._backend_choice.reason
@@ -137,13 +137,16 @@ class FailureDirections:
         self._converged = np.ones((k, r), bool)
         self._n_iter = np.zeros((k, r), np.int64)
 
-    def _samples(self, given: FitInput, fitted: NDArray[np.bool_], settings: SolverSettings) -> Iterator[ClassSamples]:
-        """Whiten one class at a time, so that no whitened copy of the whole set is held."""
+    def _tasks(self, given: FitInput, fitted: NDArray[np.bool_], settings: SolverSettings) -> list[ClassTask]:
+        """Whiten a class when its turn comes, so that no whitened copy of the whole set is held."""
         by_class = np.argsort(self._class_of_row, kind="stable")
         ends = np.cumsum(self._n)
-        for k in np.flatnonzero(fitted):
-            rows = by_class[ends[k] - self._n[k] : ends[k]]
-            yield ClassSamples(self._whitening(given.embeddings[rows], settings.dtype), given.correct[rows])
+
+        def load(rows: NDArray[np.int64]) -> ClassSamples:
+            return ClassSamples(self._whitening(given.embeddings[rows], settings.dtype), given.correct[rows])
+
+        rows_of = [by_class[ends[k] - self._n[k] : ends[k]] for k in np.flatnonzero(fitted)]
+        return [ClassTask(len(rows), partial(load, rows)) for rows in rows_of]
 
     def _store(self, k: np.integer[Any], solution: ClassSolution) -> None:
         self._coef[k, 0] = solution.w

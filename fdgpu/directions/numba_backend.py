@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdgpu.device import cpu_count
 from fdgpu.directions.folds import balanced_weights, choose_cost, cross_validation_scores, stratified_folds
-from fdgpu.directions.problem import ClassSamples, ClassSolution, SolverSettings
+from fdgpu.directions.problem import ClassSamples, ClassSolution, ClassTask, SolverSettings
 from fdgpu.errors import InputError
 from fdgpu.kernels.smo_numba import fold_decisions, solve_path
 
@@ -41,25 +41,26 @@ class NumbaBackend:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()
 
-    def solve(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[ClassSolution]:
-        """Yield one solution a class, in order; about 1 GiB of Gram matrices is held at once."""
+    def solve(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassSolution]:
+        """Yield one solution a class, in order; about 1 GiB of Gram matrices is held at once.
+
+        Raises:
+            InputError: before the first class is solved, if one is too large for its Gram matrix.
+        """
+        self._check_sizes(classes, settings)
         costs = np.asarray(settings.costs, np.float64)
         with ThreadPoolExecutor(self.threads) as pool:
             for batch in self._batches(classes, settings):
-                prepared = [_prepare(samples, settings) for samples in batch]
+                # the pool gathers and whitens the next classes while all cores multiply this one's
+                prepared = [_prepare(samples, settings) for samples in pool.map(lambda task: task.load(), batch)]
                 tasks = [(item, fold) for item in prepared for fold in range(settings.cv)]
                 violations = pool.map(lambda task: _hold_out(*task, costs=costs, settings=settings), tasks)
                 for (item, _), violation in zip(tasks, violations, strict=True):
                     item.violation = max(item.violation, violation)
                 yield from pool.map(partial(_refit, costs=costs, settings=settings), prepared)
 
-    def check_sizes(self, sizes: NDArray[np.int64], settings: SolverSettings) -> None:
-        """Refuse before the first class is solved.
-
-        Raises:
-            InputError: if a class is too large for its Gram matrix.
-        """
-        largest = int(sizes.max(initial=0))
+    def _check_sizes(self, classes: Sequence[ClassTask], settings: SolverSettings) -> None:
+        largest = max((task.n for task in classes), default=0)
         if self._bytes(largest, settings) > LARGEST_BYTES:
             raise InputError(
                 f"a class has {largest} samples: its Gram matrix and folds would take "
@@ -72,15 +73,15 @@ class NumbaBackend:
         copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
         return int(n * n * np.dtype(settings.dtype).itemsize * (1 + copies))
 
-    def _batches(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[list[ClassSamples]]:
-        batch: list[ClassSamples] = []
+    def _batches(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[list[ClassTask]]:
+        batch: list[ClassTask] = []
         held = 0
-        for samples in classes:
-            size = self._bytes(len(samples.x), settings)
+        for task in classes:
+            size = self._bytes(task.n, settings)
             if batch and held + size > BATCH_BYTES:
                 yield batch
                 batch, held = [], 0
-            batch.append(samples)
+            batch.append(task)
             held += size
         if batch:
             yield batch
@@ -90,7 +91,7 @@ def _prepare(samples: ClassSamples, settings: SolverSettings) -> _Prepared:
     return _Prepared(
         samples=samples,
         y=np.where(samples.right, 1.0, -1.0),
-        gram=samples.x @ samples.x.T,  # BLAS takes all cores for this one
+        gram=samples.x @ samples.x.T,  # NumPy sees the symmetry and does half the work
         folds=stratified_folds(samples.right, settings.cv),
         decisions=np.empty((len(settings.costs), len(samples.x))),
     )

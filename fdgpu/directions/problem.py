@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +55,19 @@ class ClassSamples:
 
 
 @dataclass(frozen=True)
+class ClassTask:
+    """A class that is still to be gathered and whitened, which the backend does where and when it wants."""
+
+    n: int
+    load: Callable[[], ClassSamples]
+
+    @classmethod
+    def of(cls, x: NDArray[Any], right: NDArray[np.bool_]) -> ClassTask:
+        """Make a task of samples that are there already."""
+        return cls(len(x), partial(ClassSamples, x, right))
+
+
+@dataclass(frozen=True)
 class ClassSolution:
     """One class's direction: ``w`` (d,), intercept, the chosen C with its score, and how the solver ended."""
 
@@ -71,10 +85,6 @@ class Backend(Protocol):
 
     name: str
 
-    def check_sizes(self, sizes: NDArray[np.int64], settings: SolverSettings) -> None:
-        """Raise, before the first class is solved, if one of so many samples is too large."""
-        ...
-
-    def solve(self, classes: Iterable[ClassSamples], settings: SolverSettings) -> Iterator[ClassSolution]:
-        """Yield one solution a class."""
+    def solve(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassSolution]:
+        """Yield one solution a class; raise before the first one if a class is too large."""
         ...

@@ -143,7 +143,7 @@ def test_a_class_shows_captions_pictures_and_charts(rich: Findings, pictures_of:
     hard, easy = section.find("div", cls="side")
     assert hard.find("li")[0].text == "a photo of a blue shirt −0.40"
     assert [i.attributes["style"] for i in hard.find("i")] == ["width:100.0%", "width:50.0%"]
-    assert easy.find("li")[0].text == "a photo of a red shirt +0.300"
+    assert easy.find("li")[0].text == "a photo of a red shirt +0.30"
     strips = section.find("div", cls="strip")
     assert [s.find("h3")[0].text for s in strips] == ["Hardest", "Easiest", "Hardest by confidence"]
     tiles = strips[0].find("span", cls="tile")
