@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ScoredCaption:
-    """A caption and its score w·d: negative is hard, positive is easy.
+    """A caption and its score w·d: the lower, the harder.
 
     ``alignment`` is the score over ‖w‖, the cosine between the direction and the caption's difference from the
     reference: comparable between classes, whose w differ in length with C.

@@ -21,15 +21,16 @@ class RankedCaptions:
 def rank_captions(scores: NDArray[Any], top: int) -> RankedCaptions:
     """Rank candidates by their alignment.
 
+    The order decides, not the sign: what all captions add to the reference (being more specific) may itself lean to
+    either end, and then even the hardest of them scores above zero.
+
     Args:
         scores: (m,) alignments; NaN for a caption that has none and is left out.
-        top: how many of each end. Only a negative score is hard and only a positive one easy, so that no caption
-            stands on both lists.
+        top: how many of each end, but at most half of them, so that no caption stands on both lists.
     """
-    ascending = np.argsort(scores, kind="stable")  # NaN sorts last
-    hard = [int(i) for i in ascending[:top] if scores[i] < 0]
-    descending = np.argsort(-scores, kind="stable")
-    return RankedCaptions(hard, [int(i) for i in descending[:top] if scores[i] > 0])
+    ascending = [int(i) for i in np.argsort(scores, kind="stable") if not np.isnan(scores[i])]
+    half = len(ascending) // 2
+    return RankedCaptions(ascending[: min(top, len(ascending) - half)], ascending[::-1][: min(top, half)])
 
 
 def distinct(groups: Sequence[Sequence[str]]) -> dict[str, int]:
