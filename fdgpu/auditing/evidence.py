@@ -13,7 +13,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.truth import hardest_by_confidence
 from fdgpu.findings import Curve, Example, Histogram
 
-EXAMPLES = 12  # images of each kind that the page shows of a class
+EXAMPLES = 10  # images of each kind that the page shows of a class
 BINS = 30
 
 

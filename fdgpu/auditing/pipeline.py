@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
 from fdgpu.auditing.evidence import AuditedImages
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.predictions import SPLITS
 from fdgpu.auditing.showing import class_findings, thumbnails
 from fdgpu.auditing.truth import Planted
 from fdgpu.auditing.writing import write_audit
@@ -132,21 +133,12 @@ def audit(
     with watch.stage("gather findings"):
         audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
         classes = class_findings(fit, inputs, audited, captions, planted or {})
-        findings = Findings(
-            version=__version__,
-            seed=seed,
-            model=embedder.name,
-            backend=fit.backend_,
-            backend_reason=fit.backend_reason_,
-            device=f"{embedder.placement.device} ({embedder.placement.reason})",
+        findings = replace(
+            _about(embedder, fit, inputs, whitened_by, shown_from),
             title=title,
+            seed=seed,
             classes=classes,
             timings=watch.seconds,
-            n_images={name: int((inputs.splits == name).sum()) for name in ("train", "val", "test")},
-            fitted_on="val",
-            whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
-            shown_from=shown_from,
-            C_grid=fit.Cs,
             skipped=skipped,
             notes=_notes(inputs, skipped, captions.too_long, recipe.fallen_back, shown_from, whitened_by),
         )
@@ -201,6 +193,28 @@ def _decide(
     decisions = np.full(len(vectors), np.nan)
     decisions[readable] = fit.decision_function(vectors[readable], inputs.labels[readable])
     return decisions
+
+
+def _about(
+    embedder: ClipEmbedder, fit: FailureDirections, inputs: AuditInputs, whitened_by: str, shown_from: str
+) -> Findings:
+    """Say what ran on what; the classes come later."""
+    return Findings(
+        version=__version__,
+        seed=fit.random_state,
+        model=embedder.name,
+        backend=fit.backend_,
+        backend_reason=fit.backend_reason_,
+        device=f"{embedder.placement.device} ({embedder.placement.reason})",
+        title="",
+        classes=(),
+        timings={},
+        n_images={name: int((inputs.splits == name).sum()) for name in SPLITS},
+        fitted_on="val",
+        whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
+        shown_from=shown_from,
+        C_grid=fit.Cs,
+    )
 
 
 def _notes(
