@@ -134,9 +134,7 @@ def audit(
         audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
         classes = class_findings(fit, inputs, audited, captions, planted or {})
         findings = replace(
-            _about(embedder, fit, inputs, whitened_by, shown_from),
-            title=title,
-            seed=seed,
+            _about(embedder, fit, inputs, title, seed, whitened_by, shown_from),
             classes=classes,
             timings=watch.seconds,
             skipped=skipped,
@@ -196,17 +194,23 @@ def _decide(
 
 
 def _about(
-    embedder: ClipEmbedder, fit: FailureDirections, inputs: AuditInputs, whitened_by: str, shown_from: str
+    embedder: ClipEmbedder,
+    fit: FailureDirections,
+    inputs: AuditInputs,
+    title: str,
+    seed: int,
+    whitened_by: str,
+    shown_from: str,
 ) -> Findings:
     """Say what ran on what; the classes come later."""
     return Findings(
         version=__version__,
-        seed=fit.random_state,
+        seed=seed,
         model=embedder.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
         device=f"{embedder.placement.device} ({embedder.placement.reason})",
-        title="",
+        title=title,
         classes=(),
         timings={},
         n_images={name: int((inputs.splits == name).sum()) for name in SPLITS},

@@ -172,14 +172,10 @@ def test_a_hostile_class_name_and_a_class_missing_from_validation(world: dict, c
     assert any("exceed the model's context" in note for note in result.findings.notes)
 
 
-def test_one_grammar_for_all_classes(world: dict, clip: ClipEmbedder) -> None:
-    grammar = CaptionGrammar(
-        "a photo of a boot {place}", place=["on a white background", "on a black background", None]
-    )
-    grammar_by_class = dict.fromkeys(CLASSES, grammar)
-    recipe = {name: CaptionGrammar("{noun} {place}", noun=[name], place=grammar.slots["place"]) for name in CLASSES}
-    assert grammar_by_class.keys() == recipe.keys()
-    result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=clip, grammar=recipe)
+def test_a_grammar_of_ones_own_for_every_class(world: dict, clip: ClipEmbedder) -> None:
+    places = ["on a white background", "on a black background", None]
+    grammars = {name: CaptionGrammar("{noun} {place}", noun=[name], place=places) for name in CLASSES}
+    result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=clip, grammar=grammars)
     boot = next(c for c in result.findings.classes if c.name == "boot")
     assert boot.hard_captions[0].caption == "boot on a white background"
 
