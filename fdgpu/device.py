@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from fdgpu.errors import BackendError
 
+OLDEST_CAPABILITY = (7, 0)  # Volta
 BACKENDS = ("auto", "numba", "triton", "cuml")
 T = TypeVar("T")
 
@@ -88,10 +90,28 @@ def choose_backend(requested: str) -> Choice:
     if requested not in BACKENDS:
         raise BackendError(f"backend is {requested!r}: use one of {', '.join(BACKENDS)}")
     if requested == "auto":
-        return Choice("numba", f"auto: the numba solver on {cpu_count()} CPU cores")
-    if requested == "numba":
-        return Choice("numba", "asked for by name")
-    raise BackendError(f"backend {requested!r} is not part of this version of fdgpu: use 'numba' or 'auto'")
+        missing = _why_no_triton()
+        if missing is None:
+            return Choice("triton", f"auto: the Triton solver on {torch.cuda.get_device_name()}")
+        return Choice("numba", f"auto: the numba solver on {cpu_count()} CPU cores; {missing}")
+    if requested == "cuml":
+        raise BackendError("backend 'cuml' is not part of this version of fdgpu: use 'triton', 'numba' or 'auto'")
+    missing = _why_no_triton() if requested == "triton" else None
+    if missing is not None:
+        raise BackendError(f"backend 'triton' was asked for, but cannot run here: {missing}; use 'numba' or 'auto'")
+    return Choice(requested, "asked for by name")
+
+
+def _why_no_triton() -> str | None:
+    """Say what the Triton solver lacks here; None if nothing."""
+    if not torch.cuda.is_available():
+        return f"no CUDA device ({why_no_cuda()})"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    capability = torch.cuda.get_device_capability()
+    if capability < OLDEST_CAPABILITY:
+        return f"the device is sm_{capability[0]}{capability[1]}, the kernels need sm_70 or newer"
+    return None
 
 
 @dataclass

@@ -31,6 +31,7 @@ Array = NDArray[Any]
 FASTMATH = {"reassoc", "nsz", "contract", "arcp", "nnan"}
 FAR = 1e30  # penalty of an index that may not move; finite, so that fastmath stays valid
 FLAT = 1e-12  # curvature of a pair of equal samples, as in libsvm
+MASK_ABOVE = 0.7  # of the samples: so many are solved in place, fewer in a copy of their part of the Gram matrix
 MOST_REFRESHES = 20  # rounding that this many fresh residuals cannot settle will not settle
 
 
@@ -244,39 +245,148 @@ def _rescale(a, ratio, weights, last_cost, lower, upper):
 
 
 @njit(nogil=True, cache=True)
-def fold_decisions(gram, y, folds, fold, weights, costs, tol, max_iter, decisions):
-    """Fit on all folds but one over the C path and write the held-out decision values.
+def assign_folds(labels, cv, folds):
+    """Assign ``StratifiedKFold(cv)``'s folds to the samples whose label is not 0, in place.
+
+    scikit-learn deals the sorted labels out like cards, and then fills the folds of each label in order. Its labels
+    are numbered by first appearance, which matters when their number does not divide by ``cv``.
+    """
+    first, counts = 0, np.zeros(2, np.int64)
+    for label in labels:
+        if label != 0:
+            if first == 0:
+                first = label
+            counts[0 if label == first else 1] += 1
+    ends = np.empty((2, cv), np.int64)  # how many of a kind lie in the folds up to this one
+    for fold in range(cv):
+        dealt = (counts[0] - fold + cv - 1) // cv
+        both = (counts[0] + counts[1] - fold + cv - 1) // cv
+        ends[0, fold] = dealt + (ends[0, fold - 1] if fold else 0)
+        ends[1, fold] = both - dealt + (ends[1, fold - 1] if fold else 0)
+    seen, place = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    for k in range(len(labels)):
+        folds[k] = -1
+        if labels[k] != 0:
+            kind = 0 if labels[k] == first else 1
+            while seen[kind] >= ends[kind, place[kind]]:
+                place[kind] += 1
+            folds[k] = place[kind]
+            seen[kind] += 1
+
+
+@njit(nogil=True, cache=True)
+def _training(gram, labels, chosen):
+    """Gather the Gram matrix, the labels and the balanced weights s(y) = n / (2 n_y) of the ``chosen`` samples."""
+    n = len(chosen)
+    block, y, weights = np.empty((n, n), gram.dtype), np.empty(n), np.empty(n)
+    n_right = 0
+    for i in range(n):
+        row = gram[chosen[i]]
+        for k in range(n):
+            block[i, k] = row[chosen[k]]
+        y[i] = labels[chosen[i]]
+        n_right += y[i] > 0
+    for i in range(n):
+        weights[i] = n / (2 * n_right) if y[i] > 0 else n / (2 * (n - n_right))
+    return block, y, weights
+
+
+@njit(nogil=True, cache=True)
+def _masked(labels):
+    """Return y and balanced weights of all samples; one that takes no part has weight 0, so that it never moves."""
+    n_right, n_wrong = (labels > 0).sum(), (labels < 0).sum()
+    y, weights = labels.astype(np.float64), np.zeros(len(labels))
+    for k in range(len(labels)):
+        if labels[k] != 0:
+            weights[k] = (n_right + n_wrong) / (2 * (n_right if labels[k] > 0 else n_wrong))
+    return y, weights
+
+
+@njit(nogil=True, cache=True)
+def held_out_recalls(gram, labels, folds, fold, costs, tol, max_iter, recalls):
+    """Fit on all folds but one over the C path, and write the recall of each kind on the one held out.
 
     Args:
         gram: (n, n) Gram matrix of a whole class.
-        y: (n,) +1 or -1.
-        folds: (n,) int64 fold of each sample.
-        fold: the fold that is held out.
-        weights: (n,) s(y) of the *training* samples of this fold (others are not read).
+        labels: (n,) int8, +1 right, -1 wrong, 0 for a sample that takes no part.
+        folds: (n,) fold of each sample that takes part.
+        fold: the fold that is held out; both kinds are inside it and outside.
         costs: (c,) ascending C.
         tol: largest KKT violation.
         max_iter: most steps for one C.
-        decisions: (c, n) float64, written at the columns of the held-out samples.
+        recalls: (c, 2) written: of wrong and of right samples.
 
     Returns:
         Largest violation over the path, and the total of steps.
     """
-    train = np.flatnonzero(folds != fold)
-    held = np.flatnonzero(folds == fold)
-    block = np.empty((len(train), len(train)), gram.dtype)
-    for i in range(len(train)):
-        row = gram[train[i]]
-        for k in range(len(train)):
-            block[i, k] = row[train[k]]
-    a, intercept, violation, n_iter = solve_path(block, y[train], weights[train], costs, tol, max_iter)
+    train = np.flatnonzero((labels != 0) & (folds != fold))
+    held = np.flatnonzero((labels != 0) & (folds == fold))
+    block, y, weights = _training(gram, labels, train)
+    a, intercept, violation, n_iter = solve_path(block, y, weights, costs, tol, max_iter)
     across = np.empty(len(train))
+    recalls[:] = 0.0
+    counts = np.zeros(2)
     for h in held:
         row = gram[h]
         for k in range(len(train)):
             across[k] = row[train[k]]
+        kind = 1 if labels[h] > 0 else 0
+        counts[kind] += 1
         for p in range(len(costs)):
-            decisions[p, h] = _dot(across, a[p]) + intercept[p]
+            right = _dot(across, a[p]) + intercept[p] > 0
+            recalls[p, kind] += right == (kind == 1)
+    for p in range(len(costs)):
+        for kind in range(2):
+            recalls[p, kind] /= counts[kind]
     return violation.max(), n_iter.sum()
+
+
+@njit(nogil=True, cache=True)
+def cross_validate_jobs(gram, sheets, cv, first, last, costs, tol, max_iter, recalls, violation):
+    """Hold out one fold of one sheet of labels for each job from ``first`` to ``last``; job = sheet · cv + fold.
+
+    Args:
+        gram: (n, n) Gram matrix of a class, shared by all its sheets.
+        sheets: (P, n) int8 labels.
+        cv: folds.
+        first: first job.
+        last: job before which to stop.
+        costs: (c,) ascending C.
+        tol: largest KKT violation.
+        max_iter: most steps for one C.
+        recalls: (P, cv, c, 2) written.
+        violation: (P, cv) written.
+    """
+    folds = np.empty(sheets.shape[1], np.int64)
+    of_sheet = -1
+    for job in range(first, last):
+        sheet, fold = job // cv, job % cv
+        if sheet != of_sheet:
+            assign_folds(sheets[sheet], cv, folds)
+            of_sheet = sheet
+        violation[sheet, fold], _ = held_out_recalls(
+            gram, sheets[sheet], folds, fold, costs, tol, max_iter, recalls[sheet, fold]
+        )
+
+
+@njit(nogil=True, cache=True)
+def fit_jobs(gram, sheets, places, first, last, costs, tol, max_iter, a, intercept, violation, n_iter):
+    """Fit whole sheets of labels, each up to its own C; written are a (P, n) and three numbers a sheet (P,)."""
+    for sheet in range(first, last):
+        path = costs[: places[sheet] + 1]
+        labels = sheets[sheet]
+        chosen = np.flatnonzero(labels)
+        if len(chosen) > MASK_ABOVE * len(labels):
+            y, weights = _masked(labels)
+            own, b, gap, steps = solve_path(gram, y, weights, path, tol, max_iter)
+            a[sheet] = own[-1]
+        else:
+            block, y, weights = _training(gram, labels, chosen)
+            own, b, gap, steps = solve_path(block, y, weights, path, tol, max_iter)
+            a[sheet] = 0.0
+            for k in range(len(chosen)):
+                a[sheet, chosen[k]] = own[-1, k]
+        intercept[sheet], violation[sheet], n_iter[sheet] = b[-1], gap[-1], steps[-1]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)

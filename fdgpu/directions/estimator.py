@@ -14,14 +14,25 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Restore, restorer, to_numpy
 from fdgpu.device import choose_backend
 from fdgpu.directions import persistence
-from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ENOUGH, Backend, ClassSamples, ClassSolution, ClassTask, SolverSettings, status_of
+from fdgpu.directions.backends import backend_named
+from fdgpu.directions.distilling import distil
+from fdgpu.directions.problem import (
+    ENOUGH,
+    ClassSamples,
+    ClassSolution,
+    ClassTask,
+    SearchSettings,
+    SolverSettings,
+    status_of,
+)
 from fdgpu.directions.scoring import caption_scores, decision_values
+from fdgpu.directions.significance import benjamini_hochberg
 from fdgpu.directions.validation import FitInput, check_costs, check_embeddings, check_fit_input, check_labels
 from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
 
 PAPER_COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+MOST_DIRECTIONS = 6  # modes of two folds are matched by trying every order
 
 
 class FailureDirections:
@@ -36,19 +47,29 @@ class FailureDirections:
         cv: number of stratified folds, not shuffled.
         whiten: whiten by the reference before normalising (A.4); False only normalises (A.7, for decoding).
         tol: largest violation of the KKT conditions at which a problem counts as solved, as in libsvm.
-        n_directions: failure modes to look for in each class; only 1 in this version.
-        n_permutations: label permutations for p-values; only 0 in this version.
-        fdr: false discovery rate that ``significant_`` controls.
+        n_directions: most failure modes to look for in each class. Fewer are kept where the next is not significant;
+            a class with one mode keeps the paper's SVM. See :mod:`fdgpu.directions.modes`.
+        n_permutations: permutations of correctness within a class for its p-value; 0 tests nothing.
+        fdr: false discovery rate that ``significant_`` controls over all classes and directions.
         backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises.
         random_state: seed of everything random.
         max_iter: most solver steps for one C; a problem that reaches it is reported in ``converged_``.
+        stop_after: stop a class's permutations at so many null scores that are at least as high as its own (Besag
+            and Clifford's sequential p-value), since it is not significant then; 0 draws all.
+        nested: also compute ``nested_score_``, which the choice of C has not made optimistic.
 
     Attributes (k classes, r directions, d dimensions; arrays are of the kind that ``fit`` was given):
         classes_: (k,) class ids, ascending.
         coef_, directions_: (k, r, d) w in whitened space, and w / ‖w‖; NaN where a class has no direction.
         intercept_, C_, cv_score_: (k, r); cv_scores_ (k, r, c) for every C of the grid.
         C_at_edge_: (k, r) bool, the chosen C is the first or last of the grid.
-        p_value_, q_value_, significant_: (k, r), NaN and False without permutations.
+            Kept directions come first, those that explain the most errors beyond chance first; then NaN.
+        p_value_, q_value_, significant_: (k, r), NaN and False without permutations. Direction 0's p-value is that of
+            the class's CV score; direction j's says how surely there are more than j modes, and is never smaller
+            than the one before.
+        n_directions_: (k,) directions kept; n_errors_of_ (k, r) errors that belong to each.
+        n_permutations_: (k,) permutations drawn; nested_score_ (k,), NaN unless ``nested``.
+        solver_: k strings, "gram", or "blocks" where the Gram matrix was too large; "" without a direction.
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
@@ -67,6 +88,8 @@ class FailureDirections:
         backend: str = "auto",
         random_state: int = 0,
         max_iter: int = 1_000_000,
+        stop_after: int = 0,
+        nested: bool = False,
     ) -> None:
         self.Cs = check_costs(Cs)
         if cv != int(cv) or cv < 2:
@@ -77,13 +100,16 @@ class FailureDirections:
             raise InputError(f"max_iter is {max_iter}: use at least 1")
         if not 0 < fdr < 1:
             raise InputError(f"fdr is {fdr}: use a rate between 0 and 1, such as 0.05")
-        if n_directions != 1:
-            raise InputError(f"n_directions is {n_directions}: this version finds one direction a class, use 1")
-        if n_permutations != 0:
-            raise InputError(f"n_permutations is {n_permutations}: this version has no permutation test, use 0")
+        if n_directions != int(n_directions) or not 1 <= n_directions <= MOST_DIRECTIONS:
+            raise InputError(f"n_directions is {n_directions}: use a whole number from 1 to {MOST_DIRECTIONS}")
+        if n_permutations != int(n_permutations) or n_permutations < 0:
+            raise InputError(f"n_permutations is {n_permutations}: use 0 for no test, or a number such as 200")
+        if stop_after != int(stop_after) or stop_after < 0:
+            raise InputError(f"stop_after is {stop_after}: use 0 to draw all permutations, or a number such as 20")
         self.cv, self.whiten, self.tol = int(cv), bool(whiten), float(tol)
         self.n_directions, self.n_permutations, self.fdr = int(n_directions), int(n_permutations), float(fdr)
         self.backend, self.random_state, self.max_iter = backend, int(random_state), int(max_iter)
+        self.stop_after, self.nested = int(stop_after), bool(nested)
         self._backend_choice = choose_backend(backend)
         self._restore: Restore = lambda host: host
 
@@ -108,10 +134,16 @@ class FailureDirections:
         self._whitening = self._fit_whitening(given.reference)
         self._allocate(given)
         fitted = np.array([status == ENOUGH for status in self.status_])
-        backend: Backend = NumbaBackend()
-        solutions = backend.solve(self._tasks(given, fitted, settings), settings)
-        for k, solution in zip(np.flatnonzero(fitted), solutions, strict=True):
-            self._store(k, solution)
+        tests = SearchSettings(
+            self.n_directions, self.n_permutations, self.stop_after, self.nested, self.fdr, self.random_state
+        )
+        backend = backend_named(self._backend_choice.name)
+        tasks = self._tasks(given, fitted, settings)
+        solutions: list[ClassSolution] = []
+        for batch in backend.open(tasks, settings):
+            own = tasks[len(solutions) : len(solutions) + len(batch.layout.sizes)]
+            solutions += distil(batch, [task.index for task in own], settings, tests)
+        self._keep(np.flatnonzero(fitted), solutions)
         self.backend_, self.backend_reason_ = self._backend_choice.name, self._backend_choice.reason
         self._warn_about(fitted)
         return self
@@ -135,7 +167,10 @@ class FailureDirections:
         self._cv_scores = np.full((k, r, len(self.Cs)), np.nan)
         self._p_value, self._q_value = np.full((k, r), np.nan), np.full((k, r), np.nan)
         self._converged = np.ones((k, r), bool)
-        self._n_iter = np.zeros((k, r), np.int64)
+        self._n_iter, self._n_errors_of = np.zeros((k, r), np.int64), np.zeros((k, r), np.int64)
+        self._n_directions, self._n_permutations = np.zeros(k, np.int64), np.zeros(k, np.int64)
+        self._nested_score = np.full(k, np.nan)
+        self.solver_ = [""] * k
 
     def _tasks(self, given: FitInput, fitted: NDArray[np.bool_], settings: SolverSettings) -> list[ClassTask]:
         """Whiten a class when its turn comes, so that no whitened copy of the whole set is held."""
@@ -145,16 +180,28 @@ class FailureDirections:
         def load(rows: NDArray[np.int64]) -> ClassSamples:
             return ClassSamples(self._whitening(given.embeddings[rows], settings.dtype), given.correct[rows])
 
-        rows_of = [by_class[ends[k] - self._n[k] : ends[k]] for k in np.flatnonzero(fitted)]
-        return [ClassTask(len(rows), partial(load, rows)) for rows in rows_of]
+        rows_of = {int(k): by_class[ends[k] - self._n[k] : ends[k]] for k in np.flatnonzero(fitted)}
+        return [ClassTask(k, len(rows), partial(load, rows)) for k, rows in rows_of.items()]
 
-    def _store(self, k: np.integer[Any], solution: ClassSolution) -> None:
-        self._coef[k, 0] = solution.w
-        self._intercept[k, 0] = solution.intercept
-        self._C[k, 0], self._cv_score[k, 0] = solution.cost, solution.cv_score
-        self._cv_scores[k, 0] = solution.cv_scores
-        self._converged[k, 0] = solution.violation <= self.tol
-        self._n_iter[k, 0] = solution.n_iter
+    def _keep(self, places: NDArray[np.int64], solutions: Sequence[ClassSolution]) -> None:
+        """Control false discoveries over everything that was tested, and keep of each class as many modes as hold."""
+        p = np.full((len(solutions), self.n_directions), np.nan)
+        for row, solution in zip(p, solutions, strict=True):
+            row[: len(solution.p_values)] = solution.p_values
+        q = benjamini_hochberg(p)
+        for i, (k, solution) in enumerate(zip(places, solutions, strict=True)):
+            count = len(solution.candidates)
+            if self.n_permutations:
+                count = max(1, min(count, int((q[i] <= self.fdr).sum())))
+            self._n_directions[k], self._n_permutations[k] = count, solution.n_permutations
+            self._p_value[k, :count], self._q_value[k, :count] = p[i, :count], q[i, :count]
+            self._nested_score[k], self.solver_[k] = solution.nested_score, solution.solver
+            for r, mode in enumerate(solution.candidates[count - 1]):
+                self._coef[k, r], self._intercept[k, r] = mode.w, mode.intercept
+                self._C[k, r], self._cv_score[k, r] = mode.cost, mode.cv_score
+                self._cv_scores[k, r] = mode.cv_scores
+                self._converged[k, r] = mode.violation <= self.tol
+                self._n_iter[k, r], self._n_errors_of[k, r] = mode.n_iter, mode.n_errors
 
     def _warn_about(self, fitted: NDArray[np.bool_]) -> None:
         stuck = self._classes[fitted & ~self._converged.all(axis=1)]
@@ -251,6 +298,26 @@ class FailureDirections:
         """(k,) of which the model got wrong."""
         return self._restore(self._fitted("n_errors"))
 
+    @property
+    def n_directions_(self) -> Any:
+        """(k,) directions that were kept, 0 where a class has none."""
+        return self._restore(self._fitted("n_directions"))
+
+    @property
+    def n_errors_of_(self) -> Any:
+        """(k, r) errors that belong to each direction."""
+        return self._restore(self._fitted("n_errors_of"))
+
+    @property
+    def n_permutations_(self) -> Any:
+        """(k,) permutations drawn; fewer than ``n_permutations`` where ``stop_after`` settled the p-value."""
+        return self._restore(self._fitted("n_permutations"))
+
+    @property
+    def nested_score_(self) -> Any:
+        """(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``."""
+        return self._restore(self._fitted("nested_score"))
+
     # --- use --------------------------------------------------------------------------------------------------------
 
     def transform(self, embeddings: Any) -> Any:
@@ -266,7 +333,7 @@ class FailureDirections:
         return restorer(embeddings)(self._decide(x, check_labels(labels, len(x)), direction))
 
     def predict(self, embeddings: Any, labels: Any) -> Any:
-        """Say for each row whether the model would be right, (n,) bool.
+        """Say for each row whether the model would be right, (n,) bool: whether no direction of its class flags it.
 
         A class without a direction is predicted as it was seen: right, unless most of its samples were wrong.
 
@@ -279,6 +346,8 @@ class FailureDirections:
         if len(unknown):
             raise InputError(f"labels holds {unknown[:5].tolist()}, which fit has not seen: predict only known classes")
         values = self._decide(x, ids, 0)
+        for direction in range(1, self.n_directions):
+            values = np.fmin(values, self._decide(x, ids, direction))
         usual = (2 * self._n_errors <= self._n)[np.searchsorted(self._classes, ids)]
         return restorer(embeddings)(np.where(np.isnan(values), usual, values > 0))
 

@@ -1,68 +1,67 @@
-"""Stratified folds and the score that chooses C: scikit-learn's assignment, without its overhead per class."""
+"""Stratified folds, and the choice of C by the scores on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.kernels.smo_numba import assign_folds
+
 SCORE_ROUNDING = 1e-12  # two scores closer than this are a tie, which the smaller C wins
 
 
-def stratified_folds(right: NDArray[np.bool_], cv: int) -> NDArray[np.int64]:
-    """Assign folds as ``StratifiedKFold(cv)`` without shuffling does.
+def folds_of_sheet(labels: NDArray[np.int8], sizes: Sequence[int], cv: int) -> NDArray[np.int64]:
+    """Assign folds class by class as ``StratifiedKFold(cv)`` without shuffling does; -1 where the label is 0.
 
     Args:
-        right: (n,) bool, at least ``cv`` of each kind.
-        cv: number of folds.
+        labels: (N,) +1, -1 or 0, the classes one after the other.
+        sizes: samples of each class.
+        cv: number of folds; no class has fewer of either label.
 
     Returns:
-        (n,) fold of each sample.
+        (N,) fold of each sample.
     """
-    # scikit-learn deals the sorted labels out like cards, and then fills the folds of each label in order. Its
-    # labels are numbered by first appearance, which matters when n does not divide by cv.
-    kinds = np.array([right[0], not right[0]])
-    counts = [int((right == kind).sum()) for kind in kinds]
-    dealt = np.repeat([0, 1], counts)
-    folds = np.empty(len(right), np.int64)
-    for kind, value in enumerate(kinds):
-        sizes = [int((dealt[fold::cv] == kind).sum()) for fold in range(cv)]
-        folds[right == value] = np.repeat(np.arange(cv), sizes)
+    folds = np.empty(len(labels), np.int64)
+    start = 0
+    for size in sizes:
+        assign_folds(labels[start : start + size], cv, folds[start : start + size])
+        start += size
     return folds
 
 
 def balanced_weights(right: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return (n,) s(y) = n / (2 n_y): both kinds weigh the same in total."""
-    n_right = int(right.sum())
-    n = len(right)
+    n, n_right = len(right), int(right.sum())
     return np.where(right, n / (2 * n_right), n / (2 * (n - n_right)))
 
 
-def cross_validation_scores(
-    decisions: NDArray[np.float64], right: NDArray[np.bool_], folds: NDArray[np.int64], cv: int
-) -> NDArray[np.float64]:
-    """Mean over the folds of the balanced accuracy, the mean of the two recalls (A.2).
+def choose_costs(scores: NDArray[Any], slack: NDArray[Any] | float = 0.0) -> NDArray[np.int64]:
+    """Return the place of the smallest C whose score is the best, or within ``slack`` of it.
 
     Args:
-        decisions: (c, n) held-out decision values for each C.
-        right: (n,) bool.
-        folds: (n,) fold in which each sample was held out.
-        cv: number of folds.
+        scores: (…, c); NaN where nothing was scored, for which the place is 0.
+        slack: (…, 1) or a number.
+    """
+    best = scores.max(axis=-1, keepdims=True)
+    return np.asarray(np.argmax(scores >= best - slack - SCORE_ROUNDING, axis=-1), np.int64)
+
+
+def standard_error(
+    scores: NDArray[np.float64], n_right: NDArray[np.int64], n_wrong: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the binomial standard error of the best mean balanced accuracy.
+
+    Args:
+        scores: (…, c) means over the folds.
+        n_right: (…) right samples, each held out once.
+        n_wrong: (…) wrong samples.
 
     Returns:
-        (c,) scores.
+        (…, 1).
     """
-    hit = (decisions > 0) == right
-    # one column per fold and kind, each holding 1/size on its members: the recalls are one matrix product
-    cells = folds * 2 + right
-    sizes = np.bincount(cells, minlength=2 * cv)
-    recalls = np.zeros((len(decisions), 2 * cv))
-    for cell in range(2 * cv):
-        recalls[:, cell] = hit[:, cells == cell].sum(axis=1) / sizes[cell]
-    return np.asarray(recalls.mean(axis=1))
-
-
-def choose_cost(scores: NDArray[Any]) -> int:
-    """Return the place of the best score; of equal scores, that of the smallest C, which comes first."""
-    return int(np.flatnonzero(scores >= scores.max() - SCORE_ROUNDING)[0])
+    best = scores.max(axis=-1)
+    counts = 1 / np.maximum(1, n_right) + 1 / np.maximum(1, n_wrong)
+    return np.asarray(np.sqrt(best * (1 - best) * counts / 4)[..., None])

@@ -1,36 +1,23 @@
-"""The CPU backend: Gram matrix once a class, every fold and C solved over it, all cores."""
+"""The CPU backend: a Gram matrix a class, every sheet, fold and C solved over it, all cores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.folds import balanced_weights, choose_cost, cross_validation_scores, stratified_folds
-from fdgpu.directions.problem import ClassSamples, ClassSolution, ClassTask, SolverSettings
-from fdgpu.errors import InputError
-from fdgpu.kernels.smo_numba import fold_decisions, solve_path
+from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.problem import ClassSamples, ClassTask, SolverSettings
+from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
-BATCH_BYTES = 1 << 30  # Gram matrices and the folds' copies of them that are held at once
-LARGEST_BYTES = 6 << 30  # a single class may take more than a batch, up to this
-
-
-@dataclass
-class _Prepared:
-    """A class on its way through the backend."""
-
-    samples: ClassSamples
-    y: NDArray[np.float64]
-    gram: NDArray[Any]
-    folds: NDArray[np.int64]
-    decisions: NDArray[np.float64]
-    violation: float = 0.0
+BATCH_BYTES = 1 << 30  # Gram matrices and the training parts of them that are held at once
+PIECES = 4  # pieces of work for each thread, so that none waits long for another
 
 
 class NumbaBackend:
@@ -41,32 +28,13 @@ class NumbaBackend:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()
 
-    def solve(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassSolution]:
-        """Yield one solution a class, in order; about 1 GiB of Gram matrices is held at once.
-
-        Raises:
-            InputError: before the first class is solved, if one is too large for its Gram matrix.
-        """
-        self._check_sizes(classes, settings)
-        costs = np.asarray(settings.costs, np.float64)
+    def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
+        """Yield batches of classes, in order; about 1 GiB of Gram matrices is held at once."""
         with ThreadPoolExecutor(self.threads) as pool:
             for batch in self._batches(classes, settings):
                 # the pool gathers and whitens the next classes while all cores multiply this one's
-                prepared = [_prepare(samples, settings) for samples in pool.map(lambda task: task.load(), batch)]
-                tasks = [(item, fold) for item in prepared for fold in range(settings.cv)]
-                violations = pool.map(lambda task: _hold_out(*task, costs=costs, settings=settings), tasks)
-                for (item, _), violation in zip(tasks, violations, strict=True):
-                    item.violation = max(item.violation, violation)
-                yield from pool.map(partial(_refit, costs=costs, settings=settings), prepared)
-
-    def _check_sizes(self, classes: Sequence[ClassTask], settings: SolverSettings) -> None:
-        largest = max((task.n for task in classes), default=0)
-        if self._bytes(largest, settings) > LARGEST_BYTES:
-            raise InputError(
-                f"a class has {largest} samples: its Gram matrix and folds would take "
-                f"{self._bytes(largest, settings) / 2**30:.1f} GiB, the numba backend holds at most "
-                f"{LARGEST_BYTES / 2**30:.0f} GiB; fit on a subset of this class"
-            )
+                samples = pool.map(lambda task: task.load(), batch)
+                yield NumbaBatch([_with_gram(one) for one in samples], settings, pool, self.threads)
 
     def _bytes(self, n: int, settings: SolverSettings) -> int:
         """Bytes of a Gram matrix and of the copies of its training parts, of which every thread holds one."""
@@ -87,42 +55,91 @@ class NumbaBackend:
             yield batch
 
 
-def _prepare(samples: ClassSamples, settings: SolverSettings) -> _Prepared:
-    return _Prepared(
-        samples=samples,
-        y=np.where(samples.right, 1.0, -1.0),
-        gram=samples.x @ samples.x.T,  # NumPy sees the symmetry and does half the work
-        folds=stratified_folds(samples.right, settings.cv),
-        decisions=np.empty((len(settings.costs), len(samples.x))),
-    )
+def _with_gram(samples: ClassSamples) -> tuple[ClassSamples, NDArray[Any]]:
+    return samples, samples.x @ samples.x.T  # NumPy sees the symmetry and does half the work
 
 
-def _hold_out(item: _Prepared, fold: int, *, costs: NDArray[np.float64], settings: SolverSettings) -> float:
-    """Write the decision values of the samples that ``fold`` holds out."""
-    train = item.folds != fold
-    weights = np.zeros(len(train))
-    weights[train] = balanced_weights(item.samples.right[train])
-    violation, _ = fold_decisions(
-        item.gram, item.y, item.folds, fold, weights, costs, settings.tol, settings.max_iter, item.decisions
-    )
-    return float(violation)
+class NumbaBatch:
+    """Classes with their Gram matrices in host memory; a :class:`~fdgpu.directions.batch.ClassBatch`."""
 
+    solver = "gram"
 
-def _refit(item: _Prepared, *, costs: NDArray[np.float64], settings: SolverSettings) -> ClassSolution:
-    """Choose C and fit all samples of the class with it, warm-started from the smaller C."""
-    right = item.samples.right
-    scores = cross_validation_scores(item.decisions, right, item.folds, settings.cv)
-    best = choose_cost(scores)
-    a, intercept, violation, n_iter = solve_path(
-        item.gram, item.y, balanced_weights(right), costs[: best + 1], settings.tol, settings.max_iter
-    )
-    w = item.samples.x.T @ a[best].astype(item.samples.x.dtype)
-    return ClassSolution(
-        w=w.astype(np.float64),
-        intercept=float(intercept[best]),
-        cost=float(costs[best]),
-        cv_score=float(scores[best]),
-        cv_scores=scores,
-        n_iter=int(n_iter[best]),
-        violation=max(item.violation, float(violation[best])),
-    )
+    def __init__(
+        self,
+        prepared: Sequence[tuple[ClassSamples, NDArray[Any]]],
+        settings: SolverSettings,
+        pool: ThreadPoolExecutor,
+        threads: int,
+    ) -> None:
+        self._x = [samples.x for samples, _ in prepared]
+        self._grams = [gram for _, gram in prepared]
+        self.layout = Layout(tuple(len(x) for x in self._x), np.concatenate([s.right for s, _ in prepared]))
+        self._costs = np.asarray(settings.costs, np.float64)
+        self._settings, self._pool, self._threads = settings, pool, threads
+
+    def cross_validate(
+        self, labels: Labels, classes: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Hold out every fold of every sheet and class."""
+        cv, k, p = self._settings.cv, len(self._x), len(labels)
+        recalls = np.full((k, p, cv, len(self._costs), 2), np.nan)
+        violation = np.full((k, p, cv), np.nan)
+
+        def solve(i: int, sheets: Labels, first: int, last: int) -> None:
+            cross_validate_jobs(
+                self._grams[i], sheets, cv, first, last, self._costs, *self._stop, recalls[i], violation[i]
+            )
+
+        self._spread(solve, labels, p * cv, classes)
+        return np.moveaxis(recalls.mean(axis=-1), 0, 1), violation.max(axis=-1).T
+
+    def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
+        """Fit every sheet on every class, warm-started from the smaller C."""
+        k, p = len(self._x), len(labels)
+        a = np.zeros(labels.shape)
+        intercept, violation = np.full((k, p), np.nan), np.full((k, p), np.nan)
+        n_iter = np.zeros((k, p), np.int64)
+
+        def solve(i: int, sheets: Labels, first: int, last: int) -> None:
+            own = np.zeros(sheets.shape)
+            fit_jobs(
+                self._grams[i], sheets, places[:, i], first, last, self._costs, *self._stop, own, intercept[i],
+                violation[i], n_iter[i],
+            )  # fmt: skip
+            a[first:last, self.layout.rows(i)] = own[first:last]
+
+        self._spread(solve, labels, p, classes)
+        return Fits(a, intercept.T, violation.T, n_iter.T)
+
+    def decide(self, fits: Fits) -> NDArray[np.float64]:
+        """Return K a + b of all samples."""
+        values = np.empty(fits.a.shape)
+        for i, gram in enumerate(self._grams):
+            rows = self.layout.rows(i)
+            values[:, rows] = fits.a[:, rows].astype(gram.dtype) @ gram
+        return values + fits.intercept[:, self.layout.class_of]
+
+    def coef(self, fits: Fits) -> NDArray[np.float64]:
+        """Return w = Xᵀ a."""
+        return np.stack(
+            [fits.a[:, self.layout.rows(i)].astype(x.dtype) @ x for i, x in enumerate(self._x)], axis=1
+        ).astype(np.float64)
+
+    @property
+    def _stop(self) -> tuple[float, int]:
+        return self._settings.tol, self._settings.max_iter
+
+    def _spread(
+        self, solve: Callable[[int, Labels, int, int], None], labels: Labels, jobs: int, classes: Sequence[int] | None
+    ) -> None:
+        """Run ``solve(class, sheets, first job, last job)`` over all jobs of all classes, on all threads."""
+        chosen = range(len(self._x)) if classes is None else classes
+        pieces = min(jobs, max(1, -(-PIECES * self._threads // max(1, len(chosen)))))
+        bounds = np.linspace(0, jobs, pieces + 1).round().astype(int).tolist()
+        tasks = [
+            partial(solve, i, np.ascontiguousarray(labels[:, self.layout.rows(i)]), first, last)
+            for i in chosen
+            for first, last in pairwise(bounds)
+        ]
+        for _ in self._pool.map(lambda task: task(), tasks):
+            pass  # an error in a thread is raised here

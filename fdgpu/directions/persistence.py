@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 ARRAYS = (
     "classes", "coef", "intercept", "C", "cv_score", "cv_scores", "p_value", "q_value", "converged", "n_iter", "n",
-    "n_errors",
+    "n_errors", "n_directions", "n_errors_of", "n_permutations", "nested_score",
 )  # fmt: skip
 PARAMETERS = (
-    "Cs", "cv", "whiten", "tol", "n_directions", "n_permutations", "fdr", "backend", "random_state", "max_iter"
+    "Cs", "cv", "whiten", "tol", "n_directions", "n_permutations", "fdr", "backend", "random_state", "max_iter",
+    "stop_after", "nested",
 )  # fmt: skip
-FORMAT = "fdgpu.FailureDirections/1"
+FORMAT = "fdgpu.FailureDirections/2"
 
 
 def save(fit: FailureDirections, path: Path) -> None:
@@ -37,6 +38,7 @@ def save(fit: FailureDirections, path: Path) -> None:
         "fdgpu": __version__,
         "parameters": json.dumps({name: getattr(fit, name) for name in PARAMETERS}),
         "status": json.dumps(fit.status_),
+        "solver": json.dumps(fit.solver_),
         "backend": json.dumps([fit.backend_, fit.backend_reason_]),
     }
     write_atomically(path, to_bytes(arrays, metadata=header))
@@ -64,6 +66,7 @@ def load(kind: type[FailureDirections], path: Path) -> FailureDirections:
     for name in ARRAYS:
         setattr(fit, f"_{name}", arrays[name])
     fit._whitening = Whitening(arrays["whitening_mean"], arrays["whitening_scale"])
+    fit.solver_ = json.loads(header["solver"])
     fit.status_ = json.loads(header["status"])
     fit.backend_, fit.backend_reason_ = json.loads(header["backend"])
     return fit

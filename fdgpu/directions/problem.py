@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,33 +57,52 @@ class ClassSamples:
 class ClassTask:
     """A class that is still to be gathered and whitened, which the backend does where and when it wants."""
 
+    index: int  # the class's place in ``classes_``: seeds what is random in it
     n: int
     load: Callable[[], ClassSamples]
 
-    @classmethod
-    def of(cls, x: NDArray[Any], right: NDArray[np.bool_]) -> ClassTask:
-        """Make a task of samples that are there already."""
-        return cls(len(x), partial(ClassSamples, x, right))
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What is looked for and how it is tested: see ``FailureDirections``."""
+
+    n_directions: int
+    n_permutations: int
+    stop_after: int
+    nested: bool
+    level: float
+    seed: int
 
 
 @dataclass(frozen=True)
-class ClassSolution:
-    """One class's direction: ``w`` (d,), intercept, the chosen C with its score, and how the solver ended."""
+class Mode:
+    """One failure mode: ``w`` (d,), intercept, the chosen C with its score, the errors it explains, how it ended."""
 
     w: NDArray[np.float64]
     intercept: float
     cost: float
     cv_score: float
     cv_scores: NDArray[np.float64]
+    n_errors: int
     n_iter: int
     violation: float
 
+    @property
+    def strength(self) -> float:
+        """The errors it explains beyond chance: a small mode that is separated cleanly is not the strongest."""
+        return self.n_errors * (2 * self.cv_score - 1)
 
-class Backend(Protocol):
-    """Solves classes in the order they come; holds only as many of them at once as its memory allows."""
 
-    name: str
+@dataclass(frozen=True)
+class ClassSolution:
+    """What was found in one class.
 
-    def solve(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassSolution]:
-        """Yield one solution a class; raise before the first one if a class is too large."""
-        ...
+    ``candidates[r]`` are the r + 1 modes of the explanation by r + 1 directions, the strongest first, and
+    ``p_values[r]`` says how surely there are so many: one for each explanation that was tested, kept or not.
+    """
+
+    candidates: list[list[Mode]]
+    p_values: list[float]
+    n_permutations: int
+    nested_score: float
+    solver: str

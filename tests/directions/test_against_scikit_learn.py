@@ -15,8 +15,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
+from fdgpu.directions.distilling import paper_directions
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ClassTask, SolverSettings
+from fdgpu.directions.problem import ClassSamples, ClassTask, Mode, SolverSettings
 from tests.conftest import ClassData, make_class
 
 COSTS = tuple(np.logspace(-6, 0, 7))
@@ -60,10 +61,16 @@ def oracle_decisions(data: ClassData, cost: float) -> np.ndarray:
     return decisions
 
 
+def solved(data: ClassData, threads: int) -> Mode:
+    task = ClassTask(0, len(data.x), lambda: ClassSamples(data.x, data.right))
+    (mode,) = [paper_directions(batch, SETTINGS)[0] for batch in NumbaBackend(threads).open([task], SETTINGS)]
+    return mode
+
+
 @pytest.mark.parametrize(("n", "d", "errors", "separation"), CASES)
 def test_scores_and_choice_of_cost(n: int, d: int, errors: float, separation: float) -> None:
     data = make_class(n, d, errors, separation, seed=n + d)
-    (solution,) = NumbaBackend(threads=2).solve([ClassTask.of(data.x, data.right)], SETTINGS)
+    solution = solved(data, threads=2)
     folds = [held for _, held in StratifiedKFold(2).split(data.x, data.right)]
     expected, doubt = np.empty(len(COSTS)), np.zeros(len(COSTS))
     for place, cost in enumerate(COSTS):
@@ -88,7 +95,7 @@ def test_scores_and_choice_of_cost(n: int, d: int, errors: float, separation: fl
 @pytest.mark.parametrize(("n", "d", "separation"), [(64, 64, 1.0), (256, 64, 1.0), (400, 512, 1.5)])
 def test_balanced_classes_need_no_correction_of_the_oracle(n: int, d: int, separation: float) -> None:
     data = make_class(n, d, 0.5, separation, seed=n)  # weights are 1: libsvm's sums are exact
-    (solution,) = NumbaBackend(threads=1).solve([ClassTask.of(data.x, data.right)], SETTINGS)
+    solution = solved(data, threads=1)
     for cost, score in zip(COSTS, solution.cv_scores, strict=True):
         raw = cross_val_score(oracle(cost), data.x.astype(np.float64), data.right, cv=2, scoring="balanced_accuracy")
         assert score == pytest.approx(raw.mean(), abs=2 / n)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fdgpu.directions.folds import balanced_weights, choose_cost, cross_validation_scores, stratified_folds
+from fdgpu.directions.folds import balanced_weights, choose_costs, folds_of_sheet, standard_error
+from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
 
 @st.composite
@@ -23,22 +25,47 @@ def enough_of_both(draw: st.DrawFn) -> tuple[np.ndarray, int]:
 @given(enough_of_both())
 def test_folds_are_scikit_learns(case: tuple[np.ndarray, int]) -> None:
     right, cv = case
-    folds = stratified_folds(right, cv)
+    folds = folds_of_sheet(signs(right), [len(right)], cv)
     for fold, (_, held) in enumerate(StratifiedKFold(cv).split(np.zeros(len(right)), right)):
         assert np.flatnonzero(folds == fold).tolist() == held.tolist()
 
 
 @settings(max_examples=50, deadline=None)
 @given(enough_of_both(), st.integers(0, 999))
-def test_scores_are_the_mean_balanced_accuracy(case: tuple[np.ndarray, int], seed: int) -> None:
+def test_samples_that_take_no_part_change_no_fold(case: tuple[np.ndarray, int], seed: int) -> None:
     right, cv = case
-    decisions = np.random.default_rng(seed).normal(size=(3, len(right)))
-    folds = stratified_folds(right, cv)
-    expected = [
-        np.mean([balanced_accuracy_score(right[folds == f], row[folds == f] > 0) for f in range(cv)])
-        for row in decisions
-    ]
-    assert np.allclose(cross_validation_scores(decisions, right, folds, cv), expected, atol=1e-12)
+    rng = np.random.default_rng(seed)
+    places = np.sort(rng.choice(3 * len(right), len(right), replace=False))
+    labels = np.zeros(3 * len(right), np.int8)
+    labels[places] = signs(right)
+    folds = folds_of_sheet(np.concatenate([labels, signs(right)]), [len(labels), len(right)], cv)
+    assert (folds[: len(labels)][labels == 0] == -1).all()
+    assert np.array_equal(folds[: len(labels)][places], folds[len(labels) :])
+
+
+@settings(max_examples=30, deadline=None)
+@given(enough_of_both(), st.integers(0, 999))
+def test_scores_are_the_mean_balanced_accuracy_of_the_held_out_samples(case: tuple[np.ndarray, int], seed: int) -> None:
+    right, cv = case
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(len(right), 5)) + right[:, None]
+    gram, sheet, costs = x @ x.T, signs(right)[None], np.array([0.01, 1.0])
+    recalls, violation = np.full((1, cv, 2, 2), np.nan), np.full((1, cv), np.nan)
+    cross_validate_jobs(gram, sheet, cv, 0, cv, costs, 1e-6, 100_000, recalls, violation)
+    folds = folds_of_sheet(sheet[0], [len(right)], cv)
+    for fold in range(cv):
+        a, b = np.zeros((1, len(right))), np.empty(1)
+        masked = np.where(folds == fold, 0, sheet).astype(np.int8)
+        fit_jobs(gram, masked, np.array([1]), 0, 1, costs, 1e-6, 100_000, a, b, np.empty(1), np.empty(1, np.int64))
+        held = folds == fold
+        decisions = (gram @ a[0] + b[0])[held]
+        if np.abs(decisions).min() > 1e-4:
+            expected = balanced_accuracy_score(right[held], decisions > 0)
+            assert recalls[0, fold, 1].mean() == pytest.approx(expected, abs=1e-12)
+
+
+def signs(right: np.ndarray) -> np.ndarray:
+    return np.where(right, 1, -1).astype(np.int8)
 
 
 def test_weights_are_balanced() -> None:
@@ -47,6 +74,13 @@ def test_weights_are_balanced() -> None:
 
 
 def test_of_equal_scores_the_smaller_cost_wins() -> None:
-    assert choose_cost(np.array([0.5, 0.7, 0.7, 0.6])) == 1
-    assert choose_cost(np.array([0.7 - 1e-15, 0.7])) == 0
-    assert choose_cost(np.array([0.6, 0.6 + 1e-9])) == 1
+    scores = np.array([[0.5, 0.7, 0.7, 0.6], [0.7 - 1e-15, 0.7, 0, 0], [0.6, 0.6 + 1e-9, 0, 0]])
+    assert choose_costs(scores).tolist() == [1, 0, 1]
+
+
+def test_with_slack_the_smallest_of_the_good_ones_is_taken() -> None:
+    scores = np.array([[0.5, 0.68, 0.7, 0.69]])
+    error = standard_error(scores, np.array([200]), np.array([50]))
+    assert error.shape == (1, 1)
+    assert error[0, 0] == pytest.approx(np.sqrt(0.7 * 0.3 * (1 / 200 + 1 / 50) / 4))
+    assert choose_costs(scores, error).tolist() == [1]

@@ -1,0 +1,71 @@
+"""From a batch of classes to what was found in each: the paper's direction, its tests, and further failure modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fdgpu.directions.batch import ClassBatch
+from fdgpu.directions.folds import choose_costs
+from fdgpu.directions.modes import SPLIT_LEVEL, explain_by
+from fdgpu.directions.nested import nested_scores
+from fdgpu.directions.problem import ClassSolution, Mode, SearchSettings, SolverSettings
+from fdgpu.directions.significance import permutation_test
+
+
+def distil(
+    batch: ClassBatch, indices: Sequence[int], settings: SolverSettings, tests: SearchSettings
+) -> list[ClassSolution]:
+    """Find and test the failure directions of every class of ``batch``.
+
+    Args:
+        batch: K classes, each with enough right and wrong samples.
+        indices: K places in ``classes_``, which seed what is random.
+        settings: the solver's.
+        tests: what is tested.
+    """
+    k = len(batch.layout.sizes)
+    modes = paper_directions(batch, settings)
+    p, drawn = np.full(k, np.nan), np.zeros(k, np.int64)
+    if tests.n_permutations:
+        seeds = [(tests.seed, index, 0) for index in indices]
+        observed = np.array([mode.cv_score for mode in modes])
+        p, drawn = permutation_test(batch, observed, seeds, tests.n_permutations, tests.stop_after)
+    nested = nested_scores(batch, settings.cv) if tests.nested else np.full(k, np.nan)
+    candidates, p_values = [[[mode]] for mode in modes], [[float(value)] for value in p]
+    for r in range(2, tests.n_directions + 1):
+        # one more mode is only looked for where there is one less
+        open_ = [i for i in range(k) if len(candidates[i]) == r - 1 and not p_values[i][-1] > tests.level]
+        if not open_:
+            break
+        seeds = [(tests.seed, index, r) for index in indices]
+        for i, explanation in explain_by(r, batch, open_, seeds, settings, tests).items():
+            if explanation.p_value <= SPLIT_LEVEL:
+                candidates[i].append(explanation.modes)
+            # so many modes cannot be surer than fewer
+            p_values[i].append(float(max(explanation.p_value, p_values[i][-1])) if tests.n_permutations else np.nan)
+    return [ClassSolution(candidates[i], p_values[i], int(drawn[i]), float(nested[i]), batch.solver) for i in range(k)]
+
+
+def paper_directions(batch: ClassBatch, settings: SolverSettings) -> list[Mode]:
+    """Fit the paper's one SVM a class: C by cross-validation, then all samples (2.1)."""
+    labels = batch.layout.labels
+    by_fold, cv_violation = batch.cross_validate(labels)
+    scores = by_fold.mean(axis=2)
+    places = choose_costs(scores)
+    fits = batch.fit(labels, places)
+    coef = batch.coef(fits)
+    return [
+        Mode(
+            w=coef[0, i],
+            intercept=float(fits.intercept[0, i]),
+            cost=settings.costs[places[0, i]],
+            cv_score=float(scores[0, i, places[0, i]]),
+            cv_scores=scores[0, i],
+            n_errors=int(batch.layout.n_errors[i]),
+            n_iter=int(fits.n_iter[0, i]),
+            violation=float(max(cv_violation[0, i], fits.violation[0, i])),
+        )
+        for i in range(len(batch.layout.sizes))
+    ]

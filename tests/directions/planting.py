@@ -1,0 +1,35 @@
+"""Classes with a known number of failure modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PlantedModes:
+    x: np.ndarray  # (n, d) float32
+    right: np.ndarray  # (n,) bool
+    member: np.ndarray  # (modes, n) bool: shows the attribute of the mode
+    directions: np.ndarray  # (modes, d) unit
+
+
+def plant_modes(
+    n: int, d: int, shares: Sequence[float], *, overlap: float = 0.0, strength: float = 1.0, seed: int = 0
+) -> PlantedModes:
+    """Independent attributes, each in its share of the samples; 85 % errors where one is shown, 5 % elsewhere.
+
+    Without attributes 20 % of the samples are wrong at random. ``overlap`` is the cosine of the first two directions.
+    """
+    rng = np.random.default_rng(seed)
+    modes = len(shares)
+    directions = np.linalg.qr(rng.normal(size=(d, d)))[0][:modes]
+    if overlap:
+        directions[1] = overlap * directions[0] + np.sqrt(1 - overlap**2) * directions[1]
+    member = rng.random((modes, n)) < np.reshape(shares, (modes, 1))
+    rate = np.where(member.any(axis=0), 0.85, 0.05 if modes else 0.2)
+    right = rng.random(n) >= rate
+    x = rng.normal(size=(n, d)) / np.sqrt(d) + strength * member.T @ directions
+    return PlantedModes(x.astype(np.float32), right, member, directions)
