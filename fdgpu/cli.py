@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -30,8 +31,16 @@ Out = Annotated[Path, typer.Option(help="Folder for the report and its data; mad
 Seed = Annotated[int, typer.Option(help="Seed of everything random: the same seed gives the same answer.")]
 Permutations = Annotated[int, typer.Option(min=0, help="Label permutations for p-values; 0 for none.")]
 Directions = Annotated[int, typer.Option(min=1, help="Failure modes to look for in each class.")]
+StopAfter = Annotated[
+    int,
+    typer.Option(min=0, help="End a class's permutations after that many scores as high as its own; 0 to draw all."),
+]
+Nested = Annotated[bool, typer.Option("--nested", help="Also an unbiased score, by nested cross-validation.")]
 Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
+
+
+MOST_ROWS = 30  # of the summary: the report has them all
 
 
 @app.command()
@@ -40,6 +49,8 @@ def demo(
     seed: Seed = 0,
     permutations: Permutations = 0,
     directions: Directions = 1,
+    stop_after: StopAfter = 0,
+    nested: Nested = False,
     backend: Backend = "auto",
     device: Device = "auto",
 ) -> None:
@@ -51,7 +62,7 @@ def demo(
 
         fdgpu audit --images OUT/images --predictions OUT/predictions.csv --out again
     """
-    estimator = _estimator(permutations, directions, backend, seed)
+    estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _checked_device(device)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
@@ -81,6 +92,8 @@ def audit(
     ] = None,
     permutations: Permutations = 0,
     directions: Directions = 1,
+    stop_after: StopAfter = 0,
+    nested: Nested = False,
     backend: Backend = "auto",
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")] = 256,
@@ -96,7 +109,7 @@ def audit(
         raise typer.BadParameter(f"{images} is not a folder", param_hint="--images")
     if not predictions.is_file():
         raise typer.BadParameter(f"{predictions} does not exist", param_hint="--predictions")
-    estimator = _estimator(permutations, directions, backend, seed)
+    estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _checked_device(device)
     recipe = _recipe(grammar)
     from fdgpu.auditing import audit as run_audit
@@ -160,13 +173,18 @@ def _complain(kind: str, message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/bold red] {escape(message)}")
 
 
-def _estimator(permutations: int, directions: int, backend: str, seed: int) -> Any:
+def _estimator(permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int) -> Any:
     """Build the estimator first: settings that cannot work are wrong usage, before any work was done."""
     from fdgpu.directions import FailureDirections
 
     try:
         return FailureDirections(
-            n_permutations=permutations, n_directions=directions, backend=backend, random_state=seed
+            n_permutations=permutations,
+            n_directions=directions,
+            stop_after=stop_after,
+            nested=nested,
+            backend=backend,
+            random_state=seed,
         )
     except FdgpuError as error:
         raise typer.BadParameter(str(error)) from None
@@ -215,21 +233,37 @@ def _classes(
 
 
 def _summary(result: Any) -> None:
-    """Print the overview, the strongest failure first."""
+    """Print the overview, the clearest failure first; what was tested with p and q, the significant before the rest."""
+    findings = result.findings
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("class", "status"):
         table.add_column(column)
-    for column in ("samples", "errors", "CV score"):
+    tests = ("p", "q") if findings.tested else ()
+    modes = ("modes",) if findings.n_directions > 1 else ()
+    for column in ("samples", "errors", *modes, "CV score", *tests):
         table.add_column(column, justify="right")
     table.add_column("hardest caption")
-    for entry in sorted(result.findings.classes, key=lambda c: -c.cv_score if c.status == "ok" else 1.0)[:30]:
+    for entry in (findings.classes[i] for i in findings.ranking()[:MOST_ROWS]):
+        status = entry.status if entry.significant or not (findings.tested and entry.found) else "not significant"
+        numbers = [str(entry.n), str(entry.n_errors)] + [str(len(entry.modes)) for _ in modes]
+        values = [entry.cv_score, *((entry.p_value, entry.q_value) if tests else ())]
         caption = entry.hard_captions[0].caption if entry.hard_captions else "–"
-        score = f"{entry.cv_score:.3f}" if entry.status == "ok" else "–"
-        table.add_row(escape(entry.name), entry.status, str(entry.n), str(entry.n_errors), score, escape(caption))
+        table.add_row(escape(entry.name), status, *numbers, *map(_three_digits, values), escape(caption))
     Console().print(table)
-    skipped = result.findings.skipped
+    if tests:
+        significant = sum(entry.significant for entry in findings.classes)
+        typer.echo(
+            f"{significant} of {len(findings.classes)} classes are significant at a false discovery rate of "
+            f"{findings.fdr:g}; the smallest p that {findings.n_permutations} permutations can show is "
+            f"{findings.p_value_min:.2g}."
+        )
+    skipped = findings.skipped
     if skipped:
         _complain("warning", f"{len(skipped)} images were skipped; the first is {skipped[0].path}: {skipped[0].reason}")
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
 def _goodbye(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,11 +75,41 @@ class PlantedTruth:
 
 
 @dataclass(frozen=True)
-class ClassFindings:
-    """One class: whether it has a failure direction, and what that direction shows.
+class ModeFindings:
+    """One failure mode of a class: a direction, how sure it is, and what it shows.
 
-    ``n`` and ``n_errors`` count the samples that the direction was fitted on. A class without a direction
-    (``status != "ok"``) has NaN scores, empty captions and examples, and a ``remedy``.
+    ``n_errors`` counts the errors of the fit that belong to this mode: all of the class's where it has one.
+    ``significant`` is False, and p and q are NaN, where nothing was permuted.
+    """
+
+    cv_score: float = float("nan")
+    p_value: float = float("nan")
+    q_value: float = float("nan")
+    significant: bool = False
+    C: float = float("nan")
+    C_at_edge: bool = False
+    C_tied: bool = False  # the next C of the grid scores the same: the direction has stopped to change
+    converged: bool = True
+    n_errors: int = 0
+    hard_captions: tuple[ScoredCaption, ...] = ()
+    easy_captions: tuple[ScoredCaption, ...] = ()
+    hard_examples: tuple[Example, ...] = ()
+    easy_examples: tuple[Example, ...] = ()
+    decisions: Histogram | None = None
+    nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
+    planted: PlantedTruth | None = None
+
+
+NO_MODE = ModeFindings()
+
+
+@dataclass(frozen=True)
+class ClassFindings:
+    """One class and its failure modes, the strongest first.
+
+    ``n`` and ``n_errors`` count the samples that the directions were fitted on. A class without a direction
+    (``status != "ok"``) has no mode, and a ``remedy``. The properties are those of the strongest mode: NaN and empty
+    where there is none.
     """
 
     name: str
@@ -86,23 +117,79 @@ class ClassFindings:
     remedy: str
     n: int
     n_errors: int
-    cv_score: float = float("nan")
-    p_value: float = float("nan")
-    q_value: float = float("nan")
-    C: float = float("nan")
-    C_at_edge: bool = False
-    C_tied: bool = False  # the next C of the grid scores the same: the direction has stopped to change
-    converged: bool = True
+    modes: tuple[ModeFindings, ...] = ()
+    n_permutations: int = 0  # drawn for this class: fewer than asked for where its p-value was settled early
+    nested_score: float = float("nan")  # by nested cross-validation, which does not choose C on what it scores
+    solver: str = ""  # "gram", or "blocks" for a class whose Gram matrix does not fit
     n_shown: int = 0
     accuracy_shown: float = float("nan")
-    hard_captions: tuple[ScoredCaption, ...] = ()
-    easy_captions: tuple[ScoredCaption, ...] = ()
-    hard_examples: tuple[Example, ...] = ()
-    easy_examples: tuple[Example, ...] = ()
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
-    decisions: Histogram | None = None
-    nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
-    planted: PlantedTruth | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether the class has a direction."""
+        return bool(self.modes)
+
+    @property
+    def strongest(self) -> ModeFindings:
+        """The first mode; an empty one where there is none."""
+        return self.modes[0] if self.modes else NO_MODE
+
+    @property
+    def significant(self) -> bool:
+        """Whether any mode can be told from chance; False without permutations."""
+        return any(mode.significant for mode in self.modes)
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """Every image that is shown of the class; one may stand there several times."""
+        of_modes = (e for mode in self.modes for e in (*mode.hard_examples, *mode.easy_examples))
+        return (*of_modes, *self.unsure_examples)
+
+    @property
+    def cv_score(self) -> float:
+        """Score of the strongest mode."""
+        return self.strongest.cv_score
+
+    @property
+    def p_value(self) -> float:
+        """p-value of the strongest mode."""
+        return self.strongest.p_value
+
+    @property
+    def q_value(self) -> float:
+        """q-value of the strongest mode."""
+        return self.strongest.q_value
+
+    @property
+    def C(self) -> float:  # noqa: N802 - the SVM's own name
+        """C of the strongest mode."""
+        return self.strongest.C
+
+    @property
+    def hard_captions(self) -> tuple[ScoredCaption, ...]:
+        """Hard captions of the strongest mode."""
+        return self.strongest.hard_captions
+
+    @property
+    def easy_captions(self) -> tuple[ScoredCaption, ...]:
+        """Easy captions of the strongest mode."""
+        return self.strongest.easy_captions
+
+    @property
+    def hard_examples(self) -> tuple[Example, ...]:
+        """Hardest images by the strongest mode."""
+        return self.strongest.hard_examples
+
+    @property
+    def easy_examples(self) -> tuple[Example, ...]:
+        """Easiest images by the strongest mode."""
+        return self.strongest.easy_examples
+
+    @property
+    def planted(self) -> PlantedTruth | None:
+        """What was planted, judged by the strongest mode."""
+        return self.strongest.planted
 
 
 @dataclass(frozen=True)
@@ -131,8 +218,33 @@ class Findings:
     whitened_by: str
     shown_from: str
     C_grid: tuple[float, ...]
+    n_directions: int = 1  # modes looked for in each class
+    n_permutations: int = 0  # asked for
+    fdr: float = 0.05
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
+
+    @property
+    def tested(self) -> bool:
+        """Whether scores were compared with those of permuted labels."""
+        return self.n_permutations > 0
+
+    @property
+    def p_value_min(self) -> float:
+        """Smallest p-value that so many permutations can show; NaN without any."""
+        return 1 / (1 + self.n_permutations) if self.tested else float("nan")
+
+    def ranking(self) -> list[int]:
+        """Return the places of the classes, the clearest failure first and those without a direction last.
+
+        By cross-validation score; where classes were tested, the significant ones come first, by q and then by score.
+        """
+        return sorted(range(len(self.classes)), key=lambda i: self._rank(self.classes[i]))
+
+    def _rank(self, one: ClassFindings) -> tuple[bool, bool, float, float]:
+        scored = math.isfinite(one.cv_score)
+        q = one.q_value if self.tested and math.isfinite(one.q_value) else math.inf
+        return not scored, self.tested and not one.significant, q, -one.cv_score if scored else 0.0
 
 
 @dataclass

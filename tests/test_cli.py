@@ -6,12 +6,16 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fdgpu import cli
+from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -33,6 +37,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return code, out, err
 
     return call
+
+
+def made(classes: tuple[ClassFindings, ...], **changes: Any) -> Findings:
+    return Findings(
+        version="1", seed=0, model="m", backend="numba", backend_reason="", device="cpu", title="t", classes=classes,
+        timings={}, n_images={}, fitted_on="val", whitened_by="val", shown_from="val", C_grid=(1.0,), **changes,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -66,6 +77,66 @@ def test_an_audit_of_ones_own_images(run: Run, world: Path) -> None:
     assert [entry["path"] for entry in document["skipped"]] == ["dark/1.png"]
     assert [entry["status"] for entry in document["classes"]] == ["ok", "no_errors"]
     assert document["classes"][0]["cv_score"] > 0.7
+
+
+def test_permutations_and_directions_reach_the_fit_and_the_table(run: Run, world: Path) -> None:
+    out = world / "out"
+    tests = ["--permutations", 39, "--directions", 2, "--stop-after", 5, "--nested"]
+    code, said, _ = run("audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out, *tests)
+    assert code == 0
+    header = said.splitlines()[0].split()
+    assert header == ["class", "status", "samples", "errors", "modes", "CV", "score", "p", "q", "hardest", "caption"]
+    assert "1 of 2 classes are significant" in said
+    assert "the smallest p that 39 permutations can show is 0.025" in said
+    document = json.loads((out / "audit.json").read_text())
+    assert (document["n_permutations"], document["n_directions"], document["p_value_min"]) == (39, 2, 1 / 40)
+    dark = document["classes"][0]
+    assert (dark["p_value"], dark["n_permutations"]) == (1 / 40, 39)
+    assert dark["nested_score"] > 0.6
+    assert f"  {dark['p_value']:.3f}  " in said
+    assert "Tested by" in (out / "report.html").read_text()
+
+
+def test_the_summary_puts_what_is_significant_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def one(name: str, score: float, q: float) -> ClassFindings:
+        mode = ModeFindings(cv_score=score, p_value=q / 2, q_value=q, significant=q <= 0.05)
+        return ClassFindings(name, "ok", "", 40, 10, (mode,))
+
+    classes = (one("chance", 0.9, 0.4), ClassFindings("none", "no_errors", "", 40, 0), one("[b]sure", 0.8, 0.01))
+    cli._summary(SimpleNamespace(findings=made(classes, n_permutations=99)))
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows[:3]] == ["[b]sure", "chance", "none"]
+    assert " p " in header
+    assert "modes" not in header
+    assert "not significant" in rows[1]
+    assert "not significant" not in rows[0] + rows[2]
+    assert rows[3].startswith("1 of 3 classes are significant")
+    cli._summary(SimpleNamespace(findings=made(classes)))
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["chance", "[b]sure", "none"]
+    assert " p " not in header
+    assert "significant" not in " ".join(rows)
+
+
+def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+
+    def demo(out: Path, seed: int, *, directions: Any, **_: Any) -> SimpleNamespace:
+        given.update(out=out, seed=seed, directions=directions)
+        return SimpleNamespace(audit=SimpleNamespace(findings=made(())), accuracy=0.5)
+
+    monkeypatch.setattr("fdgpu.demo.run.demo", demo)
+    settings = ["--permutations", 20, "--directions", 3, "--stop-after", 4, "--nested", "--seed", 7]
+    code, said, _ = run("demo", "--out", tmp_path, *settings)
+    assert code == 0
+    assert "right on 50.0%" in said
+    fit = given["directions"]
+    assert (fit.n_permutations, fit.n_directions, fit.stop_after, fit.nested) == (20, 3, 4, True)
+    assert (fit.random_state, given["seed"], given["out"]) == (7, 7, tmp_path)
 
 
 def test_numbered_classes_with_a_file_of_names(run: Run, world: Path) -> None:
@@ -129,12 +200,11 @@ def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: P
         (["--predictions", "nowhere.csv"], "does not exist"),
         (["--grammar", "nope"], "no recipe 'nope'"),
         (["--grammar", "nope.toml"], "cannot be read"),
-        (["--backend", "triton"], "not part of this version"),
         (["--backend", "abacus"], "use one of auto"),
         (["--device", "abacus"], "use 'auto', 'cpu' or 'cuda'"),
-        (["--permutations", "10"], "no permutation test"),
-        (["--directions", "2"], "one direction"),
         (["--permutations", "-1"], "--permutations"),
+        (["--directions", "0"], "--directions"),
+        (["--stop-after", "-1"], "--stop-after"),
         (["--colour", "red"], "No such option"),
         (["--class-names", "nowhere.txt"], "does not exist"),
     ],
@@ -145,6 +215,15 @@ def test_wrong_usage_is_exit_code_2(run: Run, world: Path, extra: list[str], mes
     code, _, complained = run("audit", *[word for pair in given.items() for word in pair])
     assert code == 2
     assert message in " ".join(complained.replace("│", " ").split())
+    assert not (world / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_backend_that_cannot_run_here_is_wrong_usage(run: Run, world: Path) -> None:
+    arguments = ["--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    code, _, complained = run("audit", *arguments, "--backend", "triton")
+    assert code == 2
+    assert "'triton'" in complained
     assert not (world / "out").exists()
 
 

@@ -1,9 +1,10 @@
-"""Candidates of every class, encoded once and scored along the class's direction (paper, 2.2)."""
+"""Candidates of every class, encoded once and scored along each of the class's directions (paper, 2.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,16 @@ from fdgpu.embedding import ClipEmbedder
 from fdgpu.findings import ScoredCaption
 from fdgpu.progress import Reporter
 
-TOP = 5  # captions of each end that the page shows of a class
+TOP = 5  # captions of each end that the page shows of a failure mode
 
 
 @dataclass(frozen=True)
-class ClassCaptions:
-    """One class's candidates.
+class ModeCaptions:
+    """A class's candidates along one of its directions.
 
-    ``texts`` m captions with their ``scores`` (m,); ``length`` ‖w‖; ``ranked`` the places of the extreme ones;
-    ``ends`` the unit vectors (d,) of the hardest and of the easiest, by name, where there is one.
+    ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,); ``length`` ‖w‖;
+    ``ranked`` the places of the extreme ones; ``ends`` the unit vectors (d,) of the hardest and of the easiest, by
+    name, where there is one.
     """
 
     texts: list[str]
@@ -41,30 +43,33 @@ class ClassCaptions:
 
 @dataclass(frozen=True)
 class CaptionedClasses:
-    """Class id → its captions, for classes with a direction; and captions left out for being too long."""
+    """Class id → its captions by direction, where it has one; and captions left out for being too long."""
 
-    by_class: dict[int, ClassCaptions]
+    by_class: dict[int, tuple[ModeCaptions, ...]]
     too_long: list[str]
 
 
 def caption_classes(
     fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, class_names: Sequence[str], report: Reporter
 ) -> CaptionedClasses:
-    """Score the candidates of every class that has a direction; a text that several classes share is encoded once."""
-    directed = [int(c) for c, status in zip(fit.classes_, fit.status_, strict=True) if status == "ok"]
-    references = {k: recipe.references[class_names[k]] for k in directed}
-    candidates, too_long = _that_fit({k: recipe.grammars[class_names[k]] for k in directed}, references, embedder)
+    """Score the candidates of every class along each of its directions; a shared text is encoded once."""
+    coef = {int(k): w[:kept] for k, w, kept in zip(fit.classes_, fit.coef_, fit.n_directions_, strict=True) if kept}
+    references = {k: recipe.references[class_names[k]] for k in coef}
+    candidates, too_long = _that_fit({k: recipe.grammars[class_names[k]] for k in coef}, references, embedder)
     places = distinct([*candidates.values(), list(references.values())])
     vectors = embedder.texts(list(places), report).cpu().numpy() if places else np.empty((0, 0), np.float32)
-    lengths = dict(zip(fit.classes_.tolist(), np.linalg.norm(fit.coef_[:, 0], axis=-1).tolist(), strict=True))
     captioned = {}
-    for k in candidates:
-        own = vectors[[places[text] for text in candidates[k]]]
-        scores = fit.score_captions(own, vectors[places[references[k]]], k)
-        ranked = rank_captions(scores, TOP)
-        ends = {end: own[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
-        captioned[k] = ClassCaptions(candidates[k], scores, lengths[k], ranked, ends)
+    for k, texts in candidates.items():
+        own, reference = vectors[[places[text] for text in texts]], vectors[places[references[k]]]
+        scores = [fit.score_captions(own, reference, k, direction) for direction in range(len(coef[k]))]
+        captioned[k] = tuple(_mode(texts, own, s, w) for s, w in zip(scores, coef[k], strict=True))
     return CaptionedClasses(captioned, too_long)
+
+
+def _mode(texts: list[str], vectors: NDArray[np.float32], scores: NDArray[np.float64], w: NDArray[Any]) -> ModeCaptions:
+    ranked = rank_captions(scores, TOP)
+    ends = {end: vectors[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
+    return ModeCaptions(texts, scores, float(np.linalg.norm(w)), ranked, ends)
 
 
 def _that_fit(

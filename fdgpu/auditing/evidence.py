@@ -1,4 +1,4 @@
-"""One class's findings from its decision values: examples, distribution, and whether its captions hold."""
+"""What decision values say of a class: examples, distribution, and whether its captions hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.truth import hardest_by_confidence
 from fdgpu.findings import Curve, Example, Histogram
 
-EXAMPLES = 10  # images of each kind that the page shows of a class
+EXAMPLES = 10  # images of each kind that the page shows of a failure mode
 BINS = 30
 
 
@@ -21,8 +21,8 @@ BINS = 30
 class AuditedImages:
     """Every image of the audit after the fit, n rows.
 
-    ``vectors`` (n, d) are NaN where an image was skipped, ``decisions`` (n,) also where its class has no direction;
-    ``shown`` (n,) marks the images that examples and figures come from.
+    ``vectors`` (n, d) are NaN where an image was skipped, ``decisions`` (n, r) also where its class has no such
+    direction; ``shown`` (n,) marks the images that examples and figures come from.
     """
 
     ids: list[str]
@@ -33,7 +33,10 @@ class AuditedImages:
 
 @dataclass(frozen=True)
 class Shown:
-    """The images of one class that its examples and figures come from: rows of the audit, and decision values."""
+    """The images of one class that its examples and figures come from: m rows of the audit.
+
+    ``decisions`` (m,) are those of one direction of the class.
+    """
 
     rows: NDArray[np.int64]
     decisions: NDArray[np.float64]
@@ -76,14 +79,16 @@ class Shown:
         return running_share(name, self.correct[np.argsort(-similarity, kind="stable")])
 
 
-def examples(rows: NDArray[np.int64], images: AuditedImages, inputs: AuditInputs) -> tuple[Example, ...]:
-    """Describe images for the page."""
+def examples(
+    rows: NDArray[np.int64], images: AuditedImages, inputs: AuditInputs, direction: int = 0
+) -> tuple[Example, ...]:
+    """Describe images for the page, with their decision values along one direction of their class."""
     return tuple(
         Example(
             path=images.ids[row],
             correct=bool(inputs.labels[row] == inputs.predictions[row]),
             prediction=inputs.class_names[inputs.predictions[row]],
-            decision=float(images.decisions[row]),
+            decision=float(images.decisions[row, direction]),
             confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
         )
         for row in rows.tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fdgpu.files import write_atomically
-from fdgpu.findings import ClassFindings, Findings
+from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings
 
 
 def audit_json(findings: Findings) -> dict[str, Any]:
@@ -31,6 +31,10 @@ def audit_json(findings: Findings) -> dict[str, Any]:
         "whitened_by": findings.whitened_by,
         "shown_from": findings.shown_from,
         "C_grid": list(findings.C_grid),
+        "n_directions": findings.n_directions,
+        "n_permutations": findings.n_permutations,
+        "fdr": findings.fdr,
+        "p_value_min": findings.p_value_min,
         "classes": [_class_json(entry) for entry in findings.classes],
         "skipped": [asdict(entry) for entry in findings.skipped],
         "notes": list(findings.notes),
@@ -41,10 +45,30 @@ def audit_json(findings: Findings) -> dict[str, Any]:
 
 
 def _class_json(entry: ClassFindings) -> dict[str, Any]:
-    document = asdict(entry)
-    for kind in ("hard_examples", "easy_examples", "unsure_examples"):
-        document[kind] = [example.path for example in getattr(entry, kind)]
-    return document
+    """Describe a class; what stands beside ``modes`` is of the strongest, its drawings apart."""
+    strongest = _mode_json(entry.strongest)
+    del strongest["decisions"], strongest["nearest_accuracy"]
+    own = asdict(replace(entry, modes=()))
+    return (
+        strongest
+        | own
+        | {
+            "significant": entry.significant,
+            "modes": [_mode_json(mode) for mode in entry.modes],
+            "unsure_examples": _paths(entry.unsure_examples),
+        }
+    )
+
+
+def _mode_json(mode: ModeFindings) -> dict[str, Any]:
+    return asdict(mode) | {
+        "hard_examples": _paths(mode.hard_examples),
+        "easy_examples": _paths(mode.easy_examples),
+    }
+
+
+def _paths(examples: Sequence[Example]) -> list[str]:
+    return [example.path for example in examples]
 
 
 def _without_nan(value: Any) -> Any:

@@ -37,18 +37,24 @@ class AuditResult:
     Attributes:
         findings: everything the report shows, as plain data.
         directions: the fit.
-        decisions: (n,) decision value of every image; NaN where its class has no direction or it was skipped.
-        captions: candidates and scores of every class.
+        mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first;
+            NaN where its class has no such direction or it was skipped.
+        captions: candidates and scores of every class, by direction.
         page: the report as HTML.
         out: the folder it was written to, or None.
     """
 
     findings: Findings
     directions: FailureDirections
-    decisions: NDArray[np.float64]
+    mode_decisions: NDArray[np.float64]
     captions: CaptionedClasses
     page: str
     out: Path | None
+
+    @property
+    def decisions(self) -> NDArray[np.float64]:
+        """(n,) decision values along the strongest direction of each image's class."""
+        return self.mode_decisions[:, 0]
 
 
 @dataclass
@@ -188,8 +194,10 @@ def _fit(fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray
 def _decide(
     fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs
 ) -> NDArray[np.float64]:
-    decisions = np.full(len(vectors), np.nan)
-    decisions[readable] = fit.decision_function(vectors[readable], inputs.labels[readable])
+    """Return (n, r) decision values."""
+    decisions = np.full((len(vectors), fit.n_directions), np.nan)
+    for direction in range(fit.n_directions):
+        decisions[readable, direction] = fit.decision_function(vectors[readable], inputs.labels[readable], direction)
     return decisions
 
 
@@ -218,6 +226,9 @@ def _about(
         whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
         shown_from=shown_from,
         C_grid=fit.Cs,
+        n_directions=fit.n_directions,
+        n_permutations=fit.n_permutations,
+        fdr=fit.fdr,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as V
 
-from fdgpu.auditing.captioning import CaptionedClasses, ClassCaptions
+from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.evidence import AuditedImages, Shown, examples
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.truth import Planted, judge
@@ -18,7 +18,7 @@ from fdgpu.directions import FailureDirections
 from fdgpu.directions.problem import REMEDIES
 from fdgpu.embedding import ImageSource
 from fdgpu.embedding.sources import UNREADABLE
-from fdgpu.findings import ClassFindings, Curve, Findings, Thumbnails
+from fdgpu.findings import ClassFindings, Curve, Findings, ModeFindings, Thumbnails
 
 THUMBNAIL = 96  # pixels of the longer side
 NOT_SEEN = ("no_samples", "No image of this class is in the split that directions are fitted on: add some.")
@@ -34,7 +34,7 @@ def class_findings(
     """Describe every class of ``inputs.class_names``, with or without a direction.
 
     Args:
-        fit: the fitted directions.
+        fit: the fitted directions, their attributes as NumPy arrays.
         inputs: the audit's columns.
         images: the audit's images.
         captions: of the classes that have a direction.
@@ -47,16 +47,27 @@ def class_findings(
             found.append(ClassFindings(name, NOT_SEEN[0], NOT_SEEN[1], n=0, n_errors=0))
             continue
         counted = _counted(fit, place[k], name)
-        if counted.status == "ok":
+        if int(fit.n_directions_[place[k]]):
             rows = np.flatnonzero(images.shown & (inputs.labels == k))
-            of_class = Shown.of(rows, images.decisions[rows], inputs)
-            counted = _shown(counted, captions.by_class.get(k), of_class, images, inputs)
-            if name in planted:
-                hard = [caption.caption for caption in counted.hard_captions]
-                truth = judge(planted[name], rows, of_class.decisions, of_class.by_confidence, hard)
-                counted = replace(counted, planted=truth)
+            counted = _with_modes(counted, _Class(fit, place[k], rows, inputs, images, planted.get(name)), captions)
         found.append(counted)
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class that has a direction: its place ``i`` in the fit, its shown rows, and what is known of it."""
+
+    fit: FailureDirections
+    i: int
+    rows: NDArray[np.int64]
+    inputs: AuditInputs
+    images: AuditedImages
+    planted: Planted | None
+
+    def shown(self, direction: int) -> Shown:
+        """Return its shown images with their decision values along one of its directions."""
+        return Shown.of(self.rows, self.images.decisions[self.rows, direction], self.inputs)
 
 
 def _counted(fit: FailureDirections, i: int, name: str) -> ClassFindings:
@@ -68,42 +79,61 @@ def _counted(fit: FailureDirections, i: int, name: str) -> ClassFindings:
         REMEDIES[status],
         n=int(fit.n_samples_[i]),
         n_errors=int(fit.n_errors_[i]),
-        cv_score=float(fit.cv_score_[i, 0]),
-        p_value=float(fit.p_value_[i, 0]),
-        q_value=float(fit.q_value_[i, 0]),
-        C=float(fit.C_[i, 0]),
-        C_at_edge=bool(fit.C_at_edge_[i, 0]),
-        C_tied=status == "ok" and _tied(fit, i),
-        converged=bool(fit.converged_[i, 0]),
+        n_permutations=int(fit.n_permutations_[i]),
+        nested_score=float(fit.nested_score_[i]),
+        solver=fit.solver_[i],
     )
 
 
-def _shown(
-    counted: ClassFindings, own: ClassCaptions | None, of_class: Shown, images: AuditedImages, inputs: AuditInputs
-) -> ClassFindings:
-    """Add what the class's captions and shown images say."""
+def _with_modes(counted: ClassFindings, one: _Class, captions: CaptionedClasses) -> ClassFindings:
+    """Add what each of the class's directions shows."""
+    kept = int(one.fit.n_directions_[one.i])
+    own = captions.by_class.get(int(one.fit.classes_[one.i]), (None,) * kept)
+    first = one.shown(0)
     return replace(
         counted,
-        n_shown=len(of_class.rows),
-        accuracy_shown=float(of_class.correct.mean()) if len(of_class.rows) else float("nan"),
-        hard_captions=own.scored(own.ranked.hard) if own else (),
-        easy_captions=own.scored(own.ranked.easy) if own else (),
-        hard_examples=examples(of_class.hardest(), images, inputs),
-        easy_examples=examples(of_class.easiest(), images, inputs),
-        unsure_examples=examples(of_class.least_sure(), images, inputs),
-        decisions=of_class.histogram(),
-        nearest_accuracy=_nearest_curves(own, of_class, images.vectors[of_class.rows]) if own else (),
+        modes=tuple(_mode(one, direction, own[direction]) for direction in range(kept)),
+        n_shown=len(one.rows),
+        accuracy_shown=float(first.correct.mean()) if len(one.rows) else float("nan"),
+        unsure_examples=examples(first.least_sure(), one.images, one.inputs),
     )
 
 
-def _tied(fit: FailureDirections, i: int) -> bool:
+def _mode(one: _Class, direction: int, own: ModeCaptions | None) -> ModeFindings:
+    """What the fit, the captions and the shown images say of one direction."""
+    fit, at, of_mode = one.fit, (one.i, direction), one.shown(direction)
+    hard_captions = own.scored(own.ranked.hard) if own else ()
+    hard_texts = [caption.caption for caption in hard_captions]
+    return ModeFindings(
+        cv_score=float(fit.cv_score_[at]),
+        p_value=float(fit.p_value_[at]),
+        q_value=float(fit.q_value_[at]),
+        significant=bool(fit.significant_[at]),
+        C=float(fit.C_[at]),
+        C_at_edge=bool(fit.C_at_edge_[at]),
+        C_tied=_tied(fit, at),
+        converged=bool(fit.converged_[at]),
+        n_errors=int(fit.n_errors_of_[at]),
+        hard_captions=hard_captions,
+        easy_captions=own.scored(own.ranked.easy) if own else (),
+        hard_examples=examples(of_mode.hardest(), one.images, one.inputs, direction),
+        easy_examples=examples(of_mode.easiest(), one.images, one.inputs, direction),
+        decisions=of_mode.histogram(),
+        nearest_accuracy=_nearest_curves(own, of_mode, one.images.vectors[one.rows]) if own else (),
+        planted=judge(one.planted, one.rows, of_mode.decisions, of_mode.by_confidence, hard_texts)
+        if one.planted
+        else None,
+    )
+
+
+def _tied(fit: FailureDirections, at: tuple[int, int]) -> bool:
     """Whether the C after the chosen one scores the same; then the smaller one was chosen for being smaller."""
-    after = fit.Cs.index(float(fit.C_[i, 0])) + 1
-    scores = fit.cv_scores_[i, 0]
-    return after < len(scores) and bool(np.isclose(scores[after], fit.cv_score_[i, 0], rtol=0, atol=1e-12))
+    after = fit.Cs.index(float(fit.C_[at])) + 1
+    scores = fit.cv_scores_[at]
+    return after < len(scores) and bool(np.isclose(scores[after], fit.cv_score_[at], rtol=0, atol=1e-12))
 
 
-def _nearest_curves(captions: ClassCaptions, shown: Shown, vectors: NDArray[np.float32]) -> tuple[Curve, ...]:
+def _nearest_curves(captions: ModeCaptions, shown: Shown, vectors: NDArray[np.float32]) -> tuple[Curve, ...]:
     """Accuracy of the K images nearest to the hardest and to the easiest caption."""
     if not len(vectors):
         return ()
@@ -118,7 +148,7 @@ def thumbnails(findings: Findings, source: ImageSource, ids: list[str]) -> Thumb
     place = {path: i for i, path in enumerate(ids)}
     pictures = Thumbnails()
     for entry in findings.classes:
-        for example in (*entry.hard_examples, *entry.easy_examples, *entry.unsure_examples):
+        for example in entry.examples:
             if example.path in pictures.pixels:
                 continue
             try:

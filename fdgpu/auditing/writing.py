@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.evidence import AuditedImages
@@ -41,19 +43,33 @@ def _example_columns(inputs: AuditInputs, images: AuditedImages) -> dict[str, An
         "prediction": [inputs.class_names[k] for k in inputs.predictions[rows]],
         "split": inputs.splits[rows].tolist(),
         "correct": inputs.correct[rows],
-        "decision_value": images.decisions[rows],
+        "decision_value": images.decisions[rows, 0],
     }
+    if images.decisions.shape[1] > 1:
+        columns |= _mode_columns(images.decisions[rows])
     if inputs.confidence is not None:
         columns["confidence"] = inputs.confidence[rows]
     return columns
 
 
+def _mode_columns(decisions: NDArray[np.float64]) -> dict[str, Any]:
+    """Which direction flags each image most, null where its class has none, and its value along the others.
+
+    Args:
+        decisions: (m, r) decision values, NaN for a direction that a class does not have.
+    """
+    lowest = np.where(np.isnan(decisions), np.inf, decisions).argmin(axis=1)
+    modes = pa.array(lowest, pa.int64(), mask=np.isnan(decisions).all(axis=1))
+    return {"mode": modes} | {f"decision_value_{j}": decisions[:, j] for j in range(1, decisions.shape[1])}
+
+
 def _caption_columns(captions: CaptionedClasses, class_names: tuple[str, ...]) -> dict[str, Any]:
-    """Every candidate that has a score; the reference has none."""
+    """Every candidate that has a score, along each direction; the reference has none."""
     rows = [
-        (class_names[k], text, score)
-        for k, own in captions.by_class.items()
+        (class_names[k], text, score, direction)
+        for k, modes in captions.by_class.items()
+        for direction, own in enumerate(modes)
         for text, score in zip(own.texts, own.scores.tolist(), strict=True)
         if not np.isnan(score)
     ]
-    return {name: [row[i] for row in rows] for i, name in enumerate(("class", "caption", "score"))}
+    return {name: [row[i] for row in rows] for i, name in enumerate(("class", "caption", "score", "direction"))}

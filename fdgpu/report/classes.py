@@ -1,4 +1,4 @@
-"""One class of the findings → what its section of the page shows."""
+"""One class of the findings, with its failure modes → what its section of the page shows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdgpu.findings import ClassFindings, Curve, Example, Findings, PlantedTruth, ScoredCaption, Thumbnails
+from fdgpu.findings import (
+    ClassFindings,
+    Curve,
+    Example,
+    Findings,
+    ModeFindings,
+    PlantedTruth,
+    ScoredCaption,
+    Thumbnails,
+)
 from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
-from fdgpu.report.formats import count, fixed, percent, power
+from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise
 from fdgpu.report.pictures import Encoding, Pixels, Sprite, check_pixels, make_sprite
 
 STATUS_WORDS = {
@@ -18,6 +27,12 @@ STATUS_WORDS = {
     "too_few_errors": "too few errors",
     "too_few_correct": "too few correct",
 }
+SIGNIFICANT, CHANCE = "significant", "not distinguishable from chance"
+BY_CONFIDENCE = ("Hardest by confidence", "the model’s own, for comparison")
+BLOCKS = (
+    "This class is too large for its Gram matrix, so it was solved in blocks without one: the same objective, to the "
+    "same tolerance."
+)
 
 
 @dataclass(frozen=True)
@@ -51,13 +66,13 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class ClassView:
-    """A class as its section shows it; ``index`` makes its anchor, since names need not be unique."""
+class ModeView:
+    """One failure mode: ``number`` counts from 1; ``share`` says which of the class's errors are its own."""
 
-    index: int
-    findings: ClassFindings
-    status: str
-    error_rate: float
+    number: int
+    findings: ModeFindings
+    share: str
+    verdict: str
     remarks: tuple[str, ...]
     hard_captions: tuple[CaptionBar, ...]
     easy_captions: tuple[CaptionBar, ...]
@@ -65,29 +80,112 @@ class ClassView:
     histogram: HistogramChart | None
     charts: tuple[LineChart, ...]
 
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class as its section shows it; ``index`` makes its anchor, since names need not be unique.
+
+    ``chance`` marks a class that was tested and found no better than chance. ``strips`` are the pictures that belong
+    to no mode in particular, where there are several.
+    """
+
+    index: int
+    findings: ClassFindings
+    status: str
+    chance: bool
+    error_rate: float
+    notes: tuple[str, ...]
+    modes: tuple[ModeView, ...]
+    strips: tuple[Strip, ...]
+
     @property
     def found(self) -> bool:
         """Whether the class has a direction."""
-        return self.findings.status == "ok"
+        return self.findings.found
+
+    @property
+    def hardest(self) -> tuple[str, ...]:
+        """The hardest caption of each mode that has one."""
+        return tuple(mode.hard_captions[0].caption for mode in self.modes if mode.hard_captions)
+
+    @property
+    def unconverged(self) -> bool:
+        """Whether the solver stopped early on any mode."""
+        return not all(mode.converged for mode in self.findings.modes)
+
+    @property
+    def edge(self) -> ModeFindings | None:
+        """The first mode whose C lies on an edge of the grid that is worth widening."""
+        return next((mode for mode in self.findings.modes if mode.C_at_edge and not mode.C_tied), None)
 
 
 def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding: Encoding) -> ClassView:
     """Return what the section of ``findings.classes[index]`` shows; a class without a direction shows no charts."""
     one = findings.classes[index]
-    found = one.status == "ok"
-    hard, easy = caption_bars(one.hard_captions, one.easy_captions)
+    unsure = _strips([("plain", *BY_CONFIDENCE, one.unsure_examples)] if one.found else [], thumbnails, encoding)
+    alone = len(one.modes) == 1
     return ClassView(
         index=index,
         findings=one,
-        status=STATUS_WORDS.get(one.status, one.status.replace("_", " ")),
+        status=_status(one, findings),
+        chance=_is_chance(one, findings),
         error_rate=one.n_errors / one.n if one.n else math.nan,
-        remarks=_remarks(one, findings.C_grid) if found else (),
-        hard_captions=hard if found else (),
-        easy_captions=easy if found else (),
-        strips=_strips(one, thumbnails, encoding) if found else (),
-        histogram=histogram_chart(one.decisions) if found and one.decisions else None,
-        charts=_charts(one) if found else (),
+        notes=(BLOCKS,) if one.found and one.solver == "blocks" else (),
+        modes=tuple(
+            _mode_view(number, one, findings, _mode_strips(mode, thumbnails, encoding) + (unsure if alone else ()))
+            for number, mode in enumerate(one.modes, 1)
+        ),
+        strips=() if alone else unsure,
     )
+
+
+def _is_chance(one: ClassFindings, findings: Findings) -> bool:
+    return findings.tested and one.found and not one.significant
+
+
+def _status(one: ClassFindings, findings: Findings) -> str:
+    if findings.tested and one.found:
+        return SIGNIFICANT if one.significant else CHANCE
+    return STATUS_WORDS.get(one.status, one.status.replace("_", " "))
+
+
+def _mode_view(number: int, one: ClassFindings, findings: Findings, strips: tuple[Strip, ...]) -> ModeView:
+    mode = one.modes[number - 1]
+    hard, easy = caption_bars(mode.hard_captions, mode.easy_captions)
+    return ModeView(
+        number=number,
+        findings=mode,
+        share=f"{count(mode.n_errors)} of {plural(one.n_errors, 'error')}",
+        verdict=verdict(mode, one.n_permutations, findings) if findings.tested else "",
+        remarks=_remarks(mode, findings.C_grid),
+        hard_captions=hard,
+        easy_captions=easy,
+        strips=strips,
+        histogram=histogram_chart(mode.decisions) if mode.decisions else None,
+        charts=_charts(mode, one.accuracy_shown),
+    )
+
+
+def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
+    """Say what the permutation test found.
+
+    Args:
+        mode: the failure mode.
+        drawn: permutations that were drawn for its class.
+        findings: the audit, for the permutations that were asked for and the false discovery rate.
+    """
+    asked = plural(findings.n_permutations, "permutation")
+    least = f", the smallest p that {asked} can show" if mode.p_value <= findings.p_value_min * (1 + 1e-9) else ""
+    said = "Distinguishable" if mode.significant else "Not distinguishable"
+    words = (
+        f"{said} from chance at a false discovery rate of {precise(100 * findings.fdr)}%: "
+        f"p {chance(mode.p_value)}{least}; q {chance(mode.q_value)}."
+    )
+    if not mode.significant:
+        words += " What it shows may be noise."
+    if 0 < drawn < findings.n_permutations:
+        words += f" Stopped after {count(drawn)} of {asked}: its p-value was settled."
+    return words
 
 
 def caption_bars(
@@ -103,15 +201,15 @@ def caption_bars(
     return tuple(bar(c, -1) for c in hard), tuple(bar(c, 1) for c in easy)
 
 
-def _remarks(one: ClassFindings, grid: Sequence[float]) -> tuple[str, ...]:
+def _remarks(mode: ModeFindings, grid: Sequence[float]) -> tuple[str, ...]:
     remarks = []
-    if not one.converged:
+    if not mode.converged:
         remarks.append(
             "The solver stopped at its iteration bound before it reached its tolerance, so this direction is "
             "approximate. Raise max_iter or tol, or drop the largest Cs, and fit again."
         )
-    if one.C_at_edge:
-        remarks.append(edge_remark(one.C, grid, tied=one.C_tied))
+    if mode.C_at_edge:
+        remarks.append(edge_remark(mode.C, grid, tied=mode.C_tied))
     return tuple(remarks)
 
 
@@ -130,12 +228,17 @@ def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:
     return f"{chosen}: a better one may lie beyond it. Widen Cs with {beyond} values and fit again."
 
 
-def _strips(one: ClassFindings, thumbnails: Thumbnails, encoding: Encoding) -> tuple[Strip, ...]:
+def _mode_strips(mode: ModeFindings, thumbnails: Thumbnails, encoding: Encoding) -> tuple[Strip, ...]:
     kinds = (
-        ("hard", "Hardest", "lowest decision value", one.hard_examples),
-        ("easy", "Easiest", "highest decision value", one.easy_examples),
-        ("plain", "Hardest by confidence", "the model’s own, for comparison", one.unsure_examples),
+        ("hard", "Hardest", "lowest decision value", mode.hard_examples),
+        ("easy", "Easiest", "highest decision value", mode.easy_examples),
     )
+    return _strips(kinds, thumbnails, encoding)
+
+
+def _strips(
+    kinds: Sequence[tuple[str, str, str, Sequence[Example]]], thumbnails: Thumbnails, encoding: Encoding
+) -> tuple[Strip, ...]:
     return tuple(
         make_strip(role, heading, chosen_by, examples, thumbnails, encoding)
         for role, heading, chosen_by, examples in kinds
@@ -179,19 +282,19 @@ def picture_words(example: Example) -> str:
     return "\n".join([*lines, example.path])
 
 
-def _charts(one: ClassFindings) -> tuple[LineChart, ...]:
-    charts = (_accuracy_chart(one), shares_chart(one.planted) if one.planted else None)
+def _charts(mode: ModeFindings, accuracy: float) -> tuple[LineChart, ...]:
+    charts = (_accuracy_chart(mode, accuracy), shares_chart(mode.planted) if mode.planted else None)
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _accuracy_chart(one: ClassFindings) -> LineChart | None:
+def _accuracy_chart(mode: ModeFindings, accuracy: float) -> LineChart | None:
     return line_chart(
         "Accuracy near the captions",
-        one.nearest_accuracy,
-        curve_roles(one.nearest_accuracy, {"hard": "hard", "easy": "easy"}, ("hard", "easy")),
+        mode.nearest_accuracy,
+        curve_roles(mode.nearest_accuracy, {"hard": "hard", "easy": "easy"}, ("hard", "easy")),
         x_label="K images nearest to the caption",
         y_label="accuracy",
-        reference=one.accuracy_shown,
+        reference=accuracy,
         reference_name="whole class",
     )
 

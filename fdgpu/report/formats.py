@@ -42,6 +42,15 @@ def chance(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def precise(value: float) -> str:
+    """Return a small share with two significant digits, never as a power of ten: ``0.005``, ``0.0001``."""
+    if not math.isfinite(value):
+        return MISSING
+    digits = 1 - math.floor(math.log10(value)) if value > 0 else 0
+    text = f"{value:.{max(digits, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def power(value: float) -> str:
     """Return a regularisation strength, as a power of ten where it is one: ``10⁻³``."""
     if not math.isfinite(value):

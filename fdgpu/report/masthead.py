@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fdgpu.findings import Findings, Thumbnails
 from fdgpu.report.classes import ClassView, Strip, make_strip
-from fdgpu.report.formats import count, duration, plural
+from fdgpu.report.formats import count, duration, plural, precise
 from fdgpu.report.pictures import Encoding
 
 CLEAREST = 3
@@ -34,12 +34,15 @@ class Clearest:
 
 def key_figures(findings: Findings) -> tuple[KeyFigure, ...]:
     """Return the numbers of the whole audit."""
-    found = sum(c.status == "ok" for c in findings.classes)
+    found = sum(c.found for c in findings.classes)
+    below = f"{count(found)} with a failure direction"
+    if findings.tested:
+        below += f", {count(sum(c.significant for c in findings.classes))} distinguishable from chance"
     errors = sum(c.n_errors for c in findings.classes)
     samples = sum(c.n for c in findings.classes)
     splits = " · ".join(f"{split} {count(n)}" for split, n in findings.n_images.items())
     return (
-        KeyFigure(count(len(findings.classes)), "classes", f"{count(found)} with a failure direction"),
+        KeyFigure(count(len(findings.classes)), "classes", below),
         KeyFigure(count(sum(findings.n_images.values())), "images", splits),
         KeyFigure(count(errors), "errors to learn from", f"among {plural(samples, f'{findings.fitted_on} image')}"),
         KeyFigure(duration(sum(findings.timings.values())), "in all", f"on {findings.device}"),
@@ -47,9 +50,8 @@ def key_figures(findings: Findings) -> tuple[KeyFigure, ...]:
 
 
 def clearest(views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encoding) -> tuple[Clearest, ...]:
-    """Return the classes with the highest cross-validation score, the best first, that have something to show."""
-    shown = [v for v in views if v.found and math.isfinite(v.findings.cv_score) and v.findings.hard_examples]
-    shown.sort(key=lambda v: -v.findings.cv_score)
+    """Return the first classes of ``views``, the clearest first, that have something to show and are not chance."""
+    shown = [v for v in views if not v.chance and math.isfinite(v.findings.cv_score) and v.findings.hard_examples]
     return tuple(
         Clearest(
             view,
@@ -59,11 +61,41 @@ def clearest(views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encod
     )
 
 
-def remarks(findings: Findings) -> tuple[str, ...]:
+def how_tested(findings: Findings) -> str:
+    """Say how the directions were tested; nothing where they were not."""
+    if not findings.tested:
+        return ""
+    asked = plural(findings.n_permutations, "permutation")
+    early = sum(0 < c.n_permutations < findings.n_permutations for c in findings.classes)
+    words = f"{asked} of right and wrong a class; smallest p that {asked} can show: {precise(findings.p_value_min)}"
+    if early:
+        words += f"; {plural(early, 'class', 'classes')} stopped early, with a p-value that was settled"
+    return words
+
+
+def _test_remarks(findings: Findings) -> list[str]:
+    if not findings.tested:
+        return []
+    if findings.p_value_min > findings.fdr:
+        needed = math.ceil(1 / findings.fdr) - 1
+        return [
+            f"{plural(findings.n_permutations, 'permutation')} cannot show a p below {precise(findings.p_value_min)}, "
+            f"so no class can be significant at a false discovery rate of {precise(100 * findings.fdr)}%: "
+            f"use at least {count(needed)}, and more for many classes."
+        ]
+    if any(c.found for c in findings.classes) and not any(c.significant for c in findings.classes):
+        return [
+            "No class’s failures can be told from chance: shuffled right and wrong answers are separated as well. Add "
+            "validation images, or take what follows as noise."
+        ]
+    return []
+
+
+def remarks(findings: Findings, views: Sequence[ClassView]) -> tuple[str, ...]:
     """Return the caller's notes, and what concerns several classes at once."""
-    edge = sum(c.C_at_edge and not c.C_tied and c.status == "ok" for c in findings.classes)
-    unfinished = sum(not c.converged and c.status == "ok" for c in findings.classes)
-    lines = list(findings.notes)
+    edge = sum(v.edge is not None for v in views)
+    unfinished = sum(v.unconverged for v in views)
+    lines = [*findings.notes, *_test_remarks(findings)]
     if edge:
         lines.append(
             f"{plural(edge, 'class', 'classes')} chose a C on the edge of the grid, where a better one may lie "

@@ -14,9 +14,10 @@ from markupsafe import Markup
 from fdgpu.findings import Findings, Thumbnails
 from fdgpu.report import figures, formats, planted
 from fdgpu.report.classes import class_view, edge_remark
-from fdgpu.report.masthead import clearest, key_figures, remarks
+from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
 from fdgpu.report.pictures import Encoding, check_pixels, choose_encoding
 from fdgpu.report.planted import planted_view
+from fdgpu.report.shortening import shorten
 
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
@@ -37,9 +38,11 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     Raises:
         InputError: if a thumbnail that the page shows is not uint8 of shape (height, width, 3).
     """
-    encoding = _page_encoding(findings, thumbnails)
+    short = shorten(findings)
+    findings = short.findings
+    encoding = _page_encoding(findings, thumbnails, short.share)
     views = [class_view(i, findings, thumbnails, encoding) for i in range(len(findings.classes))]
-    by_score = sorted(views, key=lambda v: -v.findings.cv_score if math.isfinite(v.findings.cv_score) else math.inf)
+    ranked = [views[i] for i in findings.ranking()]
     script = _asset("page.js")
     page = (
         _environment()
@@ -47,12 +50,15 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
         .render(
             findings=findings,
             key_figures=key_figures(findings),
-            clearest=clearest(views, thumbnails, encoding),
-            remarks=remarks(findings),
+            tested=how_tested(findings),
+            clearest=clearest(ranked, thumbnails, encoding),
+            remarks=(*remarks(findings, views), *([short.remark] if short.remark else [])),
             planted=planted_view(views),
-            classes=by_score,
+            classes=ranked,
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
+            has_nested=any(math.isfinite(c.nested_score) for c in findings.classes),
+            has_modes=any(len(c.modes) > 1 for c in findings.classes),
             lazy=len(views) > LAZY_ABOVE,
             filtered=len(views) > FILTER_ABOVE,
             style=Markup("\n".join(_asset(name) for name in STYLES)),  # noqa: S704 -- our own files
@@ -74,7 +80,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for form in ("fixed", "signed", "percent", "count", "chance", "power", "duration", "plural"):
+    for form in ("fixed", "signed", "percent", "count", "chance", "precise", "power", "duration", "plural"):
         environment.filters[form] = getattr(formats, form)
     environment.globals.update(
         chart_box=figures,
@@ -88,13 +94,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _page_encoding(findings: Findings, thumbnails: Thumbnails) -> Encoding:
+def _page_encoding(findings: Findings, thumbnails: Thumbnails, share: float) -> Encoding:
     grids = [
         [check_pixels(e.path, thumbnails.pixels[e.path]) for e in examples if e.path in thumbnails.pixels]
         for one in findings.classes
-        for examples in (one.hard_examples, one.easy_examples, one.unsure_examples)
+        for examples in (*(e for m in one.modes for e in (m.hard_examples, m.easy_examples)), one.unsure_examples)
     ]
-    return choose_encoding(grids, PICTURE_BUDGET)
+    return choose_encoding(grids, int(share * PICTURE_BUDGET))
 
 
 def _asset(name: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fdgpu.findings import ClassFindings, PlantedTruth
 from fdgpu.report.classes import ClassView
 from fdgpu.report.formats import percent
 from fdgpu.report.scales import LinearScale
@@ -64,7 +65,7 @@ class PlantedView:
 
 def planted_view(classes: Sequence[ClassView]) -> PlantedView | None:
     """Return the table of the planted classes, or None where nothing was planted."""
-    rows = tuple(_row(view) for view in classes if view.findings.planted)
+    rows = tuple(_row(view) for view in classes if any(mode.planted for mode in view.findings.modes))
     if not rows:
         return None
     mean = Shares(
@@ -82,9 +83,10 @@ def planted_view(classes: Sequence[ClassView]) -> PlantedView | None:
 
 
 def _row(view: ClassView) -> PlantedRow:
-    planted = view.findings.planted
-    assert planted is not None  # noqa: S101 -- the caller chose the classes that have one
+    number, planted = best_mode(view.findings)
     verdict, mark, role = rank_verdict(planted.named_at)
+    if len(view.modes) > 1 and planted.named_at is not None:
+        verdict += f", by mode {number}"
     return PlantedRow(
         index=view.index,
         name=view.findings.name,
@@ -97,6 +99,17 @@ def _row(view: ClassView) -> PlantedRow:
         top=planted.top,
         shares=Shares(planted.share_by_decision, planted.share_by_confidence, planted.share_by_chance),
     )
+
+
+def best_mode(one: ClassFindings) -> tuple[int, PlantedTruth]:
+    """Return the mode, counted from 1, that names what was planted first, or shows most of it; and its judgement."""
+    judged = [(number, mode.planted) for number, mode in enumerate(one.modes, 1) if mode.planted]
+
+    def rank(entry: tuple[int, PlantedTruth]) -> tuple[float, float]:
+        named_at, share = entry[1].named_at, entry[1].share_by_decision
+        return math.inf if named_at is None else named_at, -share if math.isfinite(share) else math.inf
+
+    return min(judged, key=rank)
 
 
 def rank_verdict(named_at: int | None) -> tuple[str, str, str]:

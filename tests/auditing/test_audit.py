@@ -69,7 +69,7 @@ def test_it_finds_and_names_the_failure(audited) -> None:
     assert boot.cv_score > 0.8
     assert "on a white background" in boot.hard_captions[0].caption
     assert "on a black background" in boot.easy_captions[0].caption
-    hard, easy = boot.nearest_accuracy
+    hard, easy = boot.strongest.nearest_accuracy
     assert hard.value[0] < easy.value[0]
 
 
@@ -102,6 +102,10 @@ def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     )
     captions = pq.read_table(audited.out / "captions.parquet").to_pydict()
     assert set(captions["class"]) == {"boot"}
+    assert set(captions["direction"]) == {0}
+    assert not set(examples) & {"mode", "decision_value_1"}
+    assert len(boot["modes"]) == 1
+    assert (document["n_permutations"], document["p_value_min"], boot["n_permutations"]) == (0, None, 0)
     assert min(captions["score"]) == pytest.approx(boot["hard_captions"][0]["score"])
     assert (audited.out / "report.html").read_text() == audited.page
 
@@ -116,10 +120,35 @@ def test_the_stored_directions_give_the_same_decisions(audited, world: dict, cli
 def test_the_caption_score_is_the_estimators(audited, clip: ClipEmbedder) -> None:
     texts = clip.texts(["a photo of a red boot", "a photo of a boot"])
     boot = sorted(CLASSES).index("boot")
-    table = audited.captions.by_class[boot]
+    (table,) = audited.captions.by_class[boot]
     score = audited.directions.score_captions(texts[:1], texts[1], boot)
     assert float(score[0]) == pytest.approx(table.scores[table.texts.index("a photo of a red boot")], abs=1e-6)
     assert np.isnan(table.scores[table.texts.index("a photo of a boot")])  # the reference has no direction
+
+
+def test_a_tested_audit_of_two_modes(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
+    fit = FailureDirections(n_directions=2, n_permutations=39, nested=True, random_state=0)
+    result = fdgpu.audit(
+        world["pictures"], world["labels"], world["predictions"], embedder=clip, grammar="demo", directions=fit,
+        out=tmp_path,
+    )  # fmt: skip
+    document = json.loads((tmp_path / "audit.json").read_text())
+    assert (document["n_permutations"], document["n_directions"], document["p_value_min"]) == (39, 2, 1 / 40)
+    by_name = {entry["name"]: entry for entry in document["classes"]}
+    boot = by_name["boot"]
+    assert boot["significant"]
+    assert boot["p_value"] == pytest.approx(1 / 40)
+    assert boot["nested_score"] > 0.7
+    assert boot["solver"] == "gram"
+    assert len(boot["modes"]) == fit.n_directions_[sorted(CLASSES).index("boot")]
+    assert boot["modes"][0]["hard_captions"] == boot["hard_captions"]
+    assert (by_name["bag"]["modes"], by_name["bag"]["nested_score"], by_name["bag"]["solver"]) == ([], None, "")
+    assert "Distinguishable from chance at a false discovery rate of 5%: p 0.025" in result.page
+    assert result.findings.classes[result.findings.ranking()[0]].name == "boot"
+    examples = pq.read_table(tmp_path / "examples.parquet").to_pydict()
+    assert {"mode", "decision_value", "decision_value_1"} <= set(examples)
+    assert result.mode_decisions.shape == (len(world["labels"]), 2)
+    assert set(pq.read_table(tmp_path / "captions.parquet").to_pydict()["direction"]) == set(range(len(boot["modes"])))
 
 
 def test_nothing_is_written_without_a_folder_and_everything_is_fitted_on_val(world: dict, clip: ClipEmbedder) -> None:

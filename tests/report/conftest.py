@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,12 +14,14 @@ from fdgpu.findings import (
     Example,
     Findings,
     Histogram,
+    ModeFindings,
     PlantedTruth,
     ScoredCaption,
     Skipped,
     Thumbnails,
 )
 
+BuildMode = Callable[..., ModeFindings]
 BuildClass = Callable[..., ClassFindings]
 BuildFindings = Callable[..., Findings]
 
@@ -52,20 +54,14 @@ def planted() -> PlantedTruth:
 
 
 @pytest.fixture
-def build_class() -> BuildClass:
-    """Return a function that makes a class with a direction; arguments replace what it shows."""
+def build_mode() -> BuildMode:
+    """Return a function that makes a failure mode; arguments replace what it shows."""
 
-    def build(name: str = "cat", pictures: int = 4, **changes: object) -> ClassFindings:
-        full = ClassFindings(
-            name=name,
-            status="ok",
-            remedy="",
-            n=400,
-            n_errors=100,
+    def build(name: str = "cat", pictures: int = 4, **changes: object) -> ModeFindings:
+        full = ModeFindings(
             cv_score=0.81,
             C=1e-3,
-            n_shown=500,
-            accuracy_shown=0.7,
+            n_errors=100,
             hard_captions=(
                 ScoredCaption(f"a photo of a blue {name}", 2 * -0.4, -0.4),
                 ScoredCaption("a dark photo", 2 * -0.2, -0.2),
@@ -73,7 +69,6 @@ def build_class() -> BuildClass:
             easy_captions=(ScoredCaption(f"a photo of a red {name}", 2 * 0.3, 0.3),),
             hard_examples=examples(f"{name}/hard", pictures, correct=False),
             easy_examples=examples(f"{name}/easy", pictures, correct=True),
-            unsure_examples=examples(f"{name}/unsure", pictures, correct=False),
             decisions=Histogram((-2.0, -1.0, 0.0, 1.0, 2.0), (1, 2, 10, 7), (3, 5, 1, 1)),
             nearest_accuracy=(
                 Curve("nearest to the hard caption", (5, 10, 20), (0.2, 0.3, 0.5)),
@@ -83,6 +78,46 @@ def build_class() -> BuildClass:
         return replace(full, **changes)  # type: ignore[arg-type]
 
     return build
+
+
+@pytest.fixture
+def build_class(build_mode: BuildMode) -> BuildClass:
+    """Return a function that makes a class with one mode; arguments replace what it or its mode shows."""
+    of_class = {f.name for f in fields(ClassFindings)}
+
+    def build(name: str = "cat", pictures: int = 4, **changes: object) -> ClassFindings:
+        of_mode = {key: changes.pop(key) for key in list(changes) if key not in of_class}
+        full = ClassFindings(
+            name=name,
+            status="ok",
+            remedy="",
+            n=400,
+            n_errors=100,
+            modes=(build_mode(name, pictures, **of_mode),),
+            solver="gram",
+            n_shown=500,
+            accuracy_shown=0.7,
+            unsure_examples=examples(f"{name}/unsure", pictures, correct=False),
+        )
+        return replace(full, **changes)  # type: ignore[arg-type]
+
+    return build
+
+
+@pytest.fixture
+def tested(build_mode: BuildMode, build_class: BuildClass, build_findings: BuildFindings) -> Findings:
+    """200 permutations: chance with the highest score, one mode, and two modes of a class solved in blocks."""
+    two = (
+        build_mode("boot", cv_score=0.84, p_value=1 / 201, q_value=0.0099, significant=True, n_errors=83),
+        build_mode("worn boot", cv_score=0.71, p_value=0.0149, q_value=0.0199, significant=True, n_errors=57),
+    )
+    return build_findings(
+        build_class("chance", cv_score=0.9, p_value=0.3448, q_value=0.3448, n_permutations=57),
+        build_class("sure", cv_score=0.8, p_value=0.0249, q_value=0.0249, significant=True, n_permutations=200),
+        build_class("boot", modes=two, n_errors=140, n_permutations=200, nested_score=0.79, solver="blocks"),
+        n_permutations=200,
+        n_directions=2,
+    )
 
 
 @pytest.fixture
@@ -122,8 +157,6 @@ def pictures_of() -> Callable[[Findings], Thumbnails]:
 
     def build(findings: Findings, shape: tuple[int, int, int] = (16, 16, 3)) -> Thumbnails:
         grey = np.full(shape, 120, np.uint8)
-        return Thumbnails(
-            {e.path: grey for c in findings.classes for e in (*c.hard_examples, *c.easy_examples, *c.unsure_examples)}
-        )
+        return Thumbnails({e.path: grey for c in findings.classes for e in c.examples})
 
     return build

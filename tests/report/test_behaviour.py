@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fdgpu.findings import ClassFindings, Thumbnails
+from fdgpu.findings import ClassFindings, Findings, Thumbnails
 from fdgpu.report import render_report
 
 from .conftest import BuildClass, BuildFindings
@@ -120,8 +120,15 @@ def test_a_picture_says_what_it_is_to_the_keyboard_too(page: str, tmp_path: Path
     assert (title, label) == ("", words)
 
 
+@pytest.fixture
+def tested_page(tested: Findings) -> str:
+    return render_report(tested, Thumbnails())
+
+
 @pytest.mark.parametrize("width", [390, 800])
-def test_no_page_scrolls_sideways(page: str, tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize("which", ["page", "tested_page"])
+def test_no_page_scrolls_sideways(request: pytest.FixtureRequest, tmp_path: Path, which: str, width: int) -> None:
+    page = request.getfixturevalue(which)
     script = f"""
       const frame = document.createElement('iframe');
       frame.style.width = '{width}px';

@@ -34,7 +34,7 @@ def test_a_picture_without_thumbnail_has_no_place(
     findings = build_findings(build_class())
     thumbnails = pictures_of(findings)
     del thumbnails.pixels["cat/hard/1.png"]
-    strip = class_view(0, findings, thumbnails, LADDER[0]).strips[0]
+    strip = class_view(0, findings, thumbnails, LADDER[0]).modes[0].strips[0]
     # The rest moves up: the sprite holds three tiles.
     assert [p.place for p in strip.pictures] == ["", None, "--x:1", "--x:2"]
     assert strip.sprite is not None

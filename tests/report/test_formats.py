@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, signed
+from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
 
 
-@pytest.mark.parametrize("form", [fixed, signed, percent, chance, power, duration])
+@pytest.mark.parametrize("form", [fixed, signed, percent, chance, precise, power, duration])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_number_is_a_dash(form, value: float) -> None:  # type: ignore[no-untyped-def]
     assert form(value) == "–"
@@ -26,6 +26,13 @@ def test_what_is_not_a_number_is_a_dash(form, value: float) -> None:  # type: ig
         (count(1234567), "1,234,567"),
         (chance(0.0004), "<0.001"),
         (chance(0.0321), "0.032"),
+        (precise(1 / 201), "0.005"),
+        (precise(1 / 58), "0.017"),
+        (precise(1 / 100_001), "0.00001"),
+        (precise(0.5), "0.5"),
+        (precise(5.0), "5"),
+        (precise(100.0), "100"),
+        (precise(0.0), "0"),
         (power(1e-6), "10⁻⁶"),
         (power(1.0), "1"),
         (power(100.0), "10²"),

@@ -24,7 +24,7 @@ HOSTILE = (
     "<!-- {{ 7 * 7 }} {% raw %}",
     "&lt;b&gt;",
 )
-KEPT = ("status",)  # chosen by the library, not by the caller
+KEPT = ("status", "solver")  # chosen by the library, not by the caller
 
 
 def poisoned(value: Any, poison: str) -> Any:
@@ -46,6 +46,18 @@ def findings(
     build_class: BuildClass, build_findings: BuildFindings, no_direction: ClassFindings, planted: PlantedTruth
 ) -> Findings:
     return build_findings(build_class(planted=planted, C_at_edge=True), no_direction)
+
+
+@pytest.mark.parametrize("poison", HOSTILE)
+def test_no_string_of_a_tested_class_with_two_modes_becomes_part_of_the_page(tested: Findings, poison: str) -> None:
+    clean = read(render_report(tested, Thumbnails()))
+    page = render_report(poisoned(tested, poison), Thumbnails())
+    root = read(page)
+    assert [(e.tag, sorted(e.attributes)) for e in root.walk()] == [(e.tag, sorted(e.attributes)) for e in clean.walk()]
+    (cell,) = [e for e in root.find("td", cls="caption") if "worn boot" in e.text]
+    assert cell.find("span", cls="of-mode")[1].text == " ".join(f"a photo of a blue worn boot{poison}".split())
+    if "<" in poison:
+        assert poison not in page
 
 
 @pytest.mark.parametrize("poison", HOSTILE)

@@ -14,8 +14,9 @@ from fdgpu.errors import InputError
 from fdgpu.findings import ClassFindings, Findings, PlantedTruth, Skipped, Thumbnails
 from fdgpu.report import render_report
 from fdgpu.report.page import FILTER_ABOVE, LAZY_ABOVE, PICTURE_BUDGET
+from fdgpu.report.shortening import IN_FULL, shorten
 
-from .conftest import BuildClass, BuildFindings
+from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import Element, read
 
 Pictures = Callable[[Findings], Thumbnails]
@@ -207,12 +208,17 @@ def test_nan_is_never_shown(build_class: BuildClass, build_findings: BuildFindin
     nan = math.nan
     unknown = replace(planted, share_by_decision=nan, share_by_confidence=nan, share_by_chance=nan)
     one = build_class(cv_score=nan, C=nan, C_at_edge=True, accuracy_shown=nan, planted=unknown)
-    one = replace(one, hard_examples=tuple(replace(e, decision=nan, confidence=nan) for e in one.hard_examples))
-    one = replace(one, hard_captions=tuple(replace(c, score=nan) for c in one.hard_captions))
-    page = render_report(build_findings(one, timings={"fit": nan}), Thumbnails())
-    read(page)
-    assert not re.search(r"\b(nan|inf)\b", page, re.IGNORECASE)
-    assert "–" in page
+    mode = replace(
+        one.strongest,
+        hard_examples=tuple(replace(e, decision=nan, confidence=nan) for e in one.hard_examples),
+        hard_captions=tuple(replace(c, score=nan) for c in one.hard_captions),
+    )
+    for modes, n_permutations in (((mode,), 0), ((mode, mode), 99)):
+        findings = build_findings(replace(one, modes=modes), timings={"fit": nan}, n_permutations=n_permutations)
+        page = render_report(findings, Thumbnails())
+        read(page)
+        assert not re.search(r"\b(nan|inf)\b", page, re.IGNORECASE)
+        assert "–" in page
 
 
 def test_an_audit_of_nothing_is_still_a_page(build_findings: BuildFindings) -> None:
@@ -248,17 +254,28 @@ def test_a_thousand_classes_stay_small(build_class: BuildClass, build_findings: 
     assert len({e.attributes["id"] for e in outside if "class" in e.classes}) == 1000
 
 
+def test_a_thousand_classes_of_two_modes_stay_small(
+    build_mode: BuildMode, build_class: BuildClass, build_findings: BuildFindings
+) -> None:
+    modes = tuple(build_mode("crane", 10, significant=True, p_value=0.005, q_value=0.01) for _ in range(2))
+    one = build_class("crane", pictures=10, modes=modes, n_permutations=200)
+    findings = build_findings(*[one] * 1000, n_permutations=200)
+    page = render_report(findings, Thumbnails())
+    share = shorten(findings).share
+    assert share == IN_FULL / 2000
+    assert len(page.encode()) + share * PICTURE_BUDGET < 25_000_000
+    assert "With 2,000 failure modes this page shows 5 pictures in a row" in page
+    # In full up to there.
+    assert shorten(build_findings(*[one] * (IN_FULL // 2))).remark == ""
+
+
 def test_the_pictures_of_a_page_keep_to_their_budget(
     build_class: BuildClass, build_findings: BuildFindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     findings = build_findings(*[build_class(f"c{i}") for i in range(20)])
     rng = np.random.default_rng(0)
     noise = Thumbnails(
-        {
-            e.path: rng.integers(0, 256, (64, 64, 3), np.uint8)
-            for c in findings.classes
-            for e in (*c.hard_examples, *c.easy_examples, *c.unsure_examples)
-        }
+        {e.path: rng.integers(0, 256, (64, 64, 3), np.uint8) for c in findings.classes for e in c.examples}
     )
 
     def size() -> int:
