@@ -1,0 +1,186 @@
+"""Do the p-values hold, and are as many failure modes found as were planted?
+
+    python -m benchmarks.significance [--quick] [--write]
+
+- *null*: classes without a failure; the share of p ≤ 0.05 should be 0.05.
+- *discovery*: 80 % of the classes without a failure and 20 % with one, at q ≤ 0.05: the share of false discoveries,
+  and the share of planted failures that are found.
+- *early stop*: the same classes with the sequential rule: permutations that it saves, and verdicts that it changes.
+- *modes*: classes with none to three independent failure modes, of equal and unequal size, apart and overlapping: how
+  many are found, the cosine to each, and the precision of its 50 hardest samples.
+- *time*: 1000 classes of 256 x 512 with 200 permutations each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import machine
+from benchmarks.significance.planting import Classes, draw_classes, draw_modes
+from benchmarks.speed.data import Shape, make
+from benchmarks.stored import store
+from fdgpu import FailureDirections
+
+LEVEL = 0.05
+TOP = 50
+SETTINGS: tuple[tuple[str, tuple[float, ...], float], ...] = (
+    ("none", (), 0.0),
+    ("one", (0.3,), 0.0),
+    ("two", (0.2, 0.2), 0.0),
+    ("two, unequal", (0.3, 0.1), 0.0),
+    ("two, overlapping (cosine 0.5)", (0.2, 0.2), 0.5),
+    ("three", (0.15, 0.15, 0.15), 0.0),
+)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One line about p-values."""
+
+    name: str
+    classes: int
+    figure: str
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModesFound:
+    """One line about modes: planted and found over the seeds, the worst and mean cosine, mean precision."""
+
+    planted: str
+    strength: float
+    seeds: int
+    found: str
+    share_right: float
+    mean_cosine: float
+    worst_cosine: float
+    precision_50: float
+    seconds_a_class: float
+
+
+def timed(estimator: FailureDirections, data: Classes) -> tuple[FailureDirections, float]:
+    """Fit, and return the seconds."""
+    start = time.perf_counter()
+    estimator.fit(data.x, data.labels, data.right)
+    return estimator, time.perf_counter() - start
+
+
+def null(classes: int) -> list[Calibration]:
+    """Return the share of small p-values where there is nothing to find."""
+    data = draw_classes(classes, 100, 64, 0.2, 0.0, 0.0, seed=0)
+    fit, seconds = timed(FailureDirections(n_permutations=200), data)
+    return [
+        Calibration("null, n = 100, 20 % errors", classes, f"share of p <= {level}", share, seconds)
+        for level in (0.01, 0.05, 0.1, 0.5)
+        for share in [float((fit.p_value_ <= level).mean())]
+    ]
+
+
+def discovery(classes: int) -> list[Calibration]:
+    """Return the false discovery rate and the power of a mix, and what the sequential rule changes."""
+    data = draw_classes(classes, 100, 64, 0.2, 0.2, 2.0, seed=1)
+    fit, seconds = timed(FailureDirections(n_permutations=200, fdr=LEVEL), data)
+    early, early_seconds = timed(FailureDirections(n_permutations=200, fdr=LEVEL, stop_after=20), data)
+    found = fit.significant_[:, 0]
+    changed = float((found != early.significant_[:, 0]).mean())
+    name = "80 % null, 20 % planted"
+    return [
+        Calibration(
+            name, classes, "false discoveries", float((found & ~data.planted).sum() / max(1, found.sum())), seconds
+        ),
+        Calibration(name, classes, "planted that are found", float(found[data.planted].mean()), seconds),
+        Calibration(
+            f"{name}, early stop", classes, "permutations drawn", float(early.n_permutations_.mean()), early_seconds
+        ),
+        Calibration(f"{name}, early stop", classes, "verdicts changed", changed, early_seconds),
+    ]
+
+
+def large(classes: int) -> list[Calibration]:
+    """Time an ImageNet's worth of classes with 200 permutations each."""
+    problem = make(Shape("", classes, 256, 512))
+    data = Classes(problem.x, problem.labels, problem.right, np.ones(classes, bool))
+    rows = []
+    for stop_after in (0, 20):
+        _, seconds = timed(FailureDirections(n_permutations=200, stop_after=stop_after), data)
+        name = "256 x 512 a class, 200 permutations" + (", early stop" if stop_after else "")
+        rows.append(Calibration(name, classes, "seconds", seconds, seconds))
+    return rows
+
+
+def modes(name: str, shares: Sequence[float], overlap: float, strength: float, seeds: int) -> ModesFound:
+    """Count the modes found in classes that have ``len(shares)``."""
+    counts, cosines, precisions = [], [], []
+    start = time.perf_counter()
+    for seed in range(seeds):
+        data = draw_modes(1200, 256, shares, overlap, strength, seed)
+        fit = FailureDirections(n_directions=4, n_permutations=199)
+        ids = np.zeros(len(data.x), int)
+        fit.fit(data.x, ids, data.right)
+        kept = int(fit.n_directions_[0]) if fit.significant_[0, 0] else 0
+        counts.append(kept)
+        if not (kept and len(shares)):
+            continue
+        alike = np.abs(fit.directions_[0, :kept] @ data.directions.T)
+        for mode, j in enumerate(alike.argmax(axis=0)):
+            hardest = np.argsort(fit.decision_function(data.x, ids, direction=int(j)))[:TOP]
+            cosines.append(float(alike[j, mode]))
+            precisions.append(float(data.member[mode][hardest].mean()))
+    seconds = (time.perf_counter() - start) / seeds
+    return ModesFound(
+        name,
+        strength,
+        seeds,
+        " ".join(map(str, counts)),
+        float(np.mean(np.array(counts) == len(shares))),
+        float(np.mean(cosines)) if cosines else float("nan"),
+        min(cosines, default=float("nan")),
+        float(np.mean(precisions)) if precisions else float("nan"),
+        seconds,
+    )
+
+
+def main() -> None:
+    """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the classes, two seeds")
+    parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
+    arguments = parser.parse_args()
+    about, console = machine(), Console(width=150)
+    console.print("  ".join(f"{name} {value}" for name, value in about.items()))
+    small = 10 if arguments.quick else 1
+    make_warm = draw_classes(4, 60, 64, 0.2, 0.5, 1.0, seed=9)
+    FailureDirections(n_permutations=2, n_directions=2, nested=True).fit(make_warm.x, make_warm.labels, make_warm.right)
+    calibrated = [*null(2000 // small), *discovery(1000 // small), *large(1000 // small)]
+    show(console, "p-values", calibrated)
+    found = [
+        modes(name, shares, overlap, strength, 2 if arguments.quick else 10)
+        for name, shares, overlap in SETTINGS
+        for strength in ((1.0, 0.5) if shares else (0.0,))
+    ]
+    show(console, "failure modes", found)
+    if arguments.write:
+        store("significance", about, [asdict(row) for row in calibrated])
+        store("modes", about, [asdict(row) for row in found])
+
+
+def show(console: Console, title: str, rows: Sequence[Any]) -> None:
+    """Print a table."""
+    records = [asdict(row) for row in rows]
+    table = Table(*records[0], title=title)
+    for record in records:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in record.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
