@@ -1,20 +1,24 @@
 """torch, CuPy, NumPy or JAX in; the caller's own kind out, on the caller's device.
 
-The CPU path works on NumPy views: nothing is copied that already lies in host memory with the right dtype.
+Embeddings become torch tensors where they lie (DLPack, or a view of NumPy's memory): nothing is copied, and nothing
+that is on a device comes down. Labels and results are small and are worked on as NumPy arrays.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from numpy.typing import NDArray
 
 from fdgpu.errors import InputError
 
-Restore = Callable[[NDArray[Any]], Any]
+Restore = Callable[[Any], Any]
+TORCH_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # bytes of NumPy's kinds
 
 
 def to_numpy(array: Any, name: str) -> NDArray[Any]:
@@ -41,20 +45,64 @@ def to_numpy(array: Any, name: str) -> NDArray[Any]:
     return host
 
 
+def to_torch(array: Any, name: str) -> torch.Tensor:
+    """Return ``array`` as a tensor on the device where it lies, sharing its memory where that is possible.
+
+    Args:
+        array: a torch tensor, a CuPy, JAX or NumPy array, or a (nested) sequence of numbers.
+        name: what the caller calls it, for the error message.
+
+    Raises:
+        InputError: if it is none of these, ragged, or of a type that torch does not have.
+    """
+    if isinstance(array, torch.Tensor):
+        return array.detach()
+    if is_array(array) and hasattr(array, "__dlpack__"):
+        return _over_dlpack(array, name)
+    host = to_numpy(array, name)
+    if host.dtype.itemsize not in TORCH_KINDS.get(host.dtype.kind, ()):
+        raise InputError(f"{name} is of type {host.dtype}: pass a floating-point array, such as float32")
+    host = host.astype(host.dtype.newbyteorder("="), copy=False)
+    if any(stride < 0 for stride in host.strides):
+        host = np.ascontiguousarray(host)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes to it
+        return torch.from_numpy(host)
+
+
+def _over_dlpack(array: Any, name: str) -> torch.Tensor:
+    try:
+        return torch.utils.dlpack.from_dlpack(array)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot be shared with torch ({error}): pass an array on one device") from None
+
+
 def restorer(array: Any) -> Restore:
-    """Return the function that turns NumPy results into the kind of ``array``, on its device."""
+    """Return the function that turns tensors and NumPy results into the kind of ``array``, on its device."""
     if isinstance(array, torch.Tensor):
         device = array.device
-        return lambda host: torch.from_numpy(np.ascontiguousarray(host)).to(device)
+        return lambda result: _tensor(result).to(device)
     if _module(array) == "cupy":
         import cupy
 
-        return lambda host: cupy.asarray(host)
+        return lambda result: cupy.from_dlpack(result) if _on_cuda(result) else cupy.asarray(_host(result))
     if _module(array) in ("jax", "jaxlib"):
         import jax
 
-        return lambda host: jax.device_put(host)
-    return lambda host: host
+        return lambda result: jax.dlpack.from_dlpack(result) if _on_cuda(result) else jax.device_put(_host(result))
+    return _host
+
+
+def _on_cuda(result: Any) -> bool:
+    return isinstance(result, torch.Tensor) and result.is_cuda
+
+
+def _tensor(result: Any) -> torch.Tensor:
+    return result if isinstance(result, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(result))
+
+
+def _host(result: Any) -> NDArray[Any]:
+    return result.cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
 
 
 def is_array(images: Any) -> bool:
@@ -66,19 +114,21 @@ def _module(array: Any) -> str:
     return type(array).__module__.partition(".")[0]
 
 
-def finite_rows(array: NDArray[Any], name: str, chunk: int = 65536) -> None:
-    """Check that every entry is finite, in chunks of rows.
+def finite_rows(rows: torch.Tensor, name: str, chunk: int = 65536) -> None:
+    """Check that every entry of ``rows`` (n, d) is finite, in one pass and with one look at the result.
 
     Raises:
         InputError: names the first row that holds NaN or infinity, and how many rows do.
     """
-    bad: list[int] = []
-    for start in range(0, len(array), chunk):
-        rows = np.isfinite(array[start : start + chunk]).all(axis=1)
-        if not rows.all():
-            bad += (start + np.flatnonzero(~rows)).tolist()
-    if bad:
+    # a sum is only finite where all of its terms are; an overflow of float64 is sorted out below
+    sums = [part.sum(dim=1, dtype=torch.float64) for part in rows.split(chunk)]
+    suspects = torch.cat([total.isfinite() for total in sums]).logical_not() if sums else None
+    if suspects is None or not suspects.any():
+        return
+    places = suspects.nonzero()[:, 0]
+    bad = torch.cat([at[~rows[at].isfinite().all(dim=1)] for at in places.split(chunk)])
+    if len(bad):
         raise InputError(
-            f"{name} holds NaN or infinity in {len(bad)} of {len(array)} rows, the first is row {bad[0]}: "
+            f"{name} holds NaN or infinity in {len(bad)} of {len(rows)} rows, the first is row {int(bad[0])}: "
             "drop these rows, or see why the model that made them overflowed"
         )

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Restore, restorer, to_numpy
+from fdgpu.arrays import Restore, restorer, to_torch
 from fdgpu.device import choose_backend
 from fdgpu.directions import persistence
 from fdgpu.directions.backends import backend_named
 from fdgpu.directions.distilling import distil
+from fdgpu.directions.grouping import Grouping
 from fdgpu.directions.problem import (
     ENOUGH,
     ClassSamples,
@@ -132,13 +134,14 @@ class FailureDirections:
         settings = SolverSettings(self.Cs, self.cv, self.tol, self.max_iter)
         self._restore = restorer(embeddings)
         self._whitening = self._fit_whitening(given.reference)
-        self._allocate(given)
+        groups = Grouping.of(given.labels)
+        self._allocate(given, groups)
         fitted = np.array([status == ENOUGH for status in self.status_])
         tests = SearchSettings(
             self.n_directions, self.n_permutations, self.stop_after, self.nested, self.fdr, self.random_state
         )
         backend = backend_named(self._backend_choice.name)
-        tasks = self._tasks(given, fitted, settings)
+        tasks = self._tasks(given, groups, fitted, settings)
         solutions: list[ClassSolution] = []
         for batch in backend.open(tasks, settings):
             own = tasks[len(solutions) : len(solutions) + len(batch.layout.sizes)]
@@ -148,18 +151,18 @@ class FailureDirections:
         self._warn_about(fitted)
         return self
 
-    def _fit_whitening(self, reference: NDArray[Any]) -> Whitening:
+    def _fit_whitening(self, reference: torch.Tensor) -> Whitening:
         if not self.whiten:
             return Whitening.identity(reference.shape[1])
         if len(reference) < 2:
             raise InputError(f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False")
         return Whitening.fit(reference)
 
-    def _allocate(self, given: FitInput) -> None:
+    def _allocate(self, given: FitInput, groups: Grouping) -> None:
         """Count each class, and make room for k × r results."""
-        self._classes, self._class_of_row, n = np.unique(given.labels, return_inverse=True, return_counts=True)
-        n_wrong = np.bincount(self._class_of_row, weights=~given.correct, minlength=len(n)).astype(np.int64)
-        self._n, self._n_errors = n.astype(np.int64), n_wrong
+        n = groups.sizes
+        n_wrong = np.bincount(groups.class_of, weights=~given.correct, minlength=len(n)).astype(np.int64)
+        self._classes, self._n, self._n_errors = groups.classes, n, n_wrong
         self.status_ = [status_of(int(a - w), int(w), self.cv) for a, w in zip(n, n_wrong, strict=True)]
         k, r, d = len(n), self.n_directions, given.embeddings.shape[1]
         self._coef = np.full((k, r, d), np.nan, np.float32)
@@ -172,16 +175,18 @@ class FailureDirections:
         self._nested_score = np.full(k, np.nan)
         self.solver_ = [""] * k
 
-    def _tasks(self, given: FitInput, fitted: NDArray[np.bool_], settings: SolverSettings) -> list[ClassTask]:
+    def _tasks(
+        self, given: FitInput, groups: Grouping, fitted: NDArray[np.bool_], settings: SolverSettings
+    ) -> list[ClassTask]:
         """Whiten a class when its turn comes, so that no whitened copy of the whole set is held."""
-        by_class = np.argsort(self._class_of_row, kind="stable")
-        ends = np.cumsum(self._n)
+        dtype = torch.float32 if settings.dtype == np.float32 else torch.float64
 
         def load(rows: NDArray[np.int64]) -> ClassSamples:
-            return ClassSamples(self._whitening(given.embeddings[rows], settings.dtype), given.correct[rows])
+            own = given.embeddings[torch.from_numpy(rows).to(given.embeddings.device)]
+            return ClassSamples(self._whitening(own, dtype).cpu().numpy(), given.correct[rows])
 
-        rows_of = {int(k): by_class[ends[k] - self._n[k] : ends[k]] for k in np.flatnonzero(fitted)}
-        return [ClassTask(k, len(rows), partial(load, rows)) for k, rows in rows_of.items()]
+        rows_of = groups.rows()
+        return [ClassTask(int(k), len(rows_of[k]), partial(load, rows_of[k])) for k in np.flatnonzero(fitted)]
 
     def _keep(self, places: NDArray[np.int64], solutions: Sequence[ClassSolution]) -> None:
         """Control false discoveries over everything that was tested, and keep of each class as many modes as hold."""
@@ -347,9 +352,9 @@ class FailureDirections:
             raise InputError(f"labels holds {unknown[:5].tolist()}, which fit has not seen: predict only known classes")
         values = self._decide(x, ids, 0)
         for direction in range(1, self.n_directions):
-            values = np.fmin(values, self._decide(x, ids, direction))
-        usual = (2 * self._n_errors <= self._n)[np.searchsorted(self._classes, ids)]
-        return restorer(embeddings)(np.where(np.isnan(values), usual, values > 0))
+            values = torch.fmin(values, self._decide(x, ids, direction))
+        usual = torch.from_numpy((2 * self._n_errors <= self._n)[np.searchsorted(self._classes, ids)]).to(x.device)
+        return restorer(embeddings)(torch.where(values.isnan(), usual, values > 0))
 
     def score_captions(self, captions: Any, reference: Any, class_id: int, direction: int = 0) -> Any:
         """Align captions with a class's direction (paper, 2.2).
@@ -366,16 +371,16 @@ class FailureDirections:
         """
         w = self._fitted("coef")[self._place(class_id), self._checked_direction(direction)]
         vectors = check_embeddings(captions, "captions", len(w))
-        base = check_embeddings(np.atleast_2d(to_numpy(reference, "reference")), "reference", len(w))
+        base = check_embeddings(torch.atleast_2d(to_torch(reference, "reference")), "reference", len(w))
         if len(base) != 1:
             raise InputError(f"reference has {len(base)} rows: a class has one reference caption, ({len(w)},)")
-        return restorer(captions)(caption_scores(vectors, base[0], w, self._whitening.scale))
+        return restorer(captions)(caption_scores(vectors, base[0].to(vectors.device), w, self._whitening.scale))
 
-    def _whitened(self, embeddings: Any) -> NDArray[Any]:
+    def _whitened(self, embeddings: Any) -> torch.Tensor:
         d = self._fitted("coef").shape[-1]
         return self._whitening(check_embeddings(embeddings, "embeddings", d))
 
-    def _decide(self, x: NDArray[Any], ids: NDArray[np.int64], direction: int) -> NDArray[np.float64]:
+    def _decide(self, x: torch.Tensor, ids: NDArray[np.int64], direction: int) -> torch.Tensor:
         r = self._checked_direction(direction)
         return decision_values(x, ids, self._classes, self._coef[:, r], self._intercept[:, r])
 

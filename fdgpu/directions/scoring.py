@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from fdgpu.directions.whitening import chunk_rows
 
 EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is the reference
 
 
 def decision_values(
-    x: NDArray[Any],
+    x: torch.Tensor,
     ids: NDArray[np.int64],
     classes: NDArray[np.int64],
-    coef: NDArray[Any],
+    coef: NDArray[np.float32],
     intercept: NDArray[np.float64],
-) -> NDArray[np.float64]:
+) -> torch.Tensor:
     """Return (n,) w·x + b under each row's own class; NaN for a class that is not in ``classes``.
 
     Args:
@@ -26,22 +27,20 @@ def decision_values(
         coef: (k, d) one w a class.
         intercept: (k,).
     """
-    values = np.full(len(x), np.nan)
-    places = np.searchsorted(classes, ids)
-    known = places < len(classes)
-    known[known] = classes[places[known]] == ids[known]
-    # class by class: a gather of w for every row would double the memory of x
-    order = np.flatnonzero(known)[np.argsort(places[known], kind="stable")]
-    for rows in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
-        if len(rows):
-            k = places[rows[0]]
-            values[rows] = x[rows] @ coef[k].astype(x.dtype) + intercept[k]
-    return values
+    places = np.minimum(np.searchsorted(classes, ids), len(classes) - 1)
+    place = torch.from_numpy(places).to(x.device)
+    w = torch.from_numpy(coef).to(x.device, x.dtype)
+    b = torch.from_numpy(np.where(classes[places] == ids, intercept[places], np.nan)).to(x.device)
+    values = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    step = chunk_rows(x)  # w of every row, but not of all rows at once
+    for part, of_class, into in zip(x.split(step), place.split(step), values.split(step), strict=True):
+        into.copy_(torch.linalg.vecdot(part, w[of_class]))
+    return values + b
 
 
 def caption_scores(
-    captions: NDArray[Any], reference: NDArray[Any], w: NDArray[Any], scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
+    captions: torch.Tensor, reference: torch.Tensor, w: NDArray[np.float32], scale: NDArray[np.float64]
+) -> torch.Tensor:
     """Return (m,) alignment of each caption's difference from the reference with w (paper, 2.2).
 
     The mean of the whitening cancels in a difference; its scale does not. NaN where the caption is the reference.
@@ -52,9 +51,9 @@ def caption_scores(
         w: (d,) in whitened space.
         scale: (d,) the whitening's σ.
     """
-    difference = captions.astype(np.float64) - reference.astype(np.float64)
-    same = np.linalg.norm(difference, axis=1) < EQUAL
-    difference /= scale
-    lengths = np.linalg.norm(difference, axis=1)
-    lengths[same] = np.nan
-    return np.asarray((difference @ w.astype(np.float64)) / lengths)
+    along, sigma = (torch.from_numpy(np.asarray(v, np.float64)).to(captions.device) for v in (w, scale))
+    difference = captions.double() - reference.double()
+    same = torch.linalg.vector_norm(difference, dim=1) < EQUAL
+    difference /= sigma
+    lengths = torch.linalg.vector_norm(difference, dim=1)
+    return difference @ along / torch.where(same, torch.nan, lengths)

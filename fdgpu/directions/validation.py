@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import finite_rows, to_numpy
+from fdgpu.arrays import finite_rows, to_numpy, to_torch
 from fdgpu.errors import InputError
 
 
 @dataclass(frozen=True)
 class FitInput:
-    """Checked arguments of ``fit`` on the host; ``reference`` is the embeddings where none was given."""
+    """Checked arguments of ``fit``: embeddings where they lie, labels on the host.
 
-    embeddings: NDArray[Any]
+    ``reference`` is the embeddings where none was given.
+    """
+
+    embeddings: torch.Tensor
     labels: NDArray[np.int64]
     correct: NDArray[np.bool_]
-    reference: NDArray[Any]
+    reference: torch.Tensor
 
 
 def check_costs(Cs: Sequence[float]) -> tuple[float, ...]:
@@ -36,17 +40,17 @@ def check_costs(Cs: Sequence[float]) -> tuple[float, ...]:
     return costs
 
 
-def check_embeddings(array: Any, name: str, columns: int | None = None) -> NDArray[Any]:
-    """Return float rows (n, d) on the host, all of them finite."""
-    rows = to_numpy(array, name)
+def check_embeddings(array: Any, name: str, columns: int | None = None) -> torch.Tensor:
+    """Return float rows (n, d) where they lie, all of them finite."""
+    rows = to_torch(array, name)
     if rows.ndim != 2:
-        raise InputError(f"{name} has shape {rows.shape}: pass one row per image, (n, d)")
+        raise InputError(f"{name} has shape {tuple(rows.shape)}: pass one row per image, (n, d)")
     if columns is not None and rows.shape[1] != columns:
         raise InputError(f"{name} has {rows.shape[1]} columns, expected {columns}: use the same embedding model")
-    if rows.dtype.kind in "iub":
-        rows = rows.astype(np.float32)
-    if rows.dtype.kind != "f":
+    if rows.is_complex():
         raise InputError(f"{name} is of type {rows.dtype}: pass floating-point embeddings")
+    if not rows.is_floating_point():
+        rows = rows.float()
     finite_rows(rows, name)
     return rows
 
@@ -78,7 +82,7 @@ def check_fit_input(embeddings: Any, labels: Any, correct: Any, reference: Any) 
     """
     rows = check_embeddings(embeddings, "embeddings")
     if len(rows) == 0 or rows.shape[1] == 0:
-        raise InputError(f"embeddings has shape {rows.shape}: there is nothing to fit")
+        raise InputError(f"embeddings has shape {tuple(rows.shape)}: there is nothing to fit")
     whitener = rows if reference is None else check_embeddings(reference, "reference", rows.shape[1])
     return FitInput(rows, check_labels(labels, len(rows)), check_correct(correct, len(rows)), whitener)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-CHUNK = 8192  # rows at a time: a float64 copy of so many rows of 512 numbers is 32 MB
+CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 copies at a time: a cache's worth, and one full launch
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """x ← (x − mean) / scale, then x ← x / ‖x‖.
+    """x ← (x − mean) / scale, then x ← x / ‖x‖, wherever x lies.
 
     ``mean`` and ``scale`` are (d,) float64. A dimension that does not vary has scale 1; a row that equals the mean
     has no direction and stays zero.
@@ -24,19 +24,20 @@ class Whitening:
     scale: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, reference: NDArray[Any]) -> Whitening:
+    def fit(cls, reference: torch.Tensor) -> Whitening:
         """Take mean and standard deviation (n − 1) of ``reference`` (m, d), summed in float64 over two passes."""
         m, d = reference.shape
-        mean, square = np.zeros(d), np.zeros(d)
-        for start in range(0, m, CHUNK):
-            mean += reference[start : start + CHUNK].sum(axis=0, dtype=np.float64)
+        parts = reference.split(chunk_rows(reference))
+        mean = torch.zeros(d, dtype=torch.float64, device=reference.device)
+        square = torch.zeros_like(mean)
+        for part in parts:
+            mean += part.double().sum(dim=0)
         mean /= m
-        for start in range(0, m, CHUNK):
-            centred = reference[start : start + CHUNK] - mean
-            square += np.einsum("nd,nd->d", centred, centred)
-        deviation = np.sqrt(square / (m - 1))
-        constant = deviation <= 1e-12 * np.maximum(1.0, np.abs(mean))  # rounding of the mean is no variation
-        return cls(mean, np.where(constant, 1.0, deviation))
+        for part in parts:
+            square += (part.double() - mean).square_().sum(dim=0)
+        deviation = (square / (m - 1)).sqrt()
+        constant = deviation <= 1e-12 * mean.abs().clamp(min=1.0)  # rounding of the mean is no variation
+        return cls(mean.cpu().numpy(), torch.where(constant, 1.0, deviation).cpu().numpy())
 
     @classmethod
     def identity(cls, d: int) -> Whitening:
@@ -48,14 +49,19 @@ class Whitening:
         """Whether it only normalises."""
         return not self.mean.any() and bool((self.scale == 1).all())
 
-    def __call__(self, rows: NDArray[Any], dtype: type[np.floating[Any]] = np.float32) -> NDArray[Any]:
-        """Whiten ``rows`` (n, d); returns new unit rows of ``dtype``."""
-        out = np.empty(rows.shape, dtype)
-        for start in range(0, len(rows), CHUNK):
-            whitened = rows[start : start + CHUNK].astype(dtype, copy=False)
-            if not self.is_identity:
-                whitened = (rows[start : start + CHUNK] - self.mean) / self.scale  # float64: a mean may dwarf the rest
-            lengths = np.sqrt(np.einsum("nd,nd->n", whitened, whitened))[:, None]
-            lengths[lengths == 0] = 1
-            np.divide(whitened, lengths, out=out[start : start + CHUNK], casting="same_kind")
+    def __call__(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Whiten ``rows`` (n, d); returns new unit rows of ``dtype`` on the same device."""
+        out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
+        mean, scale = (torch.from_numpy(values).to(rows.device) for values in (self.mean, self.scale))
+        step = chunk_rows(rows)
+        for part, into in zip(rows.split(step), out.split(step), strict=True):
+            # float64: a mean may dwarf the rest
+            whitened = part.to(dtype) if self.is_identity else (part.double() - mean).div_(scale)
+            lengths = torch.linalg.vector_norm(whitened, dim=1, keepdim=True)
+            torch.div(whitened, torch.where(lengths == 0, 1.0, lengths), out=into)
         return out
+
+
+def chunk_rows(rows: torch.Tensor) -> int:
+    """Rows of ``rows`` (n, d) to convert to float64 at a time."""
+    return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES["cpu"]) // (8 * max(1, rows.shape[1])))
