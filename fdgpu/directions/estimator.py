@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from fdgpu.directions.distilling import distil
 from fdgpu.directions.grouping import Grouping
 from fdgpu.directions.problem import (
     ENOUGH,
-    ClassSamples,
     ClassSolution,
     ClassTask,
+    Samples,
     SearchSettings,
     SolverSettings,
     status_of,
@@ -141,7 +140,9 @@ class FailureDirections:
             self.n_directions, self.n_permutations, self.stop_after, self.nested, self.fdr, self.random_state
         )
         backend = backend_named(self._backend_choice.name)
-        tasks = self._tasks(given, groups, fitted, settings)
+        # a class is whitened when its turn comes, so that no whitened copy of the whole set is held
+        samples, rows = Samples(given.embeddings, given.correct, self._whitening), groups.rows()
+        tasks = [ClassTask(k, rows[k], samples) for k in np.flatnonzero(fitted).tolist()]
         solutions: list[ClassSolution] = []
         for batch in backend.open(tasks, settings):
             own = tasks[len(solutions) : len(solutions) + len(batch.layout.sizes)]
@@ -174,19 +175,6 @@ class FailureDirections:
         self._n_directions, self._n_permutations = np.zeros(k, np.int64), np.zeros(k, np.int64)
         self._nested_score = np.full(k, np.nan)
         self.solver_ = [""] * k
-
-    def _tasks(
-        self, given: FitInput, groups: Grouping, fitted: NDArray[np.bool_], settings: SolverSettings
-    ) -> list[ClassTask]:
-        """Whiten a class when its turn comes, so that no whitened copy of the whole set is held."""
-        dtype = torch.float32 if settings.dtype == np.float32 else torch.float64
-
-        def load(rows: NDArray[np.int64]) -> ClassSamples:
-            own = given.embeddings[torch.from_numpy(rows).to(given.embeddings.device)]
-            return ClassSamples(self._whitening(own, dtype).cpu().numpy(), given.correct[rows])
-
-        rows_of = groups.rows()
-        return [ClassTask(int(k), len(rows_of[k]), partial(load, rows_of[k])) for k in np.flatnonzero(fitted)]
 
     def _keep(self, places: NDArray[np.int64], solutions: Sequence[ClassSolution]) -> None:
         """Control false discoveries over everything that was tested, and keep of each class as many modes as hold."""

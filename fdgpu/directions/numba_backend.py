@@ -33,7 +33,7 @@ class NumbaBackend:
         with ThreadPoolExecutor(self.threads) as pool:
             for batch in self._batches(classes, settings):
                 # the pool gathers and whitens the next classes while all cores multiply this one's
-                samples = pool.map(lambda task: task.load(), batch)
+                samples = pool.map(lambda task: task.load(settings), batch)
                 yield NumbaBatch([_with_gram(one) for one in samples], settings, pool, self.threads)
 
     def _bytes(self, n: int, settings: SolverSettings) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from fdgpu.directions.whitening import Whitening
 
 ENOUGH = "ok"
 REMEDIES = {
@@ -47,19 +49,51 @@ class SolverSettings:
 
 @dataclass(frozen=True)
 class ClassSamples:
-    """One class: whitened unit rows ``x`` (n, d) and ``right`` (n,) bool."""
+    """One class on the host: whitened unit rows ``x`` (n, d) and ``right`` (n,) bool."""
 
     x: NDArray[Any]
     right: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class ClassTask:
-    """A class that is still to be gathered and whitened, which the backend does where and when it wants."""
+class Samples:
+    """All of what ``fit`` was given: embeddings (n, d) where they lie, ``right`` (n,), and how to whiten."""
 
-    index: int  # the class's place in ``classes_``: seeds what is random in it
-    n: int
-    load: Callable[[], ClassSamples]
+    embeddings: torch.Tensor
+    right: NDArray[np.bool_]
+    whitening: Whitening
+
+    def whitened(self, rows: NDArray[np.int64], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """Gather ``rows`` (m,) and whiten them on ``device``: (m, d) unit rows."""
+        own = self.embeddings[torch.from_numpy(rows).to(self.embeddings.device)]
+        return self.whitening(own.to(device), dtype)
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """A class that is still to be gathered and whitened, which the backend does where and when it wants.
+
+    ``index`` is the class's place in ``classes_``, which seeds what is random in it; ``rows`` (n,) are its samples.
+    """
+
+    index: int
+    rows: NDArray[np.int64]
+    samples: Samples
+
+    @property
+    def n(self) -> int:
+        """Samples of the class."""
+        return len(self.rows)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) which the model got right."""
+        return self.samples.right[self.rows]
+
+    def load(self, settings: SolverSettings) -> ClassSamples:
+        """Whiten on the host, in the solver's precision."""
+        dtype = torch.float32 if settings.dtype == np.float32 else torch.float64
+        return ClassSamples(self.samples.whitened(self.rows, dtype, torch.device("cpu")).numpy(), self.right)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
@@ -17,7 +18,8 @@ from sklearn.svm import SVC
 from fdgpu import FailureDirections
 from fdgpu.directions.distilling import paper_directions
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ClassSamples, ClassTask, Mode, SolverSettings
+from fdgpu.directions.problem import ClassTask, Mode, Samples, SolverSettings
+from fdgpu.directions.whitening import Whitening
 from tests.conftest import ClassData, make_class
 
 COSTS = tuple(np.logspace(-6, 0, 7))
@@ -62,7 +64,8 @@ def oracle_decisions(data: ClassData, cost: float) -> np.ndarray:
 
 
 def solved(data: ClassData, threads: int) -> Mode:
-    task = ClassTask(0, len(data.x), lambda: ClassSamples(data.x, data.right))
+    samples = Samples(torch.from_numpy(data.x), data.right, Whitening.identity(data.x.shape[1]))
+    task = ClassTask(0, np.arange(len(data.x)), samples)
     (mode,) = [paper_directions(batch, SETTINGS)[0] for batch in NumbaBackend(threads).open([task], SETTINGS)]
     return mode
 

@@ -288,3 +288,13 @@ def test_many_classes_go_through_in_batches(monkeypatch: pytest.MonkeyPatch) -> 
     whole = FailureDirections().fit(x, labels, right)
     monkeypatch.setattr(numba_backend, "BATCH_BYTES", 1)
     assert np.array_equal(FailureDirections().fit(x, labels, right).coef_, whole.coef_)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_auto_takes_the_device_and_says_why() -> None:
+    data = make_class(80, 16, 0.3, 2.0, 0)
+    fit = FailureDirections().fit(torch.from_numpy(data.x).cuda(), torch.zeros(80, dtype=torch.long), data.right)
+    assert fit.backend_ == "triton"
+    assert fit.coef_.device.type == "cuda"
+    assert "auto" in fit.backend_reason_

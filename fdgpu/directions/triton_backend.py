@@ -1,0 +1,149 @@
+"""The CUDA backend: Gram matrices and every sheet, fold and C of a batch of classes on the device.
+
+Rows are gathered and whitened on the device, where they are already if the caller's embeddings are. Permutations and
+folds go up as one byte a label, scores come back; nothing n x n leaves the device. See
+:mod:`fdgpu.kernels.smo_triton` for the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.problem import ClassTask, SolverSettings
+from fdgpu.errors import InputError
+from fdgpu.kernels.gram_triton import gram_matrices
+from fdgpu.kernels.smo_sheets import LARGEST_CLASS, SMALLEST_TOL, GramBatch, SheetFits
+from fdgpu.kernels.smo_triton import cross_validate_sheets, fit_sheets
+
+SHARE_OF_MEMORY = 0.4  # of the device's free memory for the Gram matrices of one batch
+FALLBACK_BYTES = 1 << 30  # where the device does not say how much is free
+
+
+class TritonBackend:
+    """Batched SMO on a CUDA device; ``device="cpu"`` only where Triton interprets."""
+
+    name = "triton"
+
+    def __init__(self, device: str | torch.device = "cuda") -> None:
+        self.device = torch.device(device)
+
+    def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
+        """Yield batches of classes, in order, as many at once as the device holds.
+
+        Raises:
+            InputError: if a class or the tolerance is beyond what the kernel solves.
+        """
+        largest = max((task.n for task in classes), default=0)
+        if largest > LARGEST_CLASS:
+            raise InputError(
+                f"a class has {largest} samples, a problem of the triton backend at most {LARGEST_CLASS}: "
+                "use backend='numba' or 'cuml', or a subset of this class"
+            )
+        if settings.tol < SMALLEST_TOL:
+            raise InputError(
+                f"tol is {settings.tol:g}: the triton backend computes in float32 and resolves {SMALLEST_TOL:g}; "
+                "use backend='numba' for smaller ones"
+            )
+        for batch in _batches(classes, self._capacity()):
+            yield TritonBatch(batch, settings, self.device)
+
+    def _capacity(self) -> int:
+        if self.device.type != "cuda":
+            return FALLBACK_BYTES
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(SHARE_OF_MEMORY * free)
+
+
+def _batches(classes: Sequence[ClassTask], capacity: int) -> Iterator[list[ClassTask]]:
+    batch: list[ClassTask] = []
+    held = 0
+    for task in classes:
+        size = 4 * task.n * task.n
+        if batch and held + size > capacity:
+            yield batch
+            batch, held = [], 0
+        batch.append(task)
+        held += size
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class TritonFits(Fits):
+    """What was solved, on the host for the procedure and on the device for what is computed from it."""
+
+    solved: SheetFits
+
+
+class TritonBatch:
+    """Classes with their Gram matrices on the device; a :class:`~fdgpu.directions.batch.ClassBatch`."""
+
+    solver = "gram"
+
+    def __init__(self, tasks: Sequence[ClassTask], settings: SolverSettings, device: torch.device) -> None:
+        sizes = [task.n for task in tasks]
+        self.layout = Layout(tuple(sizes), np.concatenate([task.right for task in tasks]))
+        self._settings, self._device = settings, device
+        rows = np.concatenate([task.rows for task in tasks])
+        self._x = tasks[0].samples.whitened(rows, torch.float32, device)
+        self._sizes = torch.tensor(sizes, dtype=torch.int64, device=device)
+        starts = torch.nn.functional.pad(self._sizes.cumsum(0), (1, 0))
+        grams, gram_starts = gram_matrices(self._x, starts, sizes)
+        self._grams = GramBatch(grams, gram_starts, starts, sizes)
+        self._costs = torch.tensor(settings.costs, dtype=torch.float32, device=device)
+
+    def cross_validate(
+        self, labels: Labels, classes: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Hold out every fold of every sheet and class, in one launch a block size."""
+        cv = self._settings.cv
+        folds = np.stack([folds_of_sheet(sheet, self.layout.sizes, cv) for sheet in labels]).astype(np.int8)
+        scores, violation = cross_validate_sheets(
+            self._grams, self._up(labels), self._up(folds), cv, self._costs, classes=classes, **self._stop
+        )
+        return scores.cpu().numpy(), _down(violation.amax(dim=-1))
+
+    def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
+        """Fit every sheet on every class."""
+        solved = fit_sheets(
+            self._grams, self._up(labels), self._up(places.astype(np.int32)), self._costs, classes=classes, **self._stop
+        )
+        solved = solved._replace(a=solved.a.nan_to_num())  # of a class that was not asked for
+        down = (_down(solved.a), _down(solved.intercept), _down(solved.violation), solved.n_iter.long().cpu().numpy())
+        return TritonFits(*down, solved)
+
+    def decide(self, fits: Fits) -> NDArray[np.float64]:
+        """Return w·x + b of all samples, which the solver keeps up to date."""
+        return _down(_solved(fits).decisions)
+
+    def coef(self, fits: Fits) -> NDArray[np.float64]:
+        """Return w = Xᵀ a, summed over each class."""
+        sheets = [
+            torch.segment_reduce(a[:, None] * self._x, "sum", lengths=self._sizes, axis=0) for a in _solved(fits).a
+        ]
+        return _down(torch.stack(sheets))
+
+    @property
+    def _stop(self) -> dict[str, Any]:
+        return {"tol": self._settings.tol, "max_iter": self._settings.max_iter}
+
+    def _up(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _solved(fits: Fits) -> SheetFits:
+    if not isinstance(fits, TritonFits):
+        raise TypeError(f"fits is {type(fits).__name__}: a TritonBatch decides by what its own fit returned")
+    return fits.solved
+
+
+def _down(tensor: torch.Tensor) -> NDArray[np.float64]:
+    return tensor.double().cpu().numpy()
