@@ -41,10 +41,11 @@ class GramBatch:
     def diagonal(self) -> torch.Tensor:
         """(N,) diagonals of the matrices, one behind the other, where a step reads them without gaps."""
         device, n = self.grams.device, sum(self.sizes)
-        k = torch.arange(len(self.sizes), device=device)
-        k = torch.repeat_interleave(k, self.starts.diff(), output_size=n)  # a known size, so that nothing is waited for
+        counts = self.starts[: len(self.sizes) + 1].diff()
+        classes = torch.arange(len(self.sizes), device=device)
+        k = torch.repeat_interleave(classes, counts, output_size=n)  # a known size, so that nothing is waited for
         within = torch.arange(n, device=device) - self.starts[k]
-        return self.grams[self.gram_starts[k] + within * (self.starts[k + 1] - self.starts[k] + 1)]
+        return self.grams[self.gram_starts[k] + within * (counts[k] + 1)]
 
 
 class SheetFits(NamedTuple):

@@ -210,14 +210,14 @@ def test_the_ranking_compiles_without_spills(cc: int, k: int) -> None:
     assert usage.shared_bytes <= min(SHARED_LIMITS[cc], 16 * 1024)
 
 
-def test_the_plain_twin_scores_as_one_class_does_in_numpy() -> None:
+def test_the_plain_twin_scores_as_one_class_does() -> None:
     job = make([30, 5], 20, device="cpu")
     job.captions[3] = job.references[0]
     theirs = [
-        caption_scores(job.captions[a:b].numpy(), job.references[g].numpy(), job.w[g].numpy(), job.scale.numpy())
+        caption_scores(job.captions[a:b], job.references[g], job.w[g].numpy(), job.scale.numpy())
         for g, (a, b) in enumerate([(0, 30), (30, 35)])
     ]
-    assert np.allclose(expected(job).scores, np.concatenate(theirs), rtol=0, atol=1e-12, equal_nan=True)
+    assert torch.allclose(expected(job).scores, torch.cat(theirs), rtol=0, atol=1e-12, equal_nan=True)
     assert expected(job).scores[3].isnan()
 
 
