@@ -70,7 +70,7 @@ class FailureDirections:
             than the one before.
         n_directions_: (k,) directions kept; n_errors_of_ (k, r) errors that belong to each.
         n_permutations_: (k,) permutations drawn; nested_score_ (k,), NaN unless ``nested``.
-        solver_: k strings, "gram", or "blocks" where the Gram matrix was too large; "" without a direction.
+        solver_: k strings, "gram", "newton" where the Gram matrix was too large, "cuml"; "" without a direction.
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
