@@ -3,5 +3,6 @@
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.pooling import CaptionPool, pool_captions
 from fdgpu.captions.recipe import ClassCaptions, Recipe
+from fdgpu.captions.wordnet import nouns_below
 
-__all__ = ["CaptionGrammar", "CaptionPool", "ClassCaptions", "Recipe", "pool_captions"]
+__all__ = ["CaptionGrammar", "CaptionPool", "ClassCaptions", "Recipe", "nouns_below", "pool_captions"]
