@@ -13,7 +13,7 @@ from fdgpu.version import __version__
 
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit
-    from fdgpu.captions import CaptionGrammar
+    from fdgpu.captions import CaptionGrammar, nouns_below
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
@@ -23,9 +23,10 @@ _HOME = {
     "ClipEmbedder": "fdgpu.embedding",
     "FailureDirections": "fdgpu.directions",
     "audit": "fdgpu.auditing",
+    "nouns_below": "fdgpu.captions",
 }
 
-__all__ = ["AuditResult", "CaptionGrammar", "ClipEmbedder", "FailureDirections", "__version__", "audit"]
+__all__ = ["AuditResult", "CaptionGrammar", "ClipEmbedder", "FailureDirections", "__version__", "audit", "nouns_below"]
 
 
 def __getattr__(name: str) -> Any:

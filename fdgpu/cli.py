@@ -85,7 +85,11 @@ def audit(
         str, typer.Option(help="bundled (knows the demo's garments only) or an open_clip model, ViT-B-32:openai.")
     ] = "bundled",
     grammar: Annotated[
-        str | None, typer.Option(help="Candidate captions: the name of a recipe, or a TOML file of your own.")
+        str | None,
+        typer.Option(
+            help="Candidate captions: a TOML file of your own, or a recipe: celeba, chestxray14, cifar10, "
+            "cifar10_extended, cifar100, coloured_mnist, demo, general, imagenet, imagenet_c."
+        ),
     ] = None,
     class_names: Annotated[
         Path | None, typer.Option(help="Text file with one class name a line, if the CSV has class numbers.")

@@ -31,6 +31,8 @@ OPTIONAL = {
     "cuml": "SVMs of very large classes on the GPU",
     "faiss": "search over millions of captions",
     "ffcv": "images from .beton files",
+    "nltk": "nouns from WordNet",
+    "wn": "nouns from WordNet",
     "sklearn": "the tests' oracle",
 }
 
@@ -59,9 +61,12 @@ def examine() -> list[Line]:
     bundled = Line("bundled CLIP", "ok", "its weights are here")
     if not weights.is_file():
         bundled = Line("bundled CLIP", "broken", "its weights are missing: install fdgpu again")
+    recipes = sorted(file.name for file in (files("fdgpu") / "captions" / "recipes").iterdir())
+    named = ", ".join(name.removesuffix(".toml") for name in recipes if name.endswith(".toml"))
     return [
         *lines,
         bundled,
+        Line("recipes", "ok", named),
         Line("embedding runs on", "ok", f"{placement.device}, {placement.dtype} ({placement.reason})"),
         Line("solver runs on", "ok", f"{backend.name} ({backend.reason})"),
     ]

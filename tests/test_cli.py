@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from fdgpu import cli
+from fdgpu.captions.recipe_file import bundled_names
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -169,6 +170,22 @@ def test_an_output_folder_that_cannot_be_written(run: Run, world: Path) -> None:
     assert "cannot be written" in complained
 
 
+def test_a_grammar_of_ones_own_and_one_with_a_mistake(run: Run, world: Path) -> None:
+    arguments = ["audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    own = world / "own.toml"
+    own.write_text(
+        'template = "{noun} {when}"\n[slots]\nwhen = ["", "at noon"]\n[[classes]]\nname = "dark"\nnoun = "pit"\n'
+    )
+    code, _, _ = run(*arguments, "--grammar", own)
+    assert code == 0
+    dark, _ = json.loads((world / "out" / "audit.json").read_text())["classes"]
+    assert "pit at noon" in {entry["caption"] for entry in dark["hard_captions"] + dark["easy_captions"]}
+    own.write_text('template = "{noun}"\n[slots]\nwhen = []\n')
+    code, _, complained = run(*arguments, "--grammar", own)
+    assert code == 2
+    assert "own.toml, line 3: there are words for 'when'" in " ".join(complained.replace("│", " ").split())
+
+
 def test_an_unknown_model(run: Run, world: Path) -> None:
     code, _, complained = run(
         "audit",
@@ -233,12 +250,14 @@ def test_help_teaches(run: Run) -> None:
     assert "Start with" in said
     _, said, _ = run("audit", "--help")
     assert "path,label,prediction,split" in said
+    words = said.replace("│", " ").replace(",", " ").replace(".", " ").split()
+    assert set(bundled_names()) <= set(words)
 
 
 def test_the_doctor_says_what_will_run_and_why(run: Run) -> None:
     code, said, _ = run("doctor")
     assert code == 0
-    for word in ("torch", "numba", "solver runs on", "embedding runs on", "bundled CLIP", "CUDA"):
+    for word in (*bundled_names(), "torch", "numba", "solver runs on", "embedding runs on", "bundled CLIP", "CUDA"):
         assert word in said
 
 

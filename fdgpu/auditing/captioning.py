@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.captions import CaptionGrammar, Recipe
-from fdgpu.captions.ranking import RankedCaptions, distinct, rank_captions
+from fdgpu.captions import Recipe, pool_captions
+from fdgpu.captions.ranking import RankedCaptions, rank_captions
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.findings import ScoredCaption
@@ -50,41 +50,30 @@ class CaptionedClasses:
 
 
 def caption_classes(
-    fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, class_names: Sequence[str], report: Reporter
+    fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, report: Reporter
 ) -> CaptionedClasses:
-    """Score the candidates of every class along each of its directions; a shared text is encoded once."""
+    """Score the candidates of every class along each of its directions; a text that classes share is encoded once.
+
+    ``recipe`` has an entry for every class id. A caption that the model would cut is left out; a class whose reference
+    is too long has none.
+    """
     coef = {int(k): w[:kept] for k, w, kept in zip(fit.classes_, fit.coef_, fit.n_directions_, strict=True) if kept}
-    references = {k: recipe.references[class_names[k]] for k in coef}
-    candidates, too_long = _that_fit({k: recipe.grammars[class_names[k]] for k in coef}, references, embedder)
-    places = distinct([*candidates.values(), list(references.values())])
-    vectors = embedder.texts(list(places), report).cpu().numpy() if places else np.empty((0, 0), np.float32)
+    chosen = [recipe.classes[k] for k in coef]
+    pool = pool_captions([*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]])
+    fitting = {text: place for place, text in enumerate(filter(embedder.fits, pool.captions))}
+    vectors = embedder.texts(list(fitting), report).cpu().numpy() if fitting else np.empty((0, 0), np.float32)
     captioned = {}
-    for k, texts in candidates.items():
-        own, reference = vectors[[places[text] for text in texts]], vectors[places[references[k]]]
-        scores = [fit.score_captions(own, reference, k, direction) for direction in range(len(coef[k]))]
-        captioned[k] = tuple(_mode(texts, own, s, w) for s, w in zip(scores, coef[k], strict=True))
-    return CaptionedClasses(captioned, too_long)
+    for (k, directions), entry, members in zip(coef.items(), chosen, pool.members[:-1], strict=True):
+        if entry.reference not in fitting:
+            continue
+        texts = [text for text in map(pool.captions.__getitem__, members) if text in fitting]
+        own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
+        scores = [fit.score_captions(own, reference, k, direction) for direction in range(len(directions))]
+        captioned[k] = tuple(_mode(texts, own, s, w) for s, w in zip(scores, directions, strict=True))
+    return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
 def _mode(texts: list[str], vectors: NDArray[np.float32], scores: NDArray[np.float64], w: NDArray[Any]) -> ModeCaptions:
     ranked = rank_captions(scores, TOP)
     ends = {end: vectors[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
     return ModeCaptions(texts, scores, float(np.linalg.norm(w)), ranked, ends)
-
-
-def _that_fit(
-    grammars: dict[int, CaptionGrammar], references: dict[int, str], embedder: ClipEmbedder
-) -> tuple[dict[int, list[str]], list[str]]:
-    """Leave out captions that the model would cut; a class whose reference is too long has none."""
-    candidates: dict[int, list[str]] = {}
-    too_long: list[str] = []
-    for k, grammar in grammars.items():
-        fitting: list[str] = []
-        for caption in dict.fromkeys(grammar):
-            (fitting if embedder.fits(caption) else too_long).append(caption)
-        if embedder.fits(references[k]):
-            candidates[k] = fitting
-        else:
-            too_long.append(references[k])
-            del references[k]
-    return candidates, too_long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import to_numpy
 from fdgpu.auditing.predictions import SPLITS
+from fdgpu.captions.names import told_apart
 from fdgpu.errors import InputError
 
 MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
@@ -18,9 +20,14 @@ MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """Checked arguments, one entry an image: class ids into ``class_names``, split names, confidences in [0, 1]."""
+    """Checked arguments, one entry an image: class ids into ``class_names``, split names, confidences in [0, 1].
+
+    ``given_names`` are the class names as the caller wrote them, by which recipes know them; in ``class_names`` two of
+    the same name are told apart by their ids, so that no table mixes them up.
+    """
 
     class_names: tuple[str, ...]
+    given_names: tuple[str, ...]
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
     splits: NDArray[np.str_]
@@ -59,10 +66,12 @@ def check_inputs(
     if not names:
         raise InputError("labels is empty: there is nothing to audit")
     _same_length(len(true), predictions=said, splits=splits, confidence=confidence)
+    shown = tuple(told_apart(names, [(str(k),) for k in range(len(names))]))
     return AuditInputs(
-        class_names=names,
-        labels=_ids(true, "labels", names),
-        predictions=_ids(said, "predictions", names),
+        class_names=shown,
+        given_names=names,
+        labels=_ids(true, "labels", names, shown),
+        predictions=_ids(said, "predictions", names, shown),
         splits=_check_splits(splits, len(true)),
         confidence=_check_confidence(confidence),
     )
@@ -99,9 +108,10 @@ def _names_that_occur(true: NDArray[Any], said: NDArray[Any]) -> tuple[str, ...]
     return tuple(sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))
 
 
-def _ids(column: NDArray[Any], name: str, names: tuple[str, ...]) -> NDArray[np.int64]:
+def _ids(column: NDArray[Any], name: str, names: tuple[str, ...], shown: tuple[str, ...]) -> NDArray[np.int64]:
     if column.dtype.kind == "U":
-        place = {class_name: i for i, class_name in reversed(list(enumerate(names)))}
+        _check_one_meaning(column.tolist(), name, names, shown)
+        place = {class_name: k for known in (names, shown) for k, class_name in enumerate(known)}
         ids = np.array([place.get(entry, -1) for entry in column.tolist()], np.int64)
     else:
         ids = column.astype(np.int64)
@@ -113,6 +123,17 @@ def _ids(column: NDArray[Any], name: str, names: tuple[str, ...]) -> NDArray[np.
             f"{len(names)} classes: correct it, or complete class_names"
         )
     return ids
+
+
+def _check_one_meaning(entries: list[str], name: str, names: tuple[str, ...], shown: tuple[str, ...]) -> None:
+    doubtful = {class_name for class_name, count in Counter(names).items() if count > 1}
+    row = next((i for i, entry in enumerate(entries) if entry in doubtful), None)
+    if row is not None:
+        several = [label for label, class_name in zip(shown, names, strict=True) if class_name == entries[row]]
+        raise InputError(
+            f"{name} holds {entries[row]!r} in row {row}, the name of {len(several)} classes: pass class ids, or call "
+            f"them {' and '.join(several)}"
+        )
 
 
 def _same_length(n: int, **columns: Any) -> None:

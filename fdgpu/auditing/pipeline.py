@@ -123,7 +123,7 @@ def audit(
     inputs = check_inputs(labels, predictions, class_names, splits, confidence)
     source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
-    recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.class_names)
+    recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
     fit = directions or FailureDirections(random_state=seed)
     watch = Stopwatch(dict(timings or {}))
     with OneBar(progress) as report:
@@ -134,7 +134,7 @@ def audit(
             whitened_by = _fit(fit, vectors, readable, inputs)
             decisions = _decide(fit, vectors, readable, inputs)
         with watch.stage("score captions"):
-            captions = caption_classes(fit, embedder, recipe, inputs.class_names, report)
+            captions = caption_classes(fit, embedder, recipe, report)
     shown_from = inputs.first_split(readable, "test", "val")
     with watch.stage("gather findings"):
         audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
@@ -144,7 +144,7 @@ def audit(
             classes=classes,
             timings=watch.seconds,
             skipped=skipped,
-            notes=_notes(inputs, skipped, captions.too_long, recipe.fallen_back, shown_from, whitened_by),
+            notes=_notes(inputs, skipped, captions.too_long, recipe, shown_from, whitened_by),
         )
         pictures = thumbnails(findings, source, ids)
     with watch.stage("write report"):
@@ -236,7 +236,7 @@ def _notes(
     inputs: AuditInputs,
     skipped: Sequence[Skipped],
     too_long: Sequence[str],
-    fallen_back: Sequence[str],
+    recipe: Recipe,
     shown_from: str,
     whitened_by: str,
 ) -> tuple[str, ...]:
@@ -249,11 +249,19 @@ def _notes(
         )
     if whitened_by == "val":
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")
-    if fallen_back:
-        named = ", ".join(fallen_back[:5]) + (", …" if len(fallen_back) > 5 else "")
-        notes.append(f"The recipe has no captions for {named}: general ones were used.")
+    if recipe.fallen_back:
+        notes.append(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
+    if recipe.ambiguous:
+        notes.append(
+            f"The recipe has several classes named {_some(recipe.ambiguous)}: general captions were used. Name the "
+            "class by another of its names, such as its WordNet id."
+        )
     if too_long:
         notes.append(f"{len(too_long)} captions exceed the model's context and were left out, such as {too_long[0]!r}.")
     if skipped:
         notes.append(f"{len(skipped)} of {len(inputs)} images could not be used; they are listed below.")
     return tuple(notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -1,6 +1,8 @@
 """Grammars of candidate captions, and what the directions make of them (paper, 2.2 and A.6)."""
 
 from fdgpu.captions.grammar import CaptionGrammar
-from fdgpu.captions.recipe import Recipe
+from fdgpu.captions.pooling import CaptionPool, pool_captions
+from fdgpu.captions.recipe import ClassCaptions, Recipe
+from fdgpu.captions.wordnet import nouns_below
 
-__all__ = ["CaptionGrammar", "Recipe"]
+__all__ = ["CaptionGrammar", "CaptionPool", "ClassCaptions", "Recipe", "nouns_below", "pool_captions"]

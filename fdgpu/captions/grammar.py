@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import string
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from math import prod
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
+from fdgpu.captions.articles import agree
+from fdgpu.captions.view import CaptionView
 from fdgpu.errors import InputError
 
 Word = str | None
@@ -16,57 +20,64 @@ Word = str | None
 class CaptionGrammar(Sequence[str]):
     """Every combination of the slots' words in a template, made only when looked at.
 
-    ``None`` leaves a slot out, without a double space. The last slot varies fastest. A grammar is a sequence:
-    ``len``, indexing, slicing, iteration and ``in`` cost nothing until used.
+    ``None`` leaves a slot out, without a double space. The last slot varies fastest. A grammar is a sequence whose
+    captions are never stored: ``len`` multiplies, an index is worked out, a slice is a view.
+
+    Words of a slot that read alike (``None``, ``""`` and ``" "``, or ``"red"`` twice) count once. Captions that read
+    alike by different words (``"dark"`` ``"red cat"``, ``"dark red"`` ``"cat"``) are for
+    :func:`fdgpu.captions.pool_captions` to join, since that takes a look at each.
 
     Args:
-        template: text with named slots, such as ``"a photo of a {adjective} {noun} {preposition}"``.
+        template: text with named slots, such as ``"a photo of a {adjective} {noun} {preposition}"``. One is the noun,
+            which the reference caption keeps.
+        a_or_an: write each article as the next word wants it. The paper's captions have "a" throughout.
         slots: the words of each slot, in the order they vary.
 
     Raises:
-        InputError: for a slot without words, words for a slot that the template lacks, or a slot without a list.
+        InputError: for a template without a noun, a slot without words, words for a slot that the template lacks, a
+            slot without a list, or more captions than a sequence can count.
     """
 
-    def __init__(self, template: str, **slots: Sequence[Word]) -> None:
-        self.template = template
-        for name, words in slots.items():
-            if isinstance(words, str) or not isinstance(words, Iterable):
-                raise InputError(f"{name} is {words!r}: pass a list of words, [{words!r}]")
-        self.slots = {name: tuple(words) for name, words in slots.items()}
-        named = _slot_names(template)
+    def __init__(self, template: str, *, a_or_an: bool = False, **slots: Sequence[Word]) -> None:
+        self.template, self.a_or_an = template, a_or_an
+        self.slots = {name: slot_words(name, words) for name, words in slots.items()}
+        named = slot_names(template)
         for name in named:
             if name not in self.slots:
                 raise InputError(f"template names {{{name}}}, but no words were given for it: pass {name}=[…]")
-        for name, words in self.slots.items():
+        for name in self.slots:
             if name not in named:
                 raise InputError(f"words were given for {name!r}, but the template {template!r} has no {{{name}}}")
-            if not words:
-                raise InputError(f"{name} is an empty list: pass its words, or [None] to leave the slot out")
-            odd = [word for word in words if word is not None and not isinstance(word, str)]
-            if odd:
-                raise InputError(f"{name} holds {odd[0]!r}: words are strings, or None to leave the slot out")
+        if self.slots["noun"] == (None,):
+            raise InputError("noun holds no word, but reference captions keep it: pass at least one")
+        count = prod(len(words) for words in self.slots.values())
+        if count > sys.maxsize:
+            raise InputError(f"the slots make {count:.1e} captions, more than Python can count: shorten their lists")
+        self._count = count
 
     @classmethod
     def recipe(cls, name: str) -> dict[str, CaptionGrammar]:
         """Return a bundled recipe: class name → grammar.
+
+        Classes of one name are told apart by another of their names, as in ``"crane (n02012849)"``.
 
         Raises:
             InputError: for an unknown name; lists those there are.
         """
         from fdgpu.captions.recipe import Recipe
 
-        return dict(Recipe.bundled(name).grammars)
+        return Recipe.bundled(name).grammars
 
     @classmethod
     def from_file(cls, path: str | Path) -> dict[str, CaptionGrammar]:
-        """Return the recipe of a TOML file of your own: class name → grammar.
+        """Return the recipe of a TOML file of your own: class name → grammar; :mod:`fdgpu.captions.recipe_file`.
 
         Raises:
             InputError: names the file and the line of a mistake.
         """
         from fdgpu.captions.recipe import Recipe
 
-        return dict(Recipe.from_file(Path(path)).grammars)
+        return Recipe.from_file(Path(path)).grammars
 
     def reference(self, **words: Word) -> str:
         """Return the caption that describes the whole class: the given words, every other slot left out.
@@ -79,7 +90,7 @@ class CaptionGrammar(Sequence[str]):
         for name in words:
             if name not in self.slots:
                 raise InputError(f"reference got {name!r}: the slots are {', '.join(self.slots)}")
-        if "noun" in self.slots and "noun" not in words:
+        if "noun" not in words:
             nouns = [word for word in self.slots["noun"] if word is not None]
             if len(nouns) != 1:
                 raise InputError(f"the grammar has {len(nouns)} nouns: say which one, reference(noun=…)")
@@ -96,19 +107,19 @@ class CaptionGrammar(Sequence[str]):
         return {name: words[name] for name in self.slots}
 
     def __len__(self) -> int:
-        return prod(len(words) for words in self.slots.values())
+        return self._count
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: slice) -> CaptionView: ...
+    def __getitem__(self, index: int | slice) -> str | CaptionView:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            return CaptionView(self, range(len(self))[index])
         return self._fill(self.words_at(index))
 
     def __iter__(self) -> Iterator[str]:
-        return (self[i] for i in range(len(self)))
+        return (self._fill(dict(zip(self.slots, words, strict=True))) for words in product(*self.slots.values()))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(words)}" for name, words in self.slots.items())
@@ -116,10 +127,33 @@ class CaptionGrammar(Sequence[str]):
 
     def _fill(self, words: dict[str, Word]) -> str:
         filled = self.template.format(**{name: word or "" for name, word in words.items()})
-        return " ".join(filled.split())
+        caption = " ".join(filled.split())
+        return agree(caption) if self.a_or_an else caption
 
 
-def _slot_names(template: str) -> list[str]:
+def slot_words(name: str, words: Any) -> tuple[Word, ...]:
+    """Return the words of a slot, those that read alike once and those without a letter as None.
+
+    Raises:
+        InputError: unless it is a list of strings and None, and not empty.
+    """
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise InputError(f"{name} is {words!r}: pass a list of words, [{words!r}]")
+    listed = list(words)
+    if not listed:
+        raise InputError(f"{name} is an empty list: pass its words, or [None] to leave the slot out")
+    odd = [word for word in listed if word is not None and not isinstance(word, str)]
+    if odd:
+        raise InputError(f"{name} holds {odd[0]!r}: words are strings, or None to leave the slot out")
+    return tuple(dict.fromkeys(" ".join(word.split()) or None if word else None for word in listed))
+
+
+def slot_names(template: str) -> list[str]:
+    """Return the names of a template's slots, in their order.
+
+    Raises:
+        InputError: for a template that cannot be read, or one without a noun.
+    """
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
     except ValueError as error:
@@ -127,6 +161,6 @@ def _slot_names(template: str) -> list[str]:
     odd = [field for field in fields if not field.isidentifier()]
     if odd:
         raise InputError(f"template {template!r} has the slot {{{odd[0]}}}: name slots like {{noun}}")
-    if not fields:
-        raise InputError(f"template {template!r} has no slot: write at least {{noun}}")
+    if "noun" not in fields:
+        raise InputError(f"template {template!r} has no {{noun}}, which reference captions keep: write one")
     return fields

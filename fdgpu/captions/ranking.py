@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +30,3 @@ def rank_captions(scores: NDArray[Any], top: int) -> RankedCaptions:
     ascending = [int(i) for i in np.argsort(scores, kind="stable") if not np.isnan(scores[i])]
     half = len(ascending) // 2
     return RankedCaptions(ascending[: min(top, len(ascending) - half)], ascending[::-1][: min(top, half)])
-
-
-def distinct(groups: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Number the captions of all groups, each text once, in the order they first appear."""
-    places: dict[str, int] = {}
-    for group in groups:
-        for caption in group:
-            places.setdefault(caption, len(places))
-    return places

@@ -1,44 +1,58 @@
-"""Recipes: TOML files that say which captions to try for which class.
-
-template = "a photo of a {adjective} {noun} {preposition}"
-
-[slots]                      # words that every class tries; "" leaves the slot out
-adjective = ["", "white"]
-preposition = ["", "outside"]
-
-[[classes]]
-name = "cat"                 # as in the predictions; noun defaults to it
-noun = ["cat", "kitten"]     # optional
-reference = "a photo of a cat"                   # optional
-extra.preposition = ["on the grass"]             # optional, added to the slot's words
-"""
+"""Recipes: which captions to try for which class, by the class's name. How they are written: ``recipe_file.py``."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fdgpu.captions.grammar import CaptionGrammar
+from fdgpu.captions.grammar import CaptionGrammar, Word
+from fdgpu.captions.names import ClassNames, told_apart
+from fdgpu.captions.recipe_classes import ClassEntry
+from fdgpu.captions.recipe_file import RecipeFile, read_bundled, read_own
+from fdgpu.captions.toml_checks import Words, joined
 from fdgpu.errors import InputError
 
-KEYS = {"template", "slots", "classes", "source"}
-CLASS_KEYS = {"name", "noun", "reference", "extra"}
+
+@dataclass(frozen=True)
+class ClassCaptions:
+    """A class's candidates and the reference caption that describes all of it; ``also`` are its other names."""
+
+    name: str
+    grammar: CaptionGrammar
+    reference: str
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Class name → grammar, and class name → reference caption.
+    """The captions of every class.
 
-    ``fallen_back`` names the classes that the recipe which was asked for does not know.
+    ``source`` is the section of the paper. :meth:`resolve` fills in what it had to decide: ``fallen_back`` names the
+    classes that the recipe does not know, ``ambiguous`` those that it knows several of; both got general captions.
     """
 
-    grammars: Mapping[str, CaptionGrammar]
-    references: Mapping[str, str]
+    classes: tuple[ClassCaptions, ...]
+    source: str = ""
     fallen_back: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """One name a class, those of one name told apart by another of their names, or by their number."""
+        others = [entry.also or (str(place),) for place, entry in enumerate(self.classes)]
+        return told_apart([entry.name for entry in self.classes], others)
+
+    @property
+    def grammars(self) -> dict[str, CaptionGrammar]:
+        """Class name → grammar."""
+        return {name: entry.grammar for name, entry in zip(self.names, self.classes, strict=True)}
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Class name → reference caption."""
+        return {name: entry.reference for name, entry in zip(self.names, self.classes, strict=True)}
 
     @classmethod
     def bundled(cls, name: str) -> Recipe:
@@ -47,12 +61,16 @@ class Recipe:
         Raises:
             InputError: for an unknown name; lists those there are.
         """
-        folder = resources.files("fdgpu.captions") / "recipes"
-        file = folder / f"{name}.toml"
-        if Path(name).name != name or not file.is_file():
-            known = sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
-            raise InputError(f"there is no recipe {name!r}: use one of {', '.join(known)}, or a TOML file of your own")
-        return cls.parse(file.read_text(encoding="utf-8"), f"recipe {name!r}")
+        return cls.of_file(read_bundled(name))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Recipe:
+        """Read a recipe of the user's own.
+
+        Raises:
+            InputError: if the file is missing or malformed; names the file and the line.
+        """
+        return cls.of_file(read_own(path))
 
     @classmethod
     def named(cls, name: str) -> Recipe:
@@ -60,25 +78,15 @@ class Recipe:
         return cls.from_file(Path(name)) if name.endswith(".toml") else cls.bundled(name)
 
     @classmethod
-    def from_file(cls, path: Path) -> Recipe:
-        """Read a recipe of the user's own.
-
-        Raises:
-            InputError: if the file is missing or malformed; names the line.
-        """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({error}): pass a TOML file in UTF-8") from None
-        return cls.parse(text, str(path))
-
-    @classmethod
     def for_classes(cls, names: Sequence[str]) -> Recipe:
         """Make the general recipe for classes that no recipe knows: the class name as noun, the paper's words."""
-        general = tomllib.loads(
-            (resources.files("fdgpu.captions") / "recipes" / "general.toml").read_text(encoding="utf-8")
-        )
-        return cls._build({**general, "classes": [{"name": name} for name in dict.fromkeys(names)]}, "general")
+        entries = tuple(ClassEntry(name, f"class {name!r}") for name in names)
+        return cls.of_file(replace(read_bundled("general"), classes=entries))
+
+    @classmethod
+    def of_file(cls, file: RecipeFile) -> Recipe:
+        """Make the grammars of a recipe as it is written."""
+        return cls(tuple(_class_captions(file)), source=file.source)
 
     @classmethod
     def resolve(cls, grammar: Any, class_names: Sequence[str]) -> Recipe:
@@ -86,24 +94,37 @@ class Recipe:
 
         Args:
             grammar: None (the general recipe), a recipe's name, the path of a TOML file, one grammar for every
-                class, a mapping of class name to grammar, or a recipe. Classes it does not know get the general one.
-            class_names: the classes that need captions.
+                class, a mapping of class name to grammar, or a recipe.
+            class_names: the classes that need captions, by any of the names that the recipe has for them; see
+                :class:`fdgpu.captions.names.ClassNames`.
+
+        Returns:
+            A recipe with one entry for each of ``class_names``, in their order.
 
         Raises:
             InputError: for a name or file that does not exist, or anything else.
         """
-        general = cls.for_classes(class_names)
         chosen = cls._given(grammar, class_names)
+        found = ClassNames(
+            (entry.name, key, *entry.also) for entry, key in zip(chosen.classes, chosen.names, strict=True)
+        )
+        places = found.match(class_names)
+        missing = [name for name, place in zip(class_names, places.places, strict=True) if place is None]
+        general = iter(cls.for_classes(missing).classes)
         return cls(
-            {name: chosen.grammars.get(name, general.grammars[name]) for name in class_names},
-            {name: chosen.references.get(name, general.references[name]) for name in class_names},
-            fallen_back=tuple(name for name in class_names if chosen.grammars and name not in chosen.grammars),
+            tuple(
+                next(general) if place is None else replace(chosen.classes[place], name=name)
+                for name, place in zip(class_names, places.places, strict=True)
+            ),
+            source=chosen.source,
+            fallen_back=tuple(name for name in missing if chosen.classes and name not in places.ambiguous),
+            ambiguous=tuple(places.ambiguous),
         )
 
     @classmethod
     def _given(cls, grammar: Any, class_names: Sequence[str]) -> Recipe:
         if grammar is None:
-            return cls({}, {})
+            return cls(())
         if isinstance(grammar, Recipe):
             return grammar
         if isinstance(grammar, (str, Path)):
@@ -111,82 +132,29 @@ class Recipe:
         if isinstance(grammar, CaptionGrammar):
             grammar = dict.fromkeys(class_names, grammar)
         if isinstance(grammar, Mapping) and all(isinstance(g, CaptionGrammar) for g in grammar.values()):
-            return cls(grammar, {name: g.reference() for name, g in grammar.items()})
+            return cls(tuple(ClassCaptions(str(name), g, g.reference()) for name, g in grammar.items()))
         raise InputError(
             f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file or a CaptionGrammar"
         )
 
-    @classmethod
-    def parse(cls, text: str, where: str) -> Recipe:
-        """Read a recipe from TOML text; ``where`` names it in errors."""
-        try:
-            raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{where}: {error}") from None
-        return cls._build(raw, where)
 
-    @classmethod
-    def _build(cls, raw: dict[str, Any], where: str) -> Recipe:
-        _check_keys(raw, KEYS, where)
-        template = raw.get("template")
-        _check_types(raw, {"slots": dict, "classes": list}, where)
-        if not isinstance(template, str):
-            raise InputError(f'{where}: there is no template, add template = "a photo of a {{noun}}"')
-        grammars: dict[str, CaptionGrammar] = {}
-        references: dict[str, str] = {}
-        for entry in raw.get("classes", []):
-            name = _class_name(entry, grammars, where)
+def _class_captions(file: RecipeFile) -> Iterator[ClassCaptions]:
+    """Yield the classes; those with the same words share one grammar, so that a thousand classes stay small."""
+    made: dict[tuple[Any, ...], CaptionGrammar] = {}
+    for entry in file.classes:
+        nouns = entry.nouns or ((entry.group,) if entry.group else file.slots.get("noun", (entry.name,)))
+        extra = joined(joined(file.extra, file.groups.get(entry.group, {})), entry.extra)
+        slots = _in_order(file.template, joined({**file.slots, "noun": nouns}, extra))
+        if slots not in made:
             try:
-                grammar = CaptionGrammar(template, **_slots(raw.get("slots", {}), entry, template))
-                references[name] = entry.get("reference") or grammar.reference(noun=_nouns(entry)[0])
+                made[slots] = CaptionGrammar(file.template, a_or_an=file.a_or_an, **dict(slots))
             except InputError as error:
-                raise InputError(f"{where}, class {name!r}: {error}") from None
-            grammars[name] = grammar
-        return cls(grammars, references)
+                raise InputError(f"{entry.where}: {error}") from None
+        grammar = made[slots]
+        reference = entry.reference or grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
+        yield ClassCaptions(entry.name, grammar, reference, entry.also)
 
 
-def _class_name(entry: Any, seen: Mapping[str, Any], where: str) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise InputError(f"{where}: a [[classes]] entry has no name")
-    name: str = entry["name"]
-    _check_keys(entry, CLASS_KEYS, f"{where}, class {name!r}")
-    _check_types(entry, {"noun": (str, list), "reference": str, "extra": dict}, f"{where}, class {name!r}")
-    if name in seen:
-        raise InputError(f"{where}: the class {name!r} stands twice")
-    return name
-
-
-def _nouns(entry: dict[str, Any]) -> list[str]:
-    noun = entry.get("noun", entry["name"])
-    return [noun] if isinstance(noun, str) else list(noun)
-
-
-def _slots(shared: dict[str, Any], entry: dict[str, Any], template: str) -> dict[str, list[str | None]]:
-    """Return the words of each slot of one class, in the template's order."""
-    extra = entry.get("extra", {})
-    words: dict[str, Any] = {**shared, "noun": _nouns(entry)}
-    for name, more in extra.items():
-        if name not in words:
-            raise InputError(f"extra names the slot {name!r}, which [slots] does not have")
-        _check_types(extra, {name: list}, "extra")
-        words[name] = [*_listed(words[name], name), *more]
-    ordered = sorted(words, key=lambda name: template.find("{" + name + "}"))
-    return {name: [word or None for word in dict.fromkeys(_listed(words[name], name))] for name in ordered}
-
-
-def _listed(words: Any, slot: str) -> list[Any]:
-    if not isinstance(words, list):
-        raise InputError(f"{slot} is {words!r}: write a list of words, [{words!r}]")
-    return words
-
-
-def _check_types(table: dict[str, Any], kinds: dict[str, Any], where: str) -> None:
-    for key, kind in kinds.items():
-        if key in table and not isinstance(table[key], kind):
-            raise InputError(f"{where}: {key} is {table[key]!r}, which is of the wrong kind; see the head of recipe.py")
-
-
-def _check_keys(table: dict[str, Any], allowed: set[str], where: str) -> None:
-    unknown = sorted(set(table) - allowed)
-    if unknown:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}, use {', '.join(sorted(allowed))}")
+def _in_order(template: str, words: Words) -> tuple[tuple[str, tuple[Word, ...]], ...]:
+    """Return the slots in the template's order, so that the last one there varies fastest."""
+    return tuple(sorted(words.items(), key=lambda slot: template.find("{" + slot[0] + "}")))

@@ -209,6 +209,40 @@ def test_a_grammar_of_ones_own_for_every_class(world: dict, clip: ClipEmbedder) 
     assert boot.hard_captions[0].caption == "boot on a white background"
 
 
+def test_two_classes_of_a_name_are_audited_as_two(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
+    """ImageNet has two cranes and two maillots; the boots and the coats stand in for them."""
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        """
+template = "a photo of a {noun} {background}"
+[slots]
+background = ["", "on a white background", "on a black background"]
+[[classes]]
+name = "crane"
+also = ["n02012849"]
+noun = "boot"
+[[classes]]
+name = "crane"
+also = ["n03126707"]
+noun = "coat"
+"""
+    )
+    ids = {name: k for k, name in enumerate(CLASSES)}
+    labels, said = ([ids[name] for name in world[column]] for column in ("labels", "predictions"))
+    result = fdgpu.audit(
+        world["pictures"], labels, said, class_names=["crane", "bag", "crane"], embedder=clip, grammar=str(recipe),
+        out=tmp_path / "out",
+    )  # fmt: skip
+    assert [entry.name for entry in result.findings.classes] == ["crane (0)", "bag", "crane (2)"]
+    assert result.findings.classes[0].hard_captions[0].caption == "a photo of a boot on a white background"
+    table = pq.read_table(tmp_path / "out" / "captions.parquet").to_pydict()
+    nouns = {"crane (0)": "boot", "bag": "bag", "crane (2)": "coat"}
+    assert all(nouns[name] in text for name, text in zip(table["class"], table["caption"], strict=True))
+    alone = fdgpu.audit(world["pictures"], labels, said, class_names=["crane", "bag", "coat"], grammar=str(recipe))
+    assert any("several classes named crane" in note for note in alone.findings.notes)
+    assert "a photo of a crane" in alone.findings.classes[0].hard_captions[0].caption
+
+
 def test_inputs_that_cannot_work(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
     pictures, labels, said = world["pictures"], world["labels"], world["predictions"]
     with pytest.raises(InputError, match="images has 119 entries, labels has 120"):

@@ -27,8 +27,15 @@ def test_a_tables_column_of_names_will_do() -> None:
 
 
 def test_classes_of_the_same_name_stay_two() -> None:
-    inputs = check_inputs([0, 1], [1, 1], ["crane", "crane"], None, None)
-    assert inputs.labels.tolist() == [0, 1]
+    names = ["crane", "tench", "crane"]
+    inputs = check_inputs([0, 2], [2, 1], names, None, None)
+    assert inputs.labels.tolist() == [0, 2]
+    assert inputs.class_names == ("crane (0)", "tench", "crane (2)")
+    assert inputs.given_names == tuple(names)
+    by_name = check_inputs(["crane (0)", "crane (2)"], ["crane (2)", "tench"], names, None, None)
+    assert by_name.labels.tolist() == [0, 2]
+    with pytest.raises(InputError, match=r"predictions holds 'crane' in row 1, the name of 2 .* crane \(0\) and crane"):
+        check_inputs(["tench", "tench"], ["tench", "crane"], names, None, None)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdgpu.captions.ranking import distinct, rank_captions
+from fdgpu.captions.ranking import rank_captions
 
 SCORES = st.lists(st.floats(-1, 1) | st.just(float("nan")), max_size=30).map(np.array)
 
@@ -22,7 +22,3 @@ def test_the_lowest_are_hard_the_highest_easy_and_none_is_both(scores: np.ndarra
 
 def test_the_hardest_caption_is_shown_even_if_all_score_above_zero() -> None:
     assert rank_captions(np.array([0.5, np.nan, 0.1, 0.3, 0.4]), 1).hard == [2]
-
-
-def test_a_caption_is_numbered_once() -> None:
-    assert distinct([["a", "b"], ["b", "c"]]) == {"a": 0, "b": 1, "c": 2}

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import gzip
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fdgpu.captions.wordnet.database import WordNetDatabase
+from fdgpu.captions.wordnet.derive import CIFAR10, cifar10_extended, derived, imagenet_classes, read_words
+from fdgpu.captions.wordnet.libraries import Noun
+from fdgpu.errors import InputError
+
+DEBIAN, DICTIONARIES = Path("/usr/share/wordnet"), Path("/usr/share/dict")
+
+# A WordNet of six synsets: clothing is a consumer good and a covering, a shirt is clothing, and so is a "jersey".
+DATA = """\
+  1 The licence stands first, indented.
+00000010 03 n 01 entity 0 002 ~ 00000020 n 0000 ~ 00000030 n 0000 | what there is
+00000020 03 n 01 covering 0 002 @ 00000010 n 0000 ~ 00000040 n 0000 | what covers
+00000030 03 n 02 consumer_goods 0 goods 1 002 @ 00000010 n 0000 ~ 00000040 n 0000 | what is bought
+00000040 03 n 02 clothing 0 Wear 0 003 @ 00000020 n 0000 @ 00000030 n 0000 ~ 00000050 n 0000 | what is worn
+00000050 03 n 02 jersey 0 t-shirt 0 002 @ 00000040 n 0000 + 00000099 v 0101 | a shirt
+00000060 03 n 01 jersey 1 001 @ 00000010 n 0000 | a fabric
+"""
+INDEX = """\
+  1 The licence stands first, indented.
+clothing n 1 2 @ ~ 1 1 00000040
+consumer_goods n 1 2 @ ~ 1 0 00000030
+covering n 1 2 @ ~ 1 1 00000020
+entity n 1 1 ~ 1 1 00000010
+jersey n 2 1 @ 2 1 00000060 00000050
+"""
+
+
+@pytest.fixture
+def wordnet(tmp_path: Path) -> WordNetDatabase:
+    (tmp_path / "data.noun").write_text(DATA)
+    (tmp_path / "index.noun").write_text(INDEX)
+    return WordNetDatabase(tmp_path)
+
+
+def test_synsets_by_name_and_place(wordnet: WordNetDatabase) -> None:
+    assert wordnet.place("jersey.n.02") == 50
+    assert wordnet.name(50) == "jersey.n.02"
+    assert wordnet.synsets[40].names == ("clothing", "Wear")
+    assert (wordnet.synsets[40].above, wordnet.synsets[40].below) == ((20, 30), (50,))
+
+
+def test_the_nouns_below(wordnet: WordNetDatabase) -> None:
+    assert wordnet.nouns_below("clothing.n.01") == [
+        Noun("clothing", True),
+        Noun("Wear", False),
+        Noun("jersey", False),  # a fabric first
+        Noun("t-shirt", False),
+    ]
+
+
+def test_the_way_up_takes_the_first_by_the_alphabet(wordnet: WordNetDatabase) -> None:
+    assert wordnet.ancestor(50, {"covering", "entity"}) == "entity"
+    assert wordnet.ancestor(50, {"covering", "consumer goods", "entity"}) == "consumer goods"
+    assert wordnet.ancestor(20, {"covering", "entity"}) == "covering"
+    table = imagenet_classes(wordnet, ["n00000050", "n00000020"], ["shirt", "a, b"], {"covering", "entity"})
+    assert table == 'name,also,group\nshirt,n00000050,entity\n"a, b",n00000020,covering\n'
+
+
+def test_no_wordnet_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no WordNet .* apt-get install wordnet-base"):
+        WordNetDatabase(tmp_path)
+
+
+def test_nouns_with_words_that_are_not_listed_are_left_out(wordnet: WordNetDatabase, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("fdgpu.captions.wordnet.derive.CIFAR10", {"cover": ["entity.n.01", "covering.n.01"]})
+    (tmp_path / "web2").write_text("Consumer\ncovering\nentity\n")
+    with gzip.open(tmp_path / "propernames.gz", "wt") as stream:
+        stream.write("Goods\n")
+    (cover,) = tomllib.loads(cifar10_extended(wordnet, read_words(tmp_path)))["classes"]
+    assert cover["noun"] == ["consumer goods", "covering", "entity"]
+    assert cover["reference"] == "a photo of a cover"
+
+
+@pytest.mark.skipif(
+    not (DEBIAN / "data.noun").is_file() or not (DICTIONARIES / "web2").is_file(),
+    reason="needs Debian's wordnet-base and miscfiles",
+)
+def test_the_shipped_lists_are_what_the_script_derives() -> None:
+    assert len(CIFAR10) == 10
+    for path, text in derived(WordNetDatabase(DEBIAN), read_words(DICTIONARIES)).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python -m fdgpu.captions.wordnet.derive"
