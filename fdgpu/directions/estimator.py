@@ -52,9 +52,11 @@ class FailureDirections:
             a class with one mode keeps the paper's SVM. See :mod:`fdgpu.directions.modes`.
         n_permutations: permutations of correctness within a class for its p-value; 0 tests nothing.
         fdr: false discovery rate that ``significant_`` controls over all classes and directions.
-        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises.
+        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises. ``"cuml"``
+            is for classes of more than 8192 samples, the most that ``"triton"`` takes.
         random_state: seed of everything random.
-        max_iter: most solver steps for one C; a problem that reaches it is reported in ``converged_``.
+        max_iter: most solver steps for one C (outer iterations in cuML before 26.2); a problem that reaches it is
+            reported in ``converged_``.
         stop_after: stop a class's permutations at so many null scores that are at least as high as its own (Besag
             and Clifford's sequential p-value), since it is not significant then; 0 draws all.
         nested: also compute ``nested_score_``, which the choice of C has not made optimistic.
@@ -70,8 +72,8 @@ class FailureDirections:
             than the one before.
         n_directions_: (k,) directions kept; n_errors_of_ (k, r) errors that belong to each.
         n_permutations_: (k,) permutations drawn; nested_score_ (k,), NaN unless ``nested``.
-        solver_: k strings, "gram", or "blocks" where the Gram matrix was too large; "" without a direction.
-        converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit.
+        solver_: k strings, "gram", "blocks" where the Gram matrix was too large, or "cuml"; "" without a direction.
+        converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit, -1 where an older cuML does not tell.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
         backend_, backend_reason_: what ran, and why.
