@@ -227,9 +227,10 @@ class FailureDirections:
 
     @property
     def directions_(self) -> Any:
-        """(k, r, d) w / ‖w‖: unit vectors that point from hard to easy."""
+        """(k, r, d) w / ‖w‖: unit vectors that point from hard to easy; NaN where w is zero, and points nowhere."""
         coef = self._fitted("coef")
-        return self._restore(coef / np.linalg.norm(coef, axis=-1, keepdims=True))
+        length = np.linalg.norm(coef.astype(np.float64), axis=-1, keepdims=True)
+        return self._restore(np.divide(coef, length, out=np.full_like(coef, np.nan), where=length > 0))
 
     @property
     def intercept_(self) -> Any:
