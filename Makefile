@@ -1,6 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
-# make bench  the solver against the authors' loop, side by side on this machine
+# make bench  fdgpu beside what people run instead, on this machine; about ten minutes
 
 PYTHON ?= python3
 VENV ?= .venv

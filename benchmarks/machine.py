@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from fdgpu.device import cpu_count
 
 PACKAGES = ("fdgpu", "numpy", "numba", "scikit-learn", "torch")
+OPTIONAL = ("triton", "cuml-cu12", "cuml-cu13")
 
 
 def machine() -> dict[str, str]:
@@ -22,8 +24,17 @@ def machine() -> dict[str, str]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
+        **_installed(OPTIONAL),
         "commit": _commit(),
     }
+
+
+def _installed(names: tuple[str, ...]) -> dict[str, str]:
+    versions = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _processor() -> str:

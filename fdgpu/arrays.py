@@ -129,6 +129,11 @@ def _host(result: Any) -> NDArray[Any]:
     return result.cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
 
 
+def doubles(tensor: torch.Tensor) -> NDArray[np.float64]:
+    """Return float64 numbers on the host."""
+    return np.asarray(tensor.double().cpu().numpy())
+
+
 def is_array(images: Any) -> bool:
     """Whether something is one CuPy or JAX array, rather than an iterable of things."""
     return _module(images) in ("cupy", "jax", "jaxlib")

@@ -120,7 +120,7 @@ class ClassFindings:
     modes: tuple[ModeFindings, ...] = ()
     n_permutations: int = 0  # drawn for this class: fewer than asked for where its p-value was settled early
     nested_score: float = float("nan")  # by nested cross-validation, which does not choose C on what it scores
-    solver: str = ""  # "gram", or "blocks" for a class whose Gram matrix does not fit
+    solver: str = ""  # "gram", "newton" for a class whose Gram matrix does not fit, or "cuml"
     n_shown: int = 0
     accuracy_shown: float = float("nan")
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence

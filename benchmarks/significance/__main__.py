@@ -107,7 +107,7 @@ def discovery(classes: int) -> list[Calibration]:
 
 def large(classes: int) -> list[Calibration]:
     """Time an ImageNet's worth of classes with 200 permutations each."""
-    problem = make(Shape("", classes, 256, 512))
+    problem = make(Shape.even("", classes, 256, 512))
     data = Classes(problem.x, problem.labels, problem.right, np.ones(classes, bool))
     rows = []
     for stop_after in (0, 20):

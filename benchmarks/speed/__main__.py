@@ -1,145 +1,160 @@
-"""The solver against the authors' loop on the same cores.
+"""fdgpu's solver and kernels, side by side with what people run instead, in one table.
 
-    python -m benchmarks.speed [--repeats 5] [--write]
+    python -m benchmarks.speed [--shapes cifar10 celeba imagenet20 imagenet50k chestxray14] [--repeats 5] [--write]
+    python -m benchmarks.speed --device     # everything for a GPU host
+    python -m benchmarks.speed --quick      # a minute, on shapes that say nothing
 
-Both sides fit the same embeddings, already whitened. The loop takes its time on a few classes and is scaled to all
-of them, since it treats one class after another; fdgpu fits all classes. Rounds alternate (loop, fdgpu, loop, …), so
-that a machine that slows down slows both; medians are printed. A row whose results differ prints no ratio:
-
-- w at the C that fdgpu chose, against libsvm's w at that C: at most 2e-3 relative;
-- scores at every C where libsvm's intercept is not decided by rounding: equal to 1e-6, but for held-out samples whose
-  decision value is so near zero that it may fall on either side within the solvers' tolerance;
-- the best of these C, where no such sample is.
+- Peers: the authors' loop on one core and on all, scikit-learn on a Gram matrix, liblinear, and with a GPU cuML's SVC
+  and LinearSVC in a loop where cuML is installed. Both sides get the same embeddings, already whitened; on a GPU, fdgpu
+  goes from arrays on the device to arrays on the device.
+- Peers are timed on a few classes, which the table names, since they treat one class after another; fdgpu fits all
+  classes. Rounds alternate, medians are printed, and a peer that has used up its time takes part in no further round.
+- Both sides' results are compared first (benchmarks.speed.comparison): there is no ratio where they differ, nor for
+  liblinear, which solves another problem.
+- Kernels: bytes and operations counted (benchmarks.speed.counts), and their shares of the device's measured copy
+  bandwidth and matmul rate.
+- Without a GPU, what an H100 would take is predicted from counts (benchmarks.speed.predicted), and says so; that and
+  caption scoring need the package triton, which comes with torch.
+- ``--profile`` adds where the time of one fit goes.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from dataclasses import asdict, dataclass
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import asdict
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
-from sklearn.svm import SVC
 
 from benchmarks.machine import machine
-from benchmarks.speed.data import Problem, Shape, make
-from benchmarks.speed.peers import authors_loop, held_out
+from benchmarks.speed import captions, predictions
+from benchmarks.speed.ceilings import measure_ceilings
+from benchmarks.speed.cuml_peers import cuml_peers, why_no_cuml
+from benchmarks.speed.data import Shape
+from benchmarks.speed.fitting import device_of
+from benchmarks.speed.measuring import Effort, measure
+from benchmarks.speed.peers import AllCores, AuthorsLoop, GramLoop, Liblinear, Peer
+from benchmarks.speed.permutations import permutation_row
+from benchmarks.speed.predicted import H100
+from benchmarks.speed.profiling import Profile, profile, profile_table
+from benchmarks.speed.roofline import Paths, Yardstick, kernel_rows
+from benchmarks.speed.rows import Row, table
+from benchmarks.speed.shapes import QUICK, SHAPES
 from benchmarks.stored import store
-from fdgpu import FailureDirections
+from fdgpu.device import choose_backend, cpu_count
+from fdgpu.directions.estimator import PAPER_COSTS
+from fdgpu.directions.problem import SolverSettings
+from fdgpu.errors import BackendError
 
-SHAPES = (
-    Shape("20 classes of 256 x 512", 20, 256, 512),
-    Shape("10 classes of 1000 x 512 (CIFAR-10)", 10, 1000, 512),
-)
-TIMED_CLASSES = {256: 3, 1000: 1}
-LARGEST_DIFFERENCE = 2e-3
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; seconds are a class's."""
-
-    shape: str
-    loop_s: float
-    fdgpu_s: float
-    w_difference: float
-    score_difference: float
-    scores_compared: int
-    ratio: float | None
+SETTINGS = SolverSettings(PAPER_COSTS, cv=2, tol=1e-3, max_iter=1_000_000)  # FailureDirections' defaults
+PERMUTED = "imagenet20"  # the shape of the permutation test
+DEVICE_PERMUTATIONS = 1000
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Largest relative difference of w, largest difference of a score, how many were compared, and the verdict."""
-
-    w: float
-    score: float
-    scores_compared: int
-    equal: bool
-
-
-Found = dict[int, tuple[NDArray[np.float64], dict[float, SVC]]]
-
-
-def measure(shape: Shape, repeats: int) -> Row:
-    """Time both sides in turn and compare what they found."""
-    problem = make(shape)
-    fit = FailureDirections(whiten=False)
-    fit.fit(problem.x, problem.labels, problem.right)  # compiles
-    classes = range(TIMED_CLASSES[shape.samples])
-    loop, ours = [], []
-    found: Found = {}
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for k in classes:
-            rows = problem.labels == k
-            found[k] = authors_loop(problem.x[rows], problem.right[rows], fit.Cs, fit.cv)
-        loop.append((time.perf_counter() - start) / len(classes))
-        start = time.perf_counter()
-        fit.fit(problem.x, problem.labels, problem.right)
-        ours.append((time.perf_counter() - start) / shape.classes)
-    compared = compare(problem, fit, found)
-    loop_s, fdgpu_s = statistics.median(loop), statistics.median(ours)
-    ratio = loop_s / fdgpu_s if compared.equal else None
-    return Row(shape.name, loop_s, fdgpu_s, compared.w, compared.score, compared.scores_compared, ratio)
-
-
-def compare(problem: Problem, fit: FailureDirections, found: Found) -> Comparison:
-    """Compare w at the C that fdgpu chose, every comparable score, and which of the comparable C is best."""
-    result = Comparison(0.0, 0.0, 0, True)
-    for k, (scores, refits) in found.items():
-        rows = problem.labels == k
-        x, right = problem.x[rows], problem.right[rows]
-        theirs, ours = refits[float(fit.C_[k, 0])].coef_[0], fit.coef_[k, 0]
-        w = float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-        own = fit.cv_scores_[k, 0]
-        peers = [held_out(x, right, c, fit.cv) for c in fit.Cs]
-        known = [i for i, peer in enumerate(peers) if peer.determined]
-        doubt = np.array([peer.doubt(right, fit.tol) for peer in peers])
-        difference = np.abs(own - scores)
-        same = bool((difference[known] <= doubt[known] + 1e-6).all())
-        if not doubt[known].any():
-            same &= int(np.argmax(own[known])) == int(np.argmax(scores[known]))
-        result = Comparison(
-            max(result.w, w),
-            max(result.score, float(difference[known].max(initial=0.0))),
-            result.scores_compared + len(known),
-            result.equal and same and w <= LARGEST_DIFFERENCE,
-        )
-    return result
-
-
-def main() -> None:
-    """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; what cannot run here ends with the reason."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds")
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds a peer may take of the rounds of a shape")
+    parser.add_argument("--backend", choices=("auto", "numba", "triton"), default="auto")
+    parser.add_argument("--device", action="store_true", help="--backend triton --permutations 1000 --profile")
+    parser.add_argument("--permutations", type=int, default=0, help=f"also test {PERMUTED} with so many")
+    parser.add_argument("--profile", action="store_true", help="also print where the time of one fit goes")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, one round: does it run?")
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
-    arguments = parser.parse_args()
-    about = machine()
-    rows = [measure(shape, arguments.repeats) for shape in SHAPES]
-    console = Console(width=140)
+    arguments = parser.parse_args(argv)
+    if arguments.quick and arguments.write:
+        parser.error("--quick measures nothing worth keeping: leave out --write")
+    if arguments.repeats < 1 or arguments.permutations < 0:
+        parser.error("--repeats has to be at least 1, --permutations at least 0")
+    if arguments.device:
+        arguments.backend, arguments.profile = "triton", True
+        arguments.permutations = arguments.permutations or DEVICE_PERMUTATIONS
+    try:
+        arguments.backend = choose_backend(arguments.backend).name
+    except BackendError as error:
+        parser.error(str(error))
+    return arguments
+
+
+def peers_for(backend: str, console: Console) -> list[Peer]:
+    """Return who takes part, and say who does not."""
+    loop = AuthorsLoop()
+    peers: list[Peer] = [loop, AllCores(loop, cpu_count()), GramLoop(), Liblinear()]
+    if backend == "triton":
+        missing = why_no_cuml()
+        if not missing:
+            return [*peers, *cuml_peers()]
+        console.print(f"{missing}: its loops are left out")
+    return peers
+
+
+def predicts(backend: str) -> bool:
+    """Say whether there is no device, so that one is predicted; the kernels that it would run are needed for that."""
+    return backend == "numba" and importlib.util.find_spec("triton") is not None
+
+
+def lines_of(shape: Shape, peers: Sequence[Peer], effort: Effort, against: Yardstick) -> tuple[list[Row], Profile]:
+    """Measure one shape: fdgpu and its peers, its kernels, and without a device what one would take."""
+    measured = measure(shape, peers, against.backend, effort)
+    profiled = profile(shape, measured.problem, against.backend)
+    paths = Paths.of(measured, SETTINGS)
+    rows = [*measured.rows, *kernel_rows(measured, paths, SETTINGS, against)]
+    if predicts(against.backend):
+        rows += predictions.fit_rows(shape, paths, SETTINGS, profiled.host, H100())
+    return rows, profiled
+
+
+def permutation_lines(shape: Shape, backend: str, permutations: int) -> list[Row]:
+    """Measure the permutation test if it was asked for, and predict it where there is no device."""
+    rows = [permutation_row(shape, backend, permutations)] if permutations else []
+    if predicts(backend):
+        rows += predictions.permutation_rows(shape, SETTINGS, permutations or DEVICE_PERMUTATIONS, H100())
+    return rows
+
+
+def caption_lines(against: Yardstick, few: bool) -> list[Row]:
+    """Measure caption scoring, and predict it where there is no device; without Triton there is neither."""
+    if against.backend == "triton":
+        return [captions.caption_row(captions.FEW if few else captions.IMAGENET, against)]
+    if predicts(against.backend):
+        return [captions.caption_row(captions.FEW, against), predictions.captions_row(H100())]
+    return []
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
+    arguments = parse(argv)
+    console = Console(width=210)
+    backend, quick = arguments.backend, arguments.quick
+    effort = Effort(1 if quick else arguments.repeats, arguments.budget)
+    device = device_of(backend)
+    ceilings = measure_ceilings(device, effort.rounds, scale=1 / 32 if quick else 1.0)
+    about = machine() | {
+        "copy, GB/s": f"{ceilings.copy / 1e9:.4g}",
+        "matmul, GFLOP/s": f"{ceilings.matmul / 1e9:.4g}",
+    }
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
-    table = Table(
-        "shape", "authors' loop, ms a class", "fdgpu, ms a class", "w differs by", "scores by", "compared", "ratio"
-    )
-    for row in rows:
-        ratio = f"{row.ratio:.0f}x" if row.ratio is not None else "results differ"
-        table.add_row(
-            row.shape,
-            f"{row.loop_s * 1e3:.1f}",
-            f"{row.fdgpu_s * 1e3:.2f}",
-            f"{row.w_difference:.1e}",
-            f"{row.score_difference:.1e}",
-            str(row.scores_compared),
-            ratio,
-        )
-    console.print(table)
+    against = Yardstick(backend, device, ceilings, effort.rounds)
+    peers = peers_for(backend, console)
+    shapes = QUICK if quick else {name: SHAPES[name] for name in arguments.shapes}
+    rows: list[Row] = []
+    profiles = []
+    for name, shape in shapes.items():
+        console.print(f"{shape.name} …")
+        lines, profiled = lines_of(shape, peers, effort, against)
+        rows += lines
+        profiles.append(profiled)
+        if name == PERMUTED or quick:
+            rows += permutation_lines(shape, backend, arguments.permutations)
+    rows += caption_lines(against, few=quick)
+    console.print(table(rows))
+    if arguments.profile:
+        console.print(profile_table(profiles))
     if arguments.write:
-        store("speed", about, [asdict(row) for row in rows])
+        store("speed" if backend == "numba" else "speed-gpu", about, [asdict(row) for row in rows])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +12,31 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Shape:
-    """So many classes of so many samples in so many dimensions, with a share of errors."""
+    """Classes of so many samples each in so many dimensions, with a share of errors.
+
+    ``timed`` are the classes that peers are timed on, as they treat one class after another.
+    """
 
     name: str
-    classes: int
-    samples: int
+    sizes: tuple[int, ...]
     d: int
+    timed: tuple[int, ...] = (0,)
     errors: float = 0.2
+
+    @classmethod
+    def even(cls, name: str, classes: int, samples: int, d: int, timed: int = 1) -> Shape:
+        """Return ``classes`` of ``samples`` each, of which peers are timed on the first ``timed``."""
+        return cls(name, (samples,) * classes, d, tuple(range(timed)))
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.sizes)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether classes differ in size, so that one does not stand for another."""
+        return len(set(self.sizes)) > 1
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,25 @@ class Problem:
     labels: NDArray[np.int64]
     right: NDArray[np.bool_]
 
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """(k + 1,) where each class begins, and where the last ends."""
+        return np.flatnonzero(np.diff(self.labels, prepend=-1, append=-1))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each class."""
+        return [int(n) for n in np.diff(self.bounds)]
+
+    def rows(self, place: int) -> slice:
+        """Return the rows of the class at ``place``."""
+        return slice(int(self.bounds[place]), int(self.bounds[place + 1]))
+
+    def only(self, classes: Sequence[int]) -> Problem:
+        """Return some of the classes, under the labels that they had."""
+        rows = np.concatenate([np.arange(len(self.labels))[self.rows(k)] for k in classes])
+        return Problem(self.x[rows], self.labels[rows], self.right[rows])
+
 
 def make(shape: Shape, seed: int = 0, rank: int = 48) -> Problem:
     """Draw a problem.
@@ -35,15 +74,15 @@ def make(shape: Shape, seed: int = 0, rank: int = 48) -> Problem:
     not separable for free as isotropic noise with n < d would be.
     """
     rng = np.random.default_rng(seed)
-    xs, rights = [], []
-    for _ in range(shape.classes):
+    x, rights, start = np.empty((sum(shape.sizes), shape.d), np.float32), [], 0
+    for n in shape.sizes:
         basis = rng.normal(size=(rank, shape.d)) / np.sqrt(shape.d)
-        right = np.ones(shape.samples, bool)
-        right[rng.permutation(shape.samples)[: max(2, round(shape.errors * shape.samples))]] = False
-        latent = rng.normal(size=(shape.samples, rank))
+        right = np.ones(n, bool)
+        right[rng.permutation(n)[: max(2, round(shape.errors * n))]] = False
+        latent = rng.normal(size=(n, rank))
         latent[:, 0] += np.where(right, 1.0, -1.0)
-        rows = latent @ basis + 0.3 * rng.normal(size=(shape.samples, shape.d)) / np.sqrt(shape.d)
-        xs.append((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+        rows = latent @ basis + 0.3 * rng.normal(size=(n, shape.d)) / np.sqrt(shape.d)
+        x[start : start + n] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         rights.append(right)
-    labels = np.repeat(np.arange(shape.classes), shape.samples)
-    return Problem(np.concatenate(xs), labels, np.concatenate(rights))
+        start += n
+    return Problem(x, np.repeat(np.arange(shape.classes), shape.sizes), np.concatenate(rights))

@@ -70,7 +70,7 @@ class ClassBatch(Protocol):
     """K classes whose embeddings (and Gram matrices, where they fit) are held. ``classes`` limits a call to some."""
 
     layout: Layout
-    solver: str  # "gram", "blocks" where the Gram matrix did not fit, or "cuml"
+    solver: str  # "gram", "newton" where the Gram matrix did not fit, or "cuml"
 
     def cross_validate(
         self, labels: Labels, classes: Sequence[int] | None = None

@@ -1,9 +1,10 @@
-"""The backend for classes too large for a Triton program: cuML's ``SVC``, one problem after another on the device.
+"""The backend on request: cuML's ``SVC``, one problem after another on the device, for classes of any size.
 
-A program of the Triton solver holds a problem's alphas in registers, of at most 8192 samples, and reads a Gram matrix
-that is held whole: 1.6 GB at 20 000 samples. cuML keeps alphas in device memory and computes the columns of the kernel
-that it needs, so that a class takes memory in proportion to its samples. It solves one problem at a time, however
-small, so that below that size the Triton solver should be far ahead. This is reasoned from both sources, not measured.
+It is a second way for a class too large for a Triton program, which holds a problem's alphas in registers, of at most
+8192 samples, and reads a Gram matrix that is held whole: 1.6 GB at 20 000 samples. cuML keeps alphas in device memory
+and computes the columns of the kernel that it needs, so that a class takes memory in proportion to its samples. It
+solves one problem at a time, however small, so that below that size the Triton solver should be far ahead. This is
+reasoned from both sources, not measured.
 
 Rows are whitened on the device and handed over by DLPack; of cuML's answer only the dual is taken. Decision values, the
 intercept and the violation of the KKT conditions are computed from it in float64 (:mod:`fdgpu.directions.optimality`):

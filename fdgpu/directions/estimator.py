@@ -52,8 +52,8 @@ class FailureDirections:
             a class with one mode keeps the paper's SVM. See :mod:`fdgpu.directions.modes`.
         n_permutations: permutations of correctness within a class for its p-value; 0 tests nothing.
         fdr: false discovery rate that ``significant_`` controls over all classes and directions.
-        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises. ``"cuml"``
-            is for classes of more than 8192 samples, the most that ``"triton"`` takes.
+        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises. ``"auto"``
+            never takes ``"cuml"``, which solves one problem after another.
         random_state: seed of everything random.
         max_iter: most solver steps for one C (outer iterations in cuML before 26.2); a problem that reaches it is
             reported in ``converged_``.
@@ -72,7 +72,7 @@ class FailureDirections:
             than the one before.
         n_directions_: (k,) directions kept; n_errors_of_ (k, r) errors that belong to each.
         n_permutations_: (k,) permutations drawn; nested_score_ (k,), NaN unless ``nested``.
-        solver_: k strings, "gram", "blocks" where the Gram matrix was too large, or "cuml"; "" without a direction.
+        solver_: k strings, "gram", "newton" where the Gram matrix was too large, "cuml"; "" without a direction.
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit, -1 where an older cuML does not tell.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.

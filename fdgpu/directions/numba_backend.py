@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -9,10 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fdgpu.device import cpu_count
 from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.batching import in_batches
+from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.problem import ClassSamples, ClassTask, SolverSettings
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
@@ -29,9 +33,17 @@ class NumbaBackend:
         self.threads = threads or cpu_count()
 
     def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
-        """Yield batches of classes, in order; about 1 GiB of Gram matrices is held at once."""
+        """Yield batches of classes, in order; about 1 GiB of Gram matrices is held at once.
+
+        A class whose own would take more is a batch of its own, solved without one.
+        """
+        largest = self._largest_class(settings)
+        batches = in_batches(classes, lambda task: self._bytes(task.n, settings), BATCH_BYTES, largest)
         with ThreadPoolExecutor(self.threads) as pool:
-            for batch in self._batches(classes, settings):
+            for batch in batches:
+                if batch[0].n > largest:
+                    yield NewtonBatch(batch[0], settings, torch.device("cpu"))
+                    continue
                 # the pool gathers and whitens the next classes while all cores multiply this one's
                 samples = pool.map(lambda task: task.load(settings), batch)
                 yield NumbaBatch([_with_gram(one) for one in samples], settings, pool, self.threads)
@@ -41,18 +53,9 @@ class NumbaBackend:
         copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
         return int(n * n * np.dtype(settings.dtype).itemsize * (1 + copies))
 
-    def _batches(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[list[ClassTask]]:
-        batch: list[ClassTask] = []
-        held = 0
-        for task in classes:
-            size = self._bytes(task.n, settings)
-            if batch and held + size > BATCH_BYTES:
-                yield batch
-                batch, held = [], 0
-            batch.append(task)
-            held += size
-        if batch:
-            yield batch
+    def _largest_class(self, settings: SolverSettings) -> int:
+        """Most samples whose Gram matrix and copies are held: 13 377 in float32 for two threads and folds."""
+        return math.isqrt(BATCH_BYTES * 10**6 // self._bytes(1000, settings))
 
 
 def _with_gram(samples: ClassSamples) -> tuple[ClassSamples, NDArray[Any]]:

@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fdgpu.arrays import doubles
 from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.batching import in_batches
 from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.problem import ClassTask, SolverSettings
 from fdgpu.errors import InputError
 from fdgpu.kernels.gram_triton import gram_matrices
@@ -38,42 +41,27 @@ class TritonBackend:
     def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
         """Yield batches of classes, in order, as many at once as the device holds.
 
+        A class that one program cannot hold is a batch of its own, solved on the same device without a Gram matrix.
+
         Raises:
-            InputError: if a class or the tolerance is beyond what the kernel solves.
+            InputError: if the tolerance is beyond what the kernel solves.
         """
-        largest = max((task.n for task in classes), default=0)
-        if largest > LARGEST_CLASS:
-            raise InputError(
-                f"a class has {largest} samples, a problem of the triton backend at most {LARGEST_CLASS}: "
-                "use backend='numba' or 'cuml', or a subset of this class"
-            )
         if settings.tol < SMALLEST_TOL:
             raise InputError(
                 f"tol is {settings.tol:g}: the triton backend computes in float32 and resolves {SMALLEST_TOL:g}; "
                 "use backend='numba' for smaller ones"
             )
-        for batch in _batches(classes, self._capacity()):
-            yield TritonBatch(batch, settings, self.device)
+        for batch in in_batches(classes, lambda task: 4 * task.n * task.n, self._capacity(), LARGEST_CLASS):
+            if batch[0].n > LARGEST_CLASS:
+                yield NewtonBatch(batch[0], settings, self.device)
+            else:
+                yield TritonBatch(batch, settings, self.device)
 
     def _capacity(self) -> int:
         if self.device.type != "cuda":
             return FALLBACK_BYTES
         free, _ = torch.cuda.mem_get_info(self.device)
         return int(SHARE_OF_MEMORY * free)
-
-
-def _batches(classes: Sequence[ClassTask], capacity: int) -> Iterator[list[ClassTask]]:
-    batch: list[ClassTask] = []
-    held = 0
-    for task in classes:
-        size = 4 * task.n * task.n
-        if batch and held + size > capacity:
-            yield batch
-            batch, held = [], 0
-        batch.append(task)
-        held += size
-    if batch:
-        yield batch
 
 
 @dataclass(frozen=True)
@@ -109,7 +97,7 @@ class TritonBatch:
         scores, violation = cross_validate_sheets(
             self._grams, self._up(labels), self._up(folds), cv, self._costs, classes=classes, **self._stop
         )
-        return scores.cpu().numpy(), _down(violation.amax(dim=-1))
+        return scores.cpu().numpy(), doubles(violation.amax(dim=-1))
 
     def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
         """Fit every sheet on every class."""
@@ -117,19 +105,24 @@ class TritonBatch:
             self._grams, self._up(labels), self._up(places.astype(np.int32)), self._costs, classes=classes, **self._stop
         )
         solved = solved._replace(a=solved.a.nan_to_num())  # of a class that was not asked for
-        down = (_down(solved.a), _down(solved.intercept), _down(solved.violation), solved.n_iter.long().cpu().numpy())
+        down = (
+            doubles(solved.a),
+            doubles(solved.intercept),
+            doubles(solved.violation),
+            solved.n_iter.long().cpu().numpy(),
+        )
         return TritonFits(*down, solved)
 
     def decide(self, fits: Fits) -> NDArray[np.float64]:
         """Return w·x + b of all samples, which the solver keeps up to date."""
-        return _down(_solved(fits).decisions)
+        return doubles(_solved(fits).decisions)
 
     def coef(self, fits: Fits) -> NDArray[np.float64]:
         """Return w = Xᵀ a, summed over each class."""
         sheets = [
             torch.segment_reduce(a[:, None] * self._x, "sum", lengths=self._sizes, axis=0) for a in _solved(fits).a
         ]
-        return _down(torch.stack(sheets))
+        return doubles(torch.stack(sheets))
 
     @property
     def _stop(self) -> dict[str, Any]:
@@ -143,7 +136,3 @@ def _solved(fits: Fits) -> SheetFits:
     if not isinstance(fits, TritonFits):
         raise TypeError(f"fits is {type(fits).__name__}: a TritonBatch decides by what its own fit returned")
     return fits.solved
-
-
-def _down(tensor: torch.Tensor) -> NDArray[np.float64]:
-    return tensor.double().cpu().numpy()

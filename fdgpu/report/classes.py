@@ -29,9 +29,9 @@ STATUS_WORDS = {
 }
 SIGNIFICANT, CHANCE = "significant", "not distinguishable from chance"
 BY_CONFIDENCE = ("Hardest by confidence", "the model’s own, for comparison")
-BLOCKS = (
-    "This class is too large for its Gram matrix, so it was solved in blocks without one: the same objective, to the "
-    "same tolerance."
+WITHOUT_GRAM = (
+    "This class is too large for its Gram matrix, so it was solved by Newton steps without one: the same objective, to "
+    "the same tolerance."
 )
 
 
@@ -130,7 +130,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
         status=_status(one, findings),
         chance=_is_chance(one, findings),
         error_rate=one.n_errors / one.n if one.n else math.nan,
-        notes=(BLOCKS,) if one.found and one.solver == "blocks" else (),
+        notes=(WITHOUT_GRAM,) if one.found and one.solver == "newton" else (),
         modes=tuple(
             _mode_view(number, one, findings, _mode_strips(mode, thumbnails, encoding) + (unsure if alone else ()))
             for number, mode in enumerate(one.modes, 1)

@@ -33,7 +33,7 @@ class StandIn:
     status_ = ("ok", "ok", "no_errors")
     n_samples_, n_errors_ = np.array([40, 40, 40]), np.array([14, 9, 0])
     n_directions_, n_permutations_ = np.array([2, 1, 0]), np.array([200, 57, 0])
-    nested_score_, solver_ = np.array([0.75, NAN, NAN]), ["gram", "blocks", ""]
+    nested_score_, solver_ = np.array([0.75, NAN, NAN]), ["gram", "newton", ""]
     coef_ = np.full((3, 2, 4), NAN)
     cv_score_ = np.array([[0.9, 0.8], [0.6, NAN], [NAN, NAN]])
     cv_scores_ = np.array([[[0.7, 0.9], [0.8, 0.8]], [[0.5, 0.6], [NAN, NAN]], [[NAN, NAN], [NAN, NAN]]])
@@ -123,7 +123,7 @@ def test_every_kept_direction_is_a_mode_with_evidence_of_its_own(classes: tuple[
 def test_what_belongs_to_the_class_stands_once(classes: tuple[ClassFindings, ...]) -> None:
     two, one, none = classes
     assert (two.significant, one.significant, none.significant) == (True, False, False)
-    assert (two.n_permutations, one.n_permutations, one.solver, two.nested_score) == (200, 57, "blocks", 0.75)
+    assert (two.n_permutations, one.n_permutations, one.solver, two.nested_score) == (200, 57, "newton", 0.75)
     assert two.unsure_examples[0].path == "3.png"  # sure and wrong
     assert (len(one.modes), len(none.modes), none.status) == (1, 0, "no_errors")
     assert (two.n_shown, two.accuracy_shown) == (PER_CLASS, 0.5)

@@ -145,15 +145,15 @@ def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[
     assert {fit.C for fit in fits} <= {1e-2, 1e-1, 1.0}
 
 
-def test_a_class_that_the_triton_solver_refuses(fits: list[SVC]) -> None:
+def test_a_class_too_large_for_a_triton_program(fits: list[SVC]) -> None:
     (task,) = tasks((LARGEST_CLASS + 300,), d=6)
     settings = replace(SETTINGS, costs=(1e-5, 1e-2))
-    with pytest.raises(InputError, match="use backend='numba' or 'cuml'"):
-        next(TritonBackend("cpu").open([task], settings))
-    (mode,) = paper_directions(next(CumlBackend("cpu").open([task], settings)), settings)
+    (mine,) = paper_directions(next(CumlBackend("cpu").open([task], settings)), settings)
+    (its,) = paper_directions(next(TritonBackend("cpu").open([task], settings)), settings)  # Newton's, on this device
     assert fits
-    assert mode.violation <= settings.tol
-    assert mode.cv_score > 0.6
+    assert np.linalg.norm(mine.w - its.w) <= 2e-3 * np.linalg.norm(its.w)
+    assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-3)
+    assert mine.violation <= settings.tol
 
 
 def test_what_cuml_is_asked_for(fits: list[SVC]) -> None:

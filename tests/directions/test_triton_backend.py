@@ -88,9 +88,6 @@ def test_without_a_device_it_says_what_is_missing() -> None:
 
 
 def test_what_the_kernel_cannot_solve_is_refused_before_anything_is_loaded() -> None:
-    large = task_of(np.ones((9000, 1)), np.ones(9000, bool))
-    with pytest.raises(InputError, match="a class has 9000 samples"):
-        next(TritonBackend("cpu").open([large], SETTINGS))
     with pytest.raises(InputError, match="tol is 1e-07"):
         next(TritonBackend("cpu").open([], SolverSettings((1.0,), 2, 1e-7, 10)))
 

@@ -106,7 +106,7 @@ def build_class(build_mode: BuildMode) -> BuildClass:
 
 @pytest.fixture
 def tested(build_mode: BuildMode, build_class: BuildClass, build_findings: BuildFindings) -> Findings:
-    """200 permutations: chance with the highest score, one mode, and two modes of a class solved in blocks."""
+    """200 permutations: chance with the highest score, one mode, and two modes of a class without a Gram matrix."""
     two = (
         build_mode("boot", cv_score=0.84, p_value=1 / 201, q_value=0.0099, significant=True, n_errors=83),
         build_mode("worn boot", cv_score=0.71, p_value=0.0149, q_value=0.0199, significant=True, n_errors=57),
@@ -114,7 +114,7 @@ def tested(build_mode: BuildMode, build_class: BuildClass, build_findings: Build
     return build_findings(
         build_class("chance", cv_score=0.9, p_value=0.3448, q_value=0.3448, n_permutations=57),
         build_class("sure", cv_score=0.8, p_value=0.0249, q_value=0.0249, significant=True, n_permutations=200),
-        build_class("boot", modes=two, n_errors=140, n_permutations=200, nested_score=0.79, solver="blocks"),
+        build_class("boot", modes=two, n_errors=140, n_permutations=200, nested_score=0.79, solver="newton"),
         n_permutations=200,
         n_directions=2,
     )
