@@ -26,6 +26,8 @@ from numba import njit
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from fdgpu.kernels.sheets_numba import assign_folds
+
 Array = NDArray[Any]
 
 FASTMATH = {"reassoc", "nsz", "contract", "arcp", "nnan"}
@@ -242,36 +244,6 @@ def _rescale(a, ratio, weights, last_cost, lower, upper):
             a[k] = lower[k]
         else:
             a[k] = min(max(a[k] * ratio, lower[k]), upper[k])
-
-
-@njit(nogil=True, cache=True)
-def assign_folds(labels, cv, folds):
-    """Assign ``StratifiedKFold(cv)``'s folds to the samples whose label is not 0, in place.
-
-    scikit-learn deals the sorted labels out like cards, and then fills the folds of each label in order. Its labels
-    are numbered by first appearance, which matters when their number does not divide by ``cv``.
-    """
-    first, counts = 0, np.zeros(2, np.int64)
-    for label in labels:
-        if label != 0:
-            if first == 0:
-                first = label
-            counts[0 if label == first else 1] += 1
-    ends = np.empty((2, cv), np.int64)  # how many of a kind lie in the folds up to this one
-    for fold in range(cv):
-        dealt = (counts[0] - fold + cv - 1) // cv
-        both = (counts[0] + counts[1] - fold + cv - 1) // cv
-        ends[0, fold] = dealt + (ends[0, fold - 1] if fold else 0)
-        ends[1, fold] = both - dealt + (ends[1, fold - 1] if fold else 0)
-    seen, place = np.zeros(2, np.int64), np.zeros(2, np.int64)
-    for k in range(len(labels)):
-        folds[k] = -1
-        if labels[k] != 0:
-            kind = 0 if labels[k] == first else 1
-            while seen[kind] >= ends[kind, place[kind]]:
-                place[kind] += 1
-            folds[k] = place[kind]
-            seen[kind] += 1
 
 
 @njit(nogil=True, cache=True)

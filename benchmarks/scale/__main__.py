@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
-from benchmarks.speed.data import Problem, Shape, make
+from benchmarks.speed.data import Shape, make
 from benchmarks.stored import store
 from fdgpu import FailureDirections
 
@@ -52,19 +52,9 @@ def resident(field: str) -> int:
     raise OSError(f"/proc/self/status has no line {field}: this benchmark counts pages as Linux does")
 
 
-def draw(classes: int, samples: int) -> Problem:
-    """Draw class by class into one array, so that drawing takes no more than the embeddings."""
-    x = np.empty((classes * samples, D), np.float32)
-    right = np.empty(len(x), bool)
-    for k in range(classes):
-        one, rows = make(Shape("", 1, samples, D), seed=k), slice(k * samples, (k + 1) * samples)
-        x[rows], right[rows] = one.x, one.right
-    return Problem(x, np.repeat(np.arange(classes), samples), right)
-
-
 def measure(name: str, classes: int, samples: int) -> Row:
     """Fit once and look at the peak."""
-    problem = draw(classes, samples)
+    problem = make(Shape.even("", classes, samples, D))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = resident("VmRSS")
     start = time.perf_counter()
@@ -110,7 +100,7 @@ def main() -> None:
     small = 10 if arguments.quick else 1
     about, console = machine(), Console(width=140)
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
-    warm = make(Shape("", 2, 64, D))
+    warm = make(Shape.even("", 2, 64, D))
     FailureDirections(backend="numba").fit(warm.x, warm.labels, warm.right)  # what is compiled once is not counted
     rows = [
         measure("one class", 1, 100_000 // small),

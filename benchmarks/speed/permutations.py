@@ -13,8 +13,9 @@ from benchmarks.speed.measuring import device_name
 from benchmarks.speed.predicted import H100, Prediction, predict_solver
 from benchmarks.speed.rows import Row, duration
 from benchmarks.speed.steps import cross_validation_paths
-from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.problem import SolverSettings
+from fdgpu.kernels.sheets_numba import draw_permutations
 
 SAMPLED = 40  # classes whose steps under permuted labels stand for all
 
@@ -50,14 +51,15 @@ def predict_permutations(
 
 def drawing_seconds(problem: Problem, sheets: int = 4) -> float:
     """Return what this host takes to permute the labels of all classes and to deal their folds, for one permutation."""
-    labels = np.where(problem.right, 1, -1).astype(np.int8)
-    folds_of_sheet(labels, problem.sizes, 2)  # compiles
-    generators = [np.random.default_rng(k) for k in range(len(problem.sizes))]
-    start = time.perf_counter()
-    drawn = np.empty((sheets, len(labels)), np.int8)
-    for k, generator in enumerate(generators):
-        rows = problem.rows(k)
-        drawn[:, rows] = generator.permuted(np.repeat(labels[None, rows], sheets, axis=0), axis=1)
-    for sheet in drawn:
-        folds_of_sheet(sheet, problem.sizes, 2)
-    return (time.perf_counter() - start) / sheets
+    drawn = np.zeros((sheets, len(problem.right)), np.int8)
+
+    def draw() -> float:
+        start = time.perf_counter()
+        for k in range(len(problem.sizes)):
+            rows = problem.rows(k)
+            draw_permutations(np.random.default_rng(k), int((~problem.right[rows]).sum()), drawn[:, rows])
+        folds_of_sheets(drawn, problem.sizes, 2)
+        return (time.perf_counter() - start) / sheets
+
+    draw()  # compiles
+    return draw()

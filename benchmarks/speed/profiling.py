@@ -23,7 +23,6 @@ Place = tuple[str, str]  # end of a file's path, function
 
 WHOLE: Place = ("directions/estimator.py", "fit")
 OPEN: Sequence[Place] = (("directions/numba_backend.py", "open"), ("directions/triton_backend.py", "open"))
-GRAM: Sequence[Place] = (("directions/numba_backend.py", "_with_gram"), ("kernels/gram_triton.py", "gram_matrices"))
 HOST = ("group by class", "choice of C", "assemble")  # what the host does on any device
 
 
@@ -45,8 +44,7 @@ STAGES = (
     Stage("check of the input", [("directions/validation.py", "check_fit_input")]),
     Stage("whitening: mean and deviation", [("directions/estimator.py", "_fit_whitening")]),
     Stage("group by class", [("directions/grouping.py", "of"), ("directions/grouping.py", "rows")]),
-    Stage("gather and whiten", OPEN, without=GRAM),
-    Stage("Gram matrices", GRAM),
+    Stage("gather, whiten and Gram matrices", OPEN),
     Stage("cross-validation", [place for place in SOLVED if place[1] == "cross_validate"]),
     Stage("choice of C", [("directions/folds.py", "choose_costs")]),
     Stage("refit", [place for place in SOLVED if place[1] == "fit"]),

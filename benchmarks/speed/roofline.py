@@ -28,7 +28,7 @@ from benchmarks.speed.measuring import Measured, device_name
 from benchmarks.speed.rows import Row
 from benchmarks.speed.steps import Path, cross_validation_paths, refit_paths
 from fdgpu.device import cpu_count
-from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.numba_backend import NumbaBatch
 from fdgpu.directions.problem import ClassSamples, SolverSettings
 
@@ -144,7 +144,7 @@ def triton_kernels(
     grams = smo_sheets.GramBatch(*gram_triton.gram_matrices(x, starts, sizes), starts, sizes)
     sheet = np.where(problem.right, 1, -1).astype(np.int8)
     labels = torch.from_numpy(sheet[None]).to(device)
-    folds = torch.from_numpy(folds_of_sheet(sheet, sizes, cv).astype(np.int8)[None]).to(device)
+    folds = torch.from_numpy(folds_of_sheets(sheet[None], sizes, cv).astype(np.int8)).to(device)
     places = torch.from_numpy(_places(measured, settings).astype(np.int32)).to(device)
     costs = torch.tensor(settings.costs, device=device)
     launch = gram_triton.Launch.choose(x.dtype, _capability(device))

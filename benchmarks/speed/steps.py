@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.comparison import Fitted
 from benchmarks.speed.data import Problem
-from fdgpu.directions.folds import balanced_weights, folds_of_sheet
+from fdgpu.directions.folds import balanced_weights, folds_of_sheets
 from fdgpu.kernels.smo_numba import smo_path
 
 
@@ -54,7 +54,7 @@ def cross_validation_paths(
         if permuted:
             right = rng.permutation(right)
         gram = x @ x.T
-        folds = folds_of_sheet(np.where(right, 1, -1).astype(np.int8), [len(x)], cv)
+        folds = folds_of_sheets(np.where(right, 1, -1).astype(np.int8)[None], [len(x)], cv)[0]
         for fold in range(cv):
             train = folds != fold
             paths.append(path_of(gram[np.ix_(train, train)], right[train], costs, tol, len(x)))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import to_torch
 from fdgpu.device import CUML_REMEDY
 from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
-from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.optimality import into_the_box, measure
 from fdgpu.directions.problem import ClassTask, SolverSettings
 from fdgpu.directions.whitening import chunk_rows
@@ -112,7 +112,8 @@ class CumlBatch:
         cv, c = self._settings.cv, len(self._costs)
         if not _asked(classes):
             return np.full((len(labels), 1, cv, c), np.nan), np.full((len(labels), 1), np.nan)
-        results = [self._hold_out(sheet) for sheet in labels]
+        folds = folds_of_sheets(labels, self.layout.sizes, cv)
+        results = [self._hold_out(*sheet) for sheet in zip(labels, folds, strict=True)]
         # as one tensor: the host waits for the device once
         down = torch.stack([torch.cat([scores.flatten(), violation[None]]) for scores, violation in results]).cpu()
         return down[:, :-1].reshape(len(labels), 1, cv, c).numpy(), down[:, -1:].numpy()
@@ -138,12 +139,11 @@ class CumlBatch:
         w, _ = self._products(self._up(fits.a.T))
         return w.T[:, None].cpu().numpy()
 
-    def _hold_out(self, sheet: NDArray[np.int8]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _hold_out(self, sheet: NDArray[np.int8], fold_of: NDArray[np.int16]) -> tuple[torch.Tensor, torch.Tensor]:
         """Score one sheet, (cv, c) and the largest violation of all its problems."""
         cv, c = self._settings.cv, len(self._costs)
-        folds = self._up(folds_of_sheet(sheet, self.layout.sizes, cv))
-        labels = self._up(sheet)[:, None]
-        held = folds[:, None] == torch.arange(cv, device=self._device)
+        labels, folds = self._up(sheet)[:, None], self._up(fold_of)[:, None]
+        held = folds == torch.arange(cv, device=self._device)
         solved = self._solve(torch.where(held, 0, labels).repeat_interleave(c, dim=1), self._costs.repeat(cv))
         right = (solved.decisions > 0).reshape(-1, cv, c)
         recalls = []

@@ -8,27 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.kernels.smo_numba import assign_folds
+from fdgpu.kernels.sheets_numba import assign_folds_of_sheets
 
 SCORE_ROUNDING = 1e-12  # two scores closer than this are a tie, which the smaller C wins
 
 
-def folds_of_sheet(labels: NDArray[np.int8], sizes: Sequence[int], cv: int) -> NDArray[np.int64]:
+def folds_of_sheets(labels: NDArray[np.int8], sizes: Sequence[int], cv: int) -> NDArray[np.int16]:
     """Assign folds class by class as ``StratifiedKFold(cv)`` without shuffling does; -1 where the label is 0.
 
     Args:
-        labels: (N,) +1, -1 or 0, the classes one after the other.
+        labels: (P, N) +1, -1 or 0, the classes one after the other.
         sizes: samples of each class.
         cv: number of folds; no class has fewer of either label.
 
     Returns:
-        (N,) fold of each sample.
+        (P, N) fold of each sample.
     """
-    folds = np.empty(len(labels), np.int64)
-    start = 0
-    for size in sizes:
-        assign_folds(labels[start : start + size], cv, folds[start : start + size])
-        start += size
+    folds = np.empty(labels.shape, np.int16)
+    assign_folds_of_sheets(np.ascontiguousarray(labels), np.asarray(sizes, np.int64), cv, folds)
     return folds
 
 

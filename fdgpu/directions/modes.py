@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.directions.batch import ClassBatch, Fits, Labels
-from fdgpu.directions.folds import choose_costs, folds_of_sheet, standard_error
+from fdgpu.directions.folds import choose_costs, folds_of_sheets, standard_error
 from fdgpu.directions.problem import Mode, SearchSettings, SolverSettings
 
 STARTS = 16  # three equal modes are hit by three random errors in two of nine starts
@@ -91,7 +91,7 @@ def explain_by(
         An explanation of each class; a class with too few errors for ``r`` modes in every fold has none.
     """
     layout, cv = batch.layout, settings.cv
-    folds = folds_of_sheet(layout.labels[0], layout.sizes, cv)
+    folds = folds_of_sheets(layout.labels, layout.sizes, cv)[0]
     # in every training part each mode needs as many errors as there are folds
     able = [i for i in classes if layout.n_errors[i] - -(-layout.n_errors[i] // cv) >= 2 * r * cv]
     if not able:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.directions.batch import ClassBatch
-from fdgpu.directions.folds import choose_costs, folds_of_sheet
+from fdgpu.directions.folds import choose_costs, folds_of_sheets
 
 
 def nested_scores(batch: ClassBatch, cv: int) -> NDArray[np.float64]:
@@ -16,7 +16,7 @@ def nested_scores(batch: ClassBatch, cv: int) -> NDArray[np.float64]:
         (K,) mean balanced accuracy; NaN for a class with too few samples of a kind to cross-validate inside a fold.
     """
     layout = batch.layout
-    folds = folds_of_sheet(layout.labels[0], layout.sizes, cv)
+    folds = folds_of_sheets(layout.labels, layout.sizes, cv)[0]
     outer = np.arange(cv)[:, None]
     labels = np.where(folds == outer, 0, layout.labels).astype(np.int8)
     fewest = np.minimum(layout.total(labels > 0), layout.total(labels < 0)).min(axis=0)

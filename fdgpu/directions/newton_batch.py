@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import doubles
 from fdgpu.directions.batch import Fits, Labels, Layout
-from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.problem import ClassTask, SolverSettings
 from fdgpu.kernels.proximal_newton import PathPoint, along, combined, newton_path
 
@@ -41,7 +41,7 @@ class NewtonBatch:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Hold out every fold of every sheet; ``classes`` can only be this one."""
         cv, n_costs = self._settings.cv, len(self._settings.costs)
-        folds = np.stack([folds_of_sheet(sheet, self.layout.sizes, cv) for sheet in labels])
+        folds = folds_of_sheets(labels, self.layout.sizes, cv)
         is_held = (folds[:, None] == np.arange(cv)[:, None]).reshape(len(labels) * cv, -1)
         of_fold = np.repeat(labels, cv, axis=0)
         held, train = of_fold * is_held, of_fold * ~is_held

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fdgpu.device import cpu_count
 from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
@@ -21,6 +22,7 @@ from fdgpu.directions.problem import ClassSamples, ClassTask, SolverSettings
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
 BATCH_BYTES = 1 << 30  # Gram matrices and the training parts of them that are held at once
+SMALL = 1500  # samples of a class that is multiplied by one thread
 PIECES = 4  # pieces of work for each thread, so that none waits long for another
 
 
@@ -44,9 +46,24 @@ class NumbaBackend:
                 if batch[0].n > largest:
                     yield NewtonBatch(batch[0], settings, torch.device("cpu"))
                     continue
-                # the pool gathers and whitens the next classes while all cores multiply this one's
-                samples = pool.map(lambda task: task.load(settings), batch)
-                yield NumbaBatch([_with_gram(one) for one in samples], settings, pool, self.threads)
+                yield NumbaBatch(self._prepare(batch, settings, pool), settings, pool, self.threads)
+
+    def _prepare(
+        self, batch: Sequence[ClassTask], settings: SolverSettings, pool: ThreadPoolExecutor
+    ) -> list[tuple[ClassSamples, NDArray[Any]]]:
+        """Whiten and multiply: small classes one a thread, large ones one after the other by all threads of the BLAS.
+
+        A BLAS that spreads small products over its own threads, beside ours, takes up to six times as long. How a class
+        is multiplied depends on its size alone, so that its numbers do not depend on the classes around it.
+        """
+        prepared: dict[int, tuple[ClassSamples, NDArray[Any]]] = {}
+        small = [i for i, task in enumerate(batch) if task.n <= SMALL]
+        with threadpool_limits(1, user_api="blas"):
+            prepared |= zip(small, pool.map(lambda i: _with_gram(batch[i].load(settings)), small), strict=True)
+        for i, task in enumerate(batch):
+            if task.n > SMALL:
+                prepared[i] = _with_gram(task.load(settings))
+        return [prepared[i] for i in range(len(batch))]
 
     def _bytes(self, n: int, settings: SolverSettings) -> int:
         """Bytes of a Gram matrix and of the copies of its training parts, of which every thread holds one."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fdgpu.directions.batch import ClassBatch
 from fdgpu.directions.folds import SCORE_ROUNDING
+from fdgpu.kernels.sheets_numba import draw_permutations
 
 ROUND = 50  # permutations between two looks at which classes are settled
 ROUND_LABELS = 1 << 27  # labels of one round: 128 MB
@@ -46,8 +47,7 @@ def permutation_test(
         count = min(per_round, n_permutations - done)
         labels = np.zeros((count, len(layout.right)), np.int8)
         for i in active.tolist():
-            own = np.repeat(layout.labels[:, layout.rows(i)], count, axis=0)
-            labels[:, layout.rows(i)] = generators[i].permuted(own, axis=1)
+            draw_permutations(generators[i], layout.n_errors[i], labels[:, layout.rows(i)])
         scores, _ = batch.cross_validate(labels, active.tolist())
         null = scores[:, active].mean(axis=2).max(axis=-1)
         reached = null >= observed[active] - SCORE_ROUNDING

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import doubles
 from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
 from fdgpu.directions.batching import in_batches
-from fdgpu.directions.folds import folds_of_sheet
+from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.problem import ClassTask, SolverSettings
 from fdgpu.errors import InputError
@@ -93,7 +93,7 @@ class TritonBatch:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Hold out every fold of every sheet and class, in one launch a block size."""
         cv = self._settings.cv
-        folds = np.stack([folds_of_sheet(sheet, self.layout.sizes, cv) for sheet in labels]).astype(np.int8)
+        folds = folds_of_sheets(labels, self.layout.sizes, cv).astype(np.int8)
         scores, violation = cross_validate_sheets(
             self._grams, self._up(labels), self._up(folds), cv, self._costs, classes=classes, **self._stop
         )

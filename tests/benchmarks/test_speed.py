@@ -121,7 +121,7 @@ def test_profile_splits_the_whole_fit_into_stages() -> None:
     Fitting(problem, "numba")()
     profiled = profile(shape, problem, "numba")
     assert sum(profiled.stages.values()) == pytest.approx(profiled.whole)
-    for name in ("gather and whiten", "Gram matrices", "cross-validation", "refit", "assemble"):
+    for name in ("gather, whiten and Gram matrices", "cross-validation", "refit", "assemble"):
         assert 0 < profiled.stages[name] < profiled.whole, name
     assert 0 < profiled.host < profiled.whole
     assert set(HOST) < set(profiled.stages)
