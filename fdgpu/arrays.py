@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,19 +79,42 @@ def _over_dlpack(array: Any, name: str) -> torch.Tensor:
 
 
 def restorer(array: Any) -> Restore:
-    """Return the function that turns tensors and NumPy results into the kind of ``array``, on its device."""
+    """Return the function that turns tensors and NumPy results into the kind of ``array``, on its device.
+
+    JAX gives numbers of its default precision, 32 bits unless ``jax_enable_x64`` is set.
+    """
     if isinstance(array, torch.Tensor):
         device = array.device
         return lambda result: _tensor(result).to(device)
     if _module(array) == "cupy":
-        import cupy
-
-        return lambda result: cupy.from_dlpack(result) if _on_cuda(result) else cupy.asarray(_host(result))
+        return partial(_to_cupy, device=array.device)
     if _module(array) in ("jax", "jaxlib"):
-        import jax
-
-        return lambda result: jax.dlpack.from_dlpack(result) if _on_cuda(result) else jax.device_put(_host(result))
+        return partial(_to_jax, device=next(iter(array.devices())))
     return _host
+
+
+def _to_cupy(result: Any, device: Any) -> Any:
+    import cupy
+
+    if _on_cuda(result):
+        return cupy.from_dlpack(result)
+    with device:  # CuPy allocates on the current device, which need not be the caller's
+        return cupy.asarray(_host(result))
+
+
+def _to_jax(result: Any, device: Any) -> Any:
+    import jax
+
+    if _on_cuda(result):
+        return jax.dlpack.from_dlpack(result)
+    host = _host(result)
+    there = jax.device_put(host, device)
+    if host.dtype.kind in "iu" and not (np.asarray(there) == host).all():
+        raise InputError(
+            f"integers up to {np.abs(host).max()}, such as class ids, do not fit into JAX's {there.dtype}: set "
+            "jax_enable_x64, or number the classes from 0"
+        )
+    return there
 
 
 def _on_cuda(result: Any) -> bool:

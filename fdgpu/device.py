@@ -14,6 +14,7 @@ from fdgpu.errors import BackendError
 
 OLDEST_CAPABILITY = (7, 0)  # Volta
 BACKENDS = ("auto", "numba", "triton", "cuml")
+CUML_REMEDY = "install fdgpu with its extra gpu-cu12 for CUDA 12, or gpu-cu13 for CUDA 13"
 T = TypeVar("T")
 
 
@@ -94,11 +95,12 @@ def choose_backend(requested: str) -> Choice:
         if missing is None:
             return Choice("triton", f"auto: the Triton solver on {torch.cuda.get_device_name()}")
         return Choice("numba", f"auto: the numba solver on {cpu_count()} CPU cores; {missing}")
-    if requested == "cuml":
-        raise BackendError("backend 'cuml' is not part of this version of fdgpu: use 'triton', 'numba' or 'auto'")
-    missing = _why_no_triton() if requested == "triton" else None
+    why_not = {"triton": _why_no_triton, "cuml": why_no_cuml}.get(requested)
+    missing = why_not() if why_not else None
     if missing is not None:
-        raise BackendError(f"backend 'triton' was asked for, but cannot run here: {missing}; use 'numba' or 'auto'")
+        raise BackendError(
+            f"backend {requested!r} was asked for, but cannot run here: {missing}; use 'numba' or 'auto'"
+        )
     return Choice(requested, "asked for by name")
 
 
@@ -112,6 +114,15 @@ def _why_no_triton() -> str | None:
     if capability < OLDEST_CAPABILITY:
         return f"the device is sm_{capability[0]}{capability[1]}, the kernels need sm_70 or newer"
     return None
+
+
+def why_no_cuml() -> str | None:
+    """Say what the cuML solver lacks here, and how to get it; None if nothing."""
+    lacking = [] if torch.cuda.is_available() else [f"no CUDA device ({why_no_cuda()})"]
+    absent = [package for package in ("cupy", "cuml") if importlib.util.find_spec(package) is None]
+    if absent:
+        lacking.append(f"{' and '.join(absent)} not installed ({CUML_REMEDY})")
+    return "; ".join(lacking) or None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import torch
 
-from fdgpu.device import choose_backend, cpu_count, place, why_no_cuda
+from fdgpu.device import choose_backend, cpu_count, place, why_no_cuda, why_no_cuml
 from fdgpu.version import __version__
 
 REQUIRED = ("torch", "torchvision", "open_clip", "numba", "numpy", "PIL", "pyarrow", "safetensors", "jinja2")
@@ -69,6 +69,7 @@ def examine() -> list[Line]:
         Line("recipes", "ok", named),
         Line("embedding runs on", "ok", f"{placement.device}, {placement.dtype} ({placement.reason})"),
         Line("solver runs on", "ok", f"{backend.name} ({backend.reason})"),
+        _backend_cuml(),
     ]
 
 
@@ -86,6 +87,13 @@ def _package(module: str, use: str | None) -> Line:
         with suppress(PackageNotFoundError):
             return Line(module, "ok", f"{version(distribution)}{purpose}")
     return Line(module, "ok", f"of unknown version{purpose}")
+
+
+def _backend_cuml() -> Line:
+    missing = why_no_cuml()
+    if missing:
+        return Line("backend cuml", "absent", missing)
+    return Line("backend cuml", "ok", "runs when asked for by name")
 
 
 def _cuda() -> list[Line]:

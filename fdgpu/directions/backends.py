@@ -12,4 +12,8 @@ def backend_named(name: str) -> Backend:
         from fdgpu.directions.triton_backend import TritonBackend
 
         return TritonBackend()
+    if name == "cuml":
+        from fdgpu.directions.cuml_backend import CumlBackend
+
+        return CumlBackend()
     return NumbaBackend()

@@ -52,9 +52,11 @@ class FailureDirections:
             a class with one mode keeps the paper's SVM. See :mod:`fdgpu.directions.modes`.
         n_permutations: permutations of correctness within a class for its p-value; 0 tests nothing.
         fdr: false discovery rate that ``significant_`` controls over all classes and directions.
-        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises.
+        backend: ``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises. ``"auto"``
+            never takes ``"cuml"``, which solves one problem after another.
         random_state: seed of everything random.
-        max_iter: most solver steps for one C; a problem that reaches it is reported in ``converged_``.
+        max_iter: most solver steps for one C (outer iterations in cuML before 26.2); a problem that reaches it is
+            reported in ``converged_``.
         stop_after: stop a class's permutations at so many null scores that are at least as high as its own (Besag
             and Clifford's sequential p-value), since it is not significant then; 0 draws all.
         nested: also compute ``nested_score_``, which the choice of C has not made optimistic.
@@ -71,7 +73,7 @@ class FailureDirections:
         n_directions_: (k,) directions kept; n_errors_of_ (k, r) errors that belong to each.
         n_permutations_: (k,) permutations drawn; nested_score_ (k,), NaN unless ``nested``.
         solver_: k strings, "gram", "newton" where the Gram matrix was too large, "cuml"; "" without a direction.
-        converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit.
+        converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit, -1 where an older cuML does not tell.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
         backend_, backend_reason_: what ran, and why.
@@ -225,9 +227,10 @@ class FailureDirections:
 
     @property
     def directions_(self) -> Any:
-        """(k, r, d) w / ‖w‖: unit vectors that point from hard to easy."""
+        """(k, r, d) w / ‖w‖: unit vectors that point from hard to easy; NaN where w is zero, and points nowhere."""
         coef = self._fitted("coef")
-        return self._restore(coef / np.linalg.norm(coef, axis=-1, keepdims=True))
+        length = np.linalg.norm(coef.astype(np.float64), axis=-1, keepdims=True)
+        return self._restore(np.divide(coef, length, out=np.full_like(coef, np.nan), where=length > 0))
 
     @property
     def intercept_(self) -> Any:

@@ -30,9 +30,8 @@ class NewtonBatch:
     solver = "newton"
 
     def __init__(self, task: ClassTask, settings: SolverSettings, device: torch.device) -> None:
-        dtype = torch.float32 if settings.dtype == np.float32 else torch.float64
         self.layout = Layout((task.n,), task.right)
-        self._x = task.samples.whitened(task.rows, dtype, device)
+        self._x = task.samples.whitened(task.rows, settings.torch_dtype, device)
         self._settings = settings
 
     def cross_validate(

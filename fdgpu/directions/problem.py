@@ -46,6 +46,11 @@ class SolverSettings:
         """Precision of embeddings and Gram matrices: float32 cannot resolve a violation below about 1e-6."""
         return np.float32 if self.tol >= 1e-5 else np.float64
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The same, as torch calls it."""
+        return torch.float32 if self.dtype == np.float32 else torch.float64
+
 
 @dataclass(frozen=True)
 class ClassSamples:
@@ -92,8 +97,8 @@ class ClassTask:
 
     def load(self, settings: SolverSettings) -> ClassSamples:
         """Whiten on the host, in the solver's precision."""
-        dtype = torch.float32 if settings.dtype == np.float32 else torch.float64
-        return ClassSamples(self.samples.whitened(self.rows, dtype, torch.device("cpu")).numpy(), self.right)
+        x = self.samples.whitened(self.rows, settings.torch_dtype, torch.device("cpu"))
+        return ClassSamples(x.numpy(), self.right)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,30 @@ def compile_for(
         num_warps: warps a program.
         num_stages: depth of the software pipeline.
     """
+    compiled = _compile(fn, signature, constexprs, cc, num_warps, num_stages)
+    registers, spilled = _assemble(compiled.asm["ptx"], cc)
+    return Usage(registers, spilled, int(compiled.metadata.shared))
+
+
+def narrow_products(fn: Any, signature: dict[str, str], constexprs: dict[str, Any]) -> set[frozenset[str]]:
+    """Return the factors of every product that ``fn`` computes in 32 bits, which a flat place must not be.
+
+    A factor is the name of a variable, a constant's value as ``"64"``, or ``"?"``; arguments as in :func:`compile_for`.
+    """
+    ir = _compile(fn, signature, constexprs, cc=80, num_warps=4, num_stages=3).asm["ttir"]
+    products = re.findall(r"= arith\.muli (%\S+), (%\S+?)(?: overflow<\w+>)? : (?:tensor<[\dx]+)?i32\b", ir)
+    return {frozenset(_factor(value) for value in factors) for factors in products}
+
+
+def _factor(value: str) -> str:
+    constant = re.fullmatch(r"%c(\d+)_i32(?:_\d+)?", value)
+    name = re.fullmatch(r"%([a-z]\w*?)(?:_\d+)?", value)
+    return constant[1] if constant else name[1] if name else "?"
+
+
+def _compile(
+    fn: Any, signature: dict[str, str], constexprs: dict[str, Any], cc: int, num_warps: int, num_stages: int
+) -> Any:
     given = signature.keys() | constexprs.keys()
     if given != set(fn.arg_names):
         raise ValueError(f"{fn.__name__} takes {fn.arg_names}, signature and constexprs name {sorted(given)}")
@@ -58,9 +82,7 @@ def compile_for(
     }
     source = ASTSource(fn, {name: kind.removesuffix(":16") for name, kind in types.items()}, constexprs, aligned)
     options = {"num_warps": num_warps, "num_stages": num_stages, "enable_fp_fusion": True}
-    compiled = triton.compile(source, target=GPUTarget("cuda", cc, 32), options=options)
-    registers, spilled = _assemble(compiled.asm["ptx"], cc)
-    return Usage(registers, spilled, int(compiled.metadata.shared))
+    return triton.compile(source, target=GPUTarget("cuda", cc, 32), options=options)
 
 
 def _assemble(ptx: str, cc: int) -> tuple[int, int]:

@@ -1,0 +1,210 @@
+"""The backend on request: cuML's ``SVC``, one problem after another on the device, for classes of any size.
+
+It is a second way for a class too large for a Triton program, which holds a problem's alphas in registers, of at most
+8192 samples, and reads a Gram matrix that is held whole: 1.6 GB at 20 000 samples. cuML keeps alphas in device memory
+and computes the columns of the kernel that it needs, so that a class takes memory in proportion to its samples. It
+solves one problem at a time, however small, so that below that size the Triton solver should be far ahead. This is
+reasoned from both sources, not measured.
+
+Rows are whitened on the device and handed over by DLPack; of cuML's answer only the dual is taken. Decision values, the
+intercept and the violation of the KKT conditions are computed from it in float64 (:mod:`fdgpu.directions.optimality`):
+cuML stops by a float32 residual that it only ever updates, or when that no longer falls, and says so in its log alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import to_torch
+from fdgpu.device import CUML_REMEDY
+from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.folds import folds_of_sheets
+from fdgpu.directions.optimality import into_the_box, measure
+from fdgpu.directions.problem import ClassTask, SolverSettings
+from fdgpu.directions.whitening import chunk_rows
+from fdgpu.errors import BackendError, InputError
+
+TIGHTER = 0.5  # of tol is asked of cuML: its residual has drifted by the time that it believes in it
+ROUNDINGS = 8  # of C, of a weight, of their product and of a few steps: how far from its bound an alpha may end
+WORKING_SET = 1024  # samples of which cuML holds kernel columns at once
+MOST_ELEMENTS = 2**31 - 1  # cuML counts the elements of its arrays in 32 bits
+UNKNOWN = -1  # steps of a cuML that does not tell
+
+
+class Cuml(NamedTuple):
+    """What is used of cuML and CuPy: the estimator, and the way to it."""
+
+    svc: Callable[..., Any]
+    from_dlpack: Callable[[torch.Tensor], Any]
+
+
+class CumlBackend:
+    """cuML on a CUDA device, a class at a time; ``device="cpu"`` only for a stand-in of cuML."""
+
+    name = "cuml"
+
+    def __init__(self, device: str | torch.device = "cuda") -> None:
+        self.device = torch.device(device)
+
+    def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
+        """Yield the classes in order, each as a batch of its own: together they would be no faster.
+
+        Raises:
+            BackendError: if cuML or CuPy cannot be imported.
+            InputError: if a class is larger than cuML can count.
+        """
+        cuml = _load()
+        for task in classes:
+            d = task.samples.embeddings.shape[1]
+            if task.n * max(d, WORKING_SET) > MOST_ELEMENTS:
+                most = MOST_ELEMENTS // max(d, WORKING_SET)
+                raise InputError(
+                    f"a class has {task.n} samples of {d} features, a problem of the cuml backend at most {most} "
+                    "samples, as cuML counts elements in 32 bits: use a subset of this class"
+                )
+        for task in classes:
+            yield CumlBatch(task, settings, self.device, cuml)
+
+
+def _load() -> Cuml:
+    try:
+        import cupy
+        from cuml.svm import SVC
+    except (ImportError, OSError, RuntimeError) as error:  # a missing shared library, or versions that clash
+        raise BackendError(
+            f"backend 'cuml' was asked for, but cuML cannot be imported ({error}): {CUML_REMEDY}"
+        ) from error
+    return Cuml(SVC, cupy.from_dlpack)
+
+
+class _Solved(NamedTuple):
+    """q problems: ``a`` and ``decisions`` (n, q), ``intercept`` and ``violation`` (q,) on the device; ``n_iter``."""
+
+    a: torch.Tensor
+    decisions: torch.Tensor
+    intercept: torch.Tensor
+    violation: torch.Tensor
+    n_iter: list[int]
+
+
+class CumlBatch:
+    """One class whose whitened rows lie on the device; a :class:`~fdgpu.directions.batch.ClassBatch`."""
+
+    solver = "cuml"
+
+    def __init__(self, task: ClassTask, settings: SolverSettings, device: torch.device, cuml: Cuml) -> None:
+        self.layout = Layout((task.n,), task.right)
+        # column by column, the order in which cuML computes: other rows it would copy for every problem
+        self._x = task.samples.whitened(task.rows, settings.torch_dtype, device).T.contiguous().T
+        self._costs = torch.tensor(settings.costs, dtype=torch.float64, device=device)
+        self._settings, self._device, self._cuml = settings, device, cuml
+
+    def cross_validate(
+        self, labels: Labels, classes: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Hold out every fold of every sheet, at every C."""
+        cv, c = self._settings.cv, len(self._costs)
+        if not _asked(classes):
+            return np.full((len(labels), 1, cv, c), np.nan), np.full((len(labels), 1), np.nan)
+        folds = folds_of_sheets(labels, self.layout.sizes, cv)
+        results = [self._hold_out(*sheet) for sheet in zip(labels, folds, strict=True)]
+        # as one tensor: the host waits for the device once
+        down = torch.stack([torch.cat([scores.flatten(), violation[None]]) for scores, violation in results]).cpu()
+        return down[:, :-1].reshape(len(labels), 1, cv, c).numpy(), down[:, -1:].numpy()
+
+    def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
+        """Fit every sheet on the whole class."""
+        shape = (len(labels), 1)
+        if not _asked(classes):
+            nothing = np.full(shape, np.nan)
+            return Fits(np.zeros(labels.shape), nothing, nothing.copy(), np.zeros(shape, np.int64))
+        solved = self._solve(self._up(labels.T), self._costs[self._up(places[:, 0])])
+        down = torch.cat([solved.a, solved.intercept[None], solved.violation[None]]).T.cpu().numpy()
+        n_iter = np.array(solved.n_iter, np.int64).reshape(shape)
+        return Fits(np.ascontiguousarray(down[:, :-2]), down[:, -2:-1], down[:, -1:], n_iter)
+
+    def decide(self, fits: Fits) -> NDArray[np.float64]:
+        """Return X Xᵀ a + b of all samples."""
+        _, g = self._products(self._up(fits.a.T))
+        return g.T.cpu().numpy() + fits.intercept
+
+    def coef(self, fits: Fits) -> NDArray[np.float64]:
+        """Return w = Xᵀ a."""
+        w, _ = self._products(self._up(fits.a.T))
+        return w.T[:, None].cpu().numpy()
+
+    def _hold_out(self, sheet: NDArray[np.int8], fold_of: NDArray[np.int16]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score one sheet, (cv, c) and the largest violation of all its problems."""
+        cv, c = self._settings.cv, len(self._costs)
+        labels, folds = self._up(sheet)[:, None], self._up(fold_of)[:, None]
+        held = folds == torch.arange(cv, device=self._device)
+        solved = self._solve(torch.where(held, 0, labels).repeat_interleave(c, dim=1), self._costs.repeat(cv))
+        right = (solved.decisions > 0).reshape(-1, cv, c)
+        recalls = []
+        for hit, kind in ((~right, labels < 0), (right, labels > 0)):
+            of_kind = (held & kind)[:, :, None]
+            # counts, divided in float64 as on the CPU: ties between two Cs are ties there and here
+            recalls.append((hit & of_kind).sum(dim=0).double() / of_kind.sum(dim=0))
+        return torch.stack(recalls).mean(dim=0), solved.violation.amax()
+
+    def _solve(self, y: torch.Tensor, costs: torch.Tensor) -> _Solved:
+        """Solve the problems in the columns of ``y`` (n, q), of labels +1, -1 and 0, each with its own C (q,)."""
+        of_right, of_wrong = (y > 0).sum(dim=0), (y < 0).sum(dim=0)
+        weights = y.abs().double() * (of_right + of_wrong) / (2 * torch.where(y > 0, of_right, of_wrong))
+        limit = y * weights * costs
+        # all alphas at their bounds are the optimum for every small C, and one product shows it: as on the CPU
+        a, n_iter = limit, [0] * len(costs)
+        _, g = self._products(a)
+        found = measure(a, g, limit)
+        unsolved = (found.violation > self._settings.tol).nonzero()[:, 0]
+        if len(unsolved):
+            a = a.clone()
+            for j in unsolved.tolist():
+                a[:, j], n_iter[j] = self._ask(y[:, j], weights[:, j], float(costs[j]))
+            a = into_the_box(a, limit, ROUNDINGS * torch.finfo(self._x.dtype).eps)
+            _, g = self._products(a)
+            found = measure(a, g, limit)
+        return _Solved(a, g + found.intercept, found.intercept, found.violation, n_iter)
+
+    def _ask(self, y: torch.Tensor, weights: torch.Tensor, cost: float) -> tuple[torch.Tensor, int]:
+        """Have cuML solve one problem: its dual (n,), and its steps."""
+        taking = y.nonzero()[:, 0]
+        rows = self._x.T[:, taking].T
+        over = [self._cuml.from_dlpack(part) for part in (rows, y[taking].to(rows), weights[taking].to(rows))]
+        estimator = self._cuml.svc(
+            kernel="linear",
+            gamma=1.0,  # not used, but its default is computed all the same, from the variance of the rows
+            C=cost,
+            tol=TIGHTER * self._settings.tol,
+            max_iter=min(self._settings.max_iter, MOST_ELEMENTS),
+            output_type="cupy",
+        )
+        with warnings.catch_warnings():
+            # before 26.2 cuML counts outer iterations, each of many steps, and says that this will change
+            warnings.filterwarnings("ignore", "The meaning of `max_iter`", FutureWarning)
+            estimator.fit(over[0], over[1], sample_weight=over[2])
+        a = torch.zeros(len(y), dtype=torch.float64, device=self._device)
+        support = to_torch(estimator.support_, "support_").long()
+        a[taking[support]] = to_torch(estimator.dual_coef_, "dual_coef_").flatten().double()
+        return a, int(np.sum(getattr(estimator, "n_iter_", UNKNOWN)))
+
+    def _products(self, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return w = Xᵀ a (d, q) and g = X w (n, q) in float64, some rows at a time, of ``a`` (n, q)."""
+        parts = self._x.split(chunk_rows(self._x))
+        w = torch.zeros((self._x.shape[1], a.shape[1]), dtype=torch.float64, device=self._device)
+        for part, own in zip(parts, a.split(chunk_rows(self._x)), strict=True):
+            w += part.double().T @ own
+        return w, torch.cat([part.double() @ w for part in parts])
+
+    def _up(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _asked(classes: Sequence[int] | None) -> bool:
+    return classes is None or 0 in classes

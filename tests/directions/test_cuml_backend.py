@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fdgpu import FailureDirections
+from fdgpu.device import Choice, choose_backend
+from fdgpu.directions import backends, distilling, estimator, modes
+from fdgpu.directions.batch import Backend
+from fdgpu.directions.cuml_backend import CumlBackend
+from fdgpu.directions.distilling import distil, paper_directions
+from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.problem import ClassSolution, ClassTask, Mode, Samples, SearchSettings, SolverSettings
+from fdgpu.directions.triton_backend import TritonBackend
+from fdgpu.directions.whitening import Whitening
+from fdgpu.doctor import examine
+from fdgpu.errors import BackendError, FdgpuWarning, InputError
+from fdgpu.kernels.smo_sheets import LARGEST_CLASS
+from tests.conftest import make_class
+from tests.directions.planting import plant_modes
+from tests.directions.standing_in import SVC, stand_in
+
+COSTS = tuple(np.logspace(-6, 0, 7))
+SETTINGS = SolverSettings(COSTS, cv=2, tol=1e-4, max_iter=10**6)
+ONE_DIRECTION = SearchSettings(1, n_permutations=0, stop_after=0, nested=False, level=0.05, seed=0)
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[SVC]:
+    return stand_in(monkeypatch)
+
+
+def tasks(sizes: tuple[int, ...] = (63, 40, 130), d: int = 16, errors: float = 0.3) -> list[ClassTask]:
+    parts = [make_class(n, d, errors, 1.5, seed=n) for n in sizes]
+    x, right = np.concatenate([part.x for part in parts]), np.concatenate([part.right for part in parts])
+    samples = Samples(torch.from_numpy(x), right, Whitening.identity(d))
+    return [ClassTask(k, rows, samples) for k, rows in enumerate(np.split(np.arange(len(x)), np.cumsum(sizes)[:-1]))]
+
+
+def solutions(
+    backend: Backend, tests: SearchSettings = ONE_DIRECTION, settings: SolverSettings = SETTINGS
+) -> list[ClassSolution]:
+    found: list[ClassSolution] = []
+    for batch in backend.open(tasks(), settings):
+        found += distil(batch, range(len(found), len(found) + len(batch.layout.sizes)), settings, tests)
+    return found
+
+
+def assert_same_mode(mine: Mode, its: Mode, tol: float = SETTINGS.tol) -> None:
+    assert np.linalg.norm(mine.w - its.w) <= 2e-3 * np.linalg.norm(its.w)
+    assert mine.intercept == pytest.approx(its.intercept, abs=2e-3)
+    assert mine.cost == its.cost
+    assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-9)
+    assert mine.violation <= tol
+
+
+def assert_finds_what_the_cpu_finds(backend: Backend) -> None:
+    tests = SearchSettings(1, n_permutations=3, stop_after=0, nested=True, level=0.05, seed=0)
+    ours, theirs = solutions(backend, tests), solutions(NumbaBackend(1), tests)
+    assert len(ours) == len(theirs) == 3
+    for one, other in zip(ours, theirs, strict=True):
+        assert_same_mode(one.candidates[0][0], other.candidates[0][0])
+        assert one.p_values == other.p_values
+        assert one.nested_score == pytest.approx(other.nested_score, abs=1e-9)
+        assert (one.solver, one.n_permutations) == ("cuml", 3)
+
+
+# --- with the stand-ins ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fits")
+def test_it_finds_what_the_cpu_finds() -> None:
+    assert_finds_what_the_cpu_finds(CumlBackend("cpu"))
+
+
+@pytest.mark.usefixtures("fits")
+@pytest.mark.parametrize("cost", COSTS)
+def test_every_refit_agrees_with_the_cpu(cost: float) -> None:
+    settings = replace(SETTINGS, costs=(cost,))
+    for one, other in zip(
+        solutions(CumlBackend("cpu"), settings=settings), solutions(NumbaBackend(1), settings=settings), strict=True
+    ):
+        assert_same_mode(one.candidates[0][0], other.candidates[0][0])
+
+
+@pytest.mark.usefixtures("fits")
+def test_several_modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        distilling, "SPLIT_LEVEL", 1.0
+    )  # a hundred samples prove nothing; what is compared are the modes
+    monkeypatch.setattr(modes, "STARTS", 3)
+    planted = plant_modes(120, 8, [0.25, 0.25], strength=2.0, seed=1)
+    samples = Samples(torch.from_numpy(planted.x), planted.right, Whitening.identity(8))
+    task = ClassTask(0, np.arange(120), samples)
+    tests = SearchSettings(2, n_permutations=0, stop_after=0, nested=False, level=1.0, seed=0)
+    settings = replace(SETTINGS, costs=(1e-2, 1.0))
+    found = []
+    for backend in (CumlBackend("cpu"), NumbaBackend(1)):
+        found += [distil(batch, [0], settings, tests)[0].candidates[-1] for batch in backend.open([task], settings)]
+    assert [len(explained) for explained in found] == [2, 2]
+    for mine, its in zip(*found, strict=True):
+        assert_same_mode(mine, its)
+
+
+def test_masked_sheets_and_what_is_decided_of_them(fits: list[SVC]) -> None:
+    sheets = np.repeat(tasks()[0].right * 2 - 1, 3).reshape(-1, 3).T.astype(np.int8)
+    sheets[1, ::4], sheets[2, :20] = 0, 0
+    places = np.array([[6], [5], [0]])
+    opened = [backend.open(tasks()[:1], SETTINGS) for backend in (CumlBackend("cpu"), NumbaBackend(1))]
+    ours, theirs = (next(batches) for batches in opened)
+    mine, its = ours.fit(sheets, places), theirs.fit(sheets, places)
+    assert (mine.a[sheets == 0] == 0).all()
+    assert np.allclose(mine.intercept, its.intercept, atol=2e-3)
+    assert np.allclose(ours.coef(mine), theirs.coef(its), atol=2e-3 * np.abs(theirs.coef(its)).max())
+    assert np.allclose(ours.decide(mine), theirs.decide(its), atol=5e-3)
+    assert (mine.violation <= SETTINGS.tol).all()
+    assert [fit.shape_fit_[0] for fit in fits] == [63, 47]  # a sample that takes no part is not handed over
+    assert mine.n_iter[:, 0].tolist() == [fits[0].n_iter_[0], fits[1].n_iter_[0], 0]
+
+
+def test_a_class_that_was_not_asked_for_is_not_solved(fits: list[SVC]) -> None:
+    batch = next(CumlBackend("cpu").open(tasks()[:1], SETTINGS))
+    scores, violation = batch.cross_validate(batch.layout.labels, [])
+    assert scores.shape == (1, 1, 2, 7)
+    assert np.isnan(scores).all()
+    assert np.isnan(violation).all()
+    unsolved = batch.fit(batch.layout.labels, np.array([[6]]), [])
+    assert (unsolved.a == 0).all()
+    assert np.isnan(unsolved.violation).all()
+    assert not fits
+
+
+def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[SVC]) -> None:
+    batch = next(CumlBackend("cpu").open(tasks()[:1], SETTINGS))
+    solved = batch.fit(batch.layout.labels, np.array([[1]]))
+    assert not fits
+    assert np.allclose(np.abs(solved.a[0]), 1e-5 * 63 / (2 * np.where(batch.layout.right, 44, 19)), rtol=1e-12)
+    batch.cross_validate(batch.layout.labels)
+    assert {fit.C for fit in fits} <= {1e-2, 1e-1, 1.0}
+
+
+def test_a_class_too_large_for_a_triton_program(fits: list[SVC]) -> None:
+    (task,) = tasks((LARGEST_CLASS + 300,), d=6)
+    settings = replace(SETTINGS, costs=(1e-5, 1e-2))
+    (mine,) = paper_directions(next(CumlBackend("cpu").open([task], settings)), settings)
+    (its,) = paper_directions(next(TritonBackend("cpu").open([task], settings)), settings)  # Newton's, on this device
+    assert fits
+    assert np.linalg.norm(mine.w - its.w) <= 2e-3 * np.linalg.norm(its.w)
+    assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-3)
+    assert mine.violation <= settings.tol
+
+
+def test_what_cuml_is_asked_for(fits: list[SVC]) -> None:
+    batch = next(CumlBackend("cpu").open(tasks()[:1], replace(SETTINGS, max_iter=2**40)))
+    batch.fit(batch.layout.labels, np.array([[6]]))
+    (asked,) = fits
+    assert (asked.C, asked.max_iter) == (1.0, 2**31 - 1)
+    assert asked.tol < SETTINGS.tol
+    assert asked.gamma == 1.0  # by a name it would be computed from the rows, for nothing
+    assert asked.dual_coef_.dtype == np.float32
+
+
+@pytest.mark.usefixtures("fits")
+def test_a_tight_tolerance_is_met_in_float64() -> None:
+    settings = replace(SETTINGS, tol=1e-6)  # libsvm, in the stand-in, keeps its kernel in float32 and ends at 1e-7
+    for one, other in zip(
+        solutions(CumlBackend("cpu"), settings=settings), solutions(NumbaBackend(1), settings=settings), strict=True
+    ):
+        mine, its = one.candidates[0][0], other.candidates[0][0]
+        assert_same_mode(mine, its, settings.tol)
+        assert np.allclose(mine.w, its.w, atol=1e-6)
+
+
+# --- what cuML gets wrong is seen -----------------------------------------------------------------------------------
+
+
+class Loose(SVC):
+    def __init__(self, *, tol: float, **others: object) -> None:
+        super().__init__(tol=0.3 + tol, **others)  # type: ignore[arg-type]
+
+
+class Unweighted(SVC):
+    def weights(self, sample_weight: np.ndarray) -> np.ndarray:
+        return np.ones_like(sample_weight)
+
+
+class Unbalanced(SVC):
+    def duals(self, dual: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(dual.shape[1]) == 0, 0, dual).astype(dual.dtype)
+
+
+class Overflown(SVC):
+    def duals(self, dual: np.ndarray) -> np.ndarray:
+        return np.full_like(dual, np.nan)
+
+
+class Idle(SVC):
+    """Stops before its first step."""
+
+    def duals(self, dual: np.ndarray) -> np.ndarray:
+        return dual[:, :0]
+
+    def fit(self, *args: object, **others: object) -> SVC:
+        super().fit(*args, **others)  # type: ignore[arg-type]
+        self.support_ = self.support_[:0]
+        return self
+
+
+@pytest.mark.parametrize("wrong", [Loose, Unweighted, Unbalanced, Overflown, Idle])
+def test_a_solution_that_is_none_is_measured_as_such(wrong: type[SVC], monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, wrong)
+    settings = replace(SETTINGS, costs=(1e-6, 1.0))  # the first is solved without cuML
+    batch = next(CumlBackend("cpu").open(tasks()[:1], settings))
+    _, by_fold = batch.cross_validate(batch.layout.labels)
+    refit = batch.fit(batch.layout.labels, np.array([[1]])).violation
+    assert by_fold > SETTINGS.tol
+    assert refit > SETTINGS.tol
+    (mode,) = paper_directions(batch, settings)
+    assert mode.violation >= by_fold
+
+
+@pytest.fixture
+def cuml_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[SVC]], list[SVC]]:
+    """``FailureDirections(backend="cuml")`` where there is no device."""
+    monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
+    monkeypatch.setattr(estimator, "backend_named", lambda _: CumlBackend("cpu"))
+    return lambda svc: stand_in(monkeypatch, svc)
+
+
+def test_the_estimator_runs_it(cuml_on_the_cpu: Callable[[type[SVC]], list[SVC]]) -> None:
+    cuml_on_the_cpu(SVC)
+    data = make_class(90, 12, 0.3, 1.5, seed=3)
+    labels = np.repeat([4, 7], 45)
+    fit = FailureDirections(backend="cuml").fit(data.x, labels, data.right)
+    plain = FailureDirections(backend="numba").fit(data.x, labels, data.right)
+    assert (fit.backend_, fit.solver_) == ("cuml", ["cuml", "cuml"])
+    assert fit.converged_.all()
+    assert (fit.C_ == plain.C_).all()
+    assert np.allclose(fit.coef_, plain.coef_, atol=3e-3 * np.abs(plain.coef_).max())
+
+
+@pytest.mark.parametrize(("svc", "max_iter"), [(Loose, 10**6), (SVC, 3)])
+def test_a_problem_that_did_not_converge_warns_and_is_marked(
+    svc: type[SVC], max_iter: int, cuml_on_the_cpu: Callable[[type[SVC]], list[SVC]]
+) -> None:
+    cuml_on_the_cpu(svc)
+    data = make_class(90, 12, 0.3, 1.0, seed=3)
+    model = FailureDirections(Cs=[1.0], max_iter=max_iter, backend="cuml")
+    with pytest.warns(FdgpuWarning, match="1 classes stopped before the KKT violation reached tol"):
+        fit = model.fit(data.x, np.zeros(90, int), data.right)
+    assert not fit.converged_.any()
+
+
+def test_versions_of_cuml_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older(SVC):
+        """25.12 warns of a change to ``max_iter``; before it there was no ``n_iter_``."""
+
+        def fit(self, *args: object, **others: object) -> SVC:
+            warnings.warn("The meaning of `max_iter` will change in version 26.02", FutureWarning, stacklevel=2)
+            super().fit(*args, **others)  # type: ignore[arg-type]
+            del self.n_iter_
+            return self
+
+    stand_in(monkeypatch, Older)
+    batch = next(CumlBackend("cpu").open(tasks()[:1], SETTINGS))
+    assert batch.fit(batch.layout.labels, np.array([[6]])).n_iter.tolist() == [[-1]]
+
+
+# --- where it cannot run --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fits")
+def test_a_class_that_cuml_cannot_count_is_refused_before_anything_is_solved(fits: list[SVC]) -> None:
+    rows = torch.zeros(1, 4096).expand(600_000, 4096)
+    samples = Samples(rows, np.ones(600_000, bool), Whitening.identity(4096))
+    large = ClassTask(3, np.arange(600_000), samples)
+    with pytest.raises(
+        InputError, match="600000 samples of 4096 features, a problem of the cuml backend at most 524287"
+    ):
+        next(CumlBackend("cpu").open([*tasks(), large], SETTINGS))
+    assert not fits
+
+
+def test_a_cuml_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    monkeypatch.setitem(sys.modules, "cuml.svm", None)
+    with pytest.raises(BackendError, match=r"cuML cannot be imported .*extra gpu-cu12 .* gpu-cu13"):
+        next(CumlBackend("cpu").open(tasks(), SETTINGS))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_device_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdgpu.device.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(
+        BackendError,
+        match=r"'cuml' was asked for, but cannot run here: no CUDA device .*; cupy and cuml not installed .*gpu-cu13",
+    ):
+        FailureDirections(backend="cuml")
+    line = next(line for line in examine() if line.name == "backend cuml")
+    assert line.state == "absent"
+    assert "gpu-cu12" in line.detail
+
+
+def test_with_a_device_what_counts_are_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    stand_in(monkeypatch)
+    assert choose_backend("cuml") == Choice("cuml", "asked for by name")
+    monkeypatch.setattr("fdgpu.device.importlib.util.find_spec", lambda name: None if name == "cuml" else "here")
+    with pytest.raises(BackendError, match=r"cannot run here: cuml not installed \(install fdgpu with its extra"):
+        choose_backend("cuml")
+
+
+def test_it_is_found_by_its_name() -> None:
+    backend = backends.backend_named("cuml")
+    assert (backend.name, type(backend)) == ("cuml", CumlBackend)
+
+
+# --- with cuML ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("default")  # what the packages that cuML imports warn of is not ours
+def test_cuml_itself_finds_what_the_cpu_finds() -> None:
+    pytest.importorskip("cuml", reason="cuML is not installed")
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    assert_finds_what_the_cpu_finds(CumlBackend())
