@@ -149,6 +149,7 @@ class FailureDirections:
         for batch in backend.open(tasks, settings):
             own = tasks[len(solutions) : len(solutions) + len(batch.layout.sizes)]
             solutions += distil(batch, [task.index for task in own], settings, tests)
+            del batch  # the next one is made before the loop would let go of this one
         self._keep(np.flatnonzero(fitted), solutions)
         self.backend_, self.backend_reason_ = self._backend_choice.name, self._backend_choice.reason
         self._warn_about(fitted)
