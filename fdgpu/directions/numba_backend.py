@@ -74,7 +74,7 @@ class NumbaBackend:
         """Most samples whose Gram matrix and copies are held: 13 377 in float32 for two threads and folds.
 
         Measured on two cores, 512 dimensions: at 13 000 samples this takes 2.2 s and Newton steps 3.4 s, so that memory
-        ends it just before speed would; with permutations, which share a Gram matrix, it is far ahead as long as it fits.
+        ends it just before speed would; with permutations, which share a Gram matrix, it is far ahead while it fits.
         """
         return math.isqrt(BATCH_BYTES * 10**6 // self._bytes(1000, settings))
 
