@@ -149,8 +149,10 @@ def finite_rows(rows: torch.Tensor, name: str, chunk: int = 65536) -> None:
     Raises:
         InputError: names the first row that holds NaN or infinity, and how many rows do.
     """
-    # a sum is only finite where all of its terms are; an overflow of float64 is sorted out below
-    sums = [part.sum(dim=1, dtype=torch.float64) for part in rows.split(chunk)]
+    # a sum is only finite where all of its terms are, and one that overflows is sorted out below; in the rows' own
+    # type, which torch sums thirty times faster than it widens them
+    kind = torch.float32 if rows.dtype in (torch.float16, torch.bfloat16) else rows.dtype
+    sums = [part.sum(dim=1, dtype=kind) for part in rows.split(chunk)]
     suspects = torch.cat([total.isfinite() for total in sums]).logical_not() if sums else None
     if suspects is None or not suspects.any():
         return

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from fdgpu.kernels.whiten_numba import add_moments, whiten_rows
 
 CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 copies at a time: a cache's worth, and one full launch
 
@@ -25,17 +28,19 @@ class Whitening:
 
     @classmethod
     def fit(cls, reference: torch.Tensor) -> Whitening:
-        """Take mean and standard deviation (n − 1) of ``reference`` (m, d), summed in float64 over two passes."""
-        m, d = reference.shape
-        parts = reference.split(chunk_rows(reference))
-        mean = torch.zeros(d, dtype=torch.float64, device=reference.device)
-        square = torch.zeros_like(mean)
-        for part in parts:
-            mean += part.double().sum(dim=0)
-        mean /= m
-        for part in parts:
-            square += (part.double() - mean).square_().sum(dim=0)
-        deviation = (square / (m - 1)).sqrt()
+        """Take mean and standard deviation (n − 1) of ``reference`` (m, d), summed in float64."""
+        m = len(reference)
+        shift = reference[0].double()  # near enough to the mean for one pass to lose nothing
+        total, square = torch.zeros_like(shift), torch.zeros_like(shift)
+        for part in reference.split(chunk_rows(reference)):
+            if part.device.type == "cpu":
+                add_moments(_plain(part), shift.numpy(), total.numpy(), square.numpy())
+            else:
+                distance = part.double() - shift
+                total += distance.sum(dim=0)
+                square += distance.square_().sum(dim=0)
+        mean = shift + total / m
+        deviation = ((square - total.square() / m).clamp(min=0) / (m - 1)).sqrt()
         constant = deviation <= 1e-12 * mean.abs().clamp(min=1.0)  # rounding of the mean is no variation
         return cls(mean.cpu().numpy(), torch.where(constant, 1.0, deviation).cpu().numpy())
 
@@ -52,14 +57,26 @@ class Whitening:
     def __call__(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Whiten ``rows`` (n, d); returns new unit rows of ``dtype`` on the same device."""
         out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
-        mean, scale = (torch.from_numpy(values).to(rows.device) for values in (self.mean, self.scale))
         step = chunk_rows(rows)
         for part, into in zip(rows.split(step), out.split(step), strict=True):
-            # float64: a mean may dwarf the rest
-            whitened = part.to(dtype) if self.is_identity else (part.double() - mean).div_(scale)
-            lengths = torch.linalg.vector_norm(whitened, dim=1, keepdim=True)
-            torch.div(whitened, torch.where(lengths == 0, 1.0, lengths), out=into)
+            if rows.device.type == "cpu":
+                whiten_rows(_plain(part), self.mean, 1 / self.scale, into.numpy())
+            else:
+                self.through_torch(part, into)
         return out
+
+    def through_torch(self, rows: torch.Tensor, out: torch.Tensor) -> None:
+        """Whiten ``rows`` (n, d) into ``out`` on any device."""
+        mean, scale = (torch.from_numpy(values).to(rows.device) for values in (self.mean, self.scale))
+        # float64: a mean may dwarf the rest
+        whitened = rows.to(out.dtype) if self.is_identity else (rows.double() - mean).div_(scale)
+        lengths = torch.linalg.vector_norm(whitened, dim=1, keepdim=True)
+        torch.div(whitened, torch.where(lengths == 0, 1.0, lengths), out=out)
+
+
+def _plain(rows: torch.Tensor) -> NDArray[Any]:
+    """Return rows on the host as the compiled loops know them: float32 or float64, row by row."""
+    return (rows if rows.dtype == torch.float64 else rows.float()).contiguous().numpy()
 
 
 def chunk_rows(rows: torch.Tensor) -> int:

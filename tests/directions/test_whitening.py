@@ -71,3 +71,22 @@ def test_the_callers_rows_are_not_changed(dtype: torch.dtype) -> None:
     Whitening.fit(rows)(rows)
     Whitening.identity(3)(rows)
     assert torch.equal(rows, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("out", [torch.float32, torch.float64])
+def test_the_compiled_loop_is_its_plain_twin(dtype: torch.dtype, out: torch.dtype) -> None:
+    rows = (normal(5, 63, 31) + 2).to(dtype)
+    rows[7] = 0
+    for whitening in (Whitening.fit(rows), Whitening.identity(31)):
+        expected = torch.empty(rows.shape, dtype=out)
+        whitening.through_torch(rows, expected)
+        assert torch.allclose(whitening(rows, out), expected, rtol=0, atol=2e-7 if out == torch.float32 else 1e-14)
+
+
+def test_a_far_mean_takes_nothing_from_the_deviation() -> None:
+    reference = normal(6, 400, 5) + 1e6
+    reference[0] -= 50  # a first row that is far from the mean
+    whitening = Whitening.fit(reference)
+    assert np.allclose(whitening.scale, reference.numpy().std(0, ddof=1), rtol=1e-12)
+    assert np.allclose(whitening.mean, reference.numpy().mean(0), rtol=1e-14)
