@@ -1,0 +1,126 @@
+"""Token matrices to unit vectors, by the fastest method that agrees with the model's ``encode_text``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdgpu.device import BatchSize, Choice, Placement, halving_batches
+from fdgpu.embedding.prefix_tree import TokenPaths
+from fdgpu.embedding.text_methods import TextMethod, text_methods
+from fdgpu.errors import BackendError, FdgpuWarning
+from fdgpu.progress import Reporter, silent
+
+TRIED = 4  # captions that are encoded both ways before a method is trusted
+
+# Largest difference of an entry of a unit vector. Rounding gives 3e-7 in float32 and about 3e-4 in float16; an
+# activation or a mask that is not the model's gives more than 1e-2.
+LARGEST_DIFFERENCE = {torch.float32: 1e-4}
+LARGEST_HALF_DIFFERENCE = 4e-3
+
+# On a CPU more captions at once gain nothing, and make the layers' outputs larger than what the C library keeps for
+# the next one (32 MiB): memory mapped anew in every layer costs 6 %.
+CPU_PATHS = 512
+
+
+class TextEncoder:
+    """Encodes captions through a model's text tower.
+
+    Args:
+        model: an open_clip model, on its device and in evaluation mode.
+        placement: that device, and the precision.
+        batch: captions of full length whose activations fit at once. Shorter ones go more at a time, so that a batch
+            has as many tokens; lowered in place where memory runs out.
+        method: ``"auto"``, or one of ``"prefix_tree"``, ``"cut_context"`` and ``"encode_text"``.
+
+    Attributes:
+        choice: the method, and why.
+
+    Raises:
+        BackendError: if the model's text tower does not allow the method asked for by name.
+    """
+
+    def __init__(self, model: Any, placement: Placement, batch: BatchSize, method: str = "auto") -> None:
+        self.placement, self.batch = placement, batch
+        self._methods = text_methods(model)
+        self._plain = self._methods[-1]
+        self._tried = method != "auto"
+        if method != "auto":
+            self._methods = _named(self._methods, method)
+
+    @property
+    def choice(self) -> Choice:
+        """The method that runs; the first call may still find that it does not hold."""
+        return self._methods[0].choice
+
+    def __call__(self, tokens: NDArray[np.int32], report: Reporter = silent) -> Tensor:
+        """Encode (m, L) tokens to (m, d) float32 unit vectors on the model's device; equal rows are encoded once."""
+        if not self._tried:
+            self._try(tokens)
+        return self._encode(self._methods[0], tokens, report)
+
+    def _try(self, tokens: NDArray[np.int32]) -> None:
+        """Drop every method that does not give what ``encode_text`` gives, for a few of the captions."""
+        by_length = np.argsort(self._methods[0].lengths(tokens), kind="stable")
+        few = tokens[by_length[np.linspace(0, len(tokens) - 1, min(TRIED, len(tokens))).astype(int)]]
+        expected = self._encode(self._plain, few, silent)
+        while self.choice.name != "encode_text":
+            difference = _difference(self._encode(self._methods[0], few, silent), expected)
+            if difference <= self._largest_difference:
+                break
+            self._drop_first(difference)
+        self._tried = True
+
+    def _drop_first(self, difference: float) -> None:
+        lost, following = self.choice, self._methods[1]
+        reason = f"{lost.name} differs from encode_text by {difference:.1e}"
+        following.choice = Choice(following.choice.name, f"{reason}; {following.choice.reason}")
+        warnings.warn(f"{reason}: captions are encoded by {following.choice.name}", FdgpuWarning, stacklevel=5)
+        self._methods = self._methods[1:]
+
+    @property
+    def _largest_difference(self) -> float:
+        return LARGEST_DIFFERENCE.get(self.placement.dtype, LARGEST_HALF_DIFFERENCE)
+
+    def _encode(self, method: TextMethod, tokens: NDArray[np.int32], report: Reporter) -> Tensor:
+        paths, path_of_row = TokenPaths.of(tokens, method.lengths(tokens))
+        batch = BatchSize(self._paths_at_once(paths.width, tokens.shape[1]))
+        rows = []
+
+        @torch.inference_mode()
+        def encode(start: int, stop: int) -> Tensor:
+            return F.normalize(method(paths.part(start, stop)).float(), dim=-1)
+
+        at_first = batch.rows
+        for done, vectors in halving_batches(encode, len(paths), batch):
+            rows.append(vectors)
+            report("embed captions", done, len(paths))
+        if batch.rows < at_first:
+            self.batch.rows = max(1, batch.rows * paths.width // tokens.shape[1])
+        return torch.cat(rows)[torch.from_numpy(path_of_row).to(self.placement.device)]
+
+    def _paths_at_once(self, width: int, context: int) -> int:
+        paths = max(1, self.batch.rows * context // width)
+        return min(paths, max(CPU_PATHS, self.batch.rows)) if self.placement.device.type == "cpu" else paths
+
+
+def _named(methods: list[TextMethod], name: str) -> list[TextMethod]:
+    for method in methods:
+        if method.choice.name == name:
+            method.choice = Choice(name, "asked for by name")
+            return [method]
+    allowed = ", ".join(repr(method.choice.name) for method in methods)
+    raise BackendError(f"text method {name!r} was asked for, but this model's text tower allows only {allowed}")
+
+
+def _difference(vectors: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of an entry; NaN equals NaN, and nothing else."""
+    if not torch.equal(vectors.isnan(), expected.isnan()):
+        return float("inf")
+    return float((vectors - expected).nan_to_num(0).abs().max())
