@@ -253,7 +253,10 @@ def _notes(
         named = ", ".join(fallen_back[:5]) + (", …" if len(fallen_back) > 5 else "")
         notes.append(f"The recipe has no captions for {named}: general ones were used.")
     if too_long:
-        notes.append(f"{len(too_long)} captions exceed the model's context and were left out, such as {too_long[0]!r}.")
+        notes.append(
+            f"{len(too_long)} captions were left out, such as {too_long[0]!r}: they exceed the model's context, "
+            "or hold characters that it cannot read."
+        )
     if skipped:
         notes.append(f"{len(skipped)} of {len(inputs)} images could not be used; they are listed below.")
     return tuple(notes)
