@@ -1,0 +1,197 @@
+"""Caption encoding: the prefix tree against ``encode_text`` and against the cut context, on the same device.
+
+    python -m benchmarks.speed.captions [--device cpu] [--repeats 5] [--write]
+
+All three get the same tokens, in the same precision and with room for the same number of them at once. The slower two
+are timed on a sample of the captions, since they treat each caption for itself; the tree has all of them. Rounds
+alternate, so that a machine that slows down slows all; medians are printed. A row whose results differ by more than
+1e-4 (4e-3 in half precision) in an entry of a unit vector prints no ratio. ``texts`` is the whole way, from strings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.machine import machine
+from benchmarks.stored import store
+from fdgpu import CaptionGrammar, ClipEmbedder
+from fdgpu.device import BatchSize, Placement, place
+from fdgpu.embedding.prefix_tree import TokenPaths
+from fdgpu.embedding.text_encoder import TextEncoder
+from fdgpu.embedding.text_tower import CausalTower, causal_tower
+from fdgpu.embedding.tokens import CaptionTokens
+from fdgpu.errors import InputError
+
+GRAMMARS = ("imagenet", "celeba", "cifar10")
+MOST_CAPTIONS = {"cpu": 2000, "cuda": 100_000}
+SAMPLE = {"cpu": 128, "cuda": 2048}  # captions that encode_text is timed on
+BATCH = 256
+LARGEST_DIFFERENCE = {torch.float32: 1e-4, torch.float16: 4e-3}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and its tokenizer on a device."""
+
+    name: str
+    clip: Any
+    tokens: CaptionTokens
+    placement: Placement
+
+    def encoder(self, method: str) -> TextEncoder:
+        """Return the encoder that uses one method."""
+        return TextEncoder(self.clip, self.placement, BatchSize(BATCH), method)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; speeds are captions a second."""
+
+    model: str
+    grammar: str
+    precision: str
+    captions: int
+    longest: int
+    context: int
+    nodes_a_caption: float
+    encode_text: float
+    cut_context: float
+    prefix_tree: float
+    texts: float
+    difference: float
+    ratio: float | None
+    ratio_to_cut: float | None
+
+
+def captions_of(name: str, most: int) -> list[str]:
+    """Return the captions of whole classes of a grammar, evenly from all of them, at most so many."""
+    try:
+        grammars = CaptionGrammar.recipe(name)
+    except InputError:
+        grammars = CaptionGrammar.from_file(Path(__file__).parent / f"{name}.toml")
+    chosen = list(grammars.values())
+    while sum(map(len, chosen)) > most and len(chosen) > 1:
+        chosen = chosen[::2]
+    return list(dict.fromkeys(caption for grammar in chosen for caption in grammar))
+
+
+def models(device: str) -> list[Model]:
+    """Return ViT-B/32 with random weights (speed does not depend on them), and the model that ships."""
+    placement = place(device)
+    torch.manual_seed(0)
+    precision = "fp16" if placement.dtype == torch.float16 else "fp32"
+    vit = open_clip.create_model(
+        "ViT-B-32", None, precision=precision, device=placement.device, load_weights=False
+    ).eval()
+    bundled = ClipEmbedder.bundled(device)
+    return [
+        Model("ViT-B-32", vit, CaptionTokens(open_clip.get_tokenizer("ViT-B-32"), "ViT-B-32"), placement),
+        Model("bundled", bundled.model, CaptionTokens(bundled.tokenizer, "bundled"), placement),
+    ]
+
+
+def timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    """Return seconds and the result, once the device is done."""
+    start = time.perf_counter()
+    result = work()
+    if result.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def measure(model: Model, grammar: str, repeats: int) -> Row:
+    """Compare what all methods give on the sample, then time them in turn."""
+    device = model.placement.device.type
+    captions = captions_of(grammar, MOST_CAPTIONS[device])
+    tokens = model.tokens.matrix(captions)
+    some = np.random.default_rng(0).permutation(len(captions))[: SAMPLE[device]]
+    whole, cut, tree = (model.encoder(method) for method in ("encode_text", "cut_context", "prefix_tree"))
+    expected = whole(tokens[some])
+    vectors = tree(tokens)
+    difference = max(float((found - expected).abs().max()) for found in (vectors[some], cut(tokens[some])))
+    work: dict[str, tuple[int, Callable[[], Tensor]]] = {
+        "encode_text": (len(some), lambda: whole(tokens[some])),
+        "cut_context": (len(some), lambda: cut(tokens[some])),
+        "prefix_tree": (len(captions), lambda: tree(tokens)),
+        "texts": (len(captions), lambda: tree(model.tokens.matrix(captions))),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repeats):
+        for name, (_, run) in work.items():
+            seconds[name].append(timed(run)[0])
+    speed = {name: count / statistics.median(seconds[name]) for name, (count, _) in work.items()}
+    equal = difference <= LARGEST_DIFFERENCE[model.placement.dtype]
+    paths = _paths(model, tokens)
+    return Row(
+        model=model.name,
+        grammar=grammar,
+        precision=str(model.placement.dtype).removeprefix("torch."),
+        captions=len(captions),
+        longest=paths.width,
+        context=tokens.shape[1],
+        nodes_a_caption=paths.nodes / len(captions),
+        **speed,
+        difference=difference,
+        ratio=speed["prefix_tree"] / speed["encode_text"] if equal else None,
+        ratio_to_cut=speed["prefix_tree"] / speed["cut_context"] if equal else None,
+    )
+
+
+def _paths(model: Model, tokens: NDArray[np.int32]) -> TokenPaths:
+    tower = causal_tower(model.clip)
+    assert isinstance(tower, CausalTower)  # noqa: S101
+    return TokenPaths.of(tokens, tower.lengths(tokens))[0]
+
+
+def show(rows: list[Row], about: dict[str, str]) -> None:
+    """Print the machine and the table."""
+    console = Console(width=150)
+    console.print("  ".join(f"{name} {value}" for name, value in about.items()))
+    columns = ("model", "grammar", "captions", "tokens of the longest", "nodes a caption")
+    speeds = ("encode_text /s", "cut context /s", "prefix tree /s", "texts /s")
+    table = Table(*columns, *speeds, "differ by", "x encode_text", "x cut context")
+    for row in rows:
+        ratios = ["differ" if ratio is None else f"{ratio:.1f}x" for ratio in (row.ratio, row.ratio_to_cut)]
+        table.add_row(
+            f"{row.model} {row.precision}",
+            row.grammar,
+            str(row.captions),
+            f"{row.longest} of {row.context}",
+            f"{row.nodes_a_caption:.2f}",
+            *(f"{speed:,.0f}" for speed in (row.encode_text, row.cut_context, row.prefix_tree, row.texts)),
+            f"{row.difference:.0e}",
+            *ratios,
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
+    arguments = parser.parse_args()
+    about = machine()
+    rows = [measure(model, grammar, arguments.repeats) for model in models(arguments.device) for grammar in GRAMMARS]
+    show(rows, about)
+    if arguments.write:
+        store("captions", about, [asdict(row) for row in rows])
+
+
+if __name__ == "__main__":
+    main()

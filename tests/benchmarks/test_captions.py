@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.speed.captions.__main__ import GRAMMARS, Model, captions_of, measure
+from fdgpu import ClipEmbedder
+from fdgpu.embedding.tokens import CaptionTokens
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_captions_come_from_whole_classes_and_stand_once(grammar: str) -> None:
+    captions = captions_of(grammar, 1500)
+    assert 100 < len(captions) <= 1500
+    assert len(set(captions)) == len(captions)
+    assert all(caption.startswith("a photo of a") for caption in captions)
+
+
+def test_a_row_holds_both_sides_and_a_ratio_where_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(measure.__globals__, "SAMPLE", {"cpu": 16})
+    clip = ClipEmbedder.bundled("cpu")
+    model = Model("bundled", clip.model, CaptionTokens(clip.tokenizer, "bundled"), clip.placement)
+    row = measure(model, "celeba", 1)
+    assert row.difference < 1e-5
+    assert 1 < row.nodes_a_caption < row.longest <= row.context == 20
+    assert row.ratio == row.prefix_tree / row.encode_text
+    monkeypatch.setitem(measure.__globals__, "LARGEST_DIFFERENCE", {clip.placement.dtype: -1.0})
+    assert measure(model, "celeba", 1).ratio is None
