@@ -16,7 +16,8 @@ def test_captions_come_from_whole_classes_and_stand_once(grammar: str) -> None:
 
 
 def test_a_row_holds_both_sides_and_a_ratio_where_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(measure.__globals__, "SAMPLE", {"cpu": 16})
+    monkeypatch.setitem(measure.__globals__, "SAMPLE", 16)
+    monkeypatch.setitem(measure.__globals__, "AT_LEAST_SECONDS", 0.0)
     clip = ClipEmbedder.bundled("cpu")
     model = Model("bundled", clip.model, CaptionTokens(clip.tokenizer, "bundled"), clip.placement)
     row = measure(model, "celeba", 1)
