@@ -19,10 +19,9 @@ from fdgpu.progress import Reporter, silent
 
 TRIED = 4  # captions that are encoded both ways before a method is trusted
 
-# Largest difference of an entry of a unit vector. Rounding gives 3e-7 in float32 and about 3e-4 in float16; an
-# activation or a mask that is not the model's gives more than 1e-2.
-LARGEST_DIFFERENCE = {torch.float32: 1e-4}
-LARGEST_HALF_DIFFERENCE = 4e-3
+# How far a unit vector may lie from that of encode_text. Through ViT-B/32, rounding makes 6e-7 in float32, 2e-3 in
+# float16 and 1e-2 in bfloat16; a mask or a position that is not the model's makes 0.4 and more.
+LARGEST_DISTANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 # On a CPU more captions at once gain nothing, and make the layers' outputs larger than what the C library keeps for
 # the next one (32 MiB): memory mapped anew in every layer costs 6 %.
@@ -71,22 +70,18 @@ class TextEncoder:
         few = tokens[by_length[np.linspace(0, len(tokens) - 1, min(TRIED, len(tokens))).astype(int)]]
         expected = self._encode(self._plain, few, silent)
         while self.choice.name != "encode_text":
-            difference = _difference(self._encode(self._methods[0], few, silent), expected)
-            if difference <= self._largest_difference:
+            distance = _distance(self._encode(self._methods[0], few, silent), expected)
+            if distance <= LARGEST_DISTANCE[self.placement.dtype]:
                 break
-            self._drop_first(difference)
+            self._drop_first(distance)
         self._tried = True
 
-    def _drop_first(self, difference: float) -> None:
+    def _drop_first(self, distance: float) -> None:
         lost, following = self.choice, self._methods[1]
-        reason = f"{lost.name} differs from encode_text by {difference:.1e}"
+        reason = f"{lost.name} differs from encode_text by {distance:.1e}"
         following.choice = Choice(following.choice.name, f"{reason}; {following.choice.reason}")
         warnings.warn(f"{reason}: captions are encoded by {following.choice.name}", FdgpuWarning, stacklevel=5)
         self._methods = self._methods[1:]
-
-    @property
-    def _largest_difference(self) -> float:
-        return LARGEST_DIFFERENCE.get(self.placement.dtype, LARGEST_HALF_DIFFERENCE)
 
     def _encode(self, method: TextMethod, tokens: NDArray[np.int32], report: Reporter) -> Tensor:
         paths, path_of_row = TokenPaths.of(tokens, method.lengths(tokens))
@@ -119,8 +114,8 @@ def _named(methods: list[TextMethod], name: str) -> list[TextMethod]:
     raise BackendError(f"text method {name!r} was asked for, but this model's text tower allows only {allowed}")
 
 
-def _difference(vectors: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of an entry; NaN equals NaN, and nothing else."""
+def _distance(vectors: Tensor, expected: Tensor) -> float:
+    """Return the largest distance of a row; NaN equals NaN, and nothing else."""
     if not torch.equal(vectors.isnan(), expected.isnan()):
         return float("inf")
-    return float((vectors - expected).nan_to_num(0).abs().max())
+    return float((vectors - expected).nan_to_num(0).norm(dim=1).max())

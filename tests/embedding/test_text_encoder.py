@@ -12,6 +12,7 @@ from fdgpu.embedding.prefix_encoder import PrefixEncoder
 from fdgpu.embedding.prefix_tree import TokenPaths
 from fdgpu.embedding.text_encoder import TextEncoder
 from fdgpu.embedding.text_methods import CutContext, CutPadding, SharedPrefixes
+from fdgpu.embedding.tree_attention import BLOCK
 from fdgpu.errors import BackendError, FdgpuWarning
 from tests.embedding.towers import END, VISION, captions, hugging_face, narrow, roughened
 
@@ -143,15 +144,16 @@ def test_a_method_asked_for_by_name_runs_or_raises() -> None:
 
 
 @pytest.mark.parametrize("method", ["prefix_tree", "cut_context", "encode_text"])
-def test_a_batch_holds_as_many_tokens_whatever_the_captions_length(method: str) -> None:
-    model, tokens = narrow(), captions(90, longest=6, words=50)
+@pytest.mark.parametrize("longest", [6, 24])
+def test_a_batch_holds_as_many_tokens_whatever_the_captions_length(method: str, longest: int) -> None:
+    model, tokens = narrow(), captions(90, longest=longest, words=50)
     encoder = TextEncoder(model, CPU, BatchSize(5), method)
-    sizes = []
-    handle = model.ln_final.register_forward_hook(lambda _, given, __: sizes.append(given[0].shape))
+    sizes, rows = [], []
+    model.transformer.resblocks[0].mlp.register_forward_hook(lambda _, given, __: sizes.append(given[0].numel() // 32))
+    model.ln_final.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
     encoder(tokens)
-    handle.remove()
-    rows = [shape[0] for shape in sizes]
-    assert max(rows) == (5 if method == "encode_text" else 5 * 24 // 6)
+    assert max(rows) == (5 if method == "encode_text" else 5 * 24 // longest)
+    assert max(sizes) <= 5 * 24 + (BLOCK - 1 if method == "prefix_tree" else 0)
 
 
 def test_out_of_memory_halves_the_batch_and_loses_no_caption(monkeypatch: pytest.MonkeyPatch) -> None:

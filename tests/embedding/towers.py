@@ -16,12 +16,15 @@ END = 99  # the largest id, as in CLIP's vocabulary
 VISION = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 16, "image_size": 32}
 
 
-def narrow(custom: bool = False, quick_gelu: bool = False, **text: Any) -> Any:
+def narrow(custom: bool = False, quick_gelu: bool = False, cast_dtype: torch.dtype | None = None, **text: Any) -> Any:
     """A model of three layers of width 32, as CLIP or CustomTextCLIP; ``text`` as in open_clip's configurations."""
     config = {"context_length": CONTEXT, "vocab_size": END + 1, "width": 32, "heads": 4, "layers": 3, **text}
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     torch.manual_seed(0)
-    return roughened(kind(24, VISION, config, quick_gelu=quick_gelu))
+    model = roughened(kind(24, VISION, config, quick_gelu=quick_gelu, cast_dtype=cast_dtype))
+    if cast_dtype is not None:
+        open_clip.model.convert_weights_to_lp(model, cast_dtype)
+    return model
 
 
 def roughened(model: nn.Module) -> Any:
