@@ -1,7 +1,7 @@
 """The ways to encode captions, from the fastest to the one that always holds.
 
 Each is given distinct paths (see :class:`~fdgpu.embedding.prefix_tree.TokenPaths`) and returns their vectors, as the
-model gives them; they differ in how many leading tokens make up a path, and in what they compute of it.
+model gives them; they differ in how many leading tokens make up a path, and in how many of these they compute.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class TextMethod(Protocol):
         """Return (m,) how many leading tokens of (m, L) a caption's vector depends on."""
         ...
 
+    def computed(self, paths: TokenPaths) -> NDArray[np.int64]:
+        """Return (u,) how many tokens each path adds to those that are computed."""
+        ...
+
     def __call__(self, paths: TokenPaths) -> Tensor:
         """Return (u, d), one row a path."""
         ...
@@ -41,6 +45,10 @@ class SharedPrefixes:
         self.lengths = tower.lengths
         self._encode = PrefixEncoder(tower)
 
+    def computed(self, paths: TokenPaths) -> NDArray[np.int64]:
+        """Return (u,) the nodes that each path brings."""
+        return paths.lengths - paths.shared
+
     def __call__(self, paths: TokenPaths) -> Tensor:
         """Return (u, d)."""
         return self._encode(paths)
@@ -53,6 +61,10 @@ class CutContext:
         self.choice = Choice("cut_context", reason)
         self.lengths = tower.lengths
         self._tower = tower
+
+    def computed(self, paths: TokenPaths) -> NDArray[np.int64]:
+        """Return (u,) the longest path's length for each: shorter ones are filled up."""
+        return np.full(len(paths), paths.width)
 
     @torch.inference_mode()
     def __call__(self, paths: TokenPaths) -> Tensor:
@@ -77,6 +89,10 @@ class CutPadding:
         """Return (m,) the tokens up to the last that is not padding."""
         return np.asarray(tokens.shape[1] - (tokens != self._pad_id)[:, ::-1].argmax(axis=1))
 
+    def computed(self, paths: TokenPaths) -> NDArray[np.int64]:
+        """Return (u,) the longest path's length for each: shorter ones are filled up."""
+        return np.full(len(paths), paths.width)
+
     @torch.inference_mode()
     def __call__(self, paths: TokenPaths) -> Tensor:
         """Return (u, d)."""
@@ -93,6 +109,10 @@ class WholeContext:
     def lengths(self, tokens: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the context for each of (m, L)."""
         return np.full(len(tokens), tokens.shape[1], np.int64)
+
+    def computed(self, paths: TokenPaths) -> NDArray[np.int64]:
+        """Return (u,) the longest path's length for each: shorter ones are filled up."""
+        return np.full(len(paths), paths.width)
 
     @torch.inference_mode()
     def __call__(self, paths: TokenPaths) -> Tensor:

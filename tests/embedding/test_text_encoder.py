@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,39 +144,58 @@ def test_a_method_asked_for_by_name_runs_or_raises() -> None:
         TextEncoder(siglip(), CPU, BatchSize(4), "prefix_tree")
 
 
-@pytest.mark.parametrize("method", ["prefix_tree", "cut_context", "encode_text"])
-@pytest.mark.parametrize("longest", [6, 24])
-def test_a_batch_holds_as_many_tokens_whatever_the_captions_length(method: str, longest: int) -> None:
-    model, tokens = narrow(), captions(90, longest=longest, words=50)
+@pytest.mark.parametrize(
+    ("method", "longest", "captions_at_once"),
+    [
+        ("encode_text", 6, 5),
+        ("encode_text", 24, 5),
+        ("cut_context", 6, 5 * 24 // 6),
+        ("cut_context", 24, 5),
+        ("prefix_tree", 6, None),
+        ("prefix_tree", 24, None),
+    ],
+)
+def test_a_batch_holds_as_many_tokens_however_few_of_each_caption(
+    method: str, longest: int, captions_at_once: int | None
+) -> None:
+    model, tokens = narrow(), captions(200, longest=longest, words=50)
     encoder = TextEncoder(model, CPU, BatchSize(5), method)
     sizes, rows = [], []
     model.transformer.resblocks[0].mlp.register_forward_hook(lambda _, given, __: sizes.append(given[0].numel() // 32))
     model.ln_final.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
     encoder(tokens)
-    assert max(rows) == (5 if method == "encode_text" else 5 * 24 // longest)
-    assert max(sizes) <= 5 * 24 + (BLOCK - 1 if method == "prefix_tree" else 0)
+    if captions_at_once is not None:
+        assert (max(rows), max(sizes)) == (captions_at_once, 5 * 24)
+    else:  # and the beginning of the first caption, and what fills up the last block of the attention
+        assert 5 * 24 - 6 <= max(sizes) < 5 * 24 + 24 + BLOCK
 
 
-def test_out_of_memory_halves_the_batch_and_loses_no_caption(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, tokens = narrow(), captions(90)
-    expected = encode_text(model, tokens)
+@pytest.mark.parametrize("fits", [lambda paths: paths.nodes <= 100, lambda paths: len(paths) == 1])
+def test_out_of_memory_halves_the_batch_and_loses_no_caption(
+    fits: Callable[[TokenPaths], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokens = narrow(), captions(40)
     plain = PrefixEncoder.__call__
-    tried = []
+    refused = []
 
     def small(self: PrefixEncoder, paths: TokenPaths) -> torch.Tensor:
-        tried.append(len(paths))
-        if len(paths) > 10:
+        if not fits(paths):
+            refused.append(paths.nodes)
             raise torch.OutOfMemoryError
         return plain(self, paths)
 
     monkeypatch.setattr(PrefixEncoder, "__call__", small)
     batch = BatchSize(64)
-    encoder = TextEncoder(model, CPU, batch)
-    assert (encoder(tokens) - expected).abs().max() < 2e-6
-    assert batch.rows == 8
-    tried.clear()
+    encoder = TextEncoder(model, CPU, batch, "prefix_tree")
+    told = []
+    vectors = encoder(tokens, lambda *args: told.append(args[1]))
+    assert (vectors - encode_text(model, tokens)).abs().max() < 2e-6
+    assert told == sorted(told)
+    assert told[-1] == 40
+    assert batch.rows < 64
+    tried_at_first = len(refused)
     encoder(tokens)
-    assert max(tried) == 8  # what did not fit once is not tried again
+    assert len(refused) - tried_at_first < tried_at_first  # what did not fit once is not tried again
 
 
 def test_progress_counts_distinct_captions() -> None:

@@ -2,10 +2,11 @@
 
     python -m benchmarks.speed.captions [--device cpu] [--repeats 5] [--write]
 
-All three get the same tokens, in the same precision and with room for the same number of them at once. The slower two
-are timed on a sample of the captions, since they treat each caption for itself; the tree has all of them. Rounds
-alternate, so that a machine that slows down slows all; medians are printed. A row whose results differ by more than
-1e-4 (4e-3 in half precision) in an entry of a unit vector prints no ratio. ``texts`` is the whole way, from strings.
+All three get the same tokens, in the same precision and with room for the same number of them at once (on a CPU as
+many as each is fastest with). The slower two are timed on a sample of the captions, since they treat each caption for
+itself; the tree has all of them. Rounds alternate, so that a machine that slows down slows all; medians are printed.
+A row whose results differ by more than 1e-4 (4e-3 in half precision) in an entry of a unit vector prints no ratio.
+``texts`` is the whole way, from strings.
 """
 
 from __future__ import annotations
