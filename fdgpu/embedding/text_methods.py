@@ -147,5 +147,5 @@ def _hidden_padding(model: Any) -> int | None:
 
 def _encode_text(model: Any, paths: TokenPaths) -> Tensor:
     device = next(model.parameters()).device
-    vectors: Tensor = model.encode_text(torch.from_numpy(paths.tokens).to(device))
+    vectors: Tensor = model.encode_text(torch.from_numpy(paths.tokens).to(device, torch.long))
     return vectors
