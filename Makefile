@@ -1,6 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
-# make bench  the solver against the authors' loop, side by side on this machine
+# make bench  the solver against the authors' loop, captions against encode_text, side by side on this machine
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,6 +21,7 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.speed.captions
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
