@@ -1,6 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
-# make bench  fdgpu beside what people run instead, on this machine; about ten minutes
+# make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,6 +21,7 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.speed.captions
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

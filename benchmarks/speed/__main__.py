@@ -28,7 +28,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from benchmarks.machine import machine
-from benchmarks.speed import captions, predictions
+from benchmarks.speed import caption_scoring, predictions
 from benchmarks.speed.ceilings import measure_ceilings
 from benchmarks.speed.cuml_peers import cuml_peers, why_no_cuml
 from benchmarks.speed.data import Shape
@@ -118,9 +118,9 @@ def permutation_lines(shape: Shape, backend: str, permutations: int) -> list[Row
 def caption_lines(against: Yardstick, few: bool) -> list[Row]:
     """Measure caption scoring, and predict it where there is no device; without Triton there is neither."""
     if against.backend == "triton":
-        return [captions.caption_row(captions.FEW if few else captions.IMAGENET, against)]
+        return [caption_scoring.caption_row(caption_scoring.FEW if few else caption_scoring.IMAGENET, against)]
     if predicts(against.backend):
-        return [captions.caption_row(captions.FEW, against), predictions.captions_row(H100())]
+        return [caption_scoring.caption_row(caption_scoring.FEW, against), predictions.captions_row(H100())]
     return []
 
 

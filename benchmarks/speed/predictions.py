@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.speed.captions import IMAGENET, NAME
+from benchmarks.speed.caption_scoring import IMAGENET, NAME
 from benchmarks.speed.counts import Work, preparation_work
 from benchmarks.speed.data import Shape, make
 from benchmarks.speed.permutations import drawing_seconds, predict_permutations

@@ -257,7 +257,10 @@ def _notes(
             "class by another of its names, such as its WordNet id."
         )
     if too_long:
-        notes.append(f"{len(too_long)} captions exceed the model's context and were left out, such as {too_long[0]!r}.")
+        notes.append(
+            f"{len(too_long)} captions were left out, such as {too_long[0]!r}: they exceed the model's context, "
+            "or hold characters that it cannot read."
+        )
     if skipped:
         notes.append(f"{len(skipped)} of {len(inputs)} images could not be used; they are listed below.")
     return tuple(notes)

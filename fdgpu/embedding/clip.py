@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.device import BatchSize, halving_batches, place
+from fdgpu.device import BatchSize, Choice, halving_batches, place
 from fdgpu.embedding.loading import LoadedModel, load_model
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, image_source
+from fdgpu.embedding.text_encoder import TextEncoder
+from fdgpu.embedding.tokens import CaptionTokens
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.progress import OneBar, Reporter
 
@@ -40,12 +42,13 @@ class ClipEmbedder:
         model: an open_clip model name such as ``"ViT-B-32"``, or ``"local-dir:FOLDER"`` or ``"hf-hub:NAME"``.
         pretrained: a pretrained tag such as ``"openai"``, or the path of a local checkpoint.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
-        batch_size: images or captions at a time; halved whenever the device runs out of memory.
+        batch_size: images, or captions of full length, at a time; halved whenever the device runs out of memory.
 
     Attributes:
         dimension: length d of the vectors.
         name: the model and its weights, as reports show them.
         placement: device and precision, and why.
+        text_method_: how captions are encoded, and why.
 
     Raises:
         ModelError: for an unknown model or tag (lists those there are), or weights that cannot be had.
@@ -67,6 +70,8 @@ class ClipEmbedder:
         self.name = f"{model}:{pretrained}" if pretrained else model
         loaded: LoadedModel = load_model(model, pretrained, self.placement)
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self._tokens = CaptionTokens(self.tokenizer, self.name)
+        self._texts = TextEncoder(self.model, self.placement, self._fitting)
         self.preprocess = Preprocess.of_model(loaded.preprocess_config)
         self.dimension = int(self._encode(self.model.encode_text, self._on_device(self.tokenizer(["a"]))).shape[-1])
 
@@ -75,7 +80,7 @@ class ClipEmbedder:
         """Load the small CLIP that ships with fdgpu; it knows the bundled world and nothing else."""
         folder = resources.files("fdgpu") / "demo" / "clip"
         embedder = cls(f"local-dir:{folder}", device=device, batch_size=batch_size)
-        embedder.name = "bundled"
+        embedder.name = embedder._tokens.name = "bundled"
         return embedder
 
     @classmethod
@@ -129,24 +134,29 @@ class ClipEmbedder:
     def texts(self, captions: str | Sequence[str] | Iterable[str], progress: Reporter | None = None) -> Tensor:
         """Embed captions, or a whole :class:`fdgpu.CaptionGrammar`.
 
+        A caption that stands twice is encoded once, and so is a beginning that captions share (``text_method_``).
+
         Returns:
-            (n, d) float32 unit vectors on the model's device.
+            (n, d) float32 unit vectors on the model's device, equal to ``encode_text`` within 1e-4 in float32.
 
         Raises:
-            InputError: for a caption that is longer than the model's context; it is not cut in silence.
+            InputError: for a caption that the model would not read whole: one longer than its context, or with
+                characters that its tokenizer cannot encode. It is named, and not cut in silence.
         """
         listed = [captions] if isinstance(captions, str) else list(captions)
-        tokens = self._tokenise(listed)
-
-        def encode(start: int, stop: int) -> Tensor:
-            return self._encode(self.model.encode_text, self._on_device(tokens[start:stop]))
-
-        rows = []
+        odd = [caption for caption in listed if not isinstance(caption, str)]
+        if odd:
+            raise InputError(f"captions holds {odd[0]!r}, a {type(odd[0]).__name__}: pass strings")
+        distinct = list(dict.fromkeys(listed))
+        tokens = self._tokens.matrix(distinct)
+        if not distinct:
+            return torch.empty(0, self.dimension, device=self.placement.device)
         with OneBar(progress) as report:
-            for done, vectors in halving_batches(encode, len(listed), self._fitting):
-                rows.append(vectors)
-                report("embed captions", done, len(listed))
-        return torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
+            vectors = self._texts(tokens, report)
+        if len(distinct) == len(listed):
+            return vectors
+        row = {caption: i for i, caption in enumerate(distinct)}
+        return vectors[torch.tensor([row[caption] for caption in listed], device=vectors.device)]
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read."""
@@ -170,29 +180,23 @@ class ClipEmbedder:
         vectors: Tensor = F.normalize(tower(batch).float(), dim=-1)
         return vectors
 
+    @property
+    def text_method_(self) -> Choice:
+        """How captions are encoded, and why: ``"prefix_tree"``, ``"cut_context"`` or ``"encode_text"``.
+
+        Known by the text tower's structure; the first captions may still show that it does not hold.
+        """
+        return self._texts.choice
+
     def token_count(self, caption: str) -> int:
         """Return how many tokens a caption takes, start and end of text included."""
-        if hasattr(self.tokenizer, "encode"):
-            return len(self.tokenizer.encode(caption)) + 2
-        return len(self.tokenizer.tokenizer(caption).input_ids)  # Hugging Face's count both themselves
+        return len(self._tokens.ids(caption))
 
     def fits(self, caption: str) -> bool:
-        """Whether the whole caption fits into the model's context."""
-        return self.token_count(caption) <= self.context_length
+        """Whether the model takes the whole caption: it fits into the context, and its tokenizer can encode it."""
+        return self._tokens.refusal(caption) is None
 
     @property
     def context_length(self) -> int:
         """Most tokens of a caption."""
-        return int(getattr(self.tokenizer, "context_length", None) or 77)
-
-    def _tokenise(self, captions: list[str]) -> Tensor:
-        for caption in captions:
-            if not self.fits(caption):
-                raise InputError(
-                    f"the caption {caption!r} has {self.token_count(caption)} tokens, {self.name} takes at most "
-                    f"{self.context_length}: shorten it"
-                )
-        if not captions:
-            return torch.empty(0, self.context_length, dtype=torch.long)
-        tokens: Tensor = self.tokenizer(captions)
-        return tokens
+        return self._tokens.context_length

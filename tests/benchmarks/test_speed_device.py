@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.speed.captions import Captions, caption_row
+from benchmarks.speed.caption_scoring import Captions, caption_row
 from benchmarks.speed.ceilings import Ceilings
 from benchmarks.speed.comparison import Fitted
 from benchmarks.speed.data import Shape, make

@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from benchmarks.speed.captions import IMAGENET
+from benchmarks.speed.caption_scoring import IMAGENET
 from benchmarks.speed.counts import Work
 from benchmarks.speed.data import Shape, make
 from benchmarks.speed.permutations import drawing_seconds, predict_permutations

@@ -96,8 +96,36 @@ def test_unreadable_images_keep_their_row_as_nan_and_are_named(clip: ClipEmbedde
 
 
 def test_a_caption_longer_than_the_context_is_named(clip: ClipEmbedder) -> None:
+    long = "a photo of " + "very " * 30 + "red boot"
     with pytest.raises(InputError, match=r"'a photo of .* tokens, bundled takes at most 20"):
-        clip.texts(["a photo of a boot", "a photo of " + "very " * 30 + "red boot"])
+        clip.texts(["a photo of a boot", long])
+    assert not clip.fits(long)
+    assert clip.token_count(long) == 37
+
+
+@pytest.mark.parametrize("caption", ["a photo of a \ud800 boot", "a photo<end_of_text> of a boot"])
+def test_a_caption_that_the_tokenizer_cannot_encode_is_named(clip: ClipEmbedder, caption: str) -> None:
+    with pytest.raises(InputError, match=r"^the caption 'a photo.*leave it out"):
+        clip.texts(["a photo of a boot", caption])
+    assert not clip.fits(caption)
+    assert clip.fits("a photo of a 🥾, naïve & red")
+
+
+def test_captions_are_strings(clip: ClipEmbedder) -> None:
+    with pytest.raises(InputError, match=r"captions holds \['a boot'\], a list: pass strings"):
+        clip.texts(["a coat", ["a boot"]])
+
+
+def test_repeated_captions_are_encoded_once(clip: ClipEmbedder) -> None:
+    told = []
+    listed = ["a coat", "a bag", "a coat", "A  Coat", "a bag"]
+    vectors = clip.texts(listed, progress=lambda *args: told.append(args))
+    assert told[-1] == ("embed captions", 2, 2)
+    assert torch.equal(vectors, clip.texts(["a coat", "a bag"])[[0, 1, 0, 0, 1]])
+
+
+def test_it_says_how_captions_are_encoded(clip: ClipEmbedder) -> None:
+    assert (clip.text_method_.name, "is causal" in clip.text_method_.reason) == ("prefix_tree", True)
 
 
 def test_any_open_clip_model_with_random_weights_or_a_checkpoint(tmp_path) -> None:

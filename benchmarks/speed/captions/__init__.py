@@ -1,0 +1,1 @@
+"""Caption encoding against open_clip's ``encode_text``, side by side in one run."""
