@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_info
 
 from fdgpu.device import cpu_count
 
@@ -21,6 +22,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": _processor(),
         "cores": str(cpu_count()),
+        "blas threads": str(max((pool["num_threads"] for pool in threadpool_info()), default=1)),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
