@@ -47,7 +47,7 @@ MOST_ROWS = 30  # of the summary: the report has them all
 def demo(
     out: Out = Path("fdgpu-demo"),
     seed: Seed = 0,
-    permutations: Permutations = 0,
+    permutations: Permutations = 200,
     directions: Directions = 1,
     stop_after: StopAfter = 0,
     nested: Nested = False,
