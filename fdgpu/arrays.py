@@ -134,6 +134,13 @@ def doubles(tensor: torch.Tensor) -> NDArray[np.float64]:
     return np.asarray(tensor.double().cpu().numpy())
 
 
+def bring_down(*tensors: torch.Tensor) -> list[NDArray[np.float64]]:
+    """Return float64 numbers of tensors on one device, in one copy to the host: there is one wait for the device."""
+    flat = doubles(torch.cat([tensor.reshape(-1).double() for tensor in tensors]))
+    ends = np.cumsum([tensor.numel() for tensor in tensors])[:-1]
+    return [part.reshape(tensor.shape) for part, tensor in zip(np.split(flat, ends), tensors, strict=True)]
+
+
 def is_array(images: Any) -> bool:
     """Whether something is one CuPy or JAX array, rather than an iterable of things."""
     return _module(images) in ("cupy", "jax", "jaxlib")

@@ -66,11 +66,31 @@ class Fits:
     n_iter: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class PaperFits:
+    """The paper's SVM of K classes: all samples of each, at the C that cross-validation chose.
+
+    ``scores`` (K, c) mean held-out balanced accuracies; ``places`` (K,) of the chosen C in the grid; ``coef`` (K, d),
+    ``intercept`` and ``n_iter`` (K,); ``violation`` (K,) the largest of all folds and of the fit.
+    """
+
+    scores: NDArray[np.float64]
+    places: NDArray[np.int64]
+    coef: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    n_iter: NDArray[np.int64]
+    violation: NDArray[np.float64]
+
+
 class ClassBatch(Protocol):
     """K classes whose embeddings (and Gram matrices, where they fit) are held. ``classes`` limits a call to some."""
 
     layout: Layout
     solver: str  # "gram", "newton" where the Gram matrix did not fit, or "cuml"
+
+    def paper_fits(self) -> PaperFits:
+        """Choose every class's C by cross-validation, and fit all of its samples with it (2.1)."""
+        ...
 
     def cross_validate(
         self, labels: Labels, classes: Sequence[int] | None = None

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import to_torch
 from fdgpu.device import CUML_REMEDY
-from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout, PaperFits
+from fdgpu.directions.choosing import paper_fits_in_turn
 from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.optimality import into_the_box, measure
 from fdgpu.directions.problem import ClassTask, SolverSettings
@@ -104,6 +105,10 @@ class CumlBatch:
         self._x = task.samples.whitened(task.rows, settings.torch_dtype, device).T.contiguous().T
         self._costs = torch.tensor(settings.costs, dtype=torch.float64, device=device)
         self._settings, self._device, self._cuml = settings, device, cuml
+
+    def paper_fits(self) -> PaperFits:
+        """Choose every class's C, and fit it."""
+        return paper_fits_in_turn(self)
 
     def cross_validate(
         self, labels: Labels, classes: Sequence[int] | None = None

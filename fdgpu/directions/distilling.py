@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from fdgpu.directions.batch import ClassBatch
-from fdgpu.directions.folds import choose_costs
 from fdgpu.directions.modes import SPLIT_LEVEL, explain_by
 from fdgpu.directions.nested import nested_scores
 from fdgpu.directions.problem import ClassSolution, Mode, SearchSettings, SolverSettings
@@ -50,22 +49,17 @@ def distil(
 
 def paper_directions(batch: ClassBatch, settings: SolverSettings) -> list[Mode]:
     """Fit the paper's one SVM a class: C by cross-validation, then all samples (2.1)."""
-    labels = batch.layout.labels
-    by_fold, cv_violation = batch.cross_validate(labels)
-    scores = by_fold.mean(axis=2)
-    places = choose_costs(scores)
-    fits = batch.fit(labels, places)
-    coef = batch.coef(fits)
+    fits = batch.paper_fits()
     return [
         Mode(
-            w=coef[0, i],
-            intercept=float(fits.intercept[0, i]),
-            cost=settings.costs[places[0, i]],
-            cv_score=float(scores[0, i, places[0, i]]),
-            cv_scores=scores[0, i],
+            w=fits.coef[i],
+            intercept=float(fits.intercept[i]),
+            cost=settings.costs[fits.places[i]],
+            cv_score=float(fits.scores[i, fits.places[i]]),
+            cv_scores=fits.scores[i],
             n_errors=int(batch.layout.n_errors[i]),
-            n_iter=int(fits.n_iter[0, i]),
-            violation=float(max(cv_violation[0, i], fits.violation[0, i])),
+            n_iter=int(fits.n_iter[i]),
+            violation=float(fits.violation[i]),
         )
         for i in range(len(batch.layout.sizes))
     ]

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import doubles
-from fdgpu.directions.batch import Fits, Labels, Layout
+from fdgpu.directions.batch import Fits, Labels, Layout, PaperFits
+from fdgpu.directions.choosing import paper_fits_in_turn
 from fdgpu.directions.folds import folds_of_sheets
 from fdgpu.directions.problem import ClassTask, SolverSettings
 from fdgpu.kernels.proximal_newton import PathPoint, along, combined, newton_path
@@ -33,6 +34,10 @@ class NewtonBatch:
         self.layout = Layout((task.n,), task.right)
         self._x = task.samples.whitened(task.rows, settings.torch_dtype, device)
         self._settings = settings
+
+    def paper_fits(self) -> PaperFits:
+        """Choose every class's C, and fit it."""
+        return paper_fits_in_turn(self)
 
     def cross_validate(
         self,

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout, PaperFits
 from fdgpu.directions.batching import in_batches
+from fdgpu.directions.choosing import paper_fits_in_turn
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.problem import ClassSamples, ClassTask, SolverSettings
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
@@ -100,6 +101,10 @@ class NumbaBatch:
         self.layout = Layout(tuple(len(x) for x in self._x), np.concatenate([s.right for s, _ in prepared]))
         self._costs = np.asarray(settings.costs, np.float64)
         self._settings, self._pool, self._threads = settings, pool, threads
+
+    def paper_fits(self) -> PaperFits:
+        """Choose every class's C, and fit it."""
+        return paper_fits_in_turn(self)
 
     def cross_validate(
         self, labels: Labels, classes: Sequence[int] | None = None

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import doubles
-from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout
+from fdgpu.arrays import bring_down, doubles
+from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout, PaperFits
 from fdgpu.directions.batching import in_batches
-from fdgpu.directions.folds import folds_of_sheets
+from fdgpu.directions.folds import SCORE_ROUNDING, folds_of_sheets
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.problem import ClassTask, SolverSettings
 from fdgpu.errors import InputError
@@ -88,30 +88,30 @@ class TritonBatch:
         self._grams = GramBatch(grams, gram_starts, starts, sizes)
         self._costs = torch.tensor(settings.costs, dtype=torch.float32, device=device)
 
+    def paper_fits(self) -> PaperFits:
+        """Choose every class's C, and fit it; all of it on the device, which is waited for once, at the end."""
+        scores, cv_violation = self._cross_validate(self.layout.labels)
+        mean = scores.mean(dim=2)
+        best = mean.amax(dim=-1, keepdim=True)
+        places = (mean >= best - SCORE_ROUNDING).to(torch.int32).argmax(dim=-1).to(torch.int32)  # the smallest C
+        fits = self._fit(self.layout.labels, places)
+        violation = torch.maximum(cv_violation, fits.violation)
+        down = bring_down(mean[0], places[0], self._coef(fits)[0], fits.intercept[0], fits.n_iter[0], violation[0])
+        chosen, n_iter = down[1].astype(np.int64), down[4].astype(np.int64)
+        return PaperFits(down[0], chosen, down[2], down[3], n_iter, down[5])
+
     def cross_validate(
         self, labels: Labels, classes: Sequence[int] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Hold out every fold of every sheet and class, in one launch a block size."""
-        cv = self._settings.cv
-        folds = folds_of_sheets(labels, self.layout.sizes, cv).astype(np.int8)
-        scores, violation = cross_validate_sheets(
-            self._grams, self._up(labels), self._up(folds), cv, self._costs, classes=classes, **self._stop
-        )
-        return scores.cpu().numpy(), doubles(violation.amax(dim=-1))
+        scores, violation = bring_down(*self._cross_validate(labels, classes))
+        return scores, violation
 
     def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
         """Fit every sheet on every class."""
-        solved = fit_sheets(
-            self._grams, self._up(labels), self._up(places.astype(np.int32)), self._costs, classes=classes, **self._stop
-        )
-        solved = solved._replace(a=solved.a.nan_to_num())  # of a class that was not asked for
-        down = (
-            doubles(solved.a),
-            doubles(solved.intercept),
-            doubles(solved.violation),
-            solved.n_iter.long().cpu().numpy(),
-        )
-        return TritonFits(*down, solved)
+        solved = self._fit(labels, self._up(places.astype(np.int32)), classes)
+        a, intercept, violation, n_iter = bring_down(solved.a, solved.intercept, solved.violation, solved.n_iter)
+        return TritonFits(a, intercept, violation, n_iter.astype(np.int64), solved)
 
     def decide(self, fits: Fits) -> NDArray[np.float64]:
         """Return w·x + b of all samples, which the solver keeps up to date."""
@@ -119,17 +119,36 @@ class TritonBatch:
 
     def coef(self, fits: Fits) -> NDArray[np.float64]:
         """Return w = Xᵀ a, summed over each class."""
-        sheets = [
-            torch.segment_reduce(a[:, None] * self._x, "sum", lengths=self._sizes, axis=0) for a in _solved(fits).a
-        ]
-        return doubles(torch.stack(sheets))
+        return doubles(self._coef(_solved(fits)))
+
+    def _cross_validate(
+        self, labels: Labels, classes: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (P, K, cv, c) scores and (P, K) violations, on the device."""
+        cv = self._settings.cv
+        folds = folds_of_sheets(labels, self.layout.sizes, cv).astype(np.int8)
+        scores, violation = cross_validate_sheets(
+            self._grams, self._up(labels), self._up(folds), cv, self._costs, classes=classes, **self._stop
+        )
+        return scores, violation.amax(dim=-1)
+
+    def _fit(self, labels: Labels, places: torch.Tensor, classes: Sequence[int] | None = None) -> SheetFits:
+        solved = fit_sheets(self._grams, self._up(labels), places, self._costs, classes=classes, **self._stop)
+        return solved._replace(a=solved.a.nan_to_num())  # of a class that was not asked for
+
+    def _coef(self, solved: SheetFits) -> torch.Tensor:
+        """Return (P, K, d) on the device."""
+        sheets = [torch.segment_reduce(a[:, None] * self._x, "sum", lengths=self._sizes, axis=0) for a in solved.a]
+        return torch.stack(sheets)
 
     @property
     def _stop(self) -> dict[str, Any]:
         return {"tol": self._settings.tol, "max_iter": self._settings.max_iter}
 
     def _up(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        """Copy to the device; from pinned memory, as a copy from any other would wait for the device."""
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
 
 def _solved(fits: Fits) -> SheetFits:
