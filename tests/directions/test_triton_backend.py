@@ -61,7 +61,7 @@ def test_it_finds_what_the_cpu_finds() -> None:
 
 
 @comparison
-def test_choosing_C_on_the_device_is_choosing_it_step_by_step() -> None:
+def test_the_device_chooses_as_one_does_step_by_step() -> None:
     (batch,) = TritonBackend(DEVICE).open(tasks(), SETTINGS)
     at_once, in_turn = batch.paper_fits(), paper_fits_in_turn(batch)
     for field in fields(PaperFits):
