@@ -1,8 +1,18 @@
 """Grammars of candidate captions, and what the directions make of them (paper, 2.2 and A.6)."""
 
+from fdgpu.captions.effects import WordEffects, word_effects
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.pooling import CaptionPool, pool_captions
 from fdgpu.captions.recipe import ClassCaptions, Recipe
 from fdgpu.captions.wordnet import nouns_below
 
-__all__ = ["CaptionGrammar", "CaptionPool", "ClassCaptions", "Recipe", "nouns_below", "pool_captions"]
+__all__ = [
+    "CaptionGrammar",
+    "CaptionPool",
+    "ClassCaptions",
+    "Recipe",
+    "WordEffects",
+    "nouns_below",
+    "pool_captions",
+    "word_effects",
+]
