@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Kind = TypeVar("Kind", bound=np.generic)
 
 SINGULAR = 1e-9  # of the largest eigenvalue: what lies below, no caption tells apart
 ESTIMABLE = 1e-6  # largest part of a contrast that may lie there
@@ -60,7 +61,7 @@ class Columns:
         """Words of all the others."""
         return sum(self.sizes) - self.a
 
-    def by_slot(self, own: NDArray[np.generic], others: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    def by_slot(self, own: NDArray[Kind], others: NDArray[Kind]) -> list[NDArray[Kind]]:
         """Cut what is known of every column into slots, in their order."""
         rest = [size for s, size in enumerate(self.sizes) if s != self.largest]
         parts = np.split(others, np.cumsum(rest)[:-1]) if rest else []
@@ -69,16 +70,16 @@ class Columns:
     def sums(self, values: Floats) -> tuple[Floats, Floats]:
         """Return Xᵀ·values, (a,) and (b,)."""
         repeated = np.repeat(values, self.others.shape[1])
-        return np.bincount(self.own, values, self.a), np.bincount(self.others.ravel(), repeated, self.b)
+        return _sums(self.own, values, self.a), _sums(self.others.ravel(), repeated, self.b)
 
     def products(self, weights: Floats) -> Products:
         """Return XᵀΩX with Ω = diag(weights), by counting."""
         crossed, within = np.zeros((self.a, self.b)), np.zeros((self.b, self.b))
         for j in self.others.T:
-            crossed += np.bincount(self.own * self.b + j, weights, self.a * self.b).reshape(self.a, self.b)
+            crossed += _sums(self.own * self.b + j, weights, self.a * self.b).reshape(self.a, self.b)
             for k in self.others.T:
-                within += np.bincount(j * self.b + k, weights, self.b**2).reshape(self.b, self.b)
-        return Products(np.bincount(self.own, weights, self.a), crossed, within)
+                within += _sums(j * self.b + k, weights, self.b**2).reshape(self.b, self.b)
+        return Products(_sums(self.own, weights, self.a), crossed, within)
 
 
 class NormalEquations:
@@ -133,7 +134,7 @@ class NormalEquations:
         """Return (m,) how far each caption determines its own fit, from 0 to 1."""
         own, others = self.columns.own, self.columns.others.T
         pulled = self._mean @ self._inverse
-        values = (1 / self._divisor + (pulled * self._mean).sum(axis=1))[own]
+        values: Floats = (1 / self._divisor + (pulled * self._mean).sum(axis=1))[own]
         for j in others:
             values -= 2 * pulled[own, j]
             for k in others:
@@ -152,6 +153,10 @@ class NormalEquations:
         second = 2 * ((linear - baseline @ linear) * pull).sum(axis=1)
         others = _quadratic(self._pull_others, left)
         return self.columns.by_slot(first + second + _quadratic(pull, left), others)
+
+
+def _sums(places: Ints, weights: Floats, size: int) -> Floats:
+    return np.asarray(np.bincount(places, weights, size), np.float64)
 
 
 def _vanishes(rows: Floats) -> NDArray[np.bool_]:
