@@ -2,6 +2,7 @@
 
 from fdgpu.captions.effects import WordEffects, word_effects
 from fdgpu.captions.grammar import CaptionGrammar
+from fdgpu.captions.growing import GrownCaption, GrownCaptions, grow
 from fdgpu.captions.pooling import CaptionPool, pool_captions
 from fdgpu.captions.recipe import ClassCaptions, Recipe
 from fdgpu.captions.wordnet import nouns_below
@@ -10,8 +11,11 @@ __all__ = [
     "CaptionGrammar",
     "CaptionPool",
     "ClassCaptions",
+    "GrownCaption",
+    "GrownCaptions",
     "Recipe",
     "WordEffects",
+    "grow",
     "nouns_below",
     "pool_captions",
     "word_effects",
