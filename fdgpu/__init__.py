@@ -13,7 +13,7 @@ from fdgpu.version import __version__
 
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit, grow_captions
-    from fdgpu.captions import CaptionGrammar, nouns_below, word_effects
+    from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
@@ -25,6 +25,7 @@ _HOME = {
     "audit": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
+    "visual_adjectives": "fdgpu.captions",
     "word_effects": "fdgpu.captions",
 }
 
@@ -37,6 +38,7 @@ __all__ = [
     "audit",
     "grow_captions",
     "nouns_below",
+    "visual_adjectives",
     "word_effects",
 ]
 

@@ -5,7 +5,7 @@ from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.growing import GrownCaption, GrownCaptions, grow
 from fdgpu.captions.pooling import CaptionPool, pool_captions
 from fdgpu.captions.recipe import ClassCaptions, Recipe
-from fdgpu.captions.wordnet import nouns_below
+from fdgpu.captions.wordnet import nouns_below, visual_adjectives
 
 __all__ = [
     "CaptionGrammar",
@@ -18,5 +18,6 @@ __all__ = [
     "grow",
     "nouns_below",
     "pool_captions",
+    "visual_adjectives",
     "word_effects",
 ]
