@@ -127,6 +127,24 @@ def test_the_caption_score_is_the_estimators(audited, clip: ClipEmbedder) -> Non
     assert np.isnan(table.scores[table.texts.index("a photo of a boot")])  # the reference has no direction
 
 
+def test_the_word_that_was_planted_has_the_largest_effect(audited) -> None:
+    boot = next(c for c in json.loads((audited.out / "audit.json").read_text())["classes"] if c["name"] == "boot")
+    (mode,) = boot["modes"]
+    hardest = min(mode["word_effects"], key=lambda effect: effect["effect"])
+    assert (hardest["slot"], hardest["word"]) == ("preposition", "on a white background")
+    assert (hardest["against"], hardest["n"]) == ("left out", 13)
+    assert hardest["effect"] + hardest["half_width"] < 0
+    sizes = [abs(effect["effect"]) for effect in mode["word_effects"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0.5 < mode["explained_by_words"] < 1
+    assert f"explain {mode['explained_by_words']:.0%} of how" in audited.page
+    table = pq.read_table(audited.out / "effects.parquet").to_pydict()
+    assert len(table["word"]) == 12 + 4
+    assert set(table["class"]) == {"boot"}
+    row = table["word"].index("on a white background")
+    assert (table["effect"][row], table["half_width"][row]) == (hardest["effect"], hardest["half_width"])
+
+
 def test_a_tested_audit_of_two_modes(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
     fit = FailureDirections(n_directions=2, n_permutations=39, nested=True, random_state=0)
     result = fdgpu.audit(
