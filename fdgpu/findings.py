@@ -26,8 +26,8 @@ class ScoredCaption:
 class WordEffect:
     """What a word does to the alignment of the captions that have it: ``effect`` ± ``half_width`` (95 %).
 
-    ``against`` is what it is measured against: ``"left out"`` (its slot left empty) or ``"mean"`` (of its slot's
-    words). ``n`` captions have the word; ``half_width`` is NaN where they are too few to tell.
+    ``against`` is what it is measured against: ``"mean"`` (of what its slot may hold) or ``"left out"`` (its slot left
+    empty). ``n`` captions have the word; ``half_width`` is NaN where they are too few to tell.
     """
 
     slot: str
@@ -35,7 +35,7 @@ class WordEffect:
     effect: float
     half_width: float
     n: int
-    against: str = "left out"
+    against: str = "mean"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fdgpu.report.formats import fixed, percent, signed
 from fdgpu.report.scales import LinearScale
 
 MARGIN = 4.0  # per cent of the plot on either side, for half a dot and half a label
-AGAINST = {"left out": "against leaving it out", "mean": "against the mean of these words"}
+AGAINST = {"mean": "against the slot’s average", "left out": "against leaving it out"}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def build_mode() -> BuildMode:
                 WordEffect("adjective", "blue", -0.31, 0.04, 48),
                 WordEffect("adjective", "red", 0.22, 0.05, 48),
                 WordEffect("adjective", "green", -0.02, 0.03, 48),
-                WordEffect("noun", name, -0.01, 0.002, 96, "mean"),
+                WordEffect("noun", name, -0.01, 0.002, 96),
             ),
             explained_by_words=0.87,
             hard_examples=examples(f"{name}/hard", pictures, correct=False),

@@ -23,7 +23,7 @@ def test_all_slots_share_a_scale_around_zero() -> None:
         mode_of(
             WordEffect("place_name", "easy", 0.2, 0.1, 9),
             WordEffect("place_name", "hard", -0.3, 0.1, 9),
-            WordEffect("noun", "cat", 0.1, 0.2, 9, "mean"),
+            WordEffect("noun", "cat", 0.1, 0.2, 9, "left out"),
             explained=0.873,
         )
     )
@@ -32,8 +32,8 @@ def test_all_slots_share_a_scale_around_zero() -> None:
     assert [dot.word for dot in place.dots] == ["hard", "easy"]
     assert (place.slot, place.against, noun.against) == (
         "place name",
+        "against the slot’s average",
         "against leaving it out",
-        "against the mean of these words",
     )
     half = 50 - MARGIN
     hard, easy, unsure = *place.dots, *noun.dots
