@@ -4,6 +4,9 @@ From the caption that leaves every slot out, the best captions so far are extend
 takes each of its words, the others stay as they are. Slots are visited again and again, since words work together,
 until no change of a single word in any of the best captions gives one that is new.
 
+Captions that fill other slots do not push each other out: of those that fill the same ones a few are extended, however
+they compare with the rest. What two words do together is else never seen where each alone does little.
+
 Where the words of a score only add up, this finds the best captions of all, however narrow the beam.
 """
 
@@ -25,6 +28,7 @@ Score = Callable[[list[str]], Any]
 
 BUDGET = 1_000_000  # captions; what is kept of each takes some 200 bytes
 BATCH = 8192  # captions scored at a time: neighbours in the grammar, which share most of their beginnings
+NARROW = 8  # the beam over this is how many are extended of those that fill the same slots, at least one
 ENDS = {"hard": 1.0, "easy": -1.0}  # of a score: which of its signs is sought
 
 
@@ -75,7 +79,7 @@ def grow(
         score: takes up to :data:`BATCH` captions, gives (m,) alignments; NaN for one that has none, which is left out.
         start: words of the caption to start from. By default every slot is left out, or holds its first word where the
             grammar never leaves it out.
-        beam: captions that are extended at a time.
+        beam: captions that are extended at a time, and an eighth as many of those that fill each set of slots.
         top: captions to return.
         end: ``"hard"`` for the lowest scores, ``"easy"`` for the highest.
         fits: whether a caption can be scored; by default all can.
@@ -91,8 +95,8 @@ def grow(
             raise InputError(f"{name} is {value}: use at least 1")
     if end not in ENDS:
         raise InputError(f"end is {end!r}: use 'hard' for the lowest scores or 'easy' for the highest")
-    search = _Search(grammar, score, fits or (lambda _: True), ENDS[end], beam, max(beam, top), budget, progress)
-    passes = search.run(_start(grammar, start or {}))
+    search = _Search(grammar, score, fits or (lambda _: True), ENDS[end], beam, top, budget, progress)
+    passes = search.run(np.array([_start(grammar, start or {})], np.int64))
     if not len(search.places):
         why = f"none of the {search.n_scored} captions tried has a score"
         raise InputError(f"{why}: does every one equal the reference, or exceed the model's context?")
@@ -112,8 +116,8 @@ def grow(
 class _Search:
     """The best captions so far, by their places in the grammar, and which changes of theirs were tried.
 
-    ``places`` and ``values`` are of everything scored the ``kept`` lowest, ascending. A caption that was not among them
-    then will never be, so that each is offered once and only its text remembered.
+    ``places`` and ``values`` are the lowest of everything scored, ascending, and ``extended`` those to change. A
+    caption that is not among them once will never be, so that each is offered once and only its text remembered.
     """
 
     def __init__(
@@ -123,25 +127,27 @@ class _Search:
         fits: Callable[[str], bool],
         sign: float,
         beam: int,
-        kept: int,
+        top: int,
         budget: int,
         progress: Reporter,
     ) -> None:
         self.grammar, self.score, self.fits, self.sign = grammar, score, fits, sign
-        self.beam, self.kept, self.budget, self.progress = beam, kept, budget, progress
+        self.beam, self.top, self.budget, self.progress = beam, top, budget, progress
         self.sizes = [len(words) for words in grammar.slots.values()]
         self.strides = [int(np.prod(self.sizes[slot + 1 :], dtype=np.int64)) for slot in range(len(self.sizes))]
         self.places, self.values = np.empty(0, np.int64), np.empty(0)
+        self.extended = self.places
         self.left_out: list[str] = []
         self.n_scored = 0
         self.spent = False
         self._seen: set[str] = set()
         self._tried: set[tuple[int, int]] = set()
 
-    def run(self, start: int) -> int:
+    def run(self, start: NDArray[np.int64]) -> int:
         """Try each word alone, then change the best captions until none of them changes; return the passes."""
+        self._started = self.grammar.word_places(start)
         for slot in range(len(self.sizes)):
-            self._change(slot, np.array([start], np.int64))
+            self._change(slot, start)
         passes = 1
         while self._pass():
             passes += 1
@@ -149,7 +155,7 @@ class _Search:
 
     def _pass(self) -> bool:
         """Change each slot of the best captions in turn; return whether there was anything left to try."""
-        return sum(self._change(slot, self.places[: self.beam]) for slot in range(len(self.sizes))) > 0
+        return sum(self._change(slot, self.extended) for slot in range(len(self.sizes))) > 0
 
     def _change(self, slot: int, places: NDArray[np.int64]) -> bool:
         """Offer these captions with every word in one slot; False if that was done for all of them."""
@@ -170,9 +176,18 @@ class _Search:
             scored = ~np.isnan(values)
             places = np.concatenate([self.places, np.fromiter(texts.values(), np.int64, len(texts))[scored]])
             values = np.concatenate([self.values, values[scored]])
-            best = np.lexsort((places, values))[: self.kept]
-            self.places, self.values = places[best], values[best]
+            self._keep(places, values)
             self.progress("grow captions", self.n_scored, None)
+
+    def _keep(self, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Keep the best of these, and of those that fill the same slots a few."""
+        order = np.lexsort((places, values))
+        places, values = places[order], values[order]
+        filled = (self.grammar.word_places(places) != self._started) @ (1 << np.arange(len(self.sizes)))
+        rank = np.arange(len(places))
+        extended = (rank < self.beam) | (_rank_within(filled) < max(1, self.beam // NARROW))
+        kept = extended | (rank < self.top)
+        self.places, self.values, self.extended = places[kept], values[kept], places[extended]
 
     def _batches(self, places: NDArray[np.int64]) -> Iterator[dict[str, int]]:
         """Yield captions that are new and fit, with their places, as many at a time as are scored together."""
@@ -194,6 +209,15 @@ class _Search:
                 batch = {}
         if batch:
             yield batch
+
+
+def _rank_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return of each entry how many of its group stand before it."""
+    order = np.argsort(groups, kind="stable")
+    together = groups[order]
+    rank = np.empty(len(groups), np.int64)
+    rank[order] = np.arange(len(groups)) - np.searchsorted(together, together)
+    return rank
 
 
 def _start(grammar: CaptionGrammar, words: Mapping[str, Word]) -> int:

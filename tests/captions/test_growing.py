@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.captions import GrownCaptions, grow
+from fdgpu.captions.growing import _rank_within
 from fdgpu.errors import InputError
 
 
@@ -94,6 +95,24 @@ def test_a_beam_as_wide_as_the_grammar_finds_everything() -> None:
     grammar, scorer = grammar_of(5, 4, 3), Scorer(3, together=2.0)
     grown = grow(grammar, scorer, beam=len(grammar), top=20)
     assert captions_of(grown) == exhaustive(grammar, scorer, 20)
+
+
+@given(st.lists(st.integers(0, 4), max_size=20))
+def test_ranks_within_groups(groups: list[int]) -> None:
+    expected = [groups[:place].count(group) for place, group in enumerate(groups)]
+    assert _rank_within(np.array(groups, np.int64)).tolist() == expected
+
+
+def test_two_words_that_are_little_alone_are_found_beside_many_that_are_something() -> None:
+    grammar = grammar_of(4, 4, 60)
+
+    def score(captions: list[str]) -> list[float]:
+        together = {"s0w1 s1w2 cat": -0.2, "s0w1 s1w2 s2w3 cat": -9.0}
+        alone = {f"s2w{w}": -1.0 - w / 100 for w in range(60)} | {"s0w1": 0.4, "s1w2": 0.4}
+        return [together.get(c, alone.get(c.split()[-2], 0.5)) if " " in c else np.nan for c in captions]
+
+    grown = grow(grammar, score, beam=8, top=1)
+    assert captions_of(grown) == ["s0w1 s1w2 s2w3 cat"]
 
 
 def test_a_wider_beam_finds_more_where_words_work_together() -> None:
