@@ -95,8 +95,9 @@ def grow(
             raise InputError(f"{name} is {value}: use at least 1")
     if end not in ENDS:
         raise InputError(f"end is {end!r}: use 'hard' for the lowest scores or 'easy' for the highest")
-    search = _Search(grammar, score, fits or (lambda _: True), ENDS[end], beam, top, budget, progress)
-    passes = search.run(np.array([_start(grammar, start or {})], np.int64))
+    first = np.array([_start(grammar, start or {})], np.int64)
+    search = _Search(grammar, score, fits or (lambda _: True), ENDS[end], first, beam, top, budget, progress)
+    passes = search.run()
     if not len(search.places):
         why = f"none of the {search.n_scored} captions tried has a score"
         raise InputError(f"{why}: does every one equal the reference, or exceed the model's context?")
@@ -126,6 +127,7 @@ class _Search:
         score: Score,
         fits: Callable[[str], bool],
         sign: float,
+        start: NDArray[np.int64],
         beam: int,
         top: int,
         budget: int,
@@ -135,6 +137,7 @@ class _Search:
         self.beam, self.top, self.budget, self.progress = beam, top, budget, progress
         self.sizes = [len(words) for words in grammar.slots.values()]
         self.strides = [int(np.prod(self.sizes[slot + 1 :], dtype=np.int64)) for slot in range(len(self.sizes))]
+        self.start, self.started = start, grammar.word_places(start)
         self.places, self.values = np.empty(0, np.int64), np.empty(0)
         self.extended = self.places
         self.left_out: list[str] = []
@@ -143,11 +146,10 @@ class _Search:
         self._seen: set[str] = set()
         self._tried: set[tuple[int, int]] = set()
 
-    def run(self, start: NDArray[np.int64]) -> int:
+    def run(self) -> int:
         """Try each word alone, then change the best captions until none of them changes; return the passes."""
-        self._started = self.grammar.word_places(start)
         for slot in range(len(self.sizes)):
-            self._change(slot, start)
+            self._change(slot, self.start)
         passes = 1
         while self._pass():
             passes += 1
@@ -174,16 +176,15 @@ class _Search:
             values = self.sign * _checked(self.score(list(texts)), texts)
             self.n_scored += len(texts)
             scored = ~np.isnan(values)
-            places = np.concatenate([self.places, np.fromiter(texts.values(), np.int64, len(texts))[scored]])
-            values = np.concatenate([self.values, values[scored]])
-            self._keep(places, values)
+            new = np.fromiter(texts.values(), np.int64, len(texts))[scored]
+            self._keep(np.concatenate([self.places, new]), np.concatenate([self.values, values[scored]]))
             self.progress("grow captions", self.n_scored, None)
 
     def _keep(self, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Keep the best of these, and of those that fill the same slots a few."""
         order = np.lexsort((places, values))
         places, values = places[order], values[order]
-        filled = (self.grammar.word_places(places) != self._started) @ (1 << np.arange(len(self.sizes)))
+        filled = (self.grammar.word_places(places) != self.started) @ (1 << np.arange(len(self.sizes)))
         rank = np.arange(len(places))
         extended = (rank < self.beam) | (_rank_within(filled) < max(1, self.beam // NARROW))
         kept = extended | (rank < self.top)
