@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.captions import CaptionGrammar, Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions.effects import NO_EFFECTS
 from fdgpu.captions.ranking import RankedCaptions, rank_captions
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
@@ -33,7 +34,7 @@ class ModeCaptions:
     length: float
     ranked: RankedCaptions
     ends: dict[str, NDArray[np.float32]]
-    words: WordEffects
+    words: WordEffects = NO_EFFECTS
 
     def scored(self, places: Sequence[int]) -> tuple[ScoredCaption, ...]:
         """Return captions with their scores."""

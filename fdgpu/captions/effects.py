@@ -35,6 +35,9 @@ class WordEffects:
         return tuple(sorted(sure, key=lambda effect: -abs(effect.effect))[:most])
 
 
+NO_EFFECTS = WordEffects((), float("nan"))
+
+
 def word_effects(grammar: CaptionGrammar, scores: Any, places: Any = None, *, against: str = "mean") -> WordEffects:
     """Fit captions' scores by their words: each slot adds its own, by least squares.
 
@@ -66,7 +69,7 @@ def word_effects(grammar: CaptionGrammar, scores: Any, places: Any = None, *, ag
         _Slot.of(name, listed, at, against) for (name, listed), at in zip(grammar.slots.items(), words.T, strict=True)
     ]
     if not scored.any():
-        return WordEffects((), float("nan"))
+        return NO_EFFECTS
     fit = fit_additive(words, values[scored], [slot.baseline for slot in slots])
     return WordEffects(tuple(_effects(slots, fit)), fit.explained)
 
