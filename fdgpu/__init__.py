@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:
-    from fdgpu.auditing import AuditResult, audit
-    from fdgpu.captions import CaptionGrammar, nouns_below
+    from fdgpu.auditing import AuditResult, audit, grow_captions
+    from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
@@ -23,10 +23,24 @@ _HOME = {
     "ClipEmbedder": "fdgpu.embedding",
     "FailureDirections": "fdgpu.directions",
     "audit": "fdgpu.auditing",
+    "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
+    "visual_adjectives": "fdgpu.captions",
+    "word_effects": "fdgpu.captions",
 }
 
-__all__ = ["AuditResult", "CaptionGrammar", "ClipEmbedder", "FailureDirections", "__version__", "audit", "nouns_below"]
+__all__ = [
+    "AuditResult",
+    "CaptionGrammar",
+    "ClipEmbedder",
+    "FailureDirections",
+    "__version__",
+    "audit",
+    "grow_captions",
+    "nouns_below",
+    "visual_adjectives",
+    "word_effects",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,22 @@ class ScoredCaption:
 
 
 @dataclass(frozen=True)
+class WordEffect:
+    """What a word does to the alignment of the captions that have it: ``effect`` ± ``half_width`` (95 %).
+
+    ``against`` is what it is measured against: ``"mean"`` (of what its slot may hold) or ``"left out"`` (its slot left
+    empty). ``n`` captions have the word; ``half_width`` is NaN where they are too few to tell.
+    """
+
+    slot: str
+    word: str
+    effect: float
+    half_width: float
+    n: int
+    against: str = "mean"
+
+
+@dataclass(frozen=True)
 class Example:
     """One image of the class.
 
@@ -93,6 +109,8 @@ class ModeFindings:
     n_errors: int = 0
     hard_captions: tuple[ScoredCaption, ...] = ()
     easy_captions: tuple[ScoredCaption, ...] = ()
+    word_effects: tuple[WordEffect, ...] = ()  # the strongest first
+    explained_by_words: float = float("nan")  # R² of the captions' alignments by their words, without combinations
     hard_examples: tuple[Example, ...] = ()
     easy_examples: tuple[Example, ...] = ()
     decisions: Histogram | None = None

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.captions import Recipe, pool_captions
+from fdgpu.captions import CaptionGrammar, Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions.effects import NO_EFFECTS
 from fdgpu.captions.ranking import RankedCaptions, rank_captions
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
@@ -25,7 +26,7 @@ class ModeCaptions:
 
     ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,); ``length`` ‖w‖;
     ``ranked`` the places of the extreme ones; ``ends`` the unit vectors (d,) of the hardest and of the easiest, by
-    name, where there is one.
+    name, where there is one; ``words`` what each word does to the alignments.
     """
 
     texts: list[str]
@@ -33,6 +34,7 @@ class ModeCaptions:
     length: float
     ranked: RankedCaptions
     ends: dict[str, NDArray[np.float32]]
+    words: WordEffects = NO_EFFECTS
 
     def scored(self, places: Sequence[int]) -> tuple[ScoredCaption, ...]:
         """Return captions with their scores."""
@@ -63,17 +65,32 @@ def caption_classes(
     fitting = {text: place for place, text in enumerate(filter(embedder.fits, pool.captions))}
     vectors = embedder.texts(list(fitting), report).cpu().numpy() if fitting else np.empty((0, 0), np.float32)
     captioned = {}
-    for (k, directions), entry, members in zip(coef.items(), chosen, pool.members[:-1], strict=True):
+    for (k, directions), entry, members, firsts in zip(
+        coef.items(), chosen, pool.members[:-1], pool.firsts[:-1], strict=True
+    ):
         if entry.reference not in fitting:
             continue
-        texts = [text for text in map(pool.captions.__getitem__, members) if text in fitting]
+        listed = [pool.captions[member] for member in members]
+        at = firsts[[text in fitting for text in listed]]
+        texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
         scores = [fit.score_captions(own, reference, k, direction) for direction in range(len(directions))]
-        captioned[k] = tuple(_mode(texts, own, s, w) for s, w in zip(scores, directions, strict=True))
+        captioned[k] = tuple(
+            _mode(texts, own, s, w, entry.grammar, at) for s, w in zip(scores, directions, strict=True)
+        )
     return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
-def _mode(texts: list[str], vectors: NDArray[np.float32], scores: NDArray[np.float64], w: NDArray[Any]) -> ModeCaptions:
-    ranked = rank_captions(scores, TOP)
+def _mode(
+    texts: list[str],
+    vectors: NDArray[np.float32],
+    scores: NDArray[np.float64],
+    w: NDArray[Any],
+    grammar: CaptionGrammar,
+    at: NDArray[np.int64],
+) -> ModeCaptions:
+    """Rank captions along one direction, and fit them by the words that they have at these places of the grammar."""
+    ranked, length = rank_captions(scores, TOP), float(np.linalg.norm(w))
     ends = {end: vectors[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
-    return ModeCaptions(texts, scores, float(np.linalg.norm(w)), ranked, ends)
+    words = word_effects(grammar, scores / length if length else np.full_like(scores, np.nan), at)
+    return ModeCaptions(texts, scores, length, ranked, ends, words)

@@ -104,8 +104,8 @@ def audit(
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes
             or a mapping of class name to grammar. By default the demo's recipe with the bundled CLIP, and the
             general recipe with any other.
-        out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet`` and
-            ``captions.parquet`` into; None writes nothing.
+        out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
+            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed)``.

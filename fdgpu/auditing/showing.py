@@ -21,6 +21,7 @@ from fdgpu.embedding.sources import UNREADABLE
 from fdgpu.findings import ClassFindings, Curve, Findings, ModeFindings, Thumbnails
 
 THUMBNAIL = 96  # pixels of the longer side
+TOP_WORDS = 12  # of a failure mode, on the page and in audit.json; effects.parquet has all
 NOT_SEEN = ("no_samples", "No image of this class is in the split that directions are fitted on: add some.")
 
 
@@ -116,6 +117,8 @@ def _mode(one: _Class, direction: int, own: ModeCaptions | None) -> ModeFindings
         n_errors=int(fit.n_errors_of_[at]),
         hard_captions=hard_captions,
         easy_captions=own.scored(own.ranked.easy) if own else (),
+        word_effects=own.words.strongest(TOP_WORDS) if own else (),
+        explained_by_words=own.words.explained if own else float("nan"),
         hard_examples=examples(of_mode.hardest(), one.images, one.inputs, direction),
         easy_examples=examples(of_mode.easiest(), one.images, one.inputs, direction),
         decisions=of_mode.histogram(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.outputs import audit_json, write_json, write_table
 from fdgpu.directions import FailureDirections
 from fdgpu.files import write_atomically
-from fdgpu.findings import Findings
+from fdgpu.findings import Findings, WordEffect
 
 
 def write_audit(
@@ -31,6 +32,7 @@ def write_audit(
     fit.save(folder / "directions.safetensors")
     write_table(folder / "examples.parquet", _example_columns(inputs, images))
     write_table(folder / "captions.parquet", _caption_columns(captions, inputs.class_names))
+    write_table(folder / "effects.parquet", _effect_columns(captions, inputs.class_names))
     write_json(folder / "audit.json", audit_json(findings))
     write_atomically(folder / "report.html", page)
 
@@ -73,3 +75,15 @@ def _caption_columns(captions: CaptionedClasses, class_names: tuple[str, ...]) -
         if not np.isnan(score)
     ]
     return {name: [row[i] for row in rows] for i, name in enumerate(("class", "caption", "score", "direction"))}
+
+
+def _effect_columns(captions: CaptionedClasses, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """What every word does to the alignments along each direction."""
+    rows = [
+        {"class": class_names[k], "direction": direction, **asdict(effect)}
+        for k, modes in captions.by_class.items()
+        for direction, own in enumerate(modes)
+        for effect in own.words.effects
+    ]
+    names = ["class", "direction", *(field.name for field in fields(WordEffect))]
+    return {name: [row[name] for row in rows] for name in names}

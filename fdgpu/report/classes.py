@@ -16,6 +16,7 @@ from fdgpu.findings import (
     ScoredCaption,
     Thumbnails,
 )
+from fdgpu.report.effects import EffectChart, effect_chart
 from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
 from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise
 from fdgpu.report.pictures import Encoding, Pixels, Sprite, check_pixels, make_sprite
@@ -76,6 +77,7 @@ class ModeView:
     remarks: tuple[str, ...]
     hard_captions: tuple[CaptionBar, ...]
     easy_captions: tuple[CaptionBar, ...]
+    effects: EffectChart | None
     strips: tuple[Strip, ...]
     histogram: HistogramChart | None
     charts: tuple[LineChart, ...]
@@ -160,6 +162,7 @@ def _mode_view(number: int, one: ClassFindings, findings: Findings, strips: tupl
         remarks=_remarks(mode, findings.C_grid),
         hard_captions=hard,
         easy_captions=easy,
+        effects=effect_chart(mode),
         strips=strips,
         histogram=histogram_chart(mode.decisions) if mode.decisions else None,
         charts=_charts(mode, one.accuracy_shown),

@@ -22,7 +22,7 @@ from fdgpu.report.shortening import shorten
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
 FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
-STYLES = ("base.css", "tables.css", "classes.css", "print.css")
+STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "print.css")
 
 
 def render_report(findings: Findings, thumbnails: Thumbnails) -> str:

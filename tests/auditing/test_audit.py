@@ -82,7 +82,8 @@ def test_classes_without_a_direction_say_why(audited) -> None:
 
 def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     names = {path.name for path in audited.out.iterdir()}
-    assert names == {"report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet"}
+    tables = {"examples.parquet", "captions.parquet", "effects.parquet"}
+    assert names == tables | {"report.html", "audit.json", "directions.safetensors"}
     document = json.loads((audited.out / "audit.json").read_text())
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
     assert document["model"] == "bundled"
@@ -124,6 +125,24 @@ def test_the_caption_score_is_the_estimators(audited, clip: ClipEmbedder) -> Non
     score = audited.directions.score_captions(texts[:1], texts[1], boot)
     assert float(score[0]) == pytest.approx(table.scores[table.texts.index("a photo of a red boot")], abs=1e-6)
     assert np.isnan(table.scores[table.texts.index("a photo of a boot")])  # the reference has no direction
+
+
+def test_the_word_that_was_planted_has_the_largest_effect(audited) -> None:
+    boot = next(c for c in json.loads((audited.out / "audit.json").read_text())["classes"] if c["name"] == "boot")
+    (mode,) = boot["modes"]
+    hardest = min(mode["word_effects"], key=lambda effect: effect["effect"])
+    assert (hardest["slot"], hardest["word"]) == ("preposition", "on a white background")
+    assert (hardest["against"], hardest["n"]) == ("mean", 13)
+    assert hardest["effect"] + hardest["half_width"] < 0
+    sizes = [abs(effect["effect"]) for effect in mode["word_effects"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0.5 < mode["explained_by_words"] < 1
+    assert f"explain {mode['explained_by_words']:.0%} of how" in audited.page
+    table = pq.read_table(audited.out / "effects.parquet").to_pydict()
+    assert len(table["word"]) == 12 + 4
+    assert set(table["class"]) == {"boot"}
+    row = table["word"].index("on a white background")
+    assert (table["effect"][row], table["half_width"][row]) == (hardest["effect"], hardest["half_width"])
 
 
 def test_a_tested_audit_of_two_modes(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
