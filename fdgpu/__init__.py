@@ -14,19 +14,32 @@ from fdgpu.version import __version__
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit
     from fdgpu.captions import CaptionGrammar, nouns_below
+    from fdgpu.captions.index import CaptionIndex, VectorIndex
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
 _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
+    "CaptionIndex": "fdgpu.captions.index",
     "ClipEmbedder": "fdgpu.embedding",
     "FailureDirections": "fdgpu.directions",
+    "VectorIndex": "fdgpu.captions.index",
     "audit": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
 }
 
-__all__ = ["AuditResult", "CaptionGrammar", "ClipEmbedder", "FailureDirections", "__version__", "audit", "nouns_below"]
+__all__ = [
+    "AuditResult",
+    "CaptionGrammar",
+    "CaptionIndex",
+    "ClipEmbedder",
+    "FailureDirections",
+    "VectorIndex",
+    "__version__",
+    "audit",
+    "nouns_below",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,98 @@
+"""Which kind of FAISS index keeps how many vectors, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from fdgpu.errors import BackendError, InputError
+
+KINDS = ("auto", "flat", "ivf", "hnsw")
+MOST_LISTS_ON_GPU = 2048  # FAISS probes no more on a GPU, and an exact search probes all
+ROWS_A_LIST = 40  # that the lists are learned from: FAISS asks for 39
+FLAT_ON_CPU = 1 << 25
+FLAT_ON_GPU = 1 << 32
+GRAPH_ROWS = 1_000_000
+SPARE = 4  # times k: what is looked at holds at least so many vectors
+
+
+@dataclass(frozen=True)
+class IndexKind:
+    """A kind of index with its settings, and the reason in words.
+
+    ``name`` is ``"flat"`` (every vector is looked at: exact), ``"ivf"`` (inverted lists: the nearest ``probes`` of
+    ``lists`` cells are looked at) or ``"hnsw"`` (a graph of ``links`` neighbours a vector, built with ``build_breadth``
+    and searched with ``breadth`` candidates).
+    """
+
+    name: str
+    reason: str
+    lists: int = 0
+    probes: int = 0
+    links: int = 32
+    build_breadth: int = 80
+    breadth: int = 256
+
+    @property
+    def training_rows(self) -> int:
+        """Rows that must have come before the lists can be learned; until then the index is flat, and exact."""
+        return ROWS_A_LIST * self.lists if self.name == "ivf" else 0
+
+    def probes_for(self, k: int, rows: int) -> int:
+        """Return how many cells to look at: enough to hold several times ``k`` of ``rows`` vectors."""
+        return min(self.lists, max(self.probes, ceil(SPARE * k * self.lists / rows)))
+
+    def breadth_for(self, k: int) -> int:
+        """Return how many candidates a search of the graph keeps."""
+        return max(self.breadth, SPARE * k)
+
+    @classmethod
+    def choose(cls, name: str, rows: int, dimension: int, gpu: bool) -> IndexKind:
+        """Return the kind for so many vectors.
+
+        Raises:
+            BackendError: for a graph on a GPU, which FAISS does not search there.
+        """
+        if name == "hnsw":
+            if gpu:
+                raise BackendError("kind 'hnsw' was asked for, but FAISS has no such graph on a GPU: use 'flat' or 'ivf'")
+            return cls("hnsw", "asked for by name")
+        if name == "ivf":
+            return cls.ivf(rows, gpu, "asked for by name")
+        if name == "flat":
+            return cls("flat", "asked for by name")
+        return cls._by_size(rows, dimension, gpu)
+
+    @classmethod
+    def ivf(cls, rows: int, gpu: bool = False, reason: str = "asked for by name") -> IndexKind:
+        """Return inverted lists for so many vectors: 4 √rows cells, a sixteenth of them looked at.
+
+        With c cells and a share s of them looked at, a search computes c + s · rows products; the square root balances
+        them, and four times as many cells make the share that is needed for the same recall smaller.
+        """
+        lists = max(1, min(round(4 * sqrt(rows)), rows // ROWS_A_LIST))
+        lists = min(lists, MOST_LISTS_ON_GPU) if gpu else lists
+        return cls("ivf", reason, lists=lists, probes=ceil(lists / 16))
+
+
+    @classmethod
+    def _by_size(cls, rows: int, dimension: int, gpu: bool) -> IndexKind:
+        numbers = rows * dimension
+        limit = FLAT_ON_GPU if gpu else FLAT_ON_CPU
+        if numbers <= limit:
+            return cls("flat", f"auto: {rows} vectors of {dimension}, few enough to look at every one")
+        if rows > GRAPH_ROWS or gpu:
+            return cls.ivf(rows, gpu, f"auto: {rows} vectors of {dimension}")
+        return cls("hnsw", f"auto: {rows} vectors of {dimension}")
+
+
+def check_kind(kind: str | IndexKind) -> str | IndexKind:
+    """Return a kind that is known.
+
+    Raises:
+        InputError: lists those there are.
+    """
+    names = KINDS if isinstance(kind, str) else KINDS[1:]
+    if (kind if isinstance(kind, str) else getattr(kind, "name", kind)) not in names:
+        raise InputError(f"kind is {kind!r}: use one of {', '.join(KINDS)}, or an IndexKind")
+    return kind
