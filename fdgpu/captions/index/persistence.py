@@ -77,7 +77,7 @@ def _read(archive: ZipFile, what: str, path: Path) -> Saved:
     if not isinstance(manifest, dict) or manifest.get("format") != what:
         raise InputError(f"{path} is a zip file, but not of this kind of index ({what} was expected)")
     with archive.open("vectors.faiss") as entry:
-        index = faiss.downcast_index(faiss.read_index(faiss.PyCallbackIOReader(entry.read, CHUNK)))
+        index = faiss.read_index(faiss.PyCallbackIOReader(entry.read, CHUNK))
     names = [_read_names(archive, name) for name in manifest["names"]]
     return Saved(index, names, manifest)
 

@@ -82,7 +82,7 @@ class Store:
             probes = kind.lists if exact else kind.probes_for(k, len(self))
             parameters = faiss.SearchParametersIVF(nprobe=probes)
         elif kind.name == "hnsw" and exact:
-            index = faiss.downcast_index(index.storage)
+            index = index.storage
         elif kind.name == "hnsw":
             parameters = faiss.SearchParametersHNSW(efSearch=kind.breadth_for(k))
         found: tuple[Rows, NDArray[np.int64]] = index.search(queries, k, params=parameters)

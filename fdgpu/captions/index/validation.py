@@ -37,7 +37,7 @@ def check_rows(array: Any, name: str, dimension: int | None) -> torch.Tensor:
 def check_unit_rows(array: Any, name: str, dimension: int | None) -> torch.Tensor:
     """Return :func:`check_rows`, all of them of length 1."""
     rows = check_rows(array, name, dimension)
-    lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
+    lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.promote_types(rows.dtype, torch.float32))
     odd = ((lengths - 1).abs() > UNIT).nonzero()[:, 0]
     if len(odd):
         raise InputError(

@@ -203,7 +203,7 @@ class VectorIndex:
         Raises:
             InputError: if the index is empty, or the folder cannot be written.
         """
-        if self._store is None:
+        if self._store is None or not len(self):
             raise InputError("the index is empty: add embeddings before saving it")
         settings = {
             "kind": asdict(self._store.kind),
