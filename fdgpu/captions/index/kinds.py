@@ -48,20 +48,10 @@ class IndexKind:
 
     @classmethod
     def choose(cls, name: str, rows: int, dimension: int, gpu: bool) -> IndexKind:
-        """Return the kind for so many vectors.
-
-        Raises:
-            BackendError: for a graph on a GPU, which FAISS does not search there.
-        """
-        if name == "hnsw":
-            if gpu:
-                raise BackendError("kind 'hnsw' was asked for, but FAISS has no such graph on a GPU: use 'flat' or 'ivf'")
-            return cls("hnsw", "asked for by name")
-        if name == "ivf":
-            return cls.ivf(rows, gpu, "asked for by name")
-        if name == "flat":
-            return cls("flat", "asked for by name")
-        return cls._by_size(rows, dimension, gpu)
+        """Return the kind of that name, or the one that ``"auto"`` takes, for so many vectors."""
+        if name == "auto":
+            return cls._by_size(rows, dimension, gpu)
+        return cls.ivf(rows, gpu) if name == "ivf" else cls(name, "asked for by name")
 
     @classmethod
     def ivf(cls, rows: int, gpu: bool = False, reason: str = "asked for by name") -> IndexKind:
@@ -95,4 +85,15 @@ def check_kind(kind: str | IndexKind) -> str | IndexKind:
     names = KINDS if isinstance(kind, str) else KINDS[1:]
     if (kind if isinstance(kind, str) else getattr(kind, "name", kind)) not in names:
         raise InputError(f"kind is {kind!r}: use one of {', '.join(KINDS)}, or an IndexKind")
+    return kind
+
+
+def check_place(kind: IndexKind, gpu: bool) -> IndexKind:
+    """Return a kind that runs where the index is.
+
+    Raises:
+        BackendError: for a graph on a GPU, which FAISS does not search there.
+    """
+    if kind.name == "hnsw" and gpu:
+        raise BackendError("kind 'hnsw' was asked for, but FAISS has no such graph on a GPU: use 'flat' or 'ivf'")
     return kind

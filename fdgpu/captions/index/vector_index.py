@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import restorer
 from fdgpu.captions.index import persistence
 from fdgpu.captions.index.chain import Chain
-from fdgpu.captions.index.kinds import IndexKind, check_kind
+from fdgpu.captions.index.kinds import IndexKind, check_kind, check_place
 from fdgpu.captions.index.persistence import Saved
 from fdgpu.captions.index.places import Places
 from fdgpu.captions.index.store import Rows, Store
@@ -149,7 +149,7 @@ class VectorIndex:
             gpu, kind = self.backend_ == "gpu", self._asked_kind
             if not isinstance(kind, IndexKind):
                 kind = IndexKind.choose(kind, self._expected or max(rows, len(self.names)), dimension, gpu)
-            self._store = Store(dimension, kind, self._half, gpu)
+            self._store = Store(dimension, check_place(kind, gpu), self._half, gpu)
         return self._store
 
     # --- searching --------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ class VectorIndex:
         index = cls(dtype=saved.settings["dtype"], backend=backend, **own)
         kind = IndexKind(**saved.settings["kind"])
         index._asked_kind = kind
-        index._store = Store.of(saved.index, kind, index._half, index.backend_ == "gpu")
+        index._store = Store.of(saved.index, check_place(kind, index.backend_ == "gpu"), index._half, index.backend_ == "gpu")
         index._places, index._seen = Places(saved.settings["runs"], saved.index.ntotal), saved.settings["seen"]
         for part in saved.names:
             index.names.append(part)
