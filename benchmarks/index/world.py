@@ -20,11 +20,12 @@ ERRORS = 0.25
 
 
 @dataclass(frozen=True)
-class Directions:
-    """``w`` (q, d) of a fit, and the deviations (d,) of its whitening."""
+class Questions:
+    """``directions`` (q, d) of a fit and the deviations (d,) of its whitening; ``images`` (q, d)."""
 
-    w: NDArray[np.float32]
+    directions: NDArray[np.float32]
     scale: NDArray[np.float64]
+    images: NDArray[np.float32]
 
 
 def captions(clip: ClipEmbedder, count: int) -> Sequence[str]:
@@ -43,8 +44,8 @@ def captions(clip: ClipEmbedder, count: int) -> Sequence[str]:
     return grammar[:: max(1, len(grammar) // count)][:count]
 
 
-def directions(clip: ClipEmbedder, count: int) -> Directions:
-    """Fit ``count`` classes of pictures of the bundled world.
+def questions(clip: ClipEmbedder, count: int) -> Questions:
+    """Fit ``count`` classes of pictures of the bundled world, and take as many pictures.
 
     Each class is a draw of pictures on which a model fails where they are most like a picture of its own.
     """
@@ -56,7 +57,8 @@ def directions(clip: ClipEmbedder, count: int) -> Directions:
     likeness = np.einsum("ijk,ik->ij", val[rows].reshape(count, PICTURES, -1), like)
     right = likeness < np.quantile(likeness, 1 - ERRORS, axis=1, keepdims=True)
     fit = FailureDirections().fit(val[rows], labels, right.ravel(), reference=val)
-    return Directions(fit.coef_[:, 0], val.astype(np.float64).std(axis=0, ddof=1))
+    scale = val.astype(np.float64).std(axis=0, ddof=1)
+    return Questions(fit.coef_[:, 0], scale, val[rng.choice(len(val), count, replace=False)])
 
 
 def _words(slot: str, *recipes: str) -> list[str | None]:

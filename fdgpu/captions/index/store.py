@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.captions.index.exact import AT_LEAST, nearest
 from fdgpu.captions.index.kinds import IndexKind
 
 Rows = NDArray[np.float32]
@@ -56,11 +57,6 @@ class Store:
         """The FAISS index, brought to the host."""
         return self._index if self._resources is None else faiss.index_gpu_to_cpu(self._index)
 
-    @property
-    def exact(self) -> bool:
-        """Whether every search looks at every vector."""
-        return not (self._in_lists or self.kind.name == "hnsw")
-
     def add(self, rows: Rows) -> None:
         """Append vectors (n, d)."""
         self._index.add(np.ascontiguousarray(rows))
@@ -85,6 +81,8 @@ class Store:
             index = index.storage
         elif kind.name == "hnsw":
             parameters = faiss.SearchParametersHNSW(efSearch=kind.breadth_for(k))
+        if parameters is None and len(queries) >= AT_LEAST and hasattr(index, "get_xb"):
+            return nearest(queries, _vectors(index), k)
         found: tuple[Rows, NDArray[np.int64]] = index.search(queries, k, params=parameters)
         return found
 
@@ -130,6 +128,11 @@ class Store:
         options = faiss.GpuClonerOptions()
         options.useFloat16 = self.half
         return faiss.index_cpu_to_gpu(self._resources, 0, index, options)
+
+
+def _vectors(flat: Any) -> Rows:
+    """Return what a flat index on the host holds (n, d), without a copy."""
+    return np.asarray(faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d)).reshape(flat.ntotal, flat.d)
 
 
 def _chunks(rows: int, dimension: int) -> Iterator[tuple[int, int]]:
