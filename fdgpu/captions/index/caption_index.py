@@ -99,8 +99,9 @@ class CaptionIndex(VectorIndex):
         if not count:
             raise InputError("captions is empty: there is nothing to index")
         one = check_rows(encoded(embedder, [self.names[0]]), "embeddings", self.dimension)
-        kind = self._open(one.shape[1], count).kind
-        for blocks in batches(count, batch_size, shuffled=kind.name != "flat"):
+        store = self._open(one.shape[1], count)
+        store.reserve(count)
+        for blocks in batches(count, batch_size, shuffled=store.kind.name != "flat"):
             report("index captions", self._seen, count)
             vectors = encoded(embedder, captions_at(self.names, blocks))
             rows = host_rows(check_unit_rows(vectors, "embeddings", self.dimension))

@@ -23,11 +23,11 @@ class IndexKind:
     ``lists`` cells are looked at) or ``"hnsw"`` (a graph of ``links`` neighbours a vector, built with ``build_breadth``
     and searched with ``breadth`` candidates).
 
-    ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists; it never takes a graph. A graph is made for queries
-    that look like what it holds, and directions and images do not look like captions. Of 100 000 captions x 128, the ten
-    nearest to a caption were found by a graph and by lists alike (recall 0.999), in the same time; the ten nearest to an
-    image to 0.71 and 0.997, and the ten hardest of a direction to 0.53 and 0.98. Lists take no more time to make either:
-    about as long as 5000 flat searches. ``python -m benchmarks.index`` measures it again.
+    ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists; it never takes a graph. A graph is made for
+    queries that look like what it holds, and directions and images do not look like captions. Of 100 000 captions of
+    128 dimensions, graph and lists found the ten nearest to a caption alike (recall 0.999), in the same time; the ten
+    nearest to an image to 0.71 and 0.997, and the ten hardest of a direction to 0.53 and 0.98. Lists take no more time
+    to make: about as much as 5000 flat searches. ``python -m benchmarks.index`` measures it again.
     """
 
     name: str
@@ -60,15 +60,14 @@ class IndexKind:
 
     @classmethod
     def ivf(cls, rows: int, gpu: bool = False, reason: str = "asked for by name") -> IndexKind:
-        """Return inverted lists for so many vectors: 4 √rows cells, a sixteenth of them looked at.
+        """Return inverted lists for so many vectors: 4 √rows cells, an eighth of them looked at.
 
         With c cells and a share s of them looked at, a search computes c + s · rows products; the square root balances
         them, and four times as many cells make the share that is needed for the same recall smaller.
         """
         lists = max(1, min(round(4 * sqrt(rows)), rows // ROWS_A_LIST))
         lists = min(lists, MOST_LISTS_ON_GPU) if gpu else lists
-        return cls("ivf", reason, lists=lists, probes=ceil(lists / 16))
-
+        return cls("ivf", reason, lists=lists, probes=ceil(lists / 8))
 
     @classmethod
     def _by_size(cls, rows: int, dimension: int, gpu: bool) -> IndexKind:

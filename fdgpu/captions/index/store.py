@@ -63,6 +63,15 @@ class Store:
         if self.kind.name == "ivf" and not self._in_lists and len(self) >= self.kind.training_rows:
             self._sort_into_lists()
 
+    def reserve(self, rows: int) -> None:
+        """Make room for so many vectors at once: a flat index that grows by doubling holds its vectors twice."""
+        if self.kind.name == "ivf":
+            rows = min(rows, self.kind.training_rows)
+        codes = getattr(self._index, "codes", None)
+        if codes is not None and not len(self):
+            codes.resize(rows * self._index.code_size)
+            codes.clear()  # the room stays
+
     def search(self, queries: Rows, k: int, exact: bool = False) -> tuple[Rows, NDArray[np.int64]]:
         """Return scores (q, k), the highest first, and positions (q, k)."""
         queries = np.ascontiguousarray(queries)
@@ -99,9 +108,7 @@ class Store:
 
     def _graph(self, d: int) -> Any:
         if self.half:
-            graph = faiss.IndexHNSWSQ(
-                d, faiss.ScalarQuantizer.QT_fp16, self.kind.links, faiss.METRIC_INNER_PRODUCT
-            )
+            graph = faiss.IndexHNSWSQ(d, faiss.ScalarQuantizer.QT_fp16, self.kind.links, faiss.METRIC_INNER_PRODUCT)
         else:
             graph = faiss.IndexHNSWFlat(d, self.kind.links, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = self.kind.build_breadth

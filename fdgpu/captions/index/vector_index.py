@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import restorer
@@ -115,9 +114,7 @@ class VectorIndex:
     def _checked_names(self, names: Sequence[str], rows: int) -> Sequence[str]:
         listed = check_names(names, self._names_are)
         if len(listed) != rows:
-            raise InputError(
-                f"{self._names_are} has {len(listed)} entries, embeddings has {rows} rows: pass one a row"
-            )
+            raise InputError(f"{self._names_are} has {len(listed)} entries, embeddings has {rows} rows: pass one a row")
         if self._seen < len(self.names):
             raise InputError(
                 f"the index waits for the rows of {len(self.names) - self._seen} {self._names_are} that it was made "
@@ -134,7 +131,7 @@ class VectorIndex:
             )
 
     def _add(self, rows: Rows, first: int) -> None:
-        """Store rows with the ids ``first``, ``first + 1``, …"""
+        """Store rows whose ids count from ``first``."""
         vectors, kept = self._stored(rows)
         self._open(rows.shape[1], len(rows)).add(vectors)
         self._places.append(first, kept)
@@ -227,7 +224,9 @@ class VectorIndex:
         index = cls(dtype=saved.settings["dtype"], backend=backend, **own)
         kind = IndexKind(**saved.settings["kind"])
         index._asked_kind = kind
-        index._store = Store.of(saved.index, check_place(kind, index.backend_ == "gpu"), index._half, index.backend_ == "gpu")
+        index._store = Store.of(
+            saved.index, check_place(kind, index.backend_ == "gpu"), index._half, index.backend_ == "gpu"
+        )
         index._places, index._seen = Places(saved.settings["runs"], saved.index.ntotal), saved.settings["seen"]
         for part in saved.names:
             index.names.append(part)

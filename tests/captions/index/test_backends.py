@@ -54,22 +54,27 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return stand_in
 
 
-def test_auto_takes_the_gpu_where_device_and_build_are_there(gpu: Gpu) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_auto_takes_the_gpu_where_device_and_build_are_there() -> None:
     assert choose_index_backend("auto") == device.Choice("gpu", "auto: FAISS on a stand-in")
     assert choose_index_backend("gpu").reason == "asked for by name"
     assert choose_index_backend("cpu").name == "cpu"
 
 
-def test_a_gpu_without_faiss_for_it(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_without_faiss_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(faiss, "StandardGpuResources")
     choice = choose_index_backend("auto")
     assert choice.name == "cpu"
     assert "built for the CPU (pip uninstall faiss-cpu" in choice.reason
-    with pytest.raises(BackendError, match="'gpu' was asked for, but cannot run here: this FAISS was built for the CPU"):
+    with pytest.raises(
+        BackendError, match="'gpu' was asked for, but cannot run here: this FAISS was built for the CPU"
+    ):
         VectorIndex(backend="gpu")
 
 
-def test_a_build_for_another_cuda(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_a_build_for_another_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     with pytest.raises(BackendError, match="FAISS sees no GPU, although torch does"):
         choose_index_backend("gpu")
@@ -99,7 +104,8 @@ def test_an_index_on_a_gpu(gpu: Gpu, kind: str | IndexKind, dtype: str, tmp_path
     np.testing.assert_array_equal(back.search(QUERIES, 5).ids, index.search(QUERIES, 5).ids)
 
 
-def test_what_a_gpu_cannot_do(gpu: Gpu) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_what_a_gpu_cannot_do() -> None:
     with pytest.raises(BackendError, match="no such graph on a GPU: use 'flat' or 'ivf'"):
         VectorIndex(ROWS, names(N), kind="hnsw")
     with pytest.raises(BackendError, match="no such graph on a GPU"):
