@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import restorer
-from fdgpu.captions.index.encoding import TextEmbedder, batches, captions_at, encoded
+from fdgpu.captions.index.blocks import batches
+from fdgpu.captions.index.encoding import TextEmbedder, captions_at, encoded
 from fdgpu.captions.index.kinds import IndexKind
 from fdgpu.captions.index.store import Rows
 from fdgpu.captions.index.validation import check_rows, check_scale, check_unit_rows, check_vector, host_rows
@@ -105,10 +106,8 @@ class CaptionIndex(VectorIndex):
             report("index captions", self._seen, count)
             vectors = encoded(embedder, captions_at(self.names, blocks))
             rows = host_rows(check_unit_rows(vectors, "embeddings", self.dimension))
-            for block in blocks:
-                self._add(rows[: len(block)], block.start)
-                rows = rows[len(block) :]
-                self._seen += len(block)
+            self._add(rows, blocks)
+            self._seen += len(rows)
         report("index captions", count, count)
 
     def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:

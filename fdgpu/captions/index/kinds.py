@@ -93,8 +93,10 @@ def check_place(kind: IndexKind, gpu: bool) -> IndexKind:
     """Return a kind that runs where the index is.
 
     Raises:
-        BackendError: for a graph on a GPU, which FAISS does not search there.
+        BackendError: for a graph on a GPU, which FAISS does not search there, or more lists than it probes there.
     """
     if kind.name == "hnsw" and gpu:
         raise BackendError("kind 'hnsw' was asked for, but FAISS has no such graph on a GPU: use 'flat' or 'ivf'")
+    if kind.lists > MOST_LISTS_ON_GPU and gpu:
+        raise BackendError(f"an index of {kind.lists} lists has more than FAISS probes on a GPU: use backend='cpu'")
     return kind

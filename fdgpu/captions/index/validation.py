@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import finite_rows, to_torch
 from fdgpu.errors import InputError
 
+MOST_ON_GPU = 2048  # neighbours
 UNIT = 1e-2  # from length 1; rounding to bfloat16 moves the length of a unit vector by up to 4e-3
 
 
@@ -66,14 +67,16 @@ def check_scale(array: Any, dimension: int | None) -> NDArray[np.float64]:
     return scale
 
 
-def check_k(k: int, held: int) -> int:
-    """Return k, a whole number from 1 to the vectors that are held."""
+def check_k(k: int, held: int, gpu: bool = False) -> int:
+    """Return k, a whole number from 1 to the vectors that are held, and to what FAISS finds on a GPU."""
     if not held:
         raise InputError("the index is empty: add embeddings before searching it")
     if k != int(k) or k < 1:
         raise InputError(f"k is {k}: use a whole number of at least 1")
     if k > held:
         raise InputError(f"k is {k}, the index holds {held} vectors: ask for at most {held}")
+    if gpu and k > MOST_ON_GPU:
+        raise InputError(f"k is {k}, FAISS finds at most {MOST_ON_GPU} on a GPU: ask for fewer, or use backend='cpu'")
     return int(k)
 
 

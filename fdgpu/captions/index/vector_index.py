@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import restorer
 from fdgpu.captions.index import persistence
+from fdgpu.captions.index.blocks import batches
 from fdgpu.captions.index.chain import Chain
 from fdgpu.captions.index.kinds import IndexKind, check_kind, check_place
 from fdgpu.captions.index.persistence import Saved
@@ -22,6 +24,7 @@ from fdgpu.device import choose_index_backend
 from fdgpu.errors import InputError
 
 DTYPES = ("float32", "float16")
+CHUNK = 1 << 16  # rows that are brought to the host and stored at a time
 TIE = 1e-6  # of score: captions that read alike have one vector up to rounding, and either may be found
 
 
@@ -90,8 +93,8 @@ class VectorIndex:
     def add(self, embeddings: Any, names: Sequence[str] | None = None) -> Self:
         """Add the next rows.
 
-        Inverted lists are learned from the first rows (:attr:`IndexKind.training_rows`): bring rows whose order means
-        something shuffled, or choose ``"hnsw"``.
+        Inverted lists are learned from the first ``kind_.training_rows`` rows: where rows come in several chunks and
+        their order means something, shuffle them.
 
         Args:
             embeddings: (n, d) unit vectors.
@@ -105,7 +108,11 @@ class VectorIndex:
             self._check_room(len(rows))
         else:
             names = self._checked_names(names, len(rows))
-        self._add(host_rows(rows), self._seen)
+        store = self._open(rows.shape[1], len(rows))
+        store.reserve(len(rows))
+        for blocks in batches(len(rows), CHUNK, shuffled=store.kind.name != "flat"):
+            some = torch.cat([rows[block.start : block.stop] for block in blocks])
+            self._add(host_rows(some), [range(self._seen + block.start, self._seen + block.stop) for block in blocks])
         self._seen += len(rows)
         if names is not None:
             self.names.append(names)
@@ -130,11 +137,13 @@ class VectorIndex:
                 "one a row"
             )
 
-    def _add(self, rows: Rows, first: int) -> None:
-        """Store rows whose ids count from ``first``."""
+    def _add(self, rows: Rows, blocks: Sequence[range]) -> None:
+        """Store rows whose ids are those of the blocks, one after another."""
         vectors, kept = self._stored(rows)
         self._open(rows.shape[1], len(rows)).add(vectors)
-        self._places.append(first, kept)
+        for block in blocks:
+            self._places.append(block.start, kept[: len(block)])
+            kept = kept[len(block) :]
 
     def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
         """Return the vectors that are stored for rows, and which of the rows (n,) have one."""
@@ -178,7 +187,7 @@ class VectorIndex:
         return float((found >= true[:, -1:] - tie).mean())
 
     def _checked(self, queries: Any, k: int, name: str = "queries") -> tuple[Rows, int]:
-        checked = check_k(k, len(self))
+        checked = check_k(k, len(self), gpu=self.backend_ == "gpu")
         return host_rows(check_rows(queries, name, self.dimension)), checked
 
     def _search(self, queries: Rows, k: int, exact: bool) -> tuple[Rows, NDArray[np.int64]]:
@@ -220,13 +229,13 @@ class VectorIndex:
             BackendError: if the GPU was asked for and cannot be used.
         """
         saved = persistence.load(cls._format(), Path(path))
-        own = {name: np.array(saved.settings[name]) for name in cls._own_names if saved.settings[name] is not None}
+        own: dict[str, Any] = {
+            name: np.array(saved.settings[name]) for name in cls._own_names if saved.settings[name] is not None
+        }
         index = cls(dtype=saved.settings["dtype"], backend=backend, **own)
-        kind = IndexKind(**saved.settings["kind"])
+        gpu, kind = index.backend_ == "gpu", IndexKind(**saved.settings["kind"])
         index._asked_kind = kind
-        index._store = Store.of(
-            saved.index, check_place(kind, index.backend_ == "gpu"), index._half, index.backend_ == "gpu"
-        )
+        index._store = Store.of(saved.index, check_place(kind, gpu), index._half, gpu)
         index._places, index._seen = Places(saved.settings["runs"], saved.index.ntotal), saved.settings["seen"]
         for part in saved.names:
             index.names.append(part)

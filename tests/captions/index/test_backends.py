@@ -13,7 +13,7 @@ import torch
 from fdgpu import device, doctor
 from fdgpu.captions.index import IndexKind, VectorIndex
 from fdgpu.device import choose_index_backend
-from fdgpu.errors import BackendError
+from fdgpu.errors import BackendError, InputError
 from tests.captions.index.vectors import exact, names, unit_rows
 
 N, D = 1000, 12
@@ -110,6 +110,10 @@ def test_what_a_gpu_cannot_do() -> None:
         VectorIndex(ROWS, names(N), kind="hnsw")
     with pytest.raises(BackendError, match="no such graph on a GPU"):
         VectorIndex(ROWS, names(N), kind=IndexKind("hnsw", "mine"))
+    with pytest.raises(BackendError, match="4000 lists has more than FAISS probes on a GPU"):
+        VectorIndex(ROWS, names(N), kind=IndexKind("ivf", "mine", lists=4000, probes=1))
+    with pytest.raises(InputError, match="k is 2049, FAISS finds at most 2048 on a GPU"):
+        VectorIndex(unit_rows(3000, 4), names(3000)).search(unit_rows(1, 4), 2049)
     assert IndexKind.choose("ivf", 10**7, 512, gpu=True).lists == 2048
 
 

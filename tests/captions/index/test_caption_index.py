@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fdgpu
-from fdgpu.captions.index import CaptionIndex, IndexKind, encoding
+from fdgpu.captions.index import CaptionIndex, IndexKind, blocks
 from fdgpu.captions.index.caption_index import EQUAL
 from fdgpu.directions import scoring
 from fdgpu.errors import InputError
@@ -114,12 +114,12 @@ def test_from_captions_is_the_index_of_their_vectors(kind: str | IndexKind) -> N
 
 
 def test_lists_are_learned_from_captions_of_all_kinds() -> None:
-    blocks = [block for batch in encoding.batches(100_000, 4096, shuffled=True) for block in batch]
-    assert sorted(i for block in blocks for i in block) == list(range(100_000))
-    first = [block.start for block in blocks[:16]]
+    shuffled = [block for batch in blocks.batches(100_000, 4096, shuffled=True) for block in batch]
+    assert sorted(i for block in shuffled for i in block) == list(range(100_000))
+    first = [block.start for block in shuffled[:16]]
     assert max(first) - min(first) > 50_000
-    assert all(len(block) == encoding.BLOCK for block in blocks if block.stop < 100_000)
-    in_order = [block for batch in encoding.batches(10_000, 4096, shuffled=False) for block in batch]
+    assert all(len(block) == blocks.BLOCK for block in shuffled if block.stop < 100_000)
+    in_order = [block for batch in blocks.batches(10_000, 4096, shuffled=False) for block in batch]
     assert in_order == [range(4096), range(4096, 8192), range(8192, 10_000)]
 
 
