@@ -14,14 +14,17 @@ from fdgpu.version import __version__
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit, grow_captions
     from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
+    from fdgpu.captions.index import CaptionIndex, VectorIndex
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
 _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
+    "CaptionIndex": "fdgpu.captions.index",
     "ClipEmbedder": "fdgpu.embedding",
     "FailureDirections": "fdgpu.directions",
+    "VectorIndex": "fdgpu.captions.index",
     "audit": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
@@ -32,8 +35,10 @@ _HOME = {
 __all__ = [
     "AuditResult",
     "CaptionGrammar",
+    "CaptionIndex",
     "ClipEmbedder",
     "FailureDirections",
+    "VectorIndex",
     "__version__",
     "audit",
     "grow_captions",
