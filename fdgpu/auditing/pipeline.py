@@ -29,6 +29,8 @@ from fdgpu.progress import OneBar, Reporter
 from fdgpu.report import render_report
 from fdgpu.version import __version__
 
+RESAMPLES = 50  # halves of each class, by which captions are trusted
+
 
 @dataclass(frozen=True)
 class AuditResult:
@@ -108,7 +110,8 @@ def audit(
             ``captions.parquet`` into; None writes nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
-        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed)``.
+        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
+            n_resamples=50)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random.
@@ -124,7 +127,7 @@ def audit(
     source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
     recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
-    fit = directions or FailureDirections(random_state=seed)
+    fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     watch = Stopwatch(dict(timings or {}))
     with OneBar(progress) as report:
         with watch.stage("embed images"):
@@ -245,7 +248,7 @@ def _notes(
     if shown_from == "val":
         notes.append(
             "There is no usable test image: examples, captions and figures come from the images that the directions "
-            "were fitted on, and look better than they are."
+            "were fitted on, and look better than they are. A caption is then trusted by its rank alone."
         )
     if whitened_by == "val":
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")

@@ -383,23 +383,11 @@ class FailureDirections:
         vectors, base = self._captions(captions, reference)
         return restorer(captions)(caption_scores(vectors, base, w, self._whitening.scale))
 
-    def score_resampled(self, captions: Any, reference: Any, class_id: int, direction: int = 0) -> Any:
-        """Align captions with the directions of halves of a class's samples: (B, m), B = ``n_resamples``.
-
-        Arguments and errors as in :meth:`score_captions`.
-
-        Raises:
-            NotFittedError: after :meth:`load`, as halves are not stored.
-        """
-        _ = self.resampled_coef_
-        w = self._resampled_coef[self._place(class_id), self._checked_direction(direction)]
-        vectors, base = self._captions(captions, reference)
-        return restorer(captions)(caption_scores(vectors, base, w, self._whitening.scale))
-
     def caption_directions(self, captions: Any, reference: Any) -> Any:
         """Return (m, d) unit differences d = (c − r) / σ of captions, as they are scored; NaN for the reference.
 
-        Captions whose differences point the same way say the same of every class.
+        Captions whose differences point the same way say the same; a product with ``resampled_coef_`` scores them along
+        the directions of halves.
         """
         vectors, base = self._captions(captions, reference)
         return restorer(captions)(caption_directions(vectors, base, self._whitening.scale))

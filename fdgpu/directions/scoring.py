@@ -46,14 +46,14 @@ def caption_scores(
     Args:
         captions: (m, d) unit text vectors.
         reference: (d,) unit text vector.
-        w: (d,) in whitened space, or several, (B, d).
+        w: (d,) in whitened space.
         scale: (d,) the whitening's σ.
 
     Returns:
-        (m,), or (B, m).
+        (m,).
     """
     along = torch.from_numpy(np.asarray(w, np.float64)).to(captions.device)
-    return along @ caption_directions(captions, reference, scale).T
+    return caption_directions(captions, reference, scale) @ along
 
 
 def caption_directions(captions: torch.Tensor, reference: torch.Tensor, scale: NDArray[np.float64]) -> torch.Tensor:

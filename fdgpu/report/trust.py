@@ -1,0 +1,67 @@
+"""What is said of a caption's reliability: the figures that decided, and why one is withheld."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fdgpu.findings import CaptionEvidence, ScoredCaption
+from fdgpu.report.formats import count, fixed, percent, signed
+
+MOST_ALSO = 3  # captions of a group that are named beside its head
+WHY_WITHHELD = {
+    "chance": "its failure mode is not distinguishable from chance",
+    "contradicted": "the images nearest to it say the opposite",
+    "neither": "neither its rank nor its accuracy gap holds",
+}
+
+
+@dataclass(frozen=True)
+class WithheldCaption:
+    """A caption that is not reliable: the end it stands at, why, and the figures."""
+
+    role: str
+    caption: str
+    alignment: float
+    why: str
+    proof: str
+
+
+def withheld(hard: Sequence[ScoredCaption], easy: Sequence[ScoredCaption]) -> tuple[WithheldCaption, ...]:
+    """Return the captions of both ends that are not reliable, hard ones first."""
+    return tuple(
+        WithheldCaption(role, c.caption, c.alignment, WHY_WITHHELD.get(c.evidence.decided_by, ""), proof(c.evidence))
+        for role, captions in (("hard", hard), ("easy", easy))
+        for c in captions
+        if c.evidence is not None and c.withheld
+    )
+
+
+def also(caption: ScoredCaption) -> str:
+    """Name the captions that say the same; nothing where there is none."""
+    if not caption.also:
+        return ""
+    more = len(caption.also) - MOST_ALSO
+    return "also: " + "; ".join(caption.also[:MOST_ALSO]) + (f"; and {count(more)} more" if more > 0 else "")
+
+
+def proof(evidence: CaptionEvidence | None) -> str:
+    """Say the figures of a caption: its rank over the halves, and the accuracy of the images nearest to it."""
+    if evidence is None:
+        return ""
+    parts = [f"rank {count(evidence.rank)} of {count(evidence.candidates)}"]
+    if math.isfinite(evidence.top_share):
+        ranks = f"{_rank(evidence.rank_low)}–{_rank(evidence.rank_high)}"
+        parts[0] += f", {ranks} over halves, top {count(evidence.top)} in {percent(evidence.top_share, 0)}"
+    if math.isfinite(evidence.gap):
+        low, high = (signed(100 * end, 0) for end in (evidence.gap_low, evidence.gap_high))
+        parts.append(
+            f"nearest {count(evidence.nearest)} images {percent(evidence.nearest_accuracy, 0)} right, "
+            f"{signed(100 * evidence.gap, 0)} points ({low} to {high})"
+        )
+    return "; ".join(parts)
+
+
+def _rank(value: float) -> str:
+    return fixed(value, 0)
