@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from fdgpu.findings import CaptionEvidence, ScoredCaption
 from fdgpu.report.formats import count, fixed, percent, signed
 
-MOST_ALSO = 3  # captions of a group that are named beside its head
+MOST_ALSO = 2  # captions of a group that are named beside its head
 WHY_WITHHELD = {
     "chance": "its failure mode is not distinguishable from chance",
     "contradicted": "the images nearest to it say the opposite",
@@ -43,7 +44,15 @@ def also(caption: ScoredCaption) -> str:
     if not caption.also:
         return ""
     more = len(caption.also) - MOST_ALSO
-    return "also: " + "; ".join(caption.also[:MOST_ALSO]) + (f"; and {count(more)} more" if more > 0 else "")
+    named = [_from_where_it_differs(caption.caption, other) for other in caption.also[:MOST_ALSO]]
+    return f"also {', '.join(named)}" + (f", and {count(more)} more" if more > 0 else "")
+
+
+def _from_where_it_differs(head: str, other: str) -> str:
+    """Leave out the words with which both start, as in ``… in the snow``; none where nothing else would be left."""
+    words = other.split()
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(head.split(), words, strict=False)))
+    return f"… {' '.join(words[alike:])}" if 0 < alike < len(words) else other
 
 
 def proof(evidence: CaptionEvidence | None) -> str:
@@ -52,16 +61,12 @@ def proof(evidence: CaptionEvidence | None) -> str:
         return ""
     parts = [f"rank {count(evidence.rank)} of {count(evidence.candidates)}"]
     if math.isfinite(evidence.top_share):
-        ranks = f"{_rank(evidence.rank_low)}–{_rank(evidence.rank_high)}"
-        parts[0] += f", {ranks} over halves, top {count(evidence.top)} in {percent(evidence.top_share, 0)}"
+        ranks = f"{fixed(evidence.rank_low, 0)}–{fixed(evidence.rank_high, 0)}"
+        parts[0] += f", {ranks} over halves (top {count(evidence.top)} in {percent(evidence.top_share, 0)})"
     if math.isfinite(evidence.gap):
         low, high = (signed(100 * end, 0) for end in (evidence.gap_low, evidence.gap_high))
         parts.append(
-            f"nearest {count(evidence.nearest)} images {percent(evidence.nearest_accuracy, 0)} right, "
+            f"nearest {count(evidence.nearest)} are {percent(evidence.nearest_accuracy, 0)} right, "
             f"{signed(100 * evidence.gap, 0)} points ({low} to {high})"
         )
     return "; ".join(parts)
-
-
-def _rank(value: float) -> str:
-    return fixed(value, 0)
