@@ -40,7 +40,6 @@ Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml.
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
 
 
-RESAMPLES = 50  # halves of each class, by which captions are trusted
 MOST_ROWS = 30  # of the summary: the report has them all
 
 
@@ -181,6 +180,7 @@ def _complain(kind: str, message: str) -> None:
 def _estimator(permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int) -> Any:
     """Build the estimator first: settings that cannot work are wrong usage, before any work was done."""
     from fdgpu.directions import FailureDirections
+    from fdgpu.directions.stability import RESAMPLES
 
     try:
         return FailureDirections(

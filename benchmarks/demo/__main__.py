@@ -57,7 +57,7 @@ def main() -> None:
         console.print(rows[-1])
         if arguments.write:  # after every seed: a run that is interrupted keeps what it has
             store("demo", about, rows)
-    for columns in (list(rows[0])[:5], ["seed", *list(rows[0])[5:13]], ["seed", *list(rows[0])[13:18]]):
+    for columns in (list(rows[0])[:5], ["seed", *list(rows[0])[5:15]], ["seed", *list(rows[0])[15:20]]):
         table = Table(*columns)
         for row in rows:
             table.add_row(*[str(row[column]) for column in columns])

@@ -21,6 +21,7 @@ from fdgpu.auditing.truth import Planted
 from fdgpu.auditing.writing import write_audit
 from fdgpu.captions import Recipe
 from fdgpu.directions import FailureDirections
+from fdgpu.directions.stability import RESAMPLES
 from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
@@ -28,8 +29,6 @@ from fdgpu.findings import Findings, Skipped
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report import render_report
 from fdgpu.version import __version__
-
-RESAMPLES = 50  # halves of each class, by which captions are trusted
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def audit(
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
-            n_resamples=50)``. Without resamples a caption is trusted by its accuracy gap alone.
+            n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random.

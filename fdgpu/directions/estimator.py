@@ -76,7 +76,7 @@ class FailureDirections:
         n_permutations_: (k,) permutations drawn; nested_score_ (k,), NaN unless ``nested``.
         solver_: k strings, "gram", "newton" where the Gram matrix was too large, "cuml"; "" without a direction.
         resampled_coef_: (k, r, B, d) float32, w of B = n_resamples halves: 2 KB for each at d = 512, so that 1000
-            classes with 50 take 100 MB. Not written by ``save``.
+            classes with 20 take 41 MB. Not written by ``save``.
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit, -1 where an older cuML does not tell.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
@@ -115,7 +115,7 @@ class FailureDirections:
         if stop_after != int(stop_after) or stop_after < 0:
             raise InputError(f"stop_after is {stop_after}: use 0 to draw all permutations, or a number such as 20")
         if n_resamples != int(n_resamples) or n_resamples < 0 or n_resamples == 1:
-            raise InputError(f"n_resamples is {n_resamples}: use 0 for none, or a number such as 50")
+            raise InputError(f"n_resamples is {n_resamples}: use 0 for none, or a number such as 20")
         self.cv, self.whiten, self.tol = int(cv), bool(whiten), float(tol)
         self.n_directions, self.n_permutations, self.fdr = int(n_directions), int(n_permutations), float(fdr)
         self.backend, self.random_state, self.max_iter = backend, int(random_state), int(max_iter)
