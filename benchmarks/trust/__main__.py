@@ -29,7 +29,8 @@ from benchmarks.stored import store
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import Predictions, read_predictions
 from fdgpu.demo.run import demo
-from fdgpu.embedding.sources import Embeddings, FileSource
+from fdgpu.embedding.clip import Embeddings
+from fdgpu.embedding.sources import FileSource
 from fdgpu.findings import Findings, ScoredCaption
 from fdgpu.progress import Reporter
 
@@ -39,20 +40,20 @@ VALIDATION = (500, 150, 50)  # images of a class that directions are fitted on
 class Remembering(ClipEmbedder):
     """A CLIP that embeds once: every audit here is of the same images and captions."""
 
-    _images: Embeddings | None = None
-    _texts: dict[tuple[str, ...], torch.Tensor] | None = None
+    _kept_images: Embeddings | None = None
+    _kept_texts: dict[tuple[str, ...], torch.Tensor] | None = None
 
     def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
         """Return what was computed the first time, whatever the source."""
-        self._images = self._images or super().embed(source, progress, stage)
-        return self._images
+        self._kept_images = self._kept_images or super().embed(source, progress, stage)
+        return self._kept_images
 
     def texts(self, captions: Iterable[str], progress: Reporter | None = None) -> torch.Tensor:
         """Return what was computed the first time for these captions."""
-        self._texts, key = self._texts or {}, tuple(captions)
-        if key not in self._texts:
-            self._texts[key] = super().texts(list(key), progress)
-        return self._texts[key]
+        self._kept_texts, key = self._kept_texts or {}, tuple(captions)
+        if key not in self._kept_texts:
+            self._kept_texts[key] = super().texts(list(key), progress)
+        return self._kept_texts[key]
 
 
 def shuffled(table: Predictions, rng: np.random.Generator) -> list[str]:

@@ -40,19 +40,15 @@ def withheld(hard: Sequence[ScoredCaption], easy: Sequence[ScoredCaption]) -> tu
 
 
 def also(caption: ScoredCaption) -> str:
-    """Name the captions that say the same; nothing where there is none."""
+    """Name the captions that say the same, without the words with which all of them start."""
     if not caption.also:
         return ""
-    more = len(caption.also) - MOST_ALSO
-    named = [_from_where_it_differs(caption.caption, other) for other in caption.also[:MOST_ALSO]]
-    return f"also {', '.join(named)}" + (f", and {count(more)} more" if more > 0 else "")
-
-
-def _from_where_it_differs(head: str, other: str) -> str:
-    """Leave out the words with which both start, as in ``… in the snow``; none where nothing else would be left."""
-    words = other.split()
-    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(head.split(), words, strict=False)))
-    return f"… {' '.join(words[alike:])}" if 0 < alike < len(words) else other
+    words = [text.split() for text in (caption.caption, *caption.also)]
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False)))
+    start = min(shared, min(map(len, words)) - 1)  # leave a word of each
+    named = [" ".join(["…", *own[start:]] if start > 0 else own) for own in words[1 : 1 + MOST_ALSO]]
+    more = len(caption.also) - len(named)
+    return f"also {', '.join(named)}" + (f", and {count(more)} more" if more else "")
 
 
 def proof(evidence: CaptionEvidence | None) -> str:

@@ -39,10 +39,11 @@ def test_the_figures_that_decided() -> None:
     assert proof(None) == ""
 
 
-def test_what_else_says_the_same_is_told_from_where_it_differs() -> None:
+def test_what_else_says_the_same_is_told_without_what_all_of_them_share() -> None:
     head = "a photo of a blue cat"
     assert also(caption(head, FIRM)) == ""
-    assert also(caption(head, FIRM, "a photo of a blue cat on grass")) == "also … on grass"
+    assert also(caption(head, FIRM, "a photo of a blue cat on grass")) == "also … cat on grass"
+    assert also(caption(head, FIRM, "a photo of a blue dog", "a photo of a dark cat")) == "also … blue dog, … dark cat"
     assert also(caption(head, FIRM, "a photo of a blue", "dark cats", "x", "y")) == (
         "also a photo of a blue, dark cats, and 2 more"
     )
@@ -65,7 +66,7 @@ def test_a_reliable_caption_is_shown_with_its_figures_and_the_others_are_folded_
     page = read(render_report(build_findings(one), Thumbnails()))
     hard_side, easy_side = page.find("div", cls="side")
     (shown,) = hard_side.find("li")
-    assert shown.text.startswith("a blue cat also … at night rank 1 of 64, 1–2 over halves")
+    assert shown.text.startswith("a blue cat also … cat at night rank 1 of 64, 1–2 over halves")
     assert easy_side.find("p")[0].text == "no reliable caption"
     (folded,) = page.find("details", cls="withheld")
     assert folded.find("summary")[0].text == "2 captions withheld as not reliable"
