@@ -68,7 +68,7 @@ def shuffled(table: Predictions, rng: np.random.Generator) -> list[str]:
 
 def fewer(table: Predictions, n: int, rng: np.random.Generator) -> list[str]:
     """Return splits in which ``n`` images of a class stay in val; the others only whiten."""
-    splits, labels = np.array(table.splits), np.array(table.labels)
+    splits, labels = np.array(table.splits, dtype=object), np.array(table.labels)  # a name of any length
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero((labels == label) & (splits == "val")))
         splits[rows[n:]] = "train"
