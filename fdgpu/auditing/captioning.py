@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.captions import CaptionGrammar, Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.auditing.trusting import Standings, standings
+from fdgpu.captions import Recipe, WordEffects, pool_captions, word_effects
 from fdgpu.captions.effects import NO_EFFECTS
-from fdgpu.captions.ranking import RankedCaptions, rank_captions
+from fdgpu.captions.ranking import RankedCaptions
+from fdgpu.captions.ranks import ResampledScores
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.findings import ScoredCaption
 from fdgpu.progress import Reporter
-
-TOP = 5  # captions of each end that the page shows of a failure mode
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class ModeCaptions:
     """A class's candidates along one of its directions.
 
     ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,); ``length`` ‖w‖;
-    ``ranked`` the places of the extreme ones; ``ends`` the unit vectors (d,) of the hardest and of the easiest, by
-    name, where there is one; ``words`` what each word does to the alignments.
+    ``ranked`` the places of the extreme ones, each a different thing; ``ends`` the unit vectors (d,) of the hardest and
+    of the easiest, by name, where there is one; ``standings`` what the fit says of the ranked ones; ``words`` what each
+    word does to the alignments.
     """
 
     texts: list[str]
@@ -34,6 +35,7 @@ class ModeCaptions:
     length: float
     ranked: RankedCaptions
     ends: dict[str, NDArray[np.float32]]
+    standings: Standings | None = None
     words: WordEffects = NO_EFFECTS
 
     def scored(self, places: Sequence[int]) -> tuple[ScoredCaption, ...]:
@@ -60,6 +62,9 @@ def caption_classes(
     is too long has none.
     """
     coef = {int(k): w[:kept] for k, w, kept in zip(fit.classes_, fit.coef_, fit.n_directions_, strict=True) if kept}
+    halves = {
+        int(k): own[:kept] for k, own, kept in zip(fit.classes_, fit.resampled_coef_, fit.n_directions_, strict=True)
+    }
     chosen = [recipe.classes[k] for k in coef]
     pool = pool_captions([*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]])
     fitting = {text: place for place, text in enumerate(filter(embedder.fits, pool.captions))}
@@ -74,23 +79,26 @@ def caption_classes(
         at = firsts[[text in fitting for text in listed]]
         texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
-        scores = [fit.score_captions(own, reference, k, direction) for direction in range(len(directions))]
+        points = fit.caption_directions(own, reference)
         captioned[k] = tuple(
-            _mode(texts, own, s, w, entry.grammar, at) for s, w in zip(scores, directions, strict=True)
+            replace(
+                _mode(texts, own, points, w, w_of_halves),
+                words=word_effects(entry.grammar, _alignments(points, w), at),
+            )
+            for w, w_of_halves in zip(directions, halves[k], strict=True)
         )
     return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
 def _mode(
-    texts: list[str],
-    vectors: NDArray[np.float32],
-    scores: NDArray[np.float64],
-    w: NDArray[Any],
-    grammar: CaptionGrammar,
-    at: NDArray[np.int64],
+    texts: list[str], vectors: NDArray[np.float32], points: NDArray[Any], w: NDArray[Any], halves: NDArray[Any]
 ) -> ModeCaptions:
-    """Rank captions along one direction, and fit them by the words that they have at these places of the grammar."""
-    ranked, length = rank_captions(scores, TOP), float(np.linalg.norm(w))
-    ends = {end: vectors[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
-    words = word_effects(grammar, scores / length if length else np.full_like(scores, np.nan), at)
-    return ModeCaptions(texts, scores, length, ranked, ends, words)
+    stand = standings(texts, vectors, points, ResampledScores.of(points, w, halves))
+    ends = {end: first[0].vector for end, first in (("hard", stand.hard), ("easy", stand.easy)) if first}
+    return ModeCaptions(texts, points @ w.astype(np.float64), float(np.linalg.norm(w)), stand.ranked, ends, stand)
+
+
+def _alignments(points: NDArray[Any], w: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the cosines of captions' differences and a direction; NaN along one that is zero."""
+    length = float(np.linalg.norm(w))
+    return points @ w.astype(np.float64) / (length or np.nan)

@@ -21,6 +21,7 @@ from fdgpu.auditing.truth import Planted
 from fdgpu.auditing.writing import write_audit
 from fdgpu.captions import Recipe
 from fdgpu.directions import FailureDirections
+from fdgpu.directions.stability import RESAMPLES
 from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
@@ -108,7 +109,8 @@ def audit(
             ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
-        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed)``.
+        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
+            n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random.
@@ -124,7 +126,7 @@ def audit(
     source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
     recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
-    fit = directions or FailureDirections(random_state=seed)
+    fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     watch = Stopwatch(dict(timings or {}))
     with OneBar(progress) as report:
         with watch.stage("embed images"):
@@ -245,7 +247,7 @@ def _notes(
     if shown_from == "val":
         notes.append(
             "There is no usable test image: examples, captions and figures come from the images that the directions "
-            "were fitted on, and look better than they are."
+            "were fitted on, and look better than they are. A caption is then trusted by its rank alone."
         )
     if whitened_by == "val":
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")

@@ -58,6 +58,9 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
             has_nested=any(math.isfinite(c.nested_score) for c in findings.classes),
+            judged=any(
+                c.evidence for one in findings.classes for m in one.modes for c in (*m.hard_captions, *m.easy_captions)
+            ),
             has_modes=any(len(c.modes) > 1 for c in findings.classes),
             lazy=len(views) > LAZY_ABOVE,
             filtered=len(views) > FILTER_ABOVE,

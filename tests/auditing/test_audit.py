@@ -73,6 +73,32 @@ def test_it_finds_and_names_the_failure(audited) -> None:
     assert hard.value[0] < easy.value[0]
 
 
+def test_a_planted_caption_is_reliable_and_says_why(audited) -> None:
+    boot = next(c for c in audited.findings.classes if c.name == "boot")
+    assert boot.strongest.hardest_caption == boot.hard_captions[0].caption
+    first = boot.hard_captions[0].evidence
+    assert first.reliable
+    assert "gap" in first.decided_by
+    assert (first.rank, first.candidates, first.nearest) == (1, 64, 10)
+    assert first.gap_low < first.gap < first.gap_high < 0
+    assert first.top_share >= 0.9
+    heads = [caption.caption for caption in boot.hard_captions]
+    members = [text for caption in boot.hard_captions for text in caption.also]
+    assert not set(heads) & set(members)
+    assert len(set(members)) == len(members)
+    document = json.loads((audited.out / "audit.json").read_text())
+    stored = next(entry for entry in document["classes"] if entry["name"] == "boot")
+    assert stored["hardest_caption"] == heads[0]
+    assert stored["reliable_hard_captions"][0] == heads[0]
+    assert stored["hard_captions"][0]["evidence"]["gap"] == pytest.approx(first.gap)
+    assert document["caption_rules"]["gap_level"] == pytest.approx(0.99)
+    rows = pq.read_table(audited.out / "captions.parquet").to_pylist()
+    by_text = {row["caption"]: row for row in rows}
+    assert by_text[heads[0]]["reliable"] is True
+    assert by_text[members[0]]["group"] in heads
+    assert {row["reliable"] for row in rows} >= {True, None}
+
+
 def test_classes_without_a_direction_say_why(audited) -> None:
     by_name = {c.name: c for c in audited.findings.classes}
     assert (by_name["bag"].status, by_name["coat"].status) == ("no_errors", "all_errors")

@@ -162,7 +162,8 @@ def test_the_tables_say_which_mode(
     assert table["decision_value_1"][:4] == [1, 2, -4, -3]
     assert np.isnan(table["decision_value_1"][PER_CLASS:]).all()
     scored = pq.read_table(tmp_path / "captions.parquet").to_pylist()
-    assert {"class": "<b>a", "caption": "a blue one", "score": -1.0, "direction": 1} in scored
+    row = {"class": "<b>a", "caption": "a blue one", "score": -1.0, "direction": 1}
+    assert row | {"group": "a blue one", "reliable": None} in scored  # nobody judged it
     assert [row["direction"] for row in scored] == [0, 0, 1, 1, 0, 0]
     effects = pq.read_table(tmp_path / "effects.parquet").to_pylist()
     blue = {"slot": "colour", "word": "blue", "half_width": 0.5, "n": 1, "against": "mean"}
