@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,22 +75,18 @@ def caption_classes(
         texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
         scores = [fit.score_captions(own, reference, k, direction) for direction in range(len(directions))]
-        captioned[k] = tuple(
-            _mode(texts, own, s, w, entry.grammar, at) for s, w in zip(scores, directions, strict=True)
-        )
+        modes = [_mode(texts, own, s, w) for s, w in zip(scores, directions, strict=True)]
+        captioned[k] = tuple(_with_words(mode, entry.grammar, at) for mode in modes)
     return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
-def _mode(
-    texts: list[str],
-    vectors: NDArray[np.float32],
-    scores: NDArray[np.float64],
-    w: NDArray[Any],
-    grammar: CaptionGrammar,
-    at: NDArray[np.int64],
-) -> ModeCaptions:
-    """Rank captions along one direction, and fit them by the words that they have at these places of the grammar."""
-    ranked, length = rank_captions(scores, TOP), float(np.linalg.norm(w))
+def _mode(texts: list[str], vectors: NDArray[np.float32], scores: NDArray[np.float64], w: NDArray[Any]) -> ModeCaptions:
+    ranked = rank_captions(scores, TOP)
     ends = {end: vectors[at[0]].copy() for end, at in (("hard", ranked.hard), ("easy", ranked.easy)) if at}
-    words = word_effects(grammar, scores / length if length else np.full_like(scores, np.nan), at)
-    return ModeCaptions(texts, scores, length, ranked, ends, words)
+    return ModeCaptions(texts, scores, float(np.linalg.norm(w)), ranked, ends)
+
+
+def _with_words(mode: ModeCaptions, grammar: CaptionGrammar, at: NDArray[np.int64]) -> ModeCaptions:
+    """Fit the captions' alignments by the words that they have at these places of the grammar."""
+    alignments = mode.scores / mode.length if mode.length else np.full_like(mode.scores, np.nan)
+    return replace(mode, words=word_effects(grammar, alignments, at))
