@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -125,6 +126,11 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(listed)) if listed else float("nan")
 
 
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {name: None if value != value else value for name, value in row.items()}
+
+
 def show(console: Console, rows: Sequence[Row]) -> None:
     """Print a table."""
     table = Table(
@@ -166,7 +172,7 @@ def main() -> None:
         rows += [search(name, grammar, clip, group, beam, all_) for beam in BEAMS for group in (along[:1], along[1:])]
     show(console, rows)
     if arguments.write:
-        store("growing", about, [asdict(row) for row in rows])
+        store("growing", about, [_without_nan(asdict(row)) for row in rows])
 
 
 if __name__ == "__main__":

@@ -80,13 +80,8 @@ def caption_classes(
         texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
         points = fit.caption_directions(own, reference)
-        captioned[k] = tuple(
-            replace(
-                _mode(texts, own, points, w, w_of_halves),
-                words=word_effects(entry.grammar, _alignments(points, w), at),
-            )
-            for w, w_of_halves in zip(directions, halves[k], strict=True)
-        )
+        modes = [_mode(texts, own, points, w, of_halves) for w, of_halves in zip(directions, halves[k], strict=True)]
+        captioned[k] = tuple(_with_words(mode, entry.grammar, at) for mode in modes)
     return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
@@ -98,7 +93,7 @@ def _mode(
     return ModeCaptions(texts, points @ w.astype(np.float64), float(np.linalg.norm(w)), stand.ranked, ends, stand)
 
 
-def _alignments(points: NDArray[Any], w: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the cosines of captions' differences and a direction; NaN along one that is zero."""
-    length = float(np.linalg.norm(w))
-    return points @ w.astype(np.float64) / (length or np.nan)
+def _with_words(mode: ModeCaptions, grammar: CaptionGrammar, at: NDArray[np.int64]) -> ModeCaptions:
+    """Fit the captions' alignments by the words that they have at these places of the grammar."""
+    alignments = mode.scores / mode.length if mode.length else np.full_like(mode.scores, np.nan)
+    return replace(mode, words=word_effects(grammar, alignments, at))

@@ -75,7 +75,9 @@ def captions_of(*scores: list[float]) -> tuple[ModeCaptions, ...]:
     arrays = [np.array(s) for s in scores]
     ends = {"hard": np.array([1.0, 0, 0, 0], np.float32)}
     words = [WordEffects((WordEffect("colour", "blue", float(s[1]), 0.5, 1),), 0.75) for s in arrays]
-    return tuple(ModeCaptions(texts, s, 2.0, rank_captions(s, 1), ends, w) for s, w in zip(arrays, words, strict=True))
+    return tuple(
+        ModeCaptions(texts, s, 2.0, rank_captions(s, 1), ends, words=w) for s, w in zip(arrays, words, strict=True)
+    )
 
 
 @pytest.fixture
