@@ -25,9 +25,9 @@ class IndexKind:
 
     ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists; it never takes a graph. A graph is made for
     queries that look like what it holds, and directions and images do not look like captions. Of 100 000 captions of
-    128 dimensions, graph and lists found the ten nearest to a caption alike (recall 0.999), in the same time; the ten
-    nearest to an image to 0.71 and 0.997, and the ten hardest of a direction to 0.53 and 0.98. Lists take no more time
-    to make: about as much as 5000 flat searches. ``python -m benchmarks.index`` measures it again.
+    128 dimensions, both find the ten nearest to a caption (recall 0.999); of the ten hardest of a direction a graph
+    finds 0.40 and lists 0.98, of the ten nearest to an image 0.54 and 0.99 (``python -m benchmarks.index``). Lists take
+    about as long to make as a graph, and as 5000 flat searches; where few questions are asked, flat is the faster.
     """
 
     name: str
