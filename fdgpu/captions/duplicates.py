@@ -43,14 +43,15 @@ def group_captions(
         most: groups to return; what follows them is left out.
         same: least cosine of two that are the same.
     """
-    left = np.asarray(order, np.int64)
-    words = {int(i): _words(texts[i]) for i in left}
+    places = np.asarray(order, np.int64)
+    own, words = directions[places], [_words(texts[i]) for i in places]
+    left = np.arange(len(places))  # ranks that have no group yet
     groups: list[CaptionGroup] = []
     while len(left) and len(groups) < most:
-        head, rest = int(left[0]), left[1:]
-        joins = directions[rest] @ directions[head] >= same
-        joins |= np.array([_one_within_the_other(words[head], words[i]) for i in rest.tolist()], bool)
-        groups.append(CaptionGroup(head, tuple(rest[joins].tolist())))
+        head, rest = left[0], left[1:]
+        joins = (own @ own[head] >= same)[rest]
+        joins |= np.array([_one_within_the_other(words[head], words[i]) for i in rest], bool)
+        groups.append(CaptionGroup(int(places[head]), tuple(places[rest[joins]].tolist())))
         left = rest[~joins]
     return groups
 
@@ -60,6 +61,6 @@ def _words(text: str) -> list[str]:
 
 
 def _one_within_the_other(one: list[str], other: list[str]) -> bool:
-    few, many = sorted((one, other), key=len)
+    few, many = (one, other) if len(one) < len(other) else (other, one)
     rest = iter(many)
     return all(word in rest for word in few)  # each "in" goes on where the last one ended
