@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.trusting import Standings, standings
-from fdgpu.captions import Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions import CaptionGrammar, Recipe, WordEffects, pool_captions, word_effects
 from fdgpu.captions.effects import NO_EFFECTS
 from fdgpu.captions.ranking import RankedCaptions
 from fdgpu.captions.ranks import ResampledScores
