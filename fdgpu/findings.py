@@ -299,6 +299,8 @@ class Findings:
     n_directions: int = 1  # modes looked for in each class
     n_permutations: int = 0  # asked for
     fdr: float = 0.05
+    text_method: str = ""  # how captions were encoded: "prefix_tree", "cut_context" or "encode_text"
+    text_method_reason: str = ""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
 

@@ -26,6 +26,8 @@ def audit_json(findings: Findings) -> dict[str, Any]:
         "model": findings.model,
         "backend": findings.backend,
         "backend_reason": findings.backend_reason,
+        "text_method": findings.text_method,
+        "text_method_reason": findings.text_method_reason,
         "device": findings.device,
         "n_images": findings.n_images,
         "fitted_on": findings.fitted_on,

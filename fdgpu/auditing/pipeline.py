@@ -219,6 +219,8 @@ def _about(
         model=embedder.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
+        text_method=embedder.text_method_.name,
+        text_method_reason=embedder.text_method_.reason,
         device=f"{embedder.placement.device} ({embedder.placement.reason})",
         title=title,
         classes=(),

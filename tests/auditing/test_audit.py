@@ -112,6 +112,8 @@ def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     assert names == tables | {"report.html", "audit.json", "directions.safetensors"}
     document = json.loads((audited.out / "audit.json").read_text())
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
+    assert document["text_method"] == "prefix_tree"
+    assert "causal" in document["text_method_reason"]
     assert document["model"] == "bundled"
     boot = next(entry for entry in document["classes"] if entry["name"] == "boot")
     keys = "name status n n_errors cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"

@@ -142,6 +142,8 @@ def build_findings() -> BuildFindings:
             model="ViT-B-32",
             backend="numba",
             backend_reason="no CUDA device was found",
+            text_method="prefix_tree",
+            text_method_reason="the text tower is causal",
             device="2 cores",
             title="An audit",
             classes=classes,
