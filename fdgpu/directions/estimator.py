@@ -76,6 +76,7 @@ class FailureDirections:
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit, -1 where an older cuML does not tell.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
+        scale_: (d,) deviations of the whitening.
         backend_, backend_reason_: what ran, and why.
     """
 
@@ -314,6 +315,12 @@ class FailureDirections:
     def nested_score_(self) -> Any:
         """(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``."""
         return self._restore(self._fitted("nested_score"))
+
+    @property
+    def scale_(self) -> Any:
+        """(d,) deviations of the whitening, ones without it: the ``scale`` of a :class:`fdgpu.CaptionIndex`."""
+        self._fitted("classes")
+        return self._restore(self._whitening.scale)
 
     # --- use --------------------------------------------------------------------------------------------------------
 
