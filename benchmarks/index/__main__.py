@@ -10,7 +10,7 @@ captions themselves, which pictures ask for their ten nearest; flat and lists on
 
 Memory is the peak of the process while the index is made, beyond what it held before; Linux's own count of resident
 pages. What has to be held is the index, as large as its vectors are in the file, and one batch; the C library keeps
-some of what the encoder has freed (``malloc_trim`` gives it back).
+some of what was freed (``malloc_trim`` gives it back), so that a row may show more, and one after a larger one less.
 
 torch and FAISS each bring an OpenMP of their own. With ``OMP_WAIT_POLICY=PASSIVE`` the threads of one do not spin while
 the other works, or while another process does.

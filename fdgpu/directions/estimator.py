@@ -80,6 +80,7 @@ class FailureDirections:
         converged_: (k, r) bool; ``n_iter_`` (k, r) solver steps of the refit, -1 where an older cuML does not tell.
         status_: k strings, "ok", "no_errors", "all_errors", "too_few_errors" or "too_few_correct".
         n_samples_, n_errors_: (k,) what each class was fitted on.
+        scale_: (d,) deviations of the whitening.
         backend_, backend_reason_: what ran, and why.
     """
 
@@ -332,6 +333,12 @@ class FailureDirections:
         if hasattr(self, "_classes") and not hasattr(self, "_resampled_coef"):
             raise NotFittedError("resampled_coef_ is not stored with a fit: call fit to draw the halves again")
         return self._restore(self._fitted("resampled_coef"))
+
+    @property
+    def scale_(self) -> Any:
+        """(d,) deviations of the whitening, ones without it: the ``scale`` of a :class:`fdgpu.CaptionIndex`."""
+        self._fitted("classes")
+        return self._restore(self._whitening.scale)
 
     # --- use --------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,7 @@ BLOCK = 1024  # neighbours that stay together: captions among them share their b
 def batches(count: int, batch_size: int, shuffled: bool) -> Iterator[list[range]]:
     """Yield the ids of each batch as blocks of neighbours: in order, or the blocks shuffled, always in the same way.
 
-    Inverted lists are learned from the first rows, and those of a grammar are all about its first words: lists learned
-    from rows of all kinds miss half as many of the true ten of 100 000 captions.
+    Inverted lists are learned from the first rows, and those of a grammar are all about its first words.
     """
     if not count:
         return

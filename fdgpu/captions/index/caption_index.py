@@ -31,8 +31,8 @@ class CaptionIndex(VectorIndex):
       nearest to.
     - With ``reference`` r it holds the unit differences d = (c - r) / σ, so that the score of a failure direction w is
       the inner product w·d: what :meth:`fdgpu.FailureDirections.score_captions` gives, for all captions at once.
-      :meth:`hardest` and :meth:`easiest` ask for the two ends. σ is ``scale``, the deviations of the fit's whitening;
-      all classes of a fit share it. A caption that equals the reference has no direction and is left out.
+      :meth:`hardest` and :meth:`easiest` ask for the two ends. σ is ``scale``, the fit's ``scale_``; all its
+      classes share it. A caption that equals the reference has no direction and is left out.
 
     Args:
         embeddings: (n, d) unit vectors of the captions. None if they come by :meth:`add`.

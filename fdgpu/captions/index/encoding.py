@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from fdgpu.errors import InputError
 from fdgpu.progress import Reporter, silent
 
 
@@ -17,8 +18,17 @@ class TextEmbedder(Protocol):
 
 
 def encoded(embedder: TextEmbedder, captions: Sequence[str]) -> Any:
-    """Return the vectors of some captions, without a bar of their own."""
-    return embedder.texts(captions, silent)
+    """Return the vectors of some captions, without a bar of their own.
+
+    Raises:
+        InputError: if there is not one for each.
+    """
+    vectors = embedder.texts(captions, silent)
+    if len(vectors) != len(captions):
+        raise InputError(
+            f"the embedder gave {len(vectors)} vectors for {len(captions)} captions: it must give one each"
+        )
+    return vectors
 
 
 def captions_at(captions: Sequence[str], blocks: Sequence[range]) -> list[str]:

@@ -47,13 +47,9 @@ def fit() -> fdgpu.FailureDirections:
     return fdgpu.FailureDirections().fit(images.astype(np.float32), np.repeat([0, 1, 2], 300), right)
 
 
-def whitening_scale(fit: fdgpu.FailureDirections) -> np.ndarray:
-    return fit._whitening.scale
-
-
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 def test_both_ends_are_those_of_score_captions(fit: fdgpu.FailureDirections, kind: str) -> None:
-    index = CaptionIndex(ROWS, names(N), reference=REFERENCE, scale=whitening_scale(fit), kind=kind)
+    index = CaptionIndex(ROWS, names(N), reference=REFERENCE, scale=fit.scale_, kind=kind)
     w = fit.coef_[:, 0]
     hard, easy = index.hardest(w, K, exact=True), index.easiest(w, K, exact=True)
     for place, class_id in enumerate(fit.classes_):
@@ -160,6 +156,16 @@ def test_captions_are_looked_up_and_not_gone_through() -> None:
 def test_references_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         CaptionIndex(ROWS, names(N), **wrong)
+
+
+class Forgetful(HashEmbedder):
+    def texts(self, captions: Sequence[str], progress: Any) -> torch.Tensor:
+        return super().texts(captions, progress)[:5]
+
+
+def test_an_embedder_that_gives_too_few_vectors() -> None:
+    with pytest.raises(InputError, match="5 vectors for 3000 captions"):
+        CaptionIndex.from_captions(GRAMMAR, Forgetful())
 
 
 def test_encoding_nothing() -> None:
