@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.demo.base_model import triangular
+from fdgpu.training import triangular
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.speech import Caption, all_captions, truth_table
