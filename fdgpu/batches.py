@@ -20,7 +20,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield inputs and targets (None where there are no labels) for each group of rows."""
         ...
 
@@ -38,7 +38,7 @@ class TensorBatches:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the rows of each group."""
         for rows in groups:
             inputs = as_input(self.images[rows.to(self.images.device)].to(self.device))
@@ -54,7 +54,7 @@ class DatasetBatches:
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def take(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Load each group's pairs."""
         rows = [group.tolist() for group in groups]
         loader: DataLoader[Any] = DataLoader(self.dataset, batch_sampler=rows, num_workers=self.workers)
@@ -66,7 +66,8 @@ def open_batches(images: Any, labels: Any, device: torch.device, workers: int = 
     """Make batches of whatever the caller has.
 
     Args:
-        images: (n, …) tensor or array, uint8 or what the model takes; or a map-style Dataset of (image, label).
+        images: (n, …) tensor or array, uint8 or what the model takes; a map-style Dataset of (image, label); or
+            batches that were made before, which are given back.
         labels: (n,) class ids, (n, k) 0 or 1 for several labels an image; None for a Dataset, or where none is needed.
         device: where the batches go.
         workers: processes that load a Dataset.
@@ -74,6 +75,8 @@ def open_batches(images: Any, labels: Any, device: torch.device, workers: int = 
     Raises:
         InputError: for labels beside a Dataset, no image at all, or numbers that differ.
     """
+    if isinstance(images, (TensorBatches, DatasetBatches)):
+        return images
     if isinstance(images, Dataset):
         if labels is not None:
             raise InputError("labels were given beside a Dataset, which has its own: pass one of the two")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdgpu.batches import Batches, in_order, open_batches
+from fdgpu.batches import in_order, open_batches
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
 
@@ -41,7 +41,7 @@ def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: i
         InputError: if the model's output does not come straight from a linear layer.
     """
     source = open_batches(images, None, device_of(model), workers)
-    layer = last_linear(model, next(source.take([torch.arange(1)]))[0])
+    layer = last_linear(model, next(source.over([torch.arange(1)]))[0])
     caught: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
 
@@ -104,9 +104,9 @@ def device_of(model: nn.Module) -> torch.device:
 
 def _outputs(model: nn.Module, function: Any, images: Any, batch: int, workers: int) -> Iterator[Tensor]:
     """Yield ``function`` of every batch, on the CPU."""
-    source: Batches = images if hasattr(images, "take") else open_batches(images, None, device_of(model), workers)
+    source = open_batches(images, None, device_of(model), workers)
     with evaluating(model), torch.inference_mode():
-        for inputs, _ in source.take(in_order(len(source), batch)):
+        for inputs, _ in source.over(in_order(len(source), batch)):
             rows = BatchSize(len(inputs))
             for _, out in halving_batches(lambda a, b, x=inputs: function(x[a:b]), len(inputs), rows):  # type: ignore[misc]
                 yield out.float().cpu()

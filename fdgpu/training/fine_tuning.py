@@ -56,12 +56,12 @@ def fine_tune(
     if layers == "all":
         return train(tuned, images, labels, workers=workers, **settings)
     source = open_batches(images, labels, target, workers)
-    head = last_linear(tuned, next(source.take([torch.arange(1)]))[0])
+    head = last_linear(tuned, next(source.over([torch.arange(1)]))[0])
     if training.get("augment") is not None or not features_once:
         return train(tuned, images, labels, only=head, workers=workers, **settings)
     features, targets = penultimate(tuned, images, workers=workers), labels
     if targets is None:
         groups = torch.arange(len(source)).split(recipe.batch)
-        targets = torch.cat([own for _, own in source.take(groups) if own is not None])
+        targets = torch.cat([own for _, own in source.over(groups) if own is not None])
     train(head, features, targets, **settings)
     return tuned.eval()

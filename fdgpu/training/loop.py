@@ -114,7 +114,7 @@ class _Stepper:
 
 def _shuffled(source: Batches, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     groups = torch.randperm(len(source), generator=generator).split(size)
-    for rows, (inputs, targets) in zip(groups, source.take(groups), strict=True):
+    for rows, (inputs, targets) in zip(groups, source.over(groups), strict=True):
         if targets is None:
             raise InputError("labels is missing: pass one label an image, or a Dataset of (image, label)")
         yield rows, inputs, targets

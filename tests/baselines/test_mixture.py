@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from benchmarks.slices.domino import Domino, Mixture, log_sum_exp
+from fdgpu.baselines.mixture import Mixture, MixtureFit, log_sum_exp
 
 
 def blobs(n: int = 900, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -23,7 +23,7 @@ def blobs(n: int = 900, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 10.0])
 def test_likelihood_never_falls(seed: int, gamma: float) -> None:
     z, labels, scores, _ = blobs(seed=seed)
-    _, history = Domino(components=7, gamma=gamma, tol=-1.0, iterations=60, seed=seed).fit(z, labels, scores)
+    _, history = MixtureFit(components=7, gamma=gamma, tol=-1.0, iterations=60, seed=seed)(z, labels, scores)
     assert len(history) == 60
     assert np.diff(history).min() > -1e-9
     assert history[-1] > history[0] + 0.01
@@ -52,7 +52,7 @@ def test_joint_is_the_products_logarithm() -> None:
 
 def test_slice_with_wrong_scores_comes_first() -> None:
     z, labels, scores, group = blobs()
-    mixture, _ = Domino(components=3).fit(z, labels, scores)
+    mixture, _ = MixtureFit(components=3)(z, labels, scores)
     first = mixture.order[0]
     np.testing.assert_allclose(mixture.means[first], z[group == 2].mean(axis=0), atol=0.3)
     assert mixture.p[first] > 0.9
@@ -63,11 +63,11 @@ def test_slice_with_wrong_scores_comes_first() -> None:
 def test_more_components_than_samples_of_a_cell_and_duplicate_rows_stay_finite() -> None:
     z, labels, scores, _ = blobs(n=40)
     z[:30] = z[0]
-    mixture, history = Domino(components=25).fit(z, labels, scores)
+    mixture, history = MixtureFit(components=25)(z, labels, scores)
     assert np.isfinite(history).all()
     assert (mixture.variances > 0).all()
 
 
 def test_one_component_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        Domino(components=1)
+        MixtureFit(components=1)
