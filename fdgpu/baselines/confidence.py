@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +57,7 @@ def learning_from_failure(
     model: nn.Module, images: Any, labels: Any = None, *, recipe: Recipe, q: float = 0.7, **training: Any
 ) -> ModelConfidence:
     """Train a biased model by the generalised cross-entropy (Learning from Failure), and rank by its confidence."""
-    return ModelConfidence(
-        train(model, images, labels, recipe=recipe, loss=GeneralisedCrossEntropy(q), **training)
-    )
+    return ModelConfidence(train(model, images, labels, recipe=recipe, loss=GeneralisedCrossEntropy(q), **training))
 
 
 def _of_label(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

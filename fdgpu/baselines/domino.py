@@ -34,7 +34,13 @@ class Domino:
 
     @classmethod
     def fit(
-        cls, held_out: Examples, *, slices: int = SLICES, gamma: float = GAMMA, dimensions: int = DIMENSIONS, seed: int = 0
+        cls,
+        held_out: Examples,
+        *,
+        slices: int = SLICES,
+        gamma: float = GAMMA,
+        dimensions: int = DIMENSIONS,
+        seed: int = 0,
     ) -> Domino:
         """Fit one mixture for each class of ``held_out``; it has to hold labels, embeddings and probabilities.
 

@@ -50,7 +50,9 @@ class Examples:
         """Return embeddings or probabilities, one row an example."""
         rows = to_numpy(self.needed(name, who), name).astype(np.float64)
         if rows.ndim != 2 or len(rows) != len(self.class_ids()):
-            raise InputError(f"{name} has shape {rows.shape}, there are {len(self.class_ids())} labels: pass a row each")
+            raise InputError(
+                f"{name} has shape {rows.shape}, there are {len(self.class_ids())} labels: pass a row each"
+            )
         if not np.isfinite(rows).all():
             raise InputError(f"{name} holds NaN or infinity: drop these examples, or see what made them")
         return rows

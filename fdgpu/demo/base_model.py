@@ -63,5 +63,5 @@ def predict(model: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def halved(pictures: Tensor) -> Tensor:
-    """Return uint8 pictures as floats in [0, 1] of half the resolution: a small net on two cores has no time for more."""
+    """Return uint8 as floats in [0, 1] of half the resolution; a small net on two cores has no time for more."""
     return torch.cat([F.avg_pool2d(batch.float() / 255, 2) for batch in pictures.split(1024)])

@@ -24,7 +24,9 @@ def up_weights(values: Any, factor: float = 2.0) -> NDArray[np.float32]:
     column = check_values(values)
     weights = np.where(column < 0, _checked(factor), 1.0)
     if weights.sum() == 0:
-        raise InputError("weights sum to zero: every example is predicted to fail and factor is 0; use a factor above 0")
+        raise InputError(
+            "weights sum to zero: every example is predicted to fail and factor is 0; use a factor above 0"
+        )
     return weights.astype(np.float32)
 
 

@@ -63,7 +63,7 @@ def train(
     target = place(device).device
     if stop_after is not None and not 1 <= stop_after <= recipe.epochs:
         raise InputError(f"stop_after is {stop_after}: use a number of epochs from 1 to the recipe's {recipe.epochs}")
-    model.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(target).to(memory_format=torch.channels_last)
     source = open_batches(images, labels, target, workers)
     factors = None if weights is None else check_weights(weights, len(source)).to(target)
     generator = torch.Generator().manual_seed(seed)

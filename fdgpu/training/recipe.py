@@ -46,7 +46,7 @@ class Recipe:
 
     @classmethod
     def named(cls, name: str) -> Recipe:
-        """Return a bundled recipe: ``"cifar"``, ``"celeba"``, ``"imagenet"``, …
+        """Return a bundled recipe, such as ``"cifar"`` or ``"celeba"``.
 
         Raises:
             InputError: for an unknown name; lists those there are.
