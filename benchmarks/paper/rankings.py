@@ -51,6 +51,5 @@ def share_in_top(
     values: NDArray[np.float64], labels: NDArray[np.int64], inside: NDArray[np.bool_], ks: Sequence[int]
 ) -> dict[int, float]:
     """Return for each K the share of ``inside`` among the K hardest of a class, averaged over classes."""
-    classes = np.unique(labels)
-    order = hardest(values, labels, max(ks)).reshape(len(classes), -1)
+    order = hardest(values, labels, max(ks)).reshape(-1, max(ks))  # a row a class
     return {k: float(inside[order[:, :k]].mean()) for k in ks}
