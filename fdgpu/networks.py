@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fdgpu.batches import in_order, open_batches
+from fdgpu.batches import Batches, in_order, open_batches
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
 
@@ -28,7 +29,8 @@ def class_scores(model: nn.Module, images: Any, *, batch: int = BATCH, workers: 
     Raises:
         InputError: if there is no image, or the scores are not (n, k).
     """
-    scores = torch.cat(list(_outputs(model, model, images, batch, workers)))
+    source = open_batches(images, None, device_of(model), workers)
+    scores = torch.cat([out for out, _ in _outputs(model, model, source, batch)])
     if scores.ndim != 2:
         raise InputError(f"the model gives {tuple(scores.shape)} for {len(scores)} images: it has to give (n, classes)")
     return scores
@@ -40,7 +42,11 @@ def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: i
     Raises:
         InputError: if the model's output does not come straight from a linear layer.
     """
-    source = open_batches(images, None, device_of(model), workers)
+    return penultimate_and_targets(model, open_batches(images, None, device_of(model), workers), batch)[0]
+
+
+def penultimate_and_targets(model: nn.Module, source: Batches, batch: int = BATCH) -> tuple[Tensor, Tensor | None]:
+    """Return :func:`penultimate` and the labels, which a Dataset gives along with its images; one pass for both."""
     layer = last_linear(model, next(source.over([torch.arange(1)]))[0])
     caught: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
@@ -51,9 +57,11 @@ def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: i
         return caught[-1]
 
     try:
-        return torch.cat(list(_outputs(model, features, source, batch, workers)))
+        parts = list(_outputs(model, features, source, batch))
     finally:
         hook.remove()
+    targets = [own for _, own in parts if own is not None]
+    return torch.cat([out for out, _ in parts]), torch.cat(targets) if targets else None
 
 
 def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:
@@ -102,11 +110,17 @@ def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
-def _outputs(model: nn.Module, function: Any, images: Any, batch: int, workers: int) -> Iterator[Tensor]:
-    """Yield ``function`` of every batch, on the CPU."""
-    source = open_batches(images, None, device_of(model), workers)
-    with evaluating(model), torch.inference_mode():
-        for inputs, _ in source.over(in_order(len(source), batch)):
-            rows = BatchSize(len(inputs))
-            for _, out in halving_batches(lambda a, b, x=inputs: function(x[a:b]), len(inputs), rows):  # type: ignore[misc]
-                yield out.float().cpu()
+def _outputs(
+    model: nn.Module, function: Callable[[Tensor], Tensor], source: Batches, batch: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield ``function`` of every batch and its targets, on the CPU."""
+    rows = BatchSize(min(batch, len(source)))
+    with evaluating(model), torch.no_grad():
+        for inputs, targets in source.over(in_order(len(source), batch)):
+            run = partial(_slice, function, inputs)
+            parts = [out.float().cpu() for _, out in halving_batches(run, len(inputs), rows)]
+            yield torch.cat(parts), None if targets is None else targets.cpu()
+
+
+def _slice(function: Callable[[Tensor], Tensor], inputs: Tensor, start: int, stop: int) -> Tensor:
+    return function(inputs[start:stop])

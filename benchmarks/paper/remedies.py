@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from benchmarks.paper.rankings import ORACLE
 from fdgpu.baselines import Examples, Ranking
 from fdgpu.interventions import hardest, up_weights
 from fdgpu.training import Recipe
-
-Trainer = Callable[[Seen, NDArray[np.int64] | None, NDArray[np.float32] | None], nn.Module]
 
 
 def filtered(

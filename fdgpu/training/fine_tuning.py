@@ -11,7 +11,7 @@ from torch import nn
 from fdgpu.batches import open_batches
 from fdgpu.device import place
 from fdgpu.errors import InputError
-from fdgpu.networks import last_linear, penultimate
+from fdgpu.networks import last_linear, penultimate_and_targets
 from fdgpu.training.loop import train
 from fdgpu.training.recipe import Recipe
 
@@ -58,10 +58,7 @@ def fine_tune(
     source = open_batches(images, labels, target, workers)
     head = last_linear(tuned, next(source.over([torch.arange(1)]))[0])
     if training.get("augment") is not None or not features_once:
-        return train(tuned, images, labels, only=head, workers=workers, **settings)
-    features, targets = penultimate(tuned, images, workers=workers), labels
-    if targets is None:
-        groups = torch.arange(len(source)).split(recipe.batch)
-        targets = torch.cat([own for _, own in source.over(groups) if own is not None])
+        return train(tuned, source, only=head, **settings)
+    features, targets = penultimate_and_targets(tuned, source)
     train(head, features, targets, **settings)
     return tuned.eval()
