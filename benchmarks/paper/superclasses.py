@@ -57,23 +57,24 @@ class Turn:
 
 
 def run(clip: ClipEmbedder, settings: Mapping[str, Any], seed: int) -> list[Figure]:
-    """Measure one seed: a base model a turn, and filtering at the turn of the seed's own number."""
+    """Measure one seed; figures are means over the turns."""
     world, recipe = World(clip, settings, seed), recipe_of(settings)
     val, test = (world.set_of(stream, name, {}) for stream, name in ((VAL, "val"), (TEST, "test")))
     turns = max(len(group) for group in settings["groups"].values())
+    every_pool = world.set_of(POOL, "pool", {})
     parts: list[list[Figure]] = []
-    figures: list[Figure] = []
     for number in range(turns):
         rare = world.rare(number)
         train = world.set_of(TRAIN, "train", rare)
         model = train_on(train.inputs, train.garments.labels, recipe, seed)
         turn = Turn(rare, train, model, find_directions(judge(model, val), train.embeddings))
-        cut_test = with_minority(test, rare)
-        parts.append(_rankings(turn, cut_test, settings, seed) + _captions(turn, clip, settings))
-        if number == seed % turns:
-            pool = with_minority(world.set_of(POOL, "pool", {}), rare)
-            figures += _filtering(turn, pool, cut_test, settings, seed)
-    return averaged(parts) + figures
+        cut_test, cut_pool = with_minority(test, rare), with_minority(every_pool, rare)
+        parts.append(
+            _rankings(turn, cut_test, settings, seed)
+            + _captions(turn, clip, settings)
+            + _filtering(turn, cut_pool, cut_test, settings, seed)
+        )
+    return averaged(parts)
 
 
 def with_minority(seen: Seen, rare: Mapping[str, float]) -> Seen:
