@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 from benchmarks.paper import spurious, superclasses
 from benchmarks.paper.charts import draw
 from benchmarks.paper.experiment import Experiment
-from benchmarks.paper.results import Figure, Summary, summarise
+from benchmarks.paper.results import Figure, Summary
 from benchmarks.stored import FOLDER, store
 from fdgpu import ClipEmbedder
 
@@ -62,8 +62,8 @@ def main() -> None:
             seeds.append(experiment.run(clip, experiment.document["offline"], seed))
             console.print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s")
             if arguments.write:
-                keep(experiment, about, summarise(seeds, experiment.paper))
-        console.print(table(experiment, summarise(seeds, experiment.paper)))
+                keep(experiment, about, experiment.summary(seeds))
+        console.print(table(experiment, experiment.summary(seeds)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.results import Figure, Key, published
+from benchmarks.paper.results import Figure, Key, Summary, published, summarise
 from fdgpu import ClipEmbedder
 from fdgpu.training import Recipe
 
@@ -25,16 +25,23 @@ class Experiment:
         name: of its module, its TOML file, and its results.
         run: embedder, settings and seed → figures.
         panels: of its plot.
+        conclude: what follows from the means over seeds.
     """
 
     name: str
     run: Callable[[ClipEmbedder, Mapping[str, Any], int], list[Figure]]
     panels: Sequence[Panel]
+    conclude: Callable[[Sequence[Summary]], list[Summary]] = lambda _: []
 
     @cached_property
     def document(self) -> dict[str, Any]:
         """The TOML file: ``offline`` settings, and ``paper``, a list of its numbers."""
         return tomllib.loads((FOLDER / f"{self.name}.toml").read_text(encoding="utf-8"))
+
+    def summary(self, seeds: Sequence[Sequence[Figure]]) -> list[Summary]:
+        """Return means and deviations, the paper's numbers beside them, and what follows."""
+        summaries = summarise(seeds, self.paper)
+        return summaries + self.conclude(summaries)
 
     @property
     def paper(self) -> dict[Key, float]:

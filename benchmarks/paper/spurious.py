@@ -6,7 +6,7 @@ finds the minority (figure 2, B.1.5), and whose choice helps, by up-weighting (B
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from benchmarks.paper.garments import Pair, Part, spurious_pair
 from benchmarks.paper.models import Accuracies, Seen, find_directions, judge, see, train_on
 from benchmarks.paper.rankings import OURS, Directions, all_rankings, cheap_rankings, share_in_top
 from benchmarks.paper.remedies import filtered, measured, up_weighted
-from benchmarks.paper.results import Figure
+from benchmarks.paper.results import Figure, Summary
 from fdgpu import ClipEmbedder, FailureDirections
 
 BALANCED = 0.5
@@ -79,7 +79,7 @@ def run(clip: ClipEmbedder, settings: Mapping[str, Any], seed: int) -> list[Figu
         if strength == settings["strength"]:
             figures += _rankings(trained, val, test, settings, seed)
             figures += _remedies(trained, world.pool(strength), test, settings, seed)
-    return figures + _correlations(settings["strengths"], scores)
+    return figures + [Figure(*key, r) for key, r in _correlations(settings["strengths"], scores).items()]
 
 
 def _of_strength(trained: Trained, test: Seen, strength: float, score: float) -> list[Figure]:
@@ -91,15 +91,20 @@ def _of_strength(trained: Trained, test: Seen, strength: float, score: float) ->
     ]
 
 
-def _correlations(strengths: list[float], scores: list[float]) -> list[Figure]:
+def _correlations(strengths: Sequence[float], scores: Sequence[float]) -> dict[tuple[str, str], float]:
     """Pearson's r of the CV score with the ratio, and with the correlation of colour and class, (n - 1) / (n + 1)."""
     ratio = np.asarray(strengths, float)
-    return [
-        Figure("Pearson r, CV score and ratio", OURS, float(np.corrcoef(ratio, scores)[0, 1])),
-        Figure(
-            "Pearson r, CV score and correlation", OURS, float(np.corrcoef((ratio - 1) / (ratio + 1), scores)[0, 1])
-        ),
-    ]
+    return {
+        ("Pearson r, CV score and ratio", OURS): float(np.corrcoef(ratio, scores)[0, 1]),
+        ("Pearson r, CV score and correlation", OURS): float(np.corrcoef((ratio - 1) / (ratio + 1), scores)[0, 1]),
+    }
+
+
+def conclude(summaries: Sequence[Summary]) -> list[Summary]:
+    """Correlate the strength with the mean score over seeds, as the paper's figure 4 plots it."""
+    points = [(s.at, s.mean) for s in summaries if s.measure == "CV score" and s.at is not None]
+    found = _correlations(*zip(*points, strict=True))
+    return [Summary(f"{name}, of means", method, None, r, 0.0, (r,), None) for (name, method), r in found.items()]
 
 
 def _rankings(trained: Trained, val: Seen, test: Seen, settings: Mapping[str, Any], seed: int) -> list[Figure]:
@@ -143,4 +148,5 @@ EXPERIMENT = Experiment(
         Panel("The minority among the hardest", ("minority in top K",), "K", "share of the minority", (0, 1.02)),
         Panel("Accuracy of the minority, after", ("up-weighting: minority", "filtering: minority")),
     ),
+    conclude,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.paper.__main__ import EXPERIMENTS, table
@@ -27,6 +28,18 @@ def test_mean_and_deviation_stand_beside_the_papers_number() -> None:
     assert second.paper == 0.9
     assert third.row()["values"] == "0.5000 0.7000"
     assert summarise(SEEDS[:1], {})[0].deviation == 0
+
+
+def test_the_score_of_the_mean_is_correlated_with_the_strength() -> None:
+    """Scores on a line of the ratio: r is 1 there, and that of a curve for (n - 1) / (n + 1)."""
+    experiment = EXPERIMENTS["spurious"]
+    seeds = [
+        [Figure("CV score", "fdgpu", 0.5 + 0.01 * n + noise * (-1) ** n, n) for n in (1, 2, 4)] for noise in (-0.1, 0.1)
+    ]
+    found = {s.measure: s.mean for s in experiment.summary(seeds)}
+    assert found["Pearson r, CV score and ratio, of means"] == pytest.approx(1)
+    expected = np.corrcoef([0, 1 / 3, 3 / 5], [1, 2, 4])[0, 1]
+    assert found["Pearson r, CV score and correlation, of means"] == pytest.approx(expected)
 
 
 def test_turns_are_averaged() -> None:
