@@ -15,7 +15,7 @@ from fdgpu.demo.base_model import small_convnet
 from fdgpu.interventions import hardest
 from fdgpu.training import Recipe
 
-OURS, RANDOM, CONFIDENCE, ORACLE = "fdgpu", "random", "confidence", "oracle"
+BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"
 
 
 @dataclass(frozen=True)

@@ -3,54 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
 from benchmarks.paper.models import Accuracies, Seen, train_on
-from benchmarks.paper.rankings import ORACLE
+from benchmarks.paper.rankings import BASE, ORACLE, OURS
+from benchmarks.paper.results import Figure
 from fdgpu.baselines import Examples, Ranking
 from fdgpu.interventions import hardest, up_weights
 from fdgpu.training import Recipe
 
+APART = 1000  # between the seeds of one model's trainings, so that no two seeds of an experiment share one
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained on anew."""
+
+    inputs: Tensor
+    labels: Tensor
+    weights: Tensor | None = None
+
+    @classmethod
+    def of(cls, seen: Seen, weights: NDArray[np.float32] | None = None) -> TrainingSet:
+        """Return a set as it is, or weighed."""
+        return cls(seen.inputs, seen.garments.labels, None if weights is None else torch.from_numpy(weights))
+
 
 def filtered(
-    train: Seen, pool: Seen, judged: Examples, rankings: Mapping[str, Ranking], k: int, recipe: Recipe, seed: int
-) -> dict[str, nn.Module]:
-    """Train anew with the ``k`` hardest of each class from a pool (2.3, A.5), by each ranking.
+    train: Seen, pool: Seen, judged: Examples, rankings: Mapping[str, Ranking], k: int, seed: int
+) -> dict[str, TrainingSet]:
+    """Add the ``k`` hardest of each class from a pool, by each ranking (2.3, A.5).
 
     The oracle takes minority pictures, as far as the pool has them, by lot.
     """
     lots = np.random.default_rng(seed).random(len(judged.labels))
-    oracle = lots - pool.garments.minority.numpy()
-    steered = {name: ranking.hardness(judged) for name, ranking in rankings.items()} | {ORACLE: oracle}
-    models = {}
+    steered = {name: ranking.hardness(judged) for name, ranking in rankings.items()}
+    steered[ORACLE] = lots - pool.garments.minority.numpy()
+    sets = {BASE: TrainingSet.of(train)}
     for name, values in steered.items():
         rows = torch.from_numpy(hardest(values, judged.labels, k))
         inputs = torch.cat([train.inputs, pool.inputs[rows]])
-        labels = torch.cat([train.garments.labels, pool.garments.labels[rows]])
-        models[name] = train_on(inputs, labels, recipe, seed)
-    return models
+        sets[name] = TrainingSet(inputs, torch.cat([train.garments.labels, pool.garments.labels[rows]]))
+    return sets
 
 
 def up_weighted(
-    train: Seen, judged: Examples, rankings: Mapping[str, Ranking], ours: str, factor: float, recipe: Recipe, seed: int
-) -> dict[str, nn.Module]:
-    """Train anew with ``factor`` on the examples that a ranking finds hard (A.2, B.1.2).
+    train: Seen, judged: Examples, rankings: Mapping[str, Ranking], factor: float
+) -> dict[str, TrainingSet]:
+    """Weigh the examples that a ranking finds hard by ``factor`` (A.2, B.1.2).
 
     Ours flags what has h < 0; every other ranking flags as many of each class, its hardest; the oracle all minorities.
     """
-    flagged = rankings[ours].hardness(judged) < 0
-    signs = {ours: np.where(flagged, -1.0, 1.0), ORACLE: np.where(train.garments.minority.numpy(), -1.0, 1.0)}
-    for name, ranking in rankings.items():
-        if name != ours:
-            signs[name] = np.where(as_many(ranking.hardness(judged), judged.labels, flagged), -1.0, 1.0)
-    return {
-        name: train_on(train.inputs, train.garments.labels, recipe, seed, torch.from_numpy(up_weights(sign, factor)))
-        for name, sign in signs.items()
-    }
+    flagged = rankings[OURS].hardness(judged) < 0
+    flags = {name: as_many(ranking.hardness(judged), judged.labels, flagged) for name, ranking in rankings.items()}
+    flags |= {OURS: flagged, ORACLE: train.garments.minority.numpy()}
+    weighed = {name: TrainingSet.of(train, up_weights(np.where(own, -1, 1), factor)) for name, own in flags.items()}
+    return {BASE: TrainingSet.of(train), **weighed}
 
 
 def as_many(values: NDArray[np.float64], labels: NDArray[np.int64], flagged: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -63,6 +77,18 @@ def as_many(values: NDArray[np.float64], labels: NDArray[np.int64], flagged: NDA
     return own
 
 
-def measured(models: Mapping[str, nn.Module], test: Seen) -> dict[str, Accuracies]:
-    """Return the accuracies of each model."""
-    return {name: Accuracies.of(model, test) for name, model in models.items()}
+def outcomes(
+    trial: str, sets: Mapping[str, TrainingSet], test: Seen, recipe: Recipe, seed: int, trainings: int
+) -> list[Figure]:
+    """Train on each set ``trainings`` times, and return the mean accuracies, of the minority and overall."""
+    figures = []
+    for name, own in sets.items():
+        seeds = [seed + APART * number for number in range(trainings)]
+        found = [_trained(own, test, recipe, start) for start in seeds]
+        figures.append(Figure(f"{trial}: minority", name, fmean(a.minority for a in found)))
+        figures.append(Figure(f"{trial}: overall", name, fmean(a.overall for a in found)))
+    return figures
+
+
+def _trained(own: TrainingSet, test: Seen, recipe: Recipe, seed: int) -> Accuracies:
+    return Accuracies.of(train_on(own.inputs, own.labels, recipe, seed, own.weights), test)

@@ -18,8 +18,8 @@ from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.garments import Pair, Part, spurious_pair
 from benchmarks.paper.models import Accuracies, Seen, find_directions, judge, see, train_on
-from benchmarks.paper.rankings import OURS, Directions, all_rankings, cheap_rankings, share_in_top
-from benchmarks.paper.remedies import filtered, measured, up_weighted
+from benchmarks.paper.rankings import BASE, OURS, Directions, all_rankings, cheap_rankings, share_in_top
+from benchmarks.paper.remedies import filtered, outcomes, up_weighted
 from benchmarks.paper.results import Figure, Summary
 from fdgpu import ClipEmbedder, FailureDirections
 
@@ -86,8 +86,8 @@ def _of_strength(trained: Trained, test: Seen, strength: float, score: float) ->
     accuracies = Accuracies.of(trained.model, test)
     return [
         Figure("CV score", OURS, score, strength),
-        Figure("accuracy by strength", "base", accuracies.overall, strength),
-        Figure("minority accuracy by strength", "base", accuracies.minority, strength),
+        Figure("accuracy by strength", BASE, accuracies.overall, strength),
+        Figure("minority accuracy by strength", BASE, accuracies.minority, strength),
     ]
 
 
@@ -124,20 +124,14 @@ def _rankings(trained: Trained, val: Seen, test: Seen, settings: Mapping[str, An
 
 def _remedies(trained: Trained, pool: Seen, test: Seen, settings: Mapping[str, Any], seed: int) -> list[Figure]:
     """Train anew, steered by ours, by confidence, by lot and by the truth."""
-    recipe, rankings = recipe_of(settings), cheap_rankings(trained.directions, seed)
-    judged = partial(judge, trained.model)
+    rankings = cheap_rankings(trained.directions, seed)
+    train, judged = trained.train, partial(judge, trained.model)
     trials = {
-        "up-weighting": up_weighted(
-            trained.train, judged(trained.train), rankings, OURS, settings["factor"], recipe, seed
-        ),
-        "filtering": filtered(trained.train, pool, judged(pool), rankings, settings["added"], recipe, seed),
+        "up-weighting": up_weighted(train, judged(train), rankings, settings["factor"]),
+        "filtering": filtered(train, pool, judged(pool), rankings, settings["added"], seed),
     }
-    figures = []
-    for trial, models in trials.items():
-        for name, accuracies in measured({"base": trained.model, **models}, test).items():
-            figures.append(Figure(f"{trial}: minority", name, accuracies.minority))
-            figures.append(Figure(f"{trial}: overall", name, accuracies.overall))
-    return figures
+    again = partial(outcomes, test=test, recipe=recipe_of(settings), seed=seed, trainings=settings["trainings"])
+    return [figure for trial, sets in trials.items() for figure in again(trial, sets)]
 
 
 EXPERIMENT = Experiment(

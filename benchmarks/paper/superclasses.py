@@ -20,7 +20,7 @@ from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.garments import Part, superclasses
 from benchmarks.paper.models import Seen, find_directions, judge, see, train_on
 from benchmarks.paper.rankings import OURS, cheap_rankings, share_in_top
-from benchmarks.paper.remedies import filtered, measured
+from benchmarks.paper.remedies import filtered, outcomes
 from benchmarks.paper.results import Figure
 from fdgpu import ClipEmbedder, FailureDirections
 from fdgpu.demo.settings import world_settings
@@ -96,8 +96,6 @@ def _rankings(turn: Turn, test: Seen, settings: Mapping[str, Any], seed: int) ->
     for name, ranking in cheap_rankings(turn.directions, seed).items():
         shares = share_in_top(ranking.hardness(judged), judged.labels, minority, settings["top"])
         figures += [Figure("minority in top K", name, share, k) for k, share in shares.items()]
-    for name, accuracy in measured({"base": turn.model}, test).items():
-        figures += [Figure("accuracy", name, accuracy.overall), Figure("minority accuracy", name, accuracy.minority)]
     return [*figures, Figure("CV score", OURS, float(np.mean(turn.directions.cv_score_)))]
 
 
@@ -121,13 +119,8 @@ def _captions(turn: Turn, clip: ClipEmbedder, settings: Mapping[str, Any]) -> li
 
 def _filtering(turn: Turn, pool: Seen, test: Seen, settings: Mapping[str, Any], seed: int) -> list[Figure]:
     rankings = cheap_rankings(turn.directions, seed)
-    judged = judge(turn.model, pool)
-    models = filtered(turn.train, pool, judged, rankings, settings["added"], recipe_of(settings), seed)
-    figures = []
-    for name, accuracies in measured({"base": turn.model, **models}, test).items():
-        figures.append(Figure("filtering: minority", name, accuracies.minority))
-        figures.append(Figure("filtering: overall", name, accuracies.overall))
-    return figures
+    sets = filtered(turn.train, pool, judge(turn.model, pool), rankings, settings["added"], seed)
+    return outcomes("filtering", sets, test, recipe_of(settings), seed, settings["trainings"])
 
 
 EXPERIMENT = Experiment(

@@ -29,7 +29,12 @@ class Domino:
         """Return (n_test, components) log odds of each slice against all others."""
         space = PrincipalComponents.fit(validation.x, self.dimensions)
         fit = MixtureFit(self.components, self.gamma)
-        mixture, _ = fit(space(validation.x), validation.labels, validation.scores)
-        joint = mixture.log_joint(space(held_out.x), held_out.labels, held_out.scores, self.gamma)
+        mixture, _ = fit(space(validation.x), validation.labels, _of_both(validation))
+        joint = mixture.log_joint(space(held_out.x), held_out.labels, _of_both(held_out), self.gamma)
         odds = [joint[:, j] - log_sum_exp(np.delete(joint, j, axis=1))[:, 0] for j in mixture.order]
         return np.stack(odds, axis=1)
+
+
+def _of_both(samples: Samples) -> NDArray[np.float64]:
+    """Return (n, 2) scores of label 0 and 1."""
+    return np.stack([1 - samples.scores, samples.scores], axis=1)

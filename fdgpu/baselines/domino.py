@@ -1,4 +1,4 @@
-"""Domino as a ranking: one error-aware mixture a class, as the paper compares with it (B.1.5)."""
+"""Domino as a ranking: its slices with the most errors, as the paper compares with it (B.1.5)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from fdgpu.baselines.principal import PrincipalComponents
 from fdgpu.baselines.ranking import Examples
 from fdgpu.errors import InputError
 
-SLICES, GAMMA, DIMENSIONS = 2, 10.0, 128  # the first two as the paper sets them (B.1.5), the third is Domino's own
+SLICES, GAMMA = 2, 10.0  # as the paper sets them (B.1.5)
+COMPONENTS, DIMENSIONS = 25, 128  # Domino's own
 
 
 @dataclass(frozen=True)
 class Domino:
-    """The log odds against the slice in which the model errs most, within the examples of a class.
+    """The log odds against the slices in which labels and predictions differ most.
 
     Odds have the order of Domino's posterior, which in many dimensions is 1.0 to the last bit for so many examples
     that they could not be ranked by it.
 
     Attributes:
         space: principal components of the held-out embeddings.
-        mixtures: one a class.
+        mixture: over all classes.
+        slices: how many of its components are shown.
         gamma: weight of labels and predictions in the likelihood.
     """
 
     space: PrincipalComponents
-    mixtures: dict[int, Mixture]
+    mixture: Mixture
+    slices: int
     gamma: float
 
     @classmethod
@@ -38,49 +41,43 @@ class Domino:
         held_out: Examples,
         *,
         slices: int = SLICES,
+        components: int = COMPONENTS,
         gamma: float = GAMMA,
         dimensions: int = DIMENSIONS,
         seed: int = 0,
     ) -> Domino:
-        """Fit one mixture for each class of ``held_out``; it has to hold labels, embeddings and probabilities.
+        """Fit the mixture to ``held_out``; it has to hold labels, embeddings and probabilities.
 
         Raises:
-            InputError: if one of them is missing, or scikit-learn, by which slices start, is not installed.
+            InputError: if one of them is missing, slices is not below components, or scikit-learn, by which components
+                start, is not installed.
         """
-        labels = held_out.class_ids()
-        embeddings = held_out.matrix("embeddings", "Domino")
-        space = PrincipalComponents.fit(embeddings.astype(np.float32), dimensions)
-        z = space(embeddings.astype(np.float32))
-        em = MixtureFit(components=slices, gamma=gamma, seed=seed)
-        mixtures = {}
-        for label in np.unique(labels).tolist():
-            own = labels == label
-            mixtures[label], _ = em(z[own], np.ones(int(own.sum()), np.int64), _score(held_out, label)[own])
-        return cls(space, mixtures, gamma)
+        if not 1 <= slices < components:
+            raise InputError(f"slices is {slices}, components is {components}: show at least 1, and not all of them")
+        embeddings = held_out.matrix("embeddings", "Domino").astype(np.float32)
+        space = PrincipalComponents.fit(embeddings, dimensions)
+        em = MixtureFit(components=components, gamma=gamma, seed=seed)
+        mixture, _ = em(space(embeddings), *_labels_and_probabilities(held_out))
+        return cls(space, mixture, slices, gamma)
 
     def hardness(self, examples: Examples) -> NDArray[np.float64]:
-        """Return (n,) log odds, from labels, embeddings and the base model's probabilities.
-
-        Raises:
-            InputError: for a class that was not fitted.
-        """
-        labels = examples.class_ids()
+        """Return (n,) log odds, from labels, embeddings and the base model's probabilities."""
         z = self.space(examples.matrix("embeddings", "Domino").astype(np.float32))
-        out = np.empty(len(labels))
-        for label in np.unique(labels).tolist():
-            if label not in self.mixtures:
-                raise InputError(f"class {label} was not among the held-out examples: fit Domino on all classes")
-            own, mixture = labels == label, self.mixtures[label]
-            score = _score(examples, label)[own]
-            joint = mixture.log_joint(z[own], np.ones(len(score), np.int64), score, self.gamma)
-            worst = mixture.order[0]
-            out[own] = log_sum_exp(np.delete(joint, worst, axis=1))[:, 0] - joint[:, worst]
-        return out
+        labels, probabilities = _labels_and_probabilities(examples)
+        if probabilities.shape[1] != self.mixture.p.shape[1]:
+            raise InputError(
+                f"probabilities is of {probabilities.shape[1]} classes, Domino was fitted on "
+                f"{self.mixture.p.shape[1]}: pass those of the same model"
+            )
+        joint = self.mixture.log_joint(z, labels, probabilities, self.gamma)
+        worst, rest = np.split(joint[:, self.mixture.order], [self.slices], axis=1)
+        return (log_sum_exp(rest) - log_sum_exp(worst))[:, 0]
 
 
-def _score(examples: Examples, label: int) -> NDArray[np.float64]:
-    """Return (n,) the probability of one class."""
-    probabilities = examples.matrix("probabilities", "Domino")
-    if label >= probabilities.shape[1]:
-        raise InputError(f"labels holds {label}, there are {probabilities.shape[1]} probabilities: number from 0")
-    return probabilities[:, label]
+def _labels_and_probabilities(examples: Examples) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    labels, probabilities = examples.class_ids(), examples.matrix("probabilities", "Domino")
+    if labels.max() >= probabilities.shape[1]:
+        raise InputError(
+            f"labels holds {labels.max()}, there are {probabilities.shape[1]} probabilities: number the classes from 0"
+        )
+    return labels, probabilities

@@ -1,13 +1,14 @@
 """Domino's error-aware mixture model (Eyuboglu et al., ICLR 2022, arXiv 2203.14960), written after the paper.
 
 A slice j has a weight pi_j, a Gaussian over embeddings with a diagonal covariance, a distribution over labels and one
-over predictions. EM climbs
+over predictions, both over classes. EM climbs
 
     sum_i log sum_j  pi_j  N(z_i | mu_j, sigma_j)  P(y_i | j)^gamma  P(yhat_i | j)^gamma
 
-where yhat_i is the model's soft score, log P(yhat_i | j) = sum_c yhat_ic log phat_jc. As in the paper components start
-in the cells of the confusion matrix, and the slices whose labels and predictions differ most, |phat_j - p_j|, come
-first. How components that share a cell are told apart at the start is a choice of this file: k-means within the cell.
+where yhat_i are the model's probabilities, log P(yhat_i | j) = sum_c yhat_ic log phat_jc. As in the paper components
+start in the cells of the confusion matrix, and the slices whose labels and predictions differ most, by the largest
+|phat_jc - p_jc| of a class, come first. How components that share a cell are told apart at the start is a choice of
+this file: k-means within the cell.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SMALLEST_VARIANCE = 1e-3  # of a slice, over that of all samples: a slice of one
 
 @dataclass(frozen=True)
 class Mixture:
-    """Parameters of k slices: weights (k,), means and variances (k, d), p and p_hat (k,) of label and prediction 1."""
+    """Parameters of k slices: weights (k,), means and variances (k, d), p and p_hat (k, c): labels, predictions."""
 
     weights: NDArray[np.float64]
     means: NDArray[np.float64]
@@ -37,22 +38,17 @@ class Mixture:
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """(k,) slices, the one whose labels and predictions differ most first."""
-        return np.argsort(-np.abs(self.p - self.p_hat), kind="stable")
+        return np.argsort(-np.abs(self.p - self.p_hat).max(axis=1), kind="stable")
 
     def log_joint(
-        self, z: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64], gamma: float
+        self, z: NDArray[np.float64], labels: NDArray[np.int64], probabilities: NDArray[np.float64], gamma: float
     ) -> NDArray[np.float64]:
-        """Return (n, k) log of every term of the sum over slices."""
+        """Return (n, k) log of every term of the sum over slices, from z (n, d), labels (n,), probabilities (n, c)."""
         precision = 1 / self.variances
         distance = z**2 @ precision.T - 2 * z @ (self.means * precision).T + (self.means**2 * precision).sum(axis=1)
         gauss = -0.5 * (distance + np.log(2 * np.pi * self.variances).sum(axis=1))
-        discrete = _bernoulli(labels.astype(float), self.p) + _bernoulli(scores, self.p_hat)
+        discrete = np.log(self.p).T[labels] + probabilities @ np.log(self.p_hat).T
         return np.asarray(np.log(self.weights) + gauss + gamma * discrete)
-
-
-def _bernoulli(values: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n, k) v log p + (1 - v) log(1 - p), exact for hard values and the cross-entropy for soft ones."""
-    return np.asarray(np.outer(values, np.log(p)) + np.outer(1 - values, np.log1p(-p)))
 
 
 def log_sum_exp(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -65,21 +61,22 @@ def maximise(
     responsibility: NDArray[np.float64],
     z: NDArray[np.float64],
     labels: NDArray[np.int64],
-    scores: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
     floor: NDArray[np.float64],
 ) -> Mixture:
-    """M step. A bound on a variance or probability is kept by clipping, which is the optimum within the bound."""
+    """M step. Bounds on variances and probabilities are kept by clipping: for two classes the optimum within them."""
     mass = responsibility.sum(axis=0) + 1e-12
     means = responsibility.T @ z / mass[:, None]
     variances = np.maximum(responsibility.T @ z**2 / mass[:, None] - means**2, floor)
-    p, p_hat = responsibility.T @ labels / mass, responsibility.T @ scores / mass
-    return Mixture(
-        mass / mass.sum(),
-        means,
-        variances,
-        np.clip(p, SMALLEST_P, 1 - SMALLEST_P),
-        np.clip(p_hat, SMALLEST_P, 1 - SMALLEST_P),
-    )
+    one_hot = np.eye(probabilities.shape[1])[labels]
+    p, p_hat = (_bounded(responsibility.T @ shares / mass[:, None]) for shares in (one_hot, probabilities))
+    return Mixture(mass / mass.sum(), means, variances, p, p_hat)
+
+
+def _bounded(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows that sum to one, no entry far below the smallest p."""
+    clipped = np.clip(p, SMALLEST_P, 1 - SMALLEST_P)
+    return np.asarray(clipped / clipped.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -103,30 +100,30 @@ class MixtureFit:
             raise InputError(f"components is {self.components}: a mixture tells slices apart, use at least 2")
 
     def __call__(
-        self, z: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
+        self, z: NDArray[np.float64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
     ) -> tuple[Mixture, list[float]]:
-        """Run EM on z (n, d), labels (n,) 0 or 1 and scores (n,) for label 1.
+        """Run EM on z (n, d), labels (n,) from 0 and probabilities (n, c) of the model.
 
         Returns:
             The mixture, and the mean log likelihood before every step.
         """
         floor = SMALLEST_VARIANCE * z.var(axis=0) + 1e-12
-        mixture = maximise(self._start(z, labels, scores), z, labels, scores, floor)
+        mixture = maximise(self._start(z, labels, probabilities), z, labels, probabilities, floor)
         history: list[float] = []
         for _ in range(self.iterations):
-            joint = mixture.log_joint(z, labels, scores, self.gamma)
+            joint = mixture.log_joint(z, labels, probabilities, self.gamma)
             total = log_sum_exp(joint)
             history.append(float(total.mean()))
             if len(history) > 1 and history[-1] - history[-2] < self.tol:
                 break
-            mixture = maximise(np.exp(joint - total), z, labels, scores, floor)
+            mixture = maximise(np.exp(joint - total), z, labels, probabilities, floor)
         return mixture, history
 
     def _start(
-        self, z: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
+        self, z: NDArray[np.float64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Deal components to the cells of the confusion matrix in turn, and split a cell by k-means."""
-        cell = 2 * labels + (scores >= 0.5)
+        cell = probabilities.shape[1] * labels + _said(probabilities)
         filled = np.unique(cell)
         responsibility = np.zeros((len(z), self.components))
         for place, value in enumerate(filled):
@@ -135,6 +132,12 @@ class MixtureFit:
             if len(own):
                 responsibility[rows, own[_clusters(z[rows], len(own), self.seed)]] = 1.0
         return 0.99 * responsibility + 0.01 / self.components  # no component starts empty
+
+
+def _said(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (n,) predicted classes; of equal ones the last, so that one half of two classes is the second."""
+    classes = probabilities.shape[1]
+    return np.asarray(classes - 1 - probabilities[:, ::-1].argmax(axis=1), np.int64)
 
 
 def _clusters(z: NDArray[np.float64], count: int, seed: int) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ def blobs(n: int = 900, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     z = rng.normal(size=(n, d)) + 3 * rng.normal(size=(3, d))[group]
     labels = (group > 0).astype(np.int64)
     scores = np.where(group == 1, rng.beta(8, 2, n), rng.beta(2, 8, n))
-    return z, labels, scores, group
+    return z, labels, np.stack([1 - scores, scores], axis=1), group
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -35,17 +35,17 @@ def test_joint_is_the_products_logarithm() -> None:
         np.array([0.3, 0.7]),
         rng.normal(size=(2, 4)),
         rng.uniform(0.5, 2, (2, 4)),
-        np.array([0.2, 0.9]),
-        np.array([0.6, 0.5]),
+        np.array([[0.1, 0.2, 0.7], [0.5, 0.4, 0.1]]),
+        np.array([[0.3, 0.3, 0.4], [0.6, 0.2, 0.2]]),
     )
-    z, labels, scores = rng.normal(size=(5, 4)), np.array([0, 1, 1, 0, 1]), rng.random(5)
-    joint = mixture.log_joint(z, labels, scores, gamma=3.0)
+    z, labels = rng.normal(size=(5, 4)), np.array([0, 1, 1, 2, 1])
+    probabilities = rng.dirichlet(np.ones(3), 5)
+    joint = mixture.log_joint(z, labels, probabilities, gamma=3.0)
     for i in range(5):
         for j in range(2):
-            p, p_hat = mixture.p[j], mixture.p_hat[j]
             gauss = multivariate_normal(mixture.means[j], np.diag(mixture.variances[j])).logpdf(z[i])
-            own = np.log(p if labels[i] else 1 - p)
-            soft = scores[i] * np.log(p_hat) + (1 - scores[i]) * np.log(1 - p_hat)
+            own = np.log(mixture.p[j, labels[i]])
+            soft = sum(probabilities[i, c] * np.log(mixture.p_hat[j, c]) for c in range(3))
             assert joint[i, j] == pytest.approx(np.log(mixture.weights[j]) + gauss + 3 * (own + soft))
     np.testing.assert_allclose(log_sum_exp(joint)[:, 0], np.log(np.exp(joint).sum(axis=1)))
 
@@ -55,8 +55,9 @@ def test_slice_with_wrong_scores_comes_first() -> None:
     mixture, _ = MixtureFit(components=3)(z, labels, scores)
     first = mixture.order[0]
     np.testing.assert_allclose(mixture.means[first], z[group == 2].mean(axis=0), atol=0.3)
-    assert mixture.p[first] > 0.9
-    assert mixture.p_hat[first] < 0.3
+    assert mixture.p[first, 1] > 0.9
+    assert mixture.p_hat[first, 1] < 0.3
+    np.testing.assert_allclose(mixture.p.sum(axis=1), 1)
     assert mixture.weights.sum() == pytest.approx(1)
 
 

@@ -48,7 +48,7 @@ def share_of_hard(ranking: Ranking, examples: Examples, hard: np.ndarray, k: int
 def test_domino_and_confidence_find_the_slice_and_chance_does_not() -> None:
     held_out, _ = sliced()
     test, hard = sliced(seed=1)
-    assert share_of_hard(Domino.fit(held_out), test, hard) > 0.95
+    assert share_of_hard(Domino.fit(held_out, components=8), test, hard) > 0.95
     assert 0.6 < share_of_hard(Confidence(), test, hard) < 1
     assert share_of_hard(Chance(), test, hard) < 0.45
     assert np.array_equal(Chance(3).hardness(test), Chance(3).hardness(test))
@@ -102,11 +102,25 @@ def test_what_a_ranking_needs(ranking: Ranking, examples: Examples, message: str
         ranking.hardness(examples)
 
 
-def test_domino_on_a_class_that_it_has_not_seen() -> None:
+def test_what_domino_cannot_fit() -> None:
     held_out, _ = sliced(100)
-    own = held_out.class_ids() == 0
-    first = Examples(held_out.labels[own], None, held_out.embeddings[own], held_out.probabilities[own])
-    with pytest.raises(InputError, match="class 1 was not among the held-out examples"):
-        Domino.fit(first).hardness(held_out)
     with pytest.raises(InputError, match="Domino looks at embeddings"):
         Domino.fit(Examples([0, 1], probabilities=np.ones((2, 2))))
+    with pytest.raises(InputError, match="show at least 1, and not all"):
+        Domino.fit(held_out, slices=25)
+    three = Examples(held_out.labels, None, held_out.embeddings, np.full((100, 3), 1 / 3))
+    with pytest.raises(InputError, match="probabilities is of 3 classes, Domino was fitted on 2"):
+        Domino.fit(held_out, components=4).hardness(three)
+
+
+def test_domino_of_three_classes() -> None:
+    """The third class has a slice on which the model says the first."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    hard = (labels == 2) & (rng.random(600) < 0.3)
+    x = rng.normal(size=(600, 8)) + 4 * np.eye(8)[labels] + 4 * np.eye(8)[5] * hard[:, None]
+    sure = np.eye(3)[np.where(hard, 0, labels)] * 0.8 + 0.2 / 3
+    examples = Examples(labels, embeddings=x, probabilities=sure)
+    values = Domino.fit(examples, slices=1, components=8).hardness(examples)
+    own = np.flatnonzero(labels == 2)
+    assert hard[own[np.argsort(values[own])[:30]]].mean() > 0.95

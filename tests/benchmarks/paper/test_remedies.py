@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -35,31 +33,38 @@ def seen(labels: list[int], minority: list[int], first: int) -> Seen:
     return Seen(garments, torch.arange(first, first + n, dtype=torch.float32), np.zeros((n, 2), np.float32))
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    calls: list[Any] = []
-    monkeypatch.setattr(remedies, "train_on", lambda *arguments: calls.append(arguments) or len(calls))
-    return calls
-
-
-def test_filtering_adds_the_hardest_of_each_class_and_the_oracle_minorities(trained: list[Any]) -> None:
+def test_filtering_adds_the_hardest_of_each_class_and_the_oracle_minorities() -> None:
     train, pool = seen([0, 1], [0, 0], 0), seen([0, 0, 0, 1, 1, 1], [0, 1, 0, 1, 0, 0], 10)
     judged = Examples(pool.garments.labels.numpy())
-    models = remedies.filtered(train, pool, judged, {"ours": Given([3, 2, 1, 1, 2, 3])}, 1, RECIPE, seed=5)
-    assert models == {"ours": 1, "oracle": 2}
-    (ours, own, *rest), (oracle, other, *_) = trained
-    assert rest == [RECIPE, 5]
-    assert (ours.tolist(), own.tolist()) == ([0, 1, 12, 13], [0, 1, 0, 1])
-    assert (oracle.tolist(), other.tolist()) == ([0, 1, 11, 13], [0, 1, 0, 1])
+    sets = remedies.filtered(train, pool, judged, {"fdgpu": Given([3, 2, 1, 1, 2, 3])}, 1, seed=5)
+    given = {name: (own.inputs.tolist(), own.labels.tolist()) for name, own in sets.items()}
+    assert given == {
+        "base": ([0, 1], [0, 1]),
+        "fdgpu": ([0, 1, 12, 13], [0, 1, 0, 1]),
+        "oracle": ([0, 1, 11, 13], [0, 1, 0, 1]),
+    }
 
 
-def test_up_weighting_flags_ours_below_zero_and_as_many_by_every_other(trained: list[Any]) -> None:
+def test_up_weighting_flags_ours_below_zero_and_as_many_by_every_other() -> None:
     train = seen([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], 0)
-    rankings = {"ours": Given([-1, -2, 1, 1, -1]), "other": Given([5, 4, 3, 1, 2]), "random": Chance(0)}
-    models = remedies.up_weighted(train, Examples(train.garments.labels.numpy()), rankings, "ours", 3.0, RECIPE, seed=0)
-    weights = dict(zip(models, (call[-1].tolist() for call in trained), strict=True))
-    assert weights["ours"] == [3, 3, 1, 1, 3]
+    rankings = {"fdgpu": Given([-1, -2, 1, 1, -1]), "other": Given([5, 4, 3, 1, 2]), "random": Chance(0)}
+    sets = remedies.up_weighted(train, Examples(train.garments.labels.numpy()), rankings, 3.0)
+    weights = {name: None if own.weights is None else own.weights.tolist() for name, own in sets.items()}
+    assert weights["base"] is None
+    assert weights["fdgpu"] == [3, 3, 1, 1, 3]
     assert weights["other"] == [1, 3, 3, 3, 1]
     assert weights["oracle"] == [1, 1, 3, 1, 3]
     assert sorted(weights["random"][:3]) == [1, 3, 3]
     assert sorted(weights["random"][3:]) == [1, 3]
+
+
+def test_outcomes_are_means_over_trainings_from_different_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remedies, "train_on", lambda *arguments: arguments[3])
+    monkeypatch.setattr(remedies.Accuracies, "of", lambda model, _: remedies.Accuracies(model / 10_000, model / 5000))
+    train = seen([0, 1], [0, 0], 0)
+    sets = {"base": remedies.TrainingSet.of(train)}
+    figures = remedies.outcomes("trial", sets, train, RECIPE, seed=1, trainings=3)
+    assert {figure.measure: figure.value for figure in figures} == {
+        "trial: minority": pytest.approx(1001 / 5000),
+        "trial: overall": pytest.approx(1001 / 10_000),
+    }
