@@ -18,7 +18,7 @@ COMPONENTS, DIMENSIONS = 25, 128  # Domino's own
 
 @dataclass(frozen=True)
 class Domino:
-    """The log odds against the slices in which labels and predictions differ most.
+    """The log odds against those slices of the example's class in which labels and predictions differ most.
 
     Odds have the order of Domino's posterior, which in many dimensions is 1.0 to the last bit for so many examples
     that they could not be ranked by it.
@@ -26,7 +26,7 @@ class Domino:
     Attributes:
         space: principal components of the held-out embeddings.
         mixture: over all classes.
-        slices: how many of its components are shown.
+        slices: how many of its components are shown of each class.
         gamma: weight of labels and predictions in the likelihood.
     """
 
@@ -70,8 +70,20 @@ class Domino:
                 f"{self.mixture.p.shape[1]}: pass those of the same model"
             )
         joint = self.mixture.log_joint(z, labels, probabilities, self.gamma)
-        worst, rest = np.split(joint[:, self.mixture.order], [self.slices], axis=1)
-        return (log_sum_exp(rest) - log_sum_exp(worst))[:, 0]
+        out = np.empty(len(labels))
+        for label in np.unique(labels).tolist():
+            own = labels == label
+            worst, rest = np.split(joint[own][:, self._order_of(label)], [self.slices], axis=1)
+            out[own] = (log_sum_exp(rest) - log_sum_exp(worst))[:, 0]
+        return out
+
+    def _order_of(self, label: int) -> NDArray[np.int64]:
+        """Return the components, those first that are of this class and differ most.
+
+        Were the slices the worst of all classes, a class without one among them would be ranked by another's.
+        """
+        differ = np.abs(self.mixture.p - self.mixture.p_hat).max(axis=1)
+        return np.argsort(-self.mixture.p[:, label] * differ, kind="stable")
 
 
 def _labels_and_probabilities(examples: Examples) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
