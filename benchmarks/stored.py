@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def store(name: str, about: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write ``results/NAME.json`` and ``results/NAME.csv``."""
-    FOLDER.mkdir(exist_ok=True)
+    """Write ``results/NAME.json`` and ``results/NAME.csv``; a name may have a folder in it."""
+    (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps({"machine": about, "rows": list(rows)}, indent=1) + "\n")
     with (FOLDER / f"{name}.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [*rows[0], *about], lineterminator="\n")

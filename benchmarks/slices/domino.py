@@ -1,91 +1,20 @@
-"""Domino's error-aware mixture model (Eyuboglu et al., ICLR 2022, arXiv 2203.14960), written after the paper.
+"""Domino (fdgpu.baselines.mixture) as a method of slice discovery, in the setting it was published with.
 
-A slice j has a weight pi_j, a Gaussian over embeddings with a diagonal covariance, a distribution over labels and one
-over predictions. EM climbs
-
-    sum_i log sum_j  pi_j  N(z_i | mu_j, sigma_j)  P(y_i | j)^gamma  P(yhat_i | j)^gamma
-
-where yhat_i is the model's soft score, log P(yhat_i | j) = sum_c yhat_ic log phat_jc. As in the paper z is the
-embedding reduced to 128 principal components, there are 25 components, gamma is 10, components start in the cells of
-the confusion matrix, and the five whose labels and predictions differ most, |phat_j - p_j|, are the ones shown.
-
-How components that share a cell are told apart at the start is a choice of this file: k-means within the cell.
-Samples are ranked by the log odds of their slice: the order of the paper's posterior, which in 128 dimensions is 1.0 to
-the last bit for so many samples that they could not be ranked by it.
+As in its paper z is the embedding reduced to 128 principal components, there are 25 components, gamma is 10, and
+the five first slices are the ones shown. Samples are ranked by the log odds of their slice: the order of the paper's
+posterior, which in 128 dimensions is 1.0 to the last bit for so many samples that they could not be ranked by it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 
 from benchmarks.slices.planting import Samples
-from benchmarks.slices.principal import PrincipalComponents
-
-SMALLEST_P = 1e-4  # of a label or prediction in a slice: one odd sample must not cost a slice everything
-SMALLEST_VARIANCE = 1e-3  # of a slice, over that of all samples: a slice of one sample is not infinitely likely
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Parameters of k slices: weights (k,), means and variances (k, d), p and p_hat (k,) of label and prediction 1."""
-
-    weights: NDArray[np.float64]
-    means: NDArray[np.float64]
-    variances: NDArray[np.float64]
-    p: NDArray[np.float64]
-    p_hat: NDArray[np.float64]
-
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """(k,) slices, the one whose labels and predictions differ most first."""
-        return np.argsort(-np.abs(self.p - self.p_hat), kind="stable")
-
-    def log_joint(
-        self, z: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64], gamma: float
-    ) -> NDArray[np.float64]:
-        """Return (n, k) log of every term of the sum over slices."""
-        precision = 1 / self.variances
-        distance = z**2 @ precision.T - 2 * z @ (self.means * precision).T + (self.means**2 * precision).sum(axis=1)
-        gauss = -0.5 * (distance + np.log(2 * np.pi * self.variances).sum(axis=1))
-        discrete = _bernoulli(labels.astype(float), self.p) + _bernoulli(scores, self.p_hat)
-        return np.asarray(np.log(self.weights) + gauss + gamma * discrete)
-
-
-def _bernoulli(values: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n, k) v log p + (1 - v) log(1 - p), exact for hard values and the cross-entropy for soft ones."""
-    return np.asarray(np.outer(values, np.log(p)) + np.outer(1 - values, np.log1p(-p)))
-
-
-def log_sum_exp(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n, 1) log of the sum of exponentials along a row."""
-    top = rows.max(axis=1, keepdims=True)
-    return np.asarray(top + np.log(np.exp(rows - top).sum(axis=1, keepdims=True)))
-
-
-def maximise(
-    responsibility: NDArray[np.float64],
-    z: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    floor: NDArray[np.float64],
-) -> Mixture:
-    """M step. A bound on a variance or probability is kept by clipping, which is the optimum within the bound."""
-    mass = responsibility.sum(axis=0) + 1e-12
-    means = responsibility.T @ z / mass[:, None]
-    variances = np.maximum(responsibility.T @ z**2 / mass[:, None] - means**2, floor)
-    p, p_hat = responsibility.T @ labels / mass, responsibility.T @ scores / mass
-    return Mixture(
-        mass / mass.sum(),
-        means,
-        variances,
-        np.clip(p, SMALLEST_P, 1 - SMALLEST_P),
-        np.clip(p_hat, SMALLEST_P, 1 - SMALLEST_P),
-    )
+from fdgpu.baselines.mixture import MixtureFit, log_sum_exp
+from fdgpu.baselines.principal import PrincipalComponents
 
 
 @dataclass(frozen=True)
@@ -95,49 +24,17 @@ class Domino:
     components: int = 25
     dimensions: int = 128
     gamma: float = 10.0
-    iterations: int = 100
-    tol: float = 1e-4  # of the mean log likelihood's rise in a step
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.components < 2:
-            raise ValueError(f"components is {self.components}: a mixture tells slices apart, use at least 2")
 
     def propose(self, validation: Samples, held_out: Samples) -> NDArray[np.float64]:
         """Return (n_test, components) log odds of each slice against all others."""
         space = PrincipalComponents.fit(validation.x, self.dimensions)
-        mixture, _ = self.fit(space(validation.x), validation.labels, validation.scores)
-        joint = mixture.log_joint(space(held_out.x), held_out.labels, held_out.scores, self.gamma)
+        fit = MixtureFit(self.components, self.gamma)
+        mixture, _ = fit(space(validation.x), validation.labels, _of_both(validation))
+        joint = mixture.log_joint(space(held_out.x), held_out.labels, _of_both(held_out), self.gamma)
         odds = [joint[:, j] - log_sum_exp(np.delete(joint, j, axis=1))[:, 0] for j in mixture.order]
         return np.stack(odds, axis=1)
 
-    def fit(
-        self, z: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
-    ) -> tuple[Mixture, list[float]]:
-        """Run EM on z (n, d); return the mixture and the mean log likelihood before every step."""
-        floor = SMALLEST_VARIANCE * z.var(axis=0) + 1e-12
-        mixture = maximise(self._start(z, labels, scores), z, labels, scores, floor)
-        history: list[float] = []
-        for _ in range(self.iterations):
-            joint = mixture.log_joint(z, labels, scores, self.gamma)
-            total = log_sum_exp(joint)
-            history.append(float(total.mean()))
-            if len(history) > 1 and history[-1] - history[-2] < self.tol:
-                break
-            mixture = maximise(np.exp(joint - total), z, labels, scores, floor)
-        return mixture, history
 
-    def _start(
-        self, z: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Deal components to the cells of the confusion matrix in turn, and split a cell by k-means."""
-        cell = 2 * labels + (scores >= 0.5)
-        filled = np.unique(cell)
-        responsibility = np.zeros((len(z), self.components))
-        for place, value in enumerate(filled):
-            rows = np.flatnonzero(cell == value)
-            own = np.arange(self.components)[place :: len(filled)][: len(rows)]
-            if len(own):
-                clusters = MiniBatchKMeans(len(own), n_init=1, random_state=self.seed).fit_predict(z[rows])
-                responsibility[rows, own[clusters]] = 1.0
-        return 0.99 * responsibility + 0.01 / self.components  # no component starts empty
+def _of_both(samples: Samples) -> NDArray[np.float64]:
+    """Return (n, 2) scores of label 0 and 1."""
+    return np.stack([1 - samples.scores, samples.scores], axis=1)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.slices.planting import Samples
-from benchmarks.slices.principal import PrincipalComponents
+from fdgpu.baselines.principal import PrincipalComponents
 
 
 @dataclass(frozen=True)

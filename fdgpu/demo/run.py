@@ -62,7 +62,7 @@ def demo(
         train, _, test = splits
         with watch.stage("train base model"):
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
-            said = [predict(model, split.pictures, target) for split in splits]
+            said = [predict(model, split.pictures) for split in splits]
         with watch.stage("write pictures"):
             write_json(folder / "truth.json", truth_document(seed, test))
             _write_inputs(folder, splits, said)

@@ -25,12 +25,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.demo.base_model import triangular
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.speech import Caption, all_captions, truth_table
 from fdgpu.demo.zero_shot import REQUIRED, zero_shot_accuracy
 from fdgpu.embedding import ClipEmbedder
+from fdgpu.training import triangular
 
 FOLDER = Path(__file__).parent / "clip"
 CONFIG = "open_clip_config.json"

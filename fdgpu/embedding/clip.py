@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -12,27 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.device import BatchSize, Choice, halving_batches, place
+from fdgpu.device import BatchSize, Choice, place
+from fdgpu.embedding.encoding import Embeddings, ImageEncoder
 from fdgpu.embedding.loading import LoadedModel, load_model
 from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.embedding.sources import ImageBatch, image_source
+from fdgpu.embedding.sources import image_source
 from fdgpu.embedding.text_encoder import TextEncoder
 from fdgpu.embedding.tokens import CaptionTokens
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.progress import OneBar, Reporter
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Unit vectors with the ids they belong to.
-
-    ``vectors`` (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
-    row of an image that could not be read is NaN, and ``unreadable`` says why.
-    """
-
-    ids: list[str]
-    vectors: Tensor
-    unreadable: dict[str, str]
 
 
 class ClipEmbedder:
@@ -118,18 +105,16 @@ class ClipEmbedder:
     def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
         """Embed images and keep their ids and what could not be read; see :meth:`images`."""
         images = image_source(source)
-        ids: list[str] = []
-        rows: list[Tensor] = []
-        unreadable: dict[str, str] = {}
+        encoder = ImageEncoder(
+            lambda pixels: self._encode(self.model.encode_image, pixels),
+            self.preprocess,
+            self.dimension,
+            self.placement,
+            self.batch_size,
+            self._fitting,
+        )
         with OneBar(progress) as report:
-            report(stage, 0, images.count)
-            for batch in images.batches(self.batch_size, self.preprocess.resize):
-                rows.append(self._embed_batch(batch))
-                ids += batch.order
-                unreadable |= batch.unreadable
-                report(stage, len(ids), images.count)
-        vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        return Embeddings(ids, vectors, unreadable)
+            return encoder(images, report, stage)
 
     def texts(self, captions: str | Sequence[str] | Iterable[str], progress: Reporter | None = None) -> Tensor:
         """Embed captions, or a whole :class:`fdgpu.CaptionGrammar`.
@@ -157,20 +142,6 @@ class ClipEmbedder:
             return vectors
         row = {caption: i for i, caption in enumerate(distinct)}
         return vectors[torch.tensor([row[caption] for caption in listed], device=vectors.device)]
-
-    def _embed_batch(self, batch: ImageBatch) -> Tensor:
-        """Return one row for every id of the batch, NaN for what could not be read."""
-        vectors = torch.full((len(batch.order), self.dimension), torch.nan, device=self.placement.device)
-        read = torch.tensor([i not in batch.unreadable for i in batch.order], device=self.placement.device)
-
-        def encode(start: int, stop: int) -> Tensor:
-            pixels = self._on_device(batch.pixels[start:stop])
-            return self._encode(self.model.encode_image, self.preprocess.normalise(pixels, self.placement.dtype))
-
-        parts = [rows for _, rows in halving_batches(encode, len(batch.ids), self._fitting)]
-        if parts:
-            vectors[read] = torch.cat(parts)
-        return vectors
 
     def _on_device(self, batch: Tensor) -> Tensor:
         return batch.to(self.placement.device, non_blocking=True)

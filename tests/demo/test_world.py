@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from fdgpu.demo.base_model import predict, small_convnet, train_base_model, triangular
+from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_model
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import TEST, TRAIN, VAL, make_split, phrase, truth_document
+from fdgpu.training import Recipe
 
 
 @pytest.fixture
@@ -65,26 +68,18 @@ def test_pairs_are_planted_against_each_other() -> None:
     assert {phrase(p) for p in plants} >= {"a red shirt", "on a white background", "a close-up sneaker"}
 
 
-def test_the_learning_rate_is_a_triangle() -> None:
-    values = [triangular(s, 100, 20) for s in range(101)]
-    assert values[0] == 0
-    assert values[20] == max(values) == 1
-    assert values[100] == 0
-    assert values[10] == pytest.approx(0.5)
-    assert values[60] == pytest.approx(0.5)
-
-
 def test_the_base_model_learns_and_its_seed_decides() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(256) % 2
     pictures = torch.randint(100, (256, 3, 64, 64), dtype=torch.uint8, generator=generator)
     pictures[labels == 1] += 100
     told = []
-    model = train_base_model(pictures, labels, 0, epochs=12, progress=lambda *args: told.append(args))
+    recipe = replace(Recipe.named("demo"), epochs=12)
+    model = train_base_model(pictures, labels, 0, recipe=recipe, progress=lambda *args: told.append(args))
     predicted, confidence = predict(model, pictures)
     assert (predicted == labels).float().mean() > 0.95
     assert ((confidence >= 0.5) & (confidence <= 1)).all()
     assert told[-1] == ("train the base model", 12, 12)
-    again, _ = predict(train_base_model(pictures, labels, 0, epochs=12), pictures)
+    again, _ = predict(train_base_model(pictures, labels, 0, recipe=recipe), pictures)
     assert torch.equal(predicted, again)
-    assert small_convnet(7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert small_convnet(7, 0)(halved(pictures[:2])).shape == (2, 7)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from benchmarks.slices.domino import Domino, Mixture, log_sum_exp
+from fdgpu.baselines.mixture import Mixture, MixtureFit, log_sum_exp
 
 
 def blobs(n: int = 900, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -16,14 +16,14 @@ def blobs(n: int = 900, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     z = rng.normal(size=(n, d)) + 3 * rng.normal(size=(3, d))[group]
     labels = (group > 0).astype(np.int64)
     scores = np.where(group == 1, rng.beta(8, 2, n), rng.beta(2, 8, n))
-    return z, labels, scores, group
+    return z, labels, np.stack([1 - scores, scores], axis=1), group
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 10.0])
 def test_likelihood_never_falls(seed: int, gamma: float) -> None:
     z, labels, scores, _ = blobs(seed=seed)
-    _, history = Domino(components=7, gamma=gamma, tol=-1.0, iterations=60, seed=seed).fit(z, labels, scores)
+    _, history = MixtureFit(components=7, gamma=gamma, tol=-1.0, iterations=60, seed=seed)(z, labels, scores)
     assert len(history) == 60
     assert np.diff(history).min() > -1e-9
     assert history[-1] > history[0] + 0.01
@@ -35,39 +35,40 @@ def test_joint_is_the_products_logarithm() -> None:
         np.array([0.3, 0.7]),
         rng.normal(size=(2, 4)),
         rng.uniform(0.5, 2, (2, 4)),
-        np.array([0.2, 0.9]),
-        np.array([0.6, 0.5]),
+        np.array([[0.1, 0.2, 0.7], [0.5, 0.4, 0.1]]),
+        np.array([[0.3, 0.3, 0.4], [0.6, 0.2, 0.2]]),
     )
-    z, labels, scores = rng.normal(size=(5, 4)), np.array([0, 1, 1, 0, 1]), rng.random(5)
-    joint = mixture.log_joint(z, labels, scores, gamma=3.0)
+    z, labels = rng.normal(size=(5, 4)), np.array([0, 1, 1, 2, 1])
+    probabilities = rng.dirichlet(np.ones(3), 5)
+    joint = mixture.log_joint(z, labels, probabilities, gamma=3.0)
     for i in range(5):
         for j in range(2):
-            p, p_hat = mixture.p[j], mixture.p_hat[j]
             gauss = multivariate_normal(mixture.means[j], np.diag(mixture.variances[j])).logpdf(z[i])
-            own = np.log(p if labels[i] else 1 - p)
-            soft = scores[i] * np.log(p_hat) + (1 - scores[i]) * np.log(1 - p_hat)
+            own = np.log(mixture.p[j, labels[i]])
+            soft = sum(probabilities[i, c] * np.log(mixture.p_hat[j, c]) for c in range(3))
             assert joint[i, j] == pytest.approx(np.log(mixture.weights[j]) + gauss + 3 * (own + soft))
     np.testing.assert_allclose(log_sum_exp(joint)[:, 0], np.log(np.exp(joint).sum(axis=1)))
 
 
 def test_slice_with_wrong_scores_comes_first() -> None:
     z, labels, scores, group = blobs()
-    mixture, _ = Domino(components=3).fit(z, labels, scores)
+    mixture, _ = MixtureFit(components=3)(z, labels, scores)
     first = mixture.order[0]
     np.testing.assert_allclose(mixture.means[first], z[group == 2].mean(axis=0), atol=0.3)
-    assert mixture.p[first] > 0.9
-    assert mixture.p_hat[first] < 0.3
+    assert mixture.p[first, 1] > 0.9
+    assert mixture.p_hat[first, 1] < 0.3
+    np.testing.assert_allclose(mixture.p.sum(axis=1), 1)
     assert mixture.weights.sum() == pytest.approx(1)
 
 
 def test_more_components_than_samples_of_a_cell_and_duplicate_rows_stay_finite() -> None:
     z, labels, scores, _ = blobs(n=40)
     z[:30] = z[0]
-    mixture, history = Domino(components=25).fit(z, labels, scores)
+    mixture, history = MixtureFit(components=25)(z, labels, scores)
     assert np.isfinite(history).all()
     assert (mixture.variances > 0).all()
 
 
 def test_one_component_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        Domino(components=1)
+        MixtureFit(components=1)

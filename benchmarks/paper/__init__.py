@@ -1,0 +1,1 @@
+"""The paper's experiments, in their matching form on the bundled world."""

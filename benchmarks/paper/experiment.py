@@ -1,0 +1,54 @@
+"""What an experiment is to the command line, and its settings in the TOML file beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmarks.paper.charts import Panel
+from benchmarks.paper.results import Figure, Key, Summary, published, summarise
+from fdgpu import ClipEmbedder
+from fdgpu.training import Recipe
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment.
+
+    Attributes:
+        name: of its module, its TOML file, and its results.
+        run: embedder, settings and seed → figures.
+        panels: of its plot.
+        conclude: what follows from the means over seeds.
+    """
+
+    name: str
+    run: Callable[[ClipEmbedder, Mapping[str, Any], int], list[Figure]]
+    panels: Sequence[Panel]
+    conclude: Callable[[Sequence[Summary]], list[Summary]] = lambda _: []
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The TOML file: ``offline`` settings, and ``paper``, a list of its numbers."""
+        return tomllib.loads((FOLDER / f"{self.name}.toml").read_text(encoding="utf-8"))
+
+    def summary(self, seeds: Sequence[Sequence[Figure]]) -> list[Summary]:
+        """Return means and deviations, the paper's numbers beside them, and what follows."""
+        summaries = summarise(seeds, self.paper)
+        return summaries + self.conclude(summaries)
+
+    @property
+    def paper(self) -> dict[Key, float]:
+        """The paper's numbers."""
+        return published(self.document.get("paper", []))
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """Return the base model's recipe; it sees pictures at half of their 64 pixels."""
+    return Recipe(**settings["recipe"], resolution=32)

@@ -1,0 +1,55 @@
+"""Every way to rank examples that the experiments compare, behind fdgpu's one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.paper.models import Seen
+from fdgpu import FailureDirections
+from fdgpu.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
+from fdgpu.demo.base_model import small_convnet
+from fdgpu.interventions import hardest
+from fdgpu.training import Recipe
+
+BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"
+
+
+@dataclass(frozen=True)
+class Directions:
+    """fdgpu: the decision value of the class's failure direction."""
+
+    fit: FailureDirections
+
+    def hardness(self, examples: Examples) -> NDArray[np.float64]:
+        """Return (n,) decision values."""
+        return np.asarray(self.fit.decision_function(examples.embeddings, examples.labels), np.float64)
+
+
+def cheap_rankings(fit: FailureDirections, seed: int) -> dict[str, Ranking]:
+    """Those that train no further model."""
+    return {OURS: Directions(fit), CONFIDENCE: Confidence(), RANDOM: Chance(seed)}
+
+
+def all_rankings(fit: FailureDirections, train: Seen, val: Examples, recipe: Recipe, seed: int) -> dict[str, Ranking]:
+    """The paper's (B.1.5): ours, and each of its baselines, trained on the base model's own training set."""
+    labels = train.garments.labels
+    classes = int(labels.max()) + 1
+    settings = {"recipe": recipe, "seed": seed}
+    return {
+        **cheap_rankings(fit, seed),
+        "early-stopped confidence": early_stopped(small_convnet(classes, seed), train.inputs, labels, **settings),
+        "Learning from Failure": learning_from_failure(small_convnet(classes, seed), train.inputs, labels, **settings),
+        "Domino": Domino.fit(val, seed=seed),
+    }
+
+
+def share_in_top(
+    values: NDArray[np.float64], labels: NDArray[np.int64], inside: NDArray[np.bool_], ks: Sequence[int]
+) -> dict[int, float]:
+    """Return for each K the share of ``inside`` among the K hardest of a class, averaged over classes."""
+    order = hardest(values, labels, max(ks)).reshape(-1, max(ks))  # a row a class
+    return {k: float(inside[order[:, :k]].mean()) for k in ks}

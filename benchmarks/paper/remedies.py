@@ -1,0 +1,94 @@
+"""Interventions, each of them steered by several rankings, and what they do for minority and overall accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.paper.models import Accuracies, Seen, train_on
+from benchmarks.paper.rankings import BASE, ORACLE, OURS
+from benchmarks.paper.results import Figure
+from fdgpu.baselines import Examples, Ranking
+from fdgpu.interventions import hardest, up_weights
+from fdgpu.training import Recipe
+
+APART = 1000  # between the seeds of one model's trainings, so that no two seeds of an experiment share one
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained on anew."""
+
+    inputs: Tensor
+    labels: Tensor
+    weights: Tensor | None = None
+
+    @classmethod
+    def of(cls, seen: Seen, weights: NDArray[np.float32] | None = None) -> TrainingSet:
+        """Return a set as it is, or weighed."""
+        return cls(seen.inputs, seen.garments.labels, None if weights is None else torch.from_numpy(weights))
+
+
+def filtered(
+    train: Seen, pool: Seen, judged: Examples, rankings: Mapping[str, Ranking], k: int, seed: int
+) -> dict[str, TrainingSet]:
+    """Add the ``k`` hardest of each class from a pool, by each ranking (2.3, A.5).
+
+    The oracle takes minority pictures, as far as the pool has them, by lot.
+    """
+    lots = np.random.default_rng(seed).random(len(judged.labels))
+    steered = {name: ranking.hardness(judged) for name, ranking in rankings.items()}
+    steered[ORACLE] = lots - pool.garments.minority.numpy()
+    sets = {BASE: TrainingSet.of(train)}
+    for name, values in steered.items():
+        rows = torch.from_numpy(hardest(values, judged.labels, k))
+        inputs = torch.cat([train.inputs, pool.inputs[rows]])
+        sets[name] = TrainingSet(inputs, torch.cat([train.garments.labels, pool.garments.labels[rows]]))
+    return sets
+
+
+def up_weighted(
+    train: Seen, judged: Examples, rankings: Mapping[str, Ranking], factor: float
+) -> dict[str, TrainingSet]:
+    """Weigh the examples that a ranking finds hard by ``factor`` (A.2, B.1.2).
+
+    Ours flags what has h < 0; every other ranking flags as many of each class, its hardest; the oracle all minorities.
+    """
+    flagged = rankings[OURS].hardness(judged) < 0
+    flags = {name: as_many(ranking.hardness(judged), judged.labels, flagged) for name, ranking in rankings.items()}
+    flags |= {OURS: flagged, ORACLE: train.garments.minority.numpy()}
+    weighed = {name: TrainingSet.of(train, up_weights(np.where(own, -1, 1), factor)) for name, own in flags.items()}
+    return {BASE: TrainingSet.of(train), **weighed}
+
+
+def as_many(values: NDArray[np.float64], labels: NDArray[np.int64], flagged: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Flag in each class the lowest values, as many as ``flagged`` does."""
+    own = np.zeros(len(values), bool)
+    for label in np.unique(labels):
+        count = int(flagged[labels == label].sum())
+        if count:
+            own[hardest(values, labels, count, classes=[int(label)])] = True
+    return own
+
+
+def outcomes(
+    trial: str, sets: Mapping[str, TrainingSet], test: Seen, recipe: Recipe, seed: int, trainings: int
+) -> list[Figure]:
+    """Train on each set ``trainings`` times, and return the mean accuracies, of the minority and overall."""
+    figures = []
+    for name, own in sets.items():
+        seeds = [seed + APART * number for number in range(trainings)]
+        found = [_trained(own, test, recipe, start) for start in seeds]
+        figures.append(Figure(f"{trial}: minority", name, fmean(a.minority for a in found)))
+        figures.append(Figure(f"{trial}: overall", name, fmean(a.overall for a in found)))
+    return figures
+
+
+def _trained(own: TrainingSet, test: Seen, recipe: Recipe, seed: int) -> Accuracies:
+    return Accuracies.of(train_on(own.inputs, own.labels, recipe, seed, own.weights), test)

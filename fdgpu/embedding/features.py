@@ -1,0 +1,153 @@
+"""Other latent spaces (paper, B.1.6): the base model's own, or any torchvision or timm network's features.
+
+Such a space holds images only: directions are found in it, and captions are not.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode
+
+from fdgpu.device import BatchSize, Placement, place
+from fdgpu.embedding.encoding import Embeddings, ImageEncoder
+from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding.sources import image_source
+from fdgpu.errors import FdgpuWarning, InputError, ModelError
+from fdgpu.networks import penultimate
+from fdgpu.progress import OneBar, Reporter
+
+
+class FeatureEmbedder:
+    """Embeds images by what goes into a classifier's last linear layer.
+
+    Args:
+        model: a classifier that ends in a linear layer; it is moved to the device, in evaluation mode.
+        size: height and width that it takes.
+        mean: of its input's channels, for pixels in [0, 1].
+        std: their deviation.
+        resize_mode: "shortest" scales the shorter side and crops the centre, "squash" ignores the aspect ratio,
+            "longest" pads.
+        name: as reports show it.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
+        batch_size: images at a time; halved whenever the device runs out of memory.
+
+    Attributes:
+        dimension: length d of the vectors.
+        placement: device and precision, and why.
+
+    Raises:
+        InputError: if the model's output does not come straight from a linear layer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        size: tuple[int, int],
+        *,
+        mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+        std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        resize_mode: str = "squash",
+        name: str = "",
+        device: str | torch.device = "auto",
+        batch_size: int = 256,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: use at least 1")
+        self.placement: Placement = place(device)
+        self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
+        self.name = name or type(model).__name__
+        self.model = model.to(self.placement.device, self.placement.dtype).eval()
+        self.preprocess = Preprocess(size, mean, std, InterpolationMode.BILINEAR, resize_mode)
+        self.dimension = int(self._encode(torch.zeros(1, len(mean), *size, dtype=self.placement.dtype)).shape[1])
+
+    @classmethod
+    def torchvision(cls, name: str, weights: str | None = "DEFAULT", **settings: Any) -> FeatureEmbedder:
+        """Load a torchvision classifier, such as the paper's ``"inception_v3"``.
+
+        Args:
+            name: as ``torchvision.models.list_models()`` has it.
+            weights: a name of its weights; None for random ones.
+            settings: ``device``, ``batch_size``.
+
+        Raises:
+            ModelError: for an unknown name or weights, or weights that cannot be had.
+        """
+        from torchvision import models
+
+        def load() -> nn.Module:
+            chosen = None if weights is None else models.get_model_weights(name)[weights]
+            extra = {"init_weights": False} if name in ("inception_v3", "googlenet") and weights is None else {}
+            network: nn.Module = models.get_model(name, weights=chosen, **extra)
+            return network
+
+        network = _loaded(load, f"torchvision has no {name!r} with weights {weights!r}")
+        size, mean, std = (299 if name == "inception_v3" else 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        if weights is not None:
+            preset = models.get_model_weights(name)[weights].transforms()
+            size, mean, std = preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
+        shape = {"size": (size, size), "mean": mean, "std": std, "resize_mode": "shortest"}
+        return cls(network, **{"name": f"torchvision:{name}", **shape, **settings})
+
+    @classmethod
+    def timm(cls, name: str, pretrained: bool = True, **settings: Any) -> FeatureEmbedder:
+        """Load a timm classifier, with the preprocessing that timm says it was trained with.
+
+        Raises:
+            ModelError: for an unknown name, or weights that cannot be had.
+        """
+        import timm
+        from timm.data.config import resolve_data_config
+
+        network = _loaded(lambda: timm.create_model(name, pretrained=pretrained), f"timm has no {name!r}")
+        config = resolve_data_config({}, model=network)
+        shape = {"size": tuple(config["input_size"][1:]), "mean": tuple(config["mean"]), "std": tuple(config["std"])}
+        return cls(network, **{"name": f"timm:{name}", **shape, "resize_mode": "shortest", **settings})
+
+    def images(self, source: Any, progress: Reporter | None = None) -> Tensor:
+        """Embed images.
+
+        Args:
+            source: see :func:`fdgpu.embedding.image_source`.
+            progress: a reporter; by default a bar where a person watches standard error.
+
+        Returns:
+            (n, d) float32 unit vectors on the model's device; NaN and a warning where an image cannot be read.
+        """
+        embeddings = self.embed(source, progress)
+        if embeddings.unreadable:
+            path, reason = next(iter(embeddings.unreadable.items()))
+            warnings.warn(
+                f"{len(embeddings.unreadable)} of {len(embeddings.ids)} images could not be read, their rows are NaN; "
+                f"the first is {path}: {reason}",
+                FdgpuWarning,
+                stacklevel=2,
+            )
+        return embeddings.vectors
+
+    def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
+        """Embed images and keep their ids and what could not be read; see :meth:`images`."""
+        images = image_source(source)
+        encoder = ImageEncoder(
+            self._encode, self.preprocess, self.dimension, self.placement, self.batch_size, self._fitting
+        )
+        with OneBar(progress) as report:
+            return encoder(images, report, stage)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        features = penultimate(self.model, pixels, batch=self.batch_size)
+        return F.normalize(features, dim=1).to(self.placement.device)
+
+
+def _loaded(load: Callable[[], nn.Module], what: str) -> nn.Module:
+    try:
+        return load()
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise ModelError(
+            f"{what} here ({error}): see its list of models, or pass weights that are on this disk"
+        ) from None

@@ -1,0 +1,126 @@
+"""A user's torch classifier as it is: its scores, its last linear layer, and what goes into that layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fdgpu.batches import Batches, in_order, open_batches
+from fdgpu.device import BatchSize, halving_batches
+from fdgpu.errors import InputError
+
+BATCH = 1024
+
+
+def class_scores(model: nn.Module, images: Any, *, batch: int = BATCH, workers: int = 0) -> Tensor:
+    """Return a classifier's scores (logits), (n, k) float32 on the CPU, in evaluation mode.
+
+    Args:
+        model: images → (n, k), on any device.
+        images: (n, 3, h, w) uint8 or floats as the model takes them, or a Dataset of (image, label).
+        batch: images at a time; halved when memory runs out.
+        workers: processes that load a Dataset.
+
+    Raises:
+        InputError: if there is no image, or the scores are not (n, k).
+    """
+    source = open_batches(images, None, device_of(model), workers)
+    scores = torch.cat([out for out, _ in _outputs(model, model, source, batch)])
+    if scores.ndim != 2:
+        raise InputError(f"the model gives {tuple(scores.shape)} for {len(scores)} images: it has to give (n, classes)")
+    return scores
+
+
+def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: int = 0) -> Tensor:
+    """Return what goes into the model's last linear layer, (n, d) float32 on the CPU (paper, B.1.6).
+
+    Raises:
+        InputError: if the model's output does not come straight from a linear layer.
+    """
+    return penultimate_and_targets(model, open_batches(images, None, device_of(model), workers), batch)[0]
+
+
+def penultimate_and_targets(model: nn.Module, source: Batches, batch: int = BATCH) -> tuple[Tensor, Tensor | None]:
+    """Return :func:`penultimate` and the labels, which a Dataset gives along with its images; one pass for both."""
+    layer = last_linear(model, next(source.over([torch.arange(1)]))[0])
+    caught: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
+
+    def features(inputs: Tensor) -> Tensor:
+        caught.clear()
+        model(inputs)
+        return caught[-1]
+
+    try:
+        parts = list(_outputs(model, features, source, batch))
+    finally:
+        hook.remove()
+    targets = [own for _, own in parts if own is not None]
+    return torch.cat([out for out, _ in parts]), torch.cat(targets) if targets else None
+
+
+def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:
+    """Return the linear layer whose output is the model's output.
+
+    Args:
+        model: any classifier.
+        example: a batch that it takes, of one image, say.
+
+    Raises:
+        InputError: if there is none; names the last module.
+    """
+    made: list[tuple[nn.Linear, Tensor]] = []
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    hooks = [layer.register_forward_hook(lambda layer, _, out: made.append((layer, out))) for layer in layers]
+    try:
+        with evaluating(model), torch.no_grad():
+            scores = model(example.to(device_of(model)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer, out in reversed(made):
+        if out is scores or (out.shape == scores.shape and torch.equal(out, scores)):
+            return layer
+    last = list(model.modules())[-1]
+    raise InputError(
+        f"the output of {type(model).__name__} does not come straight from a linear layer (its last module is "
+        f"{type(last).__name__}): pass a model that ends in nn.Linear, or use layers='all' where you fine-tune"
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode, and afterwards every module back to the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the model's parameters are; the CPU for one that has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _outputs(
+    model: nn.Module, function: Callable[[Tensor], Tensor], source: Batches, batch: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield ``function`` of every batch and its targets, on the CPU."""
+    rows = BatchSize(min(batch, len(source)))
+    with evaluating(model), torch.no_grad():
+        for inputs, targets in source.over(in_order(len(source), batch)):
+            run = partial(_slice, function, inputs)
+            parts = [out.float().cpu() for _, out in halving_batches(run, len(inputs), rows)]
+            yield torch.cat(parts), None if targets is None else targets.cpu()
+
+
+def _slice(function: Callable[[Tensor], Tensor], inputs: Tensor, start: int, stop: int) -> Tensor:
+    return function(inputs[start:stop])

@@ -1,0 +1,64 @@
+"""Go on training a model that is there: its last layer, or all of it (paper, A.8)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fdgpu.batches import open_batches
+from fdgpu.device import place
+from fdgpu.errors import InputError
+from fdgpu.networks import last_linear, penultimate_and_targets
+from fdgpu.training.loop import train
+from fdgpu.training.recipe import Recipe
+
+
+def fine_tune(
+    model: nn.Module,
+    images: Any,
+    labels: Any = None,
+    *,
+    recipe: Recipe,
+    layers: Literal["last", "all"] = "last",
+    features_once: bool = True,
+    device: str | torch.device = "auto",
+    workers: int = 0,
+    **training: Any,
+) -> nn.Module:
+    """Return a copy of the model, trained further; the model itself is left alone.
+
+    For ``"last"`` everything before the last linear layer stays as it is, statistics of normalisation included. What
+    goes into that layer is then the same in every epoch, and is computed once; with ``features_once=False``, or
+    with ``augment``, every batch goes through the whole model.
+
+    Args:
+        model: any torch classifier.
+        images: training and synthetic images, as :func:`train` takes them.
+        labels: theirs; None for a Dataset.
+        recipe: for example ``Recipe.named("cifar_last_layer")``.
+        layers: ``"last"`` or ``"all"``.
+        features_once: whether to keep the features in memory, n × d floats.
+        device: where to train.
+        workers: processes that load a Dataset.
+        training: further arguments of :func:`train`: weights, loss, augment, seed, …
+
+    Raises:
+        InputError: for ``"last"``, if the model's output does not come straight from a linear layer.
+    """
+    if layers not in ("last", "all"):
+        raise InputError(f"layers is {layers!r}: use 'last' or 'all'")
+    settings = {"recipe": recipe, "device": device, **training}
+    target = place(device).device
+    tuned = deepcopy(model).to(target)
+    if layers == "all":
+        return train(tuned, images, labels, workers=workers, **settings)
+    source = open_batches(images, labels, target, workers)
+    head = last_linear(tuned, next(source.over([torch.arange(1)]))[0])
+    if training.get("augment") is not None or not features_once:
+        return train(tuned, source, only=head, **settings)
+    features, targets = penultimate_and_targets(tuned, source)
+    train(head, features, targets, **settings)
+    return tuned.eval()

@@ -1,0 +1,106 @@
+"""A user's model: scores, the last linear layer, and what goes into it; the model comes back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from fdgpu.batches import as_input, in_order, open_batches
+from fdgpu.errors import InputError
+from fdgpu.networks import class_scores, evaluating, last_linear, penultimate
+
+
+class Branching(nn.Module):
+    """A linear layer that is declared last and used first, a head, and one that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 4)
+        self.unused = nn.Linear(6, 4)
+        self.dropout = nn.Dropout(0.5)
+        self.body = nn.Linear(12, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.body(x.flatten(1)).relu())).view(-1, 4)
+
+
+@pytest.fixture
+def model() -> Iterator[Branching]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield Branching()
+
+
+IMAGES = torch.randint(256, (9, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_scores_do_not_depend_on_the_batch_and_the_mode_is_restored(model: Branching) -> None:
+    model.train()
+    model.body.eval()
+    scores = class_scores(model, IMAGES, batch=4)
+    torch.testing.assert_close(scores, class_scores(model, IMAGES.float() / 255))
+    torch.testing.assert_close(scores, class_scores(model, TensorDataset(IMAGES, torch.arange(9))))
+    assert (model.training, model.dropout.training, model.body.training) == (True, True, False)
+    with evaluating(model):
+        assert not model.dropout.training
+
+
+def test_the_last_linear_layer_is_the_one_that_makes_the_output(model: Branching) -> None:
+    assert last_linear(model, as_input(IMAGES[:1])) is model.head
+    features = penultimate(model, IMAGES, batch=4)
+    expected = model.body(IMAGES.float().flatten(1) / 255).relu()
+    torch.testing.assert_close(features, expected.detach())
+    torch.testing.assert_close(model.head(features), class_scores(model, IMAGES))
+    assert not model.head._forward_pre_hooks
+    assert not model.head._forward_hooks
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.BatchNorm1d(4)),
+    ],
+)
+def test_a_model_without_a_last_linear_layer(network: nn.Module) -> None:
+    with pytest.raises(InputError, match="does not come straight from a linear layer"):
+        penultimate(network, IMAGES)
+
+
+def test_scores_that_are_none() -> None:
+    with pytest.raises(InputError, match="has to give"):
+        class_scores(nn.Conv2d(3, 2, 1), IMAGES)
+    with pytest.raises(InputError, match="images is empty"):
+        class_scores(nn.Flatten(), IMAGES[:0])
+
+
+def test_memory_that_runs_out_halves_the_batch() -> None:
+    sizes = []
+
+    class Small(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(x))
+            if len(x) > 3:
+                raise torch.OutOfMemoryError
+            return x.flatten(1)
+
+    assert torch.equal(class_scores(Small(), IMAGES), as_input(IMAGES).flatten(1))
+    assert max(sizes[1:]) <= 4
+
+
+def test_batches_in_any_order_from_a_tensor_or_a_dataset() -> None:
+    labels = torch.arange(9)
+    groups = [torch.tensor([3, 1]), torch.tensor([8])]
+    tensors = open_batches(IMAGES, labels, torch.device("cpu"))
+    dataset = open_batches(TensorDataset(IMAGES, labels), None, torch.device("cpu"))
+    assert len(tensors) == len(dataset) == 9
+    for (one, own), (other, theirs), rows in zip(tensors.over(groups), dataset.over(groups), groups, strict=True):
+        assert torch.equal(one, other)
+        assert torch.equal(one, IMAGES[rows].float() / 255)
+        assert own.tolist() == theirs.tolist() == rows.tolist()
+        assert one.is_contiguous(memory_format=torch.channels_last)
+    assert [len(rows) for rows in in_order(9, 4)] == [4, 4, 1]
