@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from fdgpu import FailureDirections
 from fdgpu.directions import backends, distilling, modes
+from fdgpu.directions.batch import PaperFits
+from fdgpu.directions.choosing import paper_fits_in_turn
 from fdgpu.directions.distilling import distil
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.problem import ClassSolution, ClassTask, Samples, SearchSettings, SolverSettings
@@ -55,6 +58,14 @@ def test_it_finds_what_the_cpu_finds() -> None:
         assert mine.violation <= SETTINGS.tol * 1.01
         assert abs(one.p_values[0] - other.p_values[0]) <= 0.34
         assert one.nested_score == pytest.approx(other.nested_score, abs=0.06)
+
+
+@comparison
+def test_the_device_chooses_as_one_does_step_by_step() -> None:
+    (batch,) = TritonBackend(DEVICE).open(tasks(), SETTINGS)
+    at_once, in_turn = batch.paper_fits(), paper_fits_in_turn(batch)
+    for field in fields(PaperFits):
+        assert np.allclose(getattr(at_once, field.name), getattr(in_turn, field.name), atol=1e-6), field.name
 
 
 @comparison
