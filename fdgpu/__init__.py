@@ -14,6 +14,7 @@ from fdgpu.version import __version__
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit
     from fdgpu.captions import CaptionGrammar, nouns_below
+    from fdgpu.decoding import Decoder, slerp
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
@@ -21,12 +22,24 @@ _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
     "ClipEmbedder": "fdgpu.embedding",
+    "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
     "audit": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
+    "slerp": "fdgpu.decoding",
 }
 
-__all__ = ["AuditResult", "CaptionGrammar", "ClipEmbedder", "FailureDirections", "__version__", "audit", "nouns_below"]
+__all__ = [
+    "AuditResult",
+    "CaptionGrammar",
+    "ClipEmbedder",
+    "Decoder",
+    "FailureDirections",
+    "__version__",
+    "audit",
+    "nouns_below",
+    "slerp",
+]
 
 
 def __getattr__(name: str) -> Any:

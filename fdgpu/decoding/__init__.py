@@ -1,5 +1,24 @@
-"""Directions → pictures: rotate a reference towards a direction, and decode the vector (paper, 2.2 and A.7)."""
+"""Directions → pictures: rotate a reference towards a direction, and decode the vector (paper, 2.2 and A.7).
+
+Names are imported when first used: :func:`slerp` needs no diffusers, which takes seconds to import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fdgpu.decoding.slerp import slerp
 
-__all__ = ["slerp"]
+if TYPE_CHECKING:
+    from fdgpu.decoding.decoder import Decoder
+
+_HOME = {"Decoder": "fdgpu.decoding.decoder"}
+
+__all__ = ["Decoder", "slerp"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fdgpu.decoding' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -88,7 +88,7 @@ class Trainer:
         return float(loss.detach())
 
     def save(self, path: Path) -> None:
-        """Write all that is needed to go on, in one file without pickles."""
+        """Write all that is needed to go on, in one safetensors file."""
         tensors = {f"model.{name}": value.contiguous() for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value.contiguous() for name, value in self.average.items()}
         for place, state in self.optimizer.state_dict()["state"].items():

@@ -1,0 +1,38 @@
+"""What decoding asks of a diffusion model, whichever pipeline it comes from."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fdgpu.decoding.spaces import ClipSpace
+from fdgpu.decoding.stage import Batch
+
+
+class Denoiser(Protocol):
+    """A diffusion model that is conditioned on vectors of a CLIP space.
+
+    Attributes:
+        name: what errors call it.
+        space: the CLIP space that it was trained on.
+        size: height and width of its pictures, in pixels.
+        steps, guidance: what it samples with unless told otherwise; ``most_steps`` there are.
+        length: of the vectors it was trained on; None where it takes them as they come.
+        device, dtype: where it computes, and in which precision.
+    """
+
+    name: str
+    space: ClipSpace
+    size: tuple[int, int]
+    steps: int
+    most_steps: int
+    guidance: float
+    length: float | None
+    device: torch.device
+    dtype: torch.dtype
+
+    def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
+        """Decode vectors (n, d), on its device and in its precision, to pictures (n, 3, h, w) in [0, 1]."""
+        ...
