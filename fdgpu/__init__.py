@@ -13,8 +13,9 @@ from fdgpu.version import __version__
 
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit
+    from fdgpu.auditing.decoded import decode_directions, extreme_captions
     from fdgpu.captions import CaptionGrammar, nouns_below
-    from fdgpu.decoding import Decoder, slerp
+    from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
@@ -24,9 +25,13 @@ _HOME = {
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
+    "SyntheticImages": "fdgpu.decoding",
     "audit": "fdgpu.auditing",
+    "decode_directions": "fdgpu.auditing.decoded",
+    "extreme_captions": "fdgpu.auditing.decoded",
     "nouns_below": "fdgpu.captions",
     "slerp": "fdgpu.decoding",
+    "text_to_image": "fdgpu.decoding",
 }
 
 __all__ = [
@@ -35,10 +40,14 @@ __all__ = [
     "ClipEmbedder",
     "Decoder",
     "FailureDirections",
+    "SyntheticImages",
     "__version__",
     "audit",
+    "decode_directions",
+    "extreme_captions",
     "nouns_below",
     "slerp",
+    "text_to_image",
 ]
 
 

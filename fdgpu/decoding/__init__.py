@@ -12,10 +12,18 @@ from fdgpu.decoding.slerp import slerp
 
 if TYPE_CHECKING:
     from fdgpu.decoding.decoder import Decoder
+    from fdgpu.decoding.grid import DecodedGrid, decode_grid
+    from fdgpu.decoding.synthetic import SyntheticImages, text_to_image
 
-_HOME = {"Decoder": "fdgpu.decoding.decoder"}
+_HOME = {
+    "DecodedGrid": "fdgpu.decoding.grid",
+    "Decoder": "fdgpu.decoding.decoder",
+    "SyntheticImages": "fdgpu.decoding.synthetic",
+    "decode_grid": "fdgpu.decoding.grid",
+    "text_to_image": "fdgpu.decoding.synthetic",
+}
 
-__all__ = ["Decoder", "slerp"]
+__all__ = ["DecodedGrid", "Decoder", "SyntheticImages", "decode_grid", "slerp", "text_to_image"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,4 +27,4 @@ def unfold(latents: Tensor) -> Tensor:
 
 def condition(vectors: Tensor) -> Tensor:
     """Unit vectors (n, d) → what the net is told, of entries about one in size; zero vectors ask for any picture."""
-    return vectors * vectors.shape[1] ** 0.5
+    return vectors * math.sqrt(vectors.shape[1])

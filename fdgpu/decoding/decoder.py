@@ -69,9 +69,9 @@ class Decoder:
         On CUDA, a float32 pipeline computes under float16 autocast; its nets are laid out channels-last.
 
         Args:
-            pipeline: ``StableUnCLIPImg2ImgPipeline``, ``KandinskyV22Pipeline``, ``UnCLIPImageVariationPipeline``, or one
-                with the vector as its cross-attention context: the paper's retrieval-augmented ``RDMPipeline`` and
-                ``StableDiffusionImageVariationPipeline``.
+            pipeline: ``StableUnCLIPImg2ImgPipeline``, ``KandinskyV22Pipeline``, ``UnCLIPImageVariationPipeline``,
+                or one whose cross-attention context is the vector: the paper's retrieval-augmented ``RDMPipeline``,
+                and ``StableDiffusionImageVariationPipeline``.
             clip: the :class:`fdgpu.ClipEmbedder` (or its name) whose vectors directions were fitted on, to be checked.
             size: side of the pictures in pixels; None: the pipeline's own.
             length: vectors are given this length, as most pipelines were trained on CLIP's image vectors *before* they
@@ -139,11 +139,10 @@ class Decoder:
 
     def _runner(self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter) -> Any:
         denoiser = self._denoiser
-        total = len(vectors)
 
         def run(start: int, stop: int) -> Tensor:
-            def told(stage: str, done: int, of: int) -> None:
-                report(stage, start + (stop - start) * done // of, total)
+            def told(stage: str, done: int, total: int | None) -> None:
+                report(stage, start + (stop - start) * done // (total or 1), len(vectors))
 
             batch = Batch(
                 [torch.Generator().manual_seed(seed) for seed in seeds[start:stop]],

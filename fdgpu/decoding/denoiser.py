@@ -23,15 +23,24 @@ class Denoiser(Protocol):
         device, dtype: where it computes, and in which precision.
     """
 
-    name: str
-    space: ClipSpace
-    size: tuple[int, int]
-    steps: int
-    most_steps: int
-    guidance: float
-    length: float | None
-    device: torch.device
-    dtype: torch.dtype
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def space(self) -> ClipSpace: ...  # noqa: D102
+    @property
+    def size(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def most_steps(self) -> int: ...  # noqa: D102
+    @property
+    def guidance(self) -> float: ...  # noqa: D102
+    @property
+    def length(self) -> float | None: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d), on its device and in its precision, to pictures (n, 3, h, w) in [0, 1]."""

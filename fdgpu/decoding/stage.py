@@ -13,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from fdgpu.device import BatchSize, halving_batches
+from fdgpu.progress import Reporter, silent
 
 UNGUIDED = 1.0
 
@@ -51,7 +52,7 @@ class Batch:
     guidance: float
     device: torch.device
     dtype: torch.dtype
-    report: Callable[[str, int, int], None] = lambda stage, done, steps: None
+    report: Reporter = silent
     decoding: BatchSize = field(default_factory=lambda: BatchSize(16))
 
     @property
@@ -75,7 +76,7 @@ class Batch:
         scheduler = copy.deepcopy(stage.scheduler)  # multistep schedulers remember the batch they are in
         scheduler.set_timesteps(stage.steps, device=self.device)
         guided = self.guided and stage.guided
-        latents = self.noise(stage.shape) * scheduler.init_noise_sigma
+        latents: Tensor = self.noise(stage.shape) * scheduler.init_noise_sigma
         if self.device.type == "cuda":
             latents = latents.contiguous(memory_format=torch.channels_last)
         for done, (t, accepted) in enumerate(self._times(scheduler)):

@@ -3,10 +3,10 @@
     python -m fdgpu.demo.train_decoder [--steps 12000] [--seed 0] [--folder FOLDER] [--checkpoint FILE] [--evaluate]
 
 Pictures are 32 x 32, folded to 16 x 16 with twelve channels, so that the whole net runs at a quarter of the pixels. It
-sees only the ``clip`` split. The condition is the vector of the picture, of a caption that is true of it, or a point of the
-arc between both, with a little noise: directions lead to places that neither captions nor pictures occupy. In a tenth
-of the batch it is nothing, which guidance needs. After every ``--every`` steps a checkpoint is written from which the
-same command goes on.
+sees only the ``clip`` split. The condition is the vector of the picture, of a caption that is true of it, or a point
+of the arc between both, with a little noise: directions lead to places that neither captions nor pictures occupy. In a
+tenth of the batch it is nothing, which guidance needs. After every ``--every`` steps a checkpoint is written from
+which the same command goes on.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def batches(clip: ClipEmbedder, seed: int, first: int) -> Iterator[tuple[Tensor,
         attributes = draw_attributes(len(photographs.labels), generator)
         pictures = render(photographs.pixels, draw_scene(attributes, photographs.labels, generator))
         made = Pictures(
-            fold(pictures), clip.images(pictures).cpu(), _true_captions(spoken, attributes, photographs.labels, generator)
+            fold(pictures),
+            clip.images(pictures).cpu(),
+            _true_captions(spoken, attributes, photographs.labels, generator),
         )
         for rows in torch.randperm(len(pictures), generator=generator)[: per_epoch * BATCH].split(BATCH):
             yield made.latents[rows], _conditions(made, rows, generator)
@@ -177,7 +179,9 @@ def main(steps: int, seed: int, folder: Path, checkpoint: Path, every: int) -> N
             trainer.save(checkpoint)
             trainer.write_weights(folder)
             seconds = time.perf_counter() - start
-            print(f"step {trainer.step_number}/{steps}  loss {sum(losses) / len(losses):.4f}  {seconds:.0f} s", flush=True)
+            print(
+                f"step {trainer.step_number}/{steps}  loss {sum(losses) / len(losses):.4f}  {seconds:.0f} s", flush=True
+            )
             losses.clear()
 
 

@@ -197,7 +197,10 @@ def test_the_right_space_passes(clip: Any) -> None:
 @pytest.mark.parametrize(
     ("clip", "says"),
     [
-        ("ViT-B-32:openai", r"decodes vectors of ViT-L-14:openai, not of ViT-B-32:openai: embed with fdgpu.ClipEmbedder"),
+        (
+            "ViT-B-32:openai",
+            r"decodes vectors of ViT-L-14:openai, not of ViT-B-32:openai: embed with fdgpu.ClipEmbedder",
+        ),
         ("ViT-L-14:laion2b_s32b_b82k", "not of ViT-L-14:laion2b_s32b_b82k"),
         ("bundled", "not of bundled"),
         (Named("ViT-B-32:openai", 512), r"512 numbers, Unclip decodes vectors of 768: .*\('ViT-L-14', 'openai'\)"),

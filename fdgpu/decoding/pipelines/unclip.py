@@ -35,7 +35,7 @@ class Unclip(PipelineDenoiser):
         self._prompt = lru_cache(maxsize=2)(self._encode_empty)
 
     def _encode_empty(self, guided: bool) -> tuple[Tensor, Tensor, Tensor]:
-        return tuple(self.pipeline._encode_prompt([""], self.device, 1, guided))  # type: ignore[return-value]
+        return tuple(self.pipeline._encode_prompt([""], self.device, 1, guided))
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
