@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold
 from fdgpu.decoding.slerp import slerp
+from fdgpu.demo.decoder_quality import quality, table
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.speech import all_captions, truth_table
@@ -185,13 +185,11 @@ def main(steps: int, seed: int, folder: Path, checkpoint: Path, every: int) -> N
             losses.clear()
 
 
-def evaluate(folder: Path, seed: int) -> dict[str, Any]:
-    """Measure what the bundled CLIP reads in decoded pictures, and write the table."""
-    from fdgpu.demo.decoder_quality import quality, table
-
-    measured = quality(folder, seed)
-    write_atomically(folder / "QUALITY.md", table(measured))
-    return measured
+def evaluate(folder: Path, seed: int) -> None:
+    """Measure what the bundled CLIP reads in decoded pictures, and write the table beside the weights."""
+    written = table(quality(folder, seed))
+    write_atomically(folder / "QUALITY.md", written)
+    print(written)
 
 
 if __name__ == "__main__":
@@ -206,4 +204,4 @@ if __name__ == "__main__":
     if not arguments.evaluate:
         main(arguments.steps, arguments.seed, arguments.folder, arguments.checkpoint, arguments.every)
     else:
-        print(evaluate(arguments.folder, arguments.seed))
+        evaluate(arguments.folder, arguments.seed)
