@@ -20,6 +20,7 @@ from fdgpu.errors import InputError
 from fdgpu.progress import OneBar, Reporter
 
 Seeds = int | Sequence[int]
+BATCHES = {"cpu": 32}  # of the bundled net: more no longer fit into a core's cache, and are a tenth slower each
 
 
 class Decoder:
@@ -49,9 +50,19 @@ class Decoder:
         self.steps, self.guidance = denoiser.steps, denoiser.guidance
 
     @classmethod
-    def bundled(cls, device: str | torch.device = "auto", batch_size: int = 256) -> Decoder:
-        """Load the small decoder that ships with fdgpu: the bundled CLIP's vectors → 32 x 32 pictures of its world."""
-        return cls(BundledNet.load(device), batch_size)
+    def bundled(cls, device: str | torch.device = "auto", batch_size: int | None = None) -> Decoder:
+        """Load the small decoder that ships with fdgpu: the bundled CLIP's vectors → 32 x 32 pictures of its world.
+
+        Args:
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
+            batch_size: pictures at a time, halved whenever memory runs out; None: what fills the device.
+
+        Raises:
+            ModelError: where the weights are missing.
+            BackendError: for a device that is not here.
+        """
+        net = BundledNet.load(device)
+        return cls(net, batch_size or BATCHES.get(net.device.type, 256))
 
     @classmethod
     def from_diffusers(
