@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.arrays import finite_rows, restorer, to_torch
-from fdgpu.decoding.bundled_net import BundledNet
 from fdgpu.decoding.denoiser import Denoiser
 from fdgpu.decoding.pipelines import adapt
 from fdgpu.decoding.stage import UNGUIDED, Batch
@@ -61,6 +60,8 @@ class Decoder:
             ModelError: where the weights are missing.
             BackendError: for a device that is not here.
         """
+        from fdgpu.decoding.bundled_net import BundledNet  # and with it diffusers, which takes seconds
+
         net = BundledNet.load(device)
         return cls(net, batch_size or BATCHES.get(net.device.type, 256))
 

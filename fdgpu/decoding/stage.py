@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from fdgpu.device import BatchSize, halving_batches
@@ -68,8 +67,8 @@ class Batch:
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
         """Draw (n, *shape), each row from its own generator."""
-        drawn = randn_tensor((len(self.generators), *shape), self.generators, device=self.device, dtype=self.dtype)
-        return torch.as_tensor(drawn)
+        drawn = [torch.randn(shape, generator=own, dtype=self.dtype) for own in self.generators]
+        return torch.stack(drawn).to(self.device)
 
     def denoise(self, stage: Stage) -> Tensor:
         """Go from noise to latents (n, c, h, w)."""

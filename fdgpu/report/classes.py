@@ -16,6 +16,7 @@ from fdgpu.findings import (
     ScoredCaption,
     Thumbnails,
 )
+from fdgpu.report.decoded import DecodedView, decoded_view
 from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
 from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise
 from fdgpu.report.pictures import Encoding, Pixels, Sprite, check_pixels, make_sprite
@@ -97,6 +98,7 @@ class ClassView:
     notes: tuple[str, ...]
     modes: tuple[ModeView, ...]
     strips: tuple[Strip, ...]
+    decoded: DecodedView | None
 
     @property
     def found(self) -> bool:
@@ -136,6 +138,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
             for number, mode in enumerate(one.modes, 1)
         ),
         strips=() if alone else unsure,
+        decoded=decoded_view(one, thumbnails, encoding),
     )
 
 
