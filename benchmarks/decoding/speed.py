@@ -1,4 +1,4 @@
-"""The batched loop beside the same net called direction by direction, at equal steps and with equal noise."""
+"""The batched loop beside the same pipeline called direction by direction, at equal steps and with equal noise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.decoding.plain import PlainPipeline
-from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled_net import BundledNet
-from fdgpu.decoding.grid import decode_grid
+from fdgpu.decoding import DecodedGrid, Decoder, decode_grid
 
 TOLERANCE = {torch.float32: 2e-3, torch.float16: 5e-2}  # of a picture's entry in [0, 1], after every step
+
+Call = Callable[[Tensor, "Job", list[torch.Generator]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,35 +29,41 @@ class Job:
     guidance: float
 
 
-def row(net: BundledNet, job: Job, repeats: int = 3) -> dict[str, Any]:
-    """Decode both ways, compare, and time each; a ratio only where the pictures are the same."""
-    decoder = Decoder(net, 256)
-    pipeline = PlainPipeline(net.net, net.scheduler)
+def row(decoder: Decoder, call: Call, job: Job, device: torch.device, dtype: torch.dtype, repeats: int = 3) -> Any:
+    """Decode both ways, compare, and time each; a ratio only where the pictures are the same.
+
+    Args:
+        decoder: decodes all of the job in batches.
+        call: the pipeline's own call, for one vector (1, d) with a generator a picture.
+        job: what to decode.
+        device: where it computes.
+        dtype: in which precision.
+        repeats: the fastest of so many counts.
+    """
     together = _grid(decoder, job)
-    apart = _call_by_call(pipeline, together.vectors, job, len(job.seeds))
-    difference = float((together.pictures.flatten(0, 2) - apart).abs().max())
-    same = difference <= TOLERANCE[net.dtype]
-    seconds = {
-        "one batch": _fastest(lambda: _grid(decoder, job), net.device, repeats),
-        "a direction a call": _fastest(
-            lambda: _call_by_call(pipeline, together.vectors, job, len(job.seeds)), net.device, repeats
-        ),
-        "a picture a call": _fastest(lambda: _call_by_call(pipeline, together.vectors, job, 1), net.device, 1),
-    }
-    ours = seconds["one batch"]
+    vectors = together.vectors.flatten(0, 1)
+    apart = _call_by_call(call, vectors, job, len(job.seeds))
+    difference = float((together.pictures.flatten(0, 2).cpu() - apart.cpu()).abs().max())
+    ours = _fastest(lambda: _grid(decoder, job), device, repeats)
+    a_direction = _fastest(lambda: _call_by_call(call, vectors, job, len(job.seeds)), device, repeats)
+    a_picture = _fastest(lambda: _call_by_call(call, vectors, job, 1), device, 1)
+    same = difference <= TOLERANCE[dtype]
     return {
+        "pipeline": decoder.name,
         "pictures": len(apart),
+        "seeds a direction": len(job.seeds),
         "steps": job.steps,
-        "seeds": len(job.seeds),
-        "dtype": str(net.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "largest difference": difference,
-        **{f"{name}, s": round(value, 3) for name, value in seconds.items()},
-        "ratio, a direction a call": round(seconds["a direction a call"] / ours, 2) if same else None,
-        "ratio, a picture a call": round(seconds["a picture a call"] / ours, 2) if same else None,
+        "in batches, s": round(ours, 3),
+        "a direction a call, s": round(a_direction, 3),
+        "a picture a call, s": round(a_picture, 3),
+        "ratio, a direction a call": round(a_direction / ours, 2) if same else None,
+        "ratio, a picture a call": round(a_picture / ours, 2) if same else None,
     }
 
 
-def _grid(decoder: Decoder, job: Job) -> Any:
+def _grid(decoder: Decoder, job: Job) -> DecodedGrid:
     return decode_grid(
         decoder,
         job.references,
@@ -70,14 +75,13 @@ def _grid(decoder: Decoder, job: Job) -> Any:
     )
 
 
-def _call_by_call(pipeline: PlainPipeline, vectors: Tensor, job: Job, seeds_a_call: int) -> Tensor:
+def _call_by_call(call: Call, vectors: Tensor, job: Job, seeds_a_call: int) -> Tensor:
     parts = []
-    for vector in vectors.flatten(0, 1):
+    for vector in vectors:
         for start in range(0, len(job.seeds), seeds_a_call):
             chosen = job.seeds[start : start + seeds_a_call]
-            generators = [torch.Generator().manual_seed(seed) for seed in chosen]
-            parts.append(pipeline(vector[None].to(pipeline.device), job.steps, job.guidance, generators))
-    return torch.cat(parts).to(vectors.device)
+            parts.append(call(vector[None], job, [torch.Generator().manual_seed(seed) for seed in chosen]))
+    return torch.cat(parts)
 
 
 def _fastest(run: Callable[[], Any], device: torch.device, repeats: int) -> float:

@@ -19,7 +19,7 @@ from fdgpu.errors import InputError
 from fdgpu.progress import OneBar, Reporter
 
 Seeds = int | Sequence[int]
-BATCHES = {"cpu": 32}  # of the bundled net: more no longer fit into a core's cache, and are a tenth slower each
+BATCHES = {"cpu": 32}  # of a small net: more no longer fit into a core's cache, and are a tenth slower each
 
 
 class Decoder:
@@ -62,8 +62,12 @@ class Decoder:
         """
         from fdgpu.decoding.bundled_net import BundledNet  # and with it diffusers, which takes seconds
 
-        net = BundledNet.load(device)
-        return cls(net, batch_size or BATCHES.get(net.device.type, 256))
+        return cls.of(BundledNet.load(device), batch_size)
+
+    @classmethod
+    def of(cls, denoiser: Denoiser, batch_size: int | None = None) -> Decoder:
+        """Decode with a small net; None for as many pictures at a time as fill its device."""
+        return cls(denoiser, BATCHES.get(denoiser.device.type, 256) if batch_size is None else batch_size)
 
     @classmethod
     def from_diffusers(

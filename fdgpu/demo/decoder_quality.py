@@ -60,7 +60,7 @@ class Pictures:
 
 def quality(folder: Path = FOLDER, seed: int = 0) -> Quality:
     """Measure the weights in ``folder`` on the ``test`` split and on every caption of the world."""
-    decoder, clip = Decoder(BundledNet.load("auto", folder), 256), ClipEmbedder.bundled()
+    decoder, clip = Decoder.of(BundledNet.load("auto", folder)), ClipEmbedder.bundled()
     held_out = held_out_pictures("test", SHOWN, seed)
     halved = unfold(fold(held_out.pixels))
     return Quality(
@@ -149,7 +149,7 @@ def table(measured: Quality) -> str:
 
 def compare(folder: Path, seed: int, n: int) -> None:
     """Print the readings of every guidance and number of steps, on ``n`` captions and vectors of the ``val`` split."""
-    decoder, clip = Decoder(BundledNet.load("auto", folder), 256), ClipEmbedder.bundled()
+    decoder, clip = Decoder.of(BundledNet.load("auto", folder)), ClipEmbedder.bundled()
     held_out = held_out_pictures("val", n, seed)
     chosen = torch.randperm(len(all_captions()), generator=torch.Generator().manual_seed(seed))[:n]
     captions = [all_captions()[i] for i in chosen.tolist()]

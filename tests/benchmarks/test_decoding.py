@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.decoding import hardness, speed
+from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
 from benchmarks.decoding.speed import Job
 from fdgpu import FailureDirections
 from fdgpu.decoding import Decoder
+from fdgpu.decoding.bundled import WEIGHTS
 from fdgpu.decoding.bundled_net import BundledNet
 from tests.conftest import make_class
 from tests.decoding.test_decoder import random_net
@@ -37,16 +41,27 @@ def job() -> Job:
     return Job(references, directions, (0.2,), (3, 4), 2, 2.0)
 
 
-def test_both_ways_give_the_same_pictures(net: BundledNet) -> None:
-    row = speed.row(net, job(), repeats=1)
+def test_both_ways_give_the_same_pictures(net: BundledNet, tmp_path: Path) -> None:
+    pipeline = PlainPipeline.beside(net, tmp_path / WEIGHTS)
+    row = speed.row(Decoder.of(net), pipeline, job(), net.device, net.dtype, repeats=1)
     assert row["pictures"] == 12
     assert row["largest difference"] < 1e-4
     assert row["ratio, a direction a call"] > 0
 
 
-def test_no_ratio_where_they_differ(net: BundledNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "_call_by_call", lambda *_: torch.zeros(12, 3, 32, 32))
-    row = speed.row(net, job(), repeats=1)
+def test_kandinskys_own_call_gives_the_same_pictures() -> None:
+    pipeline = small_kandinsky(32, 128)
+    decoder = Decoder.from_diffusers(pipeline)
+    assert decoder.size == (64, 64)
+    call = partial(call_kandinsky, pipeline)
+    row = speed.row(decoder, call, replace(job(), seeds=(3,)), torch.device("cpu"), torch.float32, repeats=1)
+    assert row["largest difference"] < 1e-4
+
+
+def test_no_ratio_where_they_differ(net: BundledNet) -> None:
+    row = speed.row(
+        Decoder.of(net), lambda _vector, _job, own: torch.zeros(len(own), 3, 32, 32), job(), net.device, net.dtype, 1
+    )
     assert row["largest difference"] > 0.1
     assert row["ratio, a direction a call"] is None
     assert row["ratio, a picture a call"] is None
