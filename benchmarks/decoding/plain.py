@@ -15,7 +15,7 @@ from diffusers import (
 )
 from diffusers.utils.torch_utils import randn_tensor
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.decoding.speed import Job
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, unfold
@@ -35,7 +35,7 @@ class PlainPipeline(DiffusionPipeline):
         """Load the same weights once more, on the same device and in the same precision, laid out as they come."""
         unet: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
         unet.load_state_dict(load_file(weights))
-        return cls(unet.eval().to(net.device, net.dtype), DDIMScheduler.from_pretrained(FOLDER))
+        return cls(nn.Module.to(unet.eval(), net.device, net.dtype), DDIMScheduler.from_pretrained(FOLDER))
 
     @torch.no_grad()
     def __call__(self, vector: Tensor, job: Job, generators: list[torch.Generator]) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, SIDE, WEIGHTS, condition, unfold
@@ -51,7 +51,8 @@ class BundledNet:
             raise ModelError(f"{weights} is not there: train it with python -m fdgpu.demo.train_decoder")
         net: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
         net.load_state_dict(load_file(weights))
-        net = net.eval().requires_grad_(False).to(placement.device, placement.dtype)
+        # torch's own ``to``: diffusers' warns of modules that should stay float32, of which there are none
+        net = nn.Module.to(net.eval().requires_grad_(False), placement.device, placement.dtype)
         net = net.to(memory_format=torch.channels_last)
         space = ClipSpace(net.config.projection_class_embeddings_input_dim, ("bundled",))
         return cls(net, DDIMScheduler.from_pretrained(FOLDER), space, placement.device, placement.dtype)
