@@ -146,7 +146,7 @@ def audit(
         if decoder is not None:
             with watch.stage("decode directions"):
                 fitted = readable & (inputs.splits == "val")
-                drawings = draw_classes(decoder, fit, vectors, inputs, fitted, embedder, recipe, report)
+                drawings = draw_classes(decoder, fit, vectors, inputs, fitted, embedder, recipe, folder, report)
     shown_from = inputs.first_split(readable, "test", "val")
     with watch.stage("gather findings"):
         audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
@@ -163,7 +163,6 @@ def audit(
     with watch.stage("write report"):
         page = render_report(findings, pictures)
     if folder is not None:
-        drawings.write(folder)
         write_audit(folder, findings, fit, page, inputs, audited, captions)
     return AuditResult(findings, fit, decisions, captions, page, folder)
 

@@ -34,6 +34,7 @@ class BundledNet:
     name: str = "the bundled decoder"
     size: tuple[int, int] = (SIDE, SIDE)
     steps: int = STEPS
+    least_steps: int = 1
     most_steps: int = 1000
     guidance: float = GUIDANCE
     length: float | None = 1.0

@@ -189,8 +189,9 @@ class Decoder:
     def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
-        if not 1 <= steps <= self._denoiser.most_steps:
-            raise InputError(f"steps is {steps}: {self.name} takes 1 to {self._denoiser.most_steps}")
+        least, most = self._denoiser.least_steps, self._denoiser.most_steps
+        if not least <= steps <= most:
+            raise InputError(f"steps is {steps}: {self.name} takes {least} to {most}")
         if not UNGUIDED <= guidance < float("inf"):
             raise InputError(f"guidance is {guidance}: use 1 (none) or more, such as {self.guidance}")
         return steps, guidance

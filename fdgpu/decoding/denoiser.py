@@ -18,7 +18,8 @@ class Denoiser(Protocol):
         name: what errors call it.
         space: the CLIP space that it was trained on.
         size: height and width of its pictures, in pixels.
-        steps, guidance: what it samples with unless told otherwise; ``most_steps`` there are.
+        steps, guidance: what it samples with unless told otherwise.
+        least_steps, most_steps: what its scheduler can do.
         length: of the vectors it was trained on; None where it takes them as they come.
         device, dtype: where it computes, and in which precision.
     """
@@ -31,6 +32,8 @@ class Denoiser(Protocol):
     def size(self) -> tuple[int, int]: ...  # noqa: D102
     @property
     def steps(self) -> int: ...  # noqa: D102
+    @property
+    def least_steps(self) -> int: ...  # noqa: D102
     @property
     def most_steps(self) -> int: ...  # noqa: D102
     @property

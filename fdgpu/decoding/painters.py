@@ -56,7 +56,7 @@ class PipelinePainter:
         return {
             "pipeline": type(self.pipeline).__name__,
             "scheduler": type(getattr(self.pipeline, "scheduler", None)).__name__,
-            "arguments": {name: value for name, value in self.arguments.items() if _is_plain(value)},
+            "arguments": _plain(self.arguments),
         }
 
 
@@ -81,7 +81,7 @@ class DecoderPainter:
     @property
     def settings(self) -> dict[str, Any]:
         """The decoder and the CLIP that reads."""
-        return {"pipeline": self.decoder.name, "clip": str(self.clip.name), "arguments": dict(self.arguments)}
+        return {"pipeline": self.decoder.name, "clip": str(self.clip.name), "arguments": _plain(self.arguments)}
 
 
 def painter_of(model: Any, clip: Any, arguments: dict[str, Any]) -> Painter:
@@ -108,8 +108,9 @@ def _needs_more(takes: Any) -> bool:
     )
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool, type(None)))
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest can hold: no callbacks and no tensors."""
+    return {name: value for name, value in arguments.items() if isinstance(value, (str, int, float, type(None)))}
 
 
 def _as_bytes(pictures: Tensor) -> Tensor:

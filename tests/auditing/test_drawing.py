@@ -60,3 +60,29 @@ def test_a_decoder_of_another_space_is_refused(world: dict, clip: ClipEmbedder) 
             world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip,
             grammar="demo", decoder=Decoder.from_diffusers(tiny.retrieval_augmented()),
         )  # fmt: skip
+
+
+def test_parts_of_one_class_give_the_same_grid(
+    world: dict,  # noqa: F811
+    clip: ClipEmbedder,  # noqa: F811
+    decoder: Decoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def drawn() -> tuple[dict, list]:
+        told: list = []
+        result = fdgpu.audit(
+            world["pictures"], world["labels"], predictions, splits=world["splits"], embedder=clip, grammar="demo",
+            decoder=decoder, progress=lambda *report: told.append(report),
+        )  # fmt: skip
+        decoded = {path: one for one in result.findings.classes for c in one.decoded for path in c.paths}
+        return decoded, [done for stage, done, total in told if (stage, total) == ("decode pictures", 56)]
+
+    predictions = list(world["predictions"])
+    predictions[48:52] = ["boot"] * 4  # a second class with errors
+    together, told = drawn()
+    monkeypatch.setattr("fdgpu.auditing.drawing.MEMORY", 1)
+    apart, told_apart = drawn()
+    assert together.keys() == apart.keys()
+    assert len(together) == 56
+    assert max(told) == max(told_apart) == 56
+    assert told_apart == sorted(told_apart)

@@ -91,8 +91,6 @@ def one_by_one(pipeline: Any, call: Call, guidance: float) -> Tensor:
 def test_equals_the_pipelines_own_call(name: str, guidance: float) -> None:
     make, call = PIPELINES[name]
     pipeline = make()
-    if name == "KandinskyV22Pipeline" and guidance == 1:
-        pipeline.unet.config.variance_type = None
     decoder = Decoder.from_diffusers(pipeline, size=16)
     assert decoder.name == name
     pictures = decoder.sample(vectors(), STEPS, SEEDS, guidance=guidance)
@@ -240,3 +238,8 @@ def test_from_diffusers_checks_the_clip() -> None:
 def test_says_what_it_cannot_decode(make: Callable[[], Any], arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         Decoder.from_diffusers(make(), **arguments)
+
+
+def test_a_scheduler_that_needs_two_steps_says_so() -> None:
+    with pytest.raises(InputError, match="steps is 1: UnCLIPImageVariationPipeline takes 2 to 1000"):
+        Decoder.from_diffusers(tiny.unclip()).sample(vectors(1), 1)

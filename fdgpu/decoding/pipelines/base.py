@@ -24,6 +24,7 @@ class PipelineDenoiser:
     """
 
     length: float | None = None
+    least_steps = 1
 
     def __init__(self, pipeline: Any, net: Any, space: ClipSpace, negative: Any) -> None:
         self.pipeline, self.net, self.space = pipeline, net, space

@@ -15,7 +15,7 @@ from fdgpu.errors import InputError
 class Context(PipelineDenoiser):
     """A vector is a context of one token, unconditional is a zero; nothing is retrieved, as in the paper."""
 
-    steps, most_steps, guidance = 50, 1000, 7.5
+    steps, guidance = 50, 7.5
 
     def __init__(self, pipeline: Any, size: int | None, negative: Any) -> None:
         super().__init__(pipeline, pipeline.unet, _space(pipeline), negative)
@@ -28,7 +28,7 @@ class Context(PipelineDenoiser):
         scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
         self.side = self._side(size, pipeline.unet.config.sample_size, scale, 768)
         self.size = (self.side * scale, self.side * scale)
-        self.most_steps = len(pipeline.scheduler.betas)
+        self.most_steps = pipeline.scheduler.config.num_train_timesteps
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""

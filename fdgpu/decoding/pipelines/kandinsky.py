@@ -22,7 +22,7 @@ class Kandinsky(PipelineDenoiser):
         scale = pipeline.movq_scale_factor
         self.side = self._side(size, pipeline.unet.config.sample_size, scale, 512)
         self.size = (self.side * scale, self.side * scale)
-        self.most_steps = len(pipeline.scheduler.betas)
+        self.most_steps = pipeline.scheduler.config.num_train_timesteps
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""

@@ -24,7 +24,7 @@ class StableUnclip(PipelineDenoiser):
         scale = pipeline.vae_scale_factor
         self.side = self._side(size, pipeline.unet.config.sample_size, scale, 768)
         self.size = (self.side * scale, self.side * scale)
-        self.most_steps = len(pipeline.scheduler.betas)
+        self.most_steps = pipeline.scheduler.config.num_train_timesteps
         self.length = _usual_length(pipeline.image_normalizer)
 
     @cached_property

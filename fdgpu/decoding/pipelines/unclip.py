@@ -21,6 +21,7 @@ class Unclip(PipelineDenoiser):
     """``UnCLIPImageVariationPipeline``; guidance steers away from a vector that it has learnt."""
 
     steps, guidance = 25, 8.0
+    least_steps = 2  # its scheduler divides by one step less
 
     def __init__(self, pipeline: Any, size: int | None, negative: Any) -> None:
         tower = pipeline.image_encoder.config
@@ -31,7 +32,7 @@ class Unclip(PipelineDenoiser):
         if negative is not None:
             raise InputError(f"negative: {self.name} has learnt its own, leave it out")
         self.size = (side, side)
-        self.most_steps = len(pipeline.decoder_scheduler.betas)
+        self.most_steps = pipeline.decoder_scheduler.config.num_train_timesteps
         self._prompt = lru_cache(maxsize=2)(self._encode_empty)
 
     def _encode_empty(self, guided: bool) -> tuple[Tensor, Tensor, Tensor]:
