@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:
-    from fdgpu.auditing import AuditResult, audit
+    from fdgpu.auditing import AuditResult, audit, grow_captions
     from fdgpu.auditing.decoded import decode_directions, extreme_captions
-    from fdgpu.captions import CaptionGrammar, nouns_below
+    from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
+    from fdgpu.captions.index import CaptionIndex, VectorIndex
     from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
@@ -22,32 +23,42 @@ if TYPE_CHECKING:
 _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
+    "CaptionIndex": "fdgpu.captions.index",
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
     "SyntheticImages": "fdgpu.decoding",
+    "VectorIndex": "fdgpu.captions.index",
     "audit": "fdgpu.auditing",
     "decode_directions": "fdgpu.auditing.decoded",
     "extreme_captions": "fdgpu.auditing.decoded",
+    "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
     "slerp": "fdgpu.decoding",
     "text_to_image": "fdgpu.decoding",
+    "visual_adjectives": "fdgpu.captions",
+    "word_effects": "fdgpu.captions",
 }
 
 __all__ = [
     "AuditResult",
     "CaptionGrammar",
+    "CaptionIndex",
     "ClipEmbedder",
     "Decoder",
     "FailureDirections",
     "SyntheticImages",
+    "VectorIndex",
     "__version__",
     "audit",
     "decode_directions",
     "extreme_captions",
+    "grow_captions",
     "nouns_below",
     "slerp",
     "text_to_image",
+    "visual_adjectives",
+    "word_effects",
 ]
 
 

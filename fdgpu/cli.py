@@ -194,10 +194,12 @@ def _complain(kind: str, message: str) -> None:
 def _estimator(permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int) -> Any:
     """Build the estimator first: settings that cannot work are wrong usage, before any work was done."""
     from fdgpu.directions import FailureDirections
+    from fdgpu.directions.stability import RESAMPLES
 
     try:
         return FailureDirections(
             n_permutations=permutations,
+            n_resamples=RESAMPLES,
             n_directions=directions,
             stop_after=stop_after,
             nested=nested,
@@ -265,7 +267,7 @@ def _summary(result: Any) -> None:
         status = entry.status if entry.significant or not (findings.tested and entry.found) else "not significant"
         numbers = [str(entry.n), str(entry.n_errors)] + [str(len(entry.modes)) for _ in modes]
         values = [entry.cv_score, *((entry.p_value, entry.q_value) if tests else ())]
-        caption = entry.hard_captions[0].caption if entry.hard_captions else "–"
+        caption = entry.strongest.hardest_caption or "–"
         table.add_row(escape(entry.name), status, *numbers, *map(_three_digits, values), escape(caption))
     Console().print(table)
     if tests:

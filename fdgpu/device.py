@@ -15,6 +15,11 @@ from fdgpu.errors import BackendError
 OLDEST_CAPABILITY = (7, 0)  # Volta
 BACKENDS = ("auto", "numba", "triton", "cuml")
 CUML_REMEDY = "install fdgpu with its extra gpu-cu12 for CUDA 12, or gpu-cu13 for CUDA 13"
+INDEX_BACKENDS = ("auto", "cpu", "gpu")
+FAISS_GPU_REMEDY = (
+    "pip uninstall faiss-cpu, then pip install faiss-gpu-cu12 for CUDA 12 or faiss-gpu-cuvs for CUDA 13; side by side "
+    "the CPU's build hides the other"
+)
 T = TypeVar("T")
 
 
@@ -123,6 +128,39 @@ def why_no_cuml() -> str | None:
     if absent:
         lacking.append(f"{' and '.join(absent)} not installed ({CUML_REMEDY})")
     return "; ".join(lacking) or None
+
+
+def choose_index_backend(requested: str) -> Choice:
+    """Choose where FAISS keeps and searches an index of captions.
+
+    Raises:
+        BackendError: if the name is unknown, or the GPU was asked for by name and cannot be used.
+    """
+    if requested not in INDEX_BACKENDS:
+        raise BackendError(f"backend is {requested!r}: use one of {', '.join(INDEX_BACKENDS)}")
+    if requested == "cpu":
+        return Choice("cpu", "asked for by name")
+    missing = why_no_faiss_gpu()
+    if requested == "gpu":
+        if missing is not None:
+            raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
+        return Choice("gpu", "asked for by name")
+    if missing is None:
+        return Choice("gpu", f"auto: FAISS on {torch.cuda.get_device_name()}")
+    return Choice("cpu", f"auto: FAISS on {cpu_count()} CPU cores; {missing}")
+
+
+def why_no_faiss_gpu() -> str | None:
+    """Say what FAISS lacks to search on a GPU, and how to get it; None if nothing."""
+    if not torch.cuda.is_available():
+        return f"no CUDA device ({why_no_cuda()})"
+    import faiss
+
+    if not hasattr(faiss, "StandardGpuResources"):
+        return f"this FAISS was built for the CPU ({FAISS_GPU_REMEDY})"
+    if not faiss.get_num_gpus():
+        return "FAISS sees no GPU, although torch does: its build may be for another CUDA version"
+    return None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import torch
 
-from fdgpu.device import choose_backend, cpu_count, place, why_no_cuda, why_no_cuml
+from fdgpu.device import choose_backend, choose_index_backend, cpu_count, place, why_no_cuda, why_no_cuml
 from fdgpu.version import __version__
 
 REQUIRED = (
@@ -27,6 +27,7 @@ REQUIRED = (
     "pyarrow",
     "safetensors",
     "jinja2",
+    "faiss",
 )
 DISTRIBUTIONS = {
     "open_clip": ("open_clip_torch",),
@@ -40,7 +41,6 @@ OPTIONAL = {
     "triton": "GPU kernels",
     "cupy": "CuPy arrays in and out",
     "cuml": "SVMs of very large classes on the GPU",
-    "faiss": "search over millions of captions",
     "ffcv": "images from .beton files",
     "nltk": "nouns from WordNet",
     "wn": "nouns from WordNet",
@@ -66,6 +66,7 @@ def examine() -> list[Line]:
         Line("cores", "ok", f"{cpu_count()} for this process"),
         *[_package(name, None) for name in REQUIRED],
         *[_package(name, use) for name, use in OPTIONAL.items()],
+        *_faiss_twice(),
         *_cuda(),
     ]
     placement, backend = place(), choose_backend("auto")
@@ -86,6 +87,7 @@ def examine() -> list[Line]:
         Line("recipes", "ok", named),
         Line("embedding runs on", "ok", f"{placement.device}, {placement.dtype} ({placement.reason})"),
         Line("solver runs on", "ok", f"{backend.name} ({backend.reason})"),
+        *_caption_index(),
         _backend_cuml(),
     ]
 
@@ -104,6 +106,26 @@ def _package(module: str, use: str | None) -> Line:
         with suppress(PackageNotFoundError):
             return Line(module, "ok", f"{version(distribution)}{purpose}")
     return Line(module, "ok", f"of unknown version{purpose}")
+
+
+def _faiss_twice() -> list[Line]:
+    """Say so if two builds of FAISS lie over each other: they bring the same module, and the CPU's is imported."""
+    found = []
+    for distribution in DISTRIBUTIONS["faiss"]:
+        with suppress(PackageNotFoundError):
+            found.append(f"{distribution} {version(distribution)}")
+    if len(found) < 2:
+        return []
+    return [Line("faiss twice", "broken", f"{' and '.join(found)}: pip uninstall both, then install one")]
+
+
+def _caption_index() -> list[Line]:
+    """Say where captions are searched; nothing where FAISS cannot be imported, which its own line says."""
+    try:
+        choice = choose_index_backend("auto")
+    except (ImportError, OSError, RuntimeError):
+        return []
+    return [Line("caption index runs on", "ok", f"{choice.name} ({choice.reason})")]
 
 
 def _backend_cuml() -> Line:

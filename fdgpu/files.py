@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from fdgpu.errors import InputError
 
@@ -15,13 +17,27 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Raises:
         InputError: if the folder cannot be written.
     """
+    with written_atomically(path) as stream:
+        stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a neighbour to write to; it becomes ``path`` when the block ends, and is gone if the block fails.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+        with part.open("wb") as stream:
+            yield stream
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise InputError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from None
 
 

@@ -10,16 +10,73 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class CaptionEvidence:
+    """Whether a caption can be trusted, and the figures that decided; NaN where there was nothing to compute one from.
+
+    Attributes:
+        reliable: its rank is stable or its gap holds, its gap does not contradict it, and its mode is no chance.
+        decided_by: "rank", "gap", "rank and gap"; of a withheld caption "neither", "contradicted" or "chance".
+        rank: from 1 at its end, of ``candidates``.
+        rank_median, rank_low, rank_high: over fits of random halves of the samples; 5th to 95th percentile.
+        top_share: share of the halves in which it, or one that says the same, is among the first ``top`` ranks.
+        noise_p: how often the noise of resampling alone lifts any of the candidates as far.
+        nearest: K, of the images that are nearest to it.
+        nearest_accuracy: theirs.
+        gap: that minus the accuracy of the class, with the ends of its interval.
+    """
+
+    reliable: bool
+    decided_by: str
+    rank: int
+    candidates: int
+    rank_median: float
+    rank_low: float
+    rank_high: float
+    top: int
+    top_share: float
+    noise_p: float
+    nearest: int
+    nearest_accuracy: float
+    gap: float
+    gap_low: float
+    gap_high: float
+
+
+@dataclass(frozen=True)
 class ScoredCaption:
     """A caption and its score w·d: the lower, the harder.
 
     ``alignment`` is the score over ‖w‖, the cosine between the direction and the caption's difference from the
-    reference: comparable between classes, whose w differ in length with C.
+    reference: comparable between classes, whose w differ in length with C. ``also`` are captions that say the same, by
+    rank; ``evidence`` is None where nobody judged it.
     """
 
     caption: str
     score: float
     alignment: float
+    also: tuple[str, ...] = ()
+    evidence: CaptionEvidence | None = None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it was judged, and found unreliable."""
+        return self.evidence is not None and not self.evidence.reliable
+
+
+@dataclass(frozen=True)
+class WordEffect:
+    """What a word does to the alignment of the captions that have it: ``effect`` ± ``half_width`` (95 %).
+
+    ``against`` is what it is measured against: ``"mean"`` (of what its slot may hold) or ``"left out"`` (its slot left
+    empty). ``n`` captions have the word; ``half_width`` is NaN where they are too few to tell.
+    """
+
+    slot: str
+    word: str
+    effect: float
+    half_width: float
+    n: int
+    against: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -72,6 +129,7 @@ class PlantedTruth:
     share_by_decision: float
     share_by_confidence: float
     share_by_chance: float
+    named_but_withheld: bool = False  # the caption that names it was not found reliable
 
 
 @dataclass(frozen=True)
@@ -105,13 +163,33 @@ class ModeFindings:
     n_errors: int = 0
     hard_captions: tuple[ScoredCaption, ...] = ()
     easy_captions: tuple[ScoredCaption, ...] = ()
+    word_effects: tuple[WordEffect, ...] = ()  # the strongest first
+    explained_by_words: float = float("nan")  # R² of the captions' alignments by their words, without combinations
     hard_examples: tuple[Example, ...] = ()
     easy_examples: tuple[Example, ...] = ()
     decisions: Histogram | None = None
     nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
     planted: PlantedTruth | None = None
 
+    @property
+    def reliable_hard_captions(self) -> tuple[ScoredCaption, ...]:
+        """Hard captions that were not withheld."""
+        return tuple(caption for caption in self.hard_captions if not caption.withheld)
 
+    @property
+    def reliable_easy_captions(self) -> tuple[ScoredCaption, ...]:
+        """Easy captions that were not withheld."""
+        return tuple(caption for caption in self.easy_captions if not caption.withheld)
+
+    @property
+    def hardest_caption(self) -> str:
+        """The first reliable hard caption, or :data:`NO_RELIABLE_CAPTION`; nothing where there are no captions."""
+        if self.reliable_hard_captions:
+            return self.reliable_hard_captions[0].caption
+        return NO_RELIABLE_CAPTION if self.hard_captions else ""
+
+
+NO_RELIABLE_CAPTION = "no reliable caption"
 NO_MODE = ModeFindings()
 
 
@@ -234,6 +312,8 @@ class Findings:
     n_directions: int = 1  # modes looked for in each class
     n_permutations: int = 0  # asked for
     fdr: float = 0.05
+    text_method: str = ""  # how captions were encoded: "prefix_tree", "cut_context" or "encode_text"
+    text_method_reason: str = ""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
 

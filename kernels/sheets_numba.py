@@ -65,3 +65,21 @@ def draw_permutations(generator, n_wrong, sheets):
             j = i + int(generator.random() * (n - i))
             order[i], order[j] = order[j], order[i]
             sheets[sheet, order[i]] = -1
+
+
+@njit(nogil=True, cache=True)
+def draw_halves(generator, labels, sheets):
+    """Fill every row of ``sheets`` (P, n) with a random half of ``labels`` (n,), 0 for the others.
+
+    Labels +1 and -1 are halved apart; of an odd number one more than half is drawn, so that none comes out empty.
+    """
+    sheets[:] = 0
+    of_kind = (np.flatnonzero(labels == 1), np.flatnonzero(labels == -1))
+    for sheet in range(len(sheets)):
+        for kind, samples in zip((1, -1), of_kind):  # noqa: B905 - numba's zip knows no strict
+            order = samples.copy()  # what one row is does not depend on the rows before it
+            n = len(order)
+            for i in range((n + 1) // 2):
+                j = i + int(generator.random() * (n - i))
+                order[i], order[j] = order[j], order[i]
+                sheets[sheet, order[i]] = kind

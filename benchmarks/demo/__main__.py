@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.demo.trusting import count_captions
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.demo.run import demo
@@ -31,6 +32,7 @@ def run(seed: int) -> dict[str, Any]:
         "named_first": sum(p.named_at == 1 for p in planted),
         "named_in_three": sum(p.named_at is not None and p.named_at <= 3 for p in planted),
         "planted": len(planted),
+        **count_captions(result.audit),
         "minority_by_direction": round(sum(p.share_by_decision for p in planted) / len(planted), 4),
         "minority_by_confidence": round(sum(p.share_by_confidence for p in planted) / len(planted), 4),
         "lowest_by_direction": min(p.share_by_decision for p in planted),
@@ -55,11 +57,11 @@ def main() -> None:
         console.print(rows[-1])
         if arguments.write:  # after every seed: a run that is interrupted keeps what it has
             store("demo", about, rows)
-    columns = list(rows[0])[:10]
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*[str(row[column]) for column in columns])
-    console.print(table)
+    for columns in (list(rows[0])[:5], ["seed", *list(rows[0])[5:15]], ["seed", *list(rows[0])[15:20]]):
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*[str(row[column]) for column in columns])
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
+from benchmarks.memory import forget_peak, resident
 from benchmarks.speed.data import Shape, make
 from benchmarks.stored import store
 from fdgpu import FailureDirections
@@ -44,18 +44,10 @@ class Row:
     mean_cv_score: float
 
 
-def resident(field: str) -> int:
-    """Return ``VmRSS`` (now) or ``VmHWM`` (peak) of this process in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no line {field}: this benchmark counts pages as Linux does")
-
-
 def measure(name: str, classes: int, samples: int) -> Row:
     """Fit once and look at the peak."""
     problem = make(Shape.even("", classes, samples, D))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    forget_peak()
     before = resident("VmRSS")
     start = time.perf_counter()
     fit = FailureDirections(backend="numba").fit(problem.x, problem.labels, problem.right)

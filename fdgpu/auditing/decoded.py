@@ -70,18 +70,19 @@ def decode_directions(
 def extreme_captions(findings: Findings, grammar: Any = None) -> dict[str, dict[str, str]]:
     """Return each class's hardest, easiest and reference caption, as :func:`fdgpu.text_to_image` takes them (A.8).
 
+    A caption that the audit withheld as unreliable is not returned: pictures of it would show no failure.
+
     Args:
-        findings: of an audit; classes without captions are left out.
+        findings: of an audit; classes without a reliable caption are left out.
         grammar: what the audit took its captions from, for its reference captions; None: the general recipe's.
     """
     names = [found.name for found in findings.classes]
     references = Recipe.resolve(grammar, names).classes
-    return {
-        found.name: {
-            "hard": found.hard_captions[0].caption,
-            "easy": found.easy_captions[0].caption,
-            "reference": entry.reference,
-        }
-        for found, entry in zip(findings.classes, references, strict=True)
-        if found.hard_captions and found.easy_captions
-    }
+    captions = {}
+    for found, entry in zip(findings.classes, references, strict=True):
+        mode = found.strongest
+        ends = {"hard": mode.reliable_hard_captions, "easy": mode.reliable_easy_captions}
+        own = {end: ranked[0].caption for end, ranked in ends.items() if ranked}
+        if own:
+            captions[found.name] = own | {"reference": entry.reference}
+    return captions

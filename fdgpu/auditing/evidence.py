@@ -74,9 +74,13 @@ class Shown:
         wrong, _ = np.histogram(self.decisions[~self.correct], edges)
         return Histogram(tuple(edges.tolist()), tuple(right.tolist()), tuple(wrong.tolist()))
 
+    def nearest_first(self, similarity: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return (m,) whether the model was right, the image nearest to a caption first."""
+        return np.asarray(self.correct[np.argsort(-similarity, kind="stable")])
+
     def nearest_accuracy(self, name: str, similarity: NDArray[Any]) -> Curve:
         """Return the accuracy of the K images nearest to a caption (paper, figure 7b)."""
-        return running_share(name, self.correct[np.argsort(-similarity, kind="stable")])
+        return running_share(name, self.nearest_first(similarity))
 
 
 def examples(

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fdgpu.captions.trust import CAPTION_RULES
 from fdgpu.files import write_atomically
 from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings
 
@@ -25,6 +26,8 @@ def audit_json(findings: Findings) -> dict[str, Any]:
         "model": findings.model,
         "backend": findings.backend,
         "backend_reason": findings.backend_reason,
+        "text_method": findings.text_method,
+        "text_method_reason": findings.text_method_reason,
         "device": findings.device,
         "n_images": findings.n_images,
         "fitted_on": findings.fitted_on,
@@ -35,6 +38,7 @@ def audit_json(findings: Findings) -> dict[str, Any]:
         "n_permutations": findings.n_permutations,
         "fdr": findings.fdr,
         "p_value_min": findings.p_value_min,
+        "caption_rules": CAPTION_RULES,
         "classes": [_class_json(entry) for entry in findings.classes],
         "skipped": [asdict(entry) for entry in findings.skipped],
         "notes": list(findings.notes),
@@ -62,6 +66,9 @@ def _class_json(entry: ClassFindings) -> dict[str, Any]:
 
 def _mode_json(mode: ModeFindings) -> dict[str, Any]:
     return asdict(mode) | {
+        "hardest_caption": mode.hardest_caption or None,
+        "reliable_hard_captions": [caption.caption for caption in mode.reliable_hard_captions],
+        "reliable_easy_captions": [caption.caption for caption in mode.reliable_easy_captions],
         "hard_examples": _paths(mode.hard_examples),
         "easy_examples": _paths(mode.easy_examples),
     }

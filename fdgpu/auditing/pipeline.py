@@ -23,6 +23,7 @@ from fdgpu.auditing.writing import write_audit
 from fdgpu.captions import Recipe
 from fdgpu.decoding import Decoder
 from fdgpu.directions import FailureDirections
+from fdgpu.directions.stability import RESAMPLES
 from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
@@ -109,11 +110,12 @@ def audit(
             general recipe with any other.
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
-        out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet`` and
-            ``captions.parquet`` into; None writes nothing.
+        out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
+            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
-        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed)``.
+        directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
+            n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random.
@@ -131,7 +133,7 @@ def audit(
     if decoder is not None:
         decoder.check(embedder)
     recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
-    fit = directions or FailureDirections(random_state=seed)
+    fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     watch = Stopwatch(dict(timings or {}))
     with OneBar(progress) as report:
         with watch.stage("embed images"):
@@ -230,6 +232,8 @@ def _about(
         model=embedder.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
+        text_method=embedder.text_method_.name,
+        text_method_reason=embedder.text_method_.reason,
         device=f"{embedder.placement.device} ({embedder.placement.reason})",
         title=title,
         classes=(),
@@ -258,7 +262,7 @@ def _notes(
     if shown_from == "val":
         notes.append(
             "There is no usable test image: examples, captions and figures come from the images that the directions "
-            "were fitted on, and look better than they are."
+            "were fitted on, and look better than they are. A caption is then trusted by its rank alone."
         )
     if whitened_by == "val":
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")

@@ -13,14 +13,16 @@ from torchvision.transforms.v2 import functional as V
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.evidence import AuditedImages, Shown, examples
 from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.trusting import evidence
 from fdgpu.auditing.truth import Planted, judge
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.problem import REMEDIES
 from fdgpu.embedding import ImageSource
 from fdgpu.embedding.sources import UNREADABLE
-from fdgpu.findings import ClassFindings, Curve, Findings, ModeFindings, Thumbnails
+from fdgpu.findings import ClassFindings, Curve, Findings, ModeFindings, PlantedTruth, ScoredCaption, Thumbnails
 
 THUMBNAIL = 96  # pixels of the longer side
+TOP_WORDS = 12  # of a failure mode, on the page and in audit.json; effects.parquet has all
 NOT_SEEN = ("no_samples", "No image of this class is in the split that directions are fitted on: add some.")
 
 
@@ -102,8 +104,7 @@ def _with_modes(counted: ClassFindings, one: _Class, captions: CaptionedClasses)
 def _mode(one: _Class, direction: int, own: ModeCaptions | None) -> ModeFindings:
     """What the fit, the captions and the shown images say of one direction."""
     fit, at, of_mode = one.fit, (one.i, direction), one.shown(direction)
-    hard_captions = own.scored(own.ranked.hard) if own else ()
-    hard_texts = [caption.caption for caption in hard_captions]
+    hard_captions = _captions(one, direction, own, of_mode, hard=True) if own else ()
     return ModeFindings(
         cv_score=float(fit.cv_score_[at]),
         p_value=float(fit.p_value_[at]),
@@ -115,15 +116,44 @@ def _mode(one: _Class, direction: int, own: ModeCaptions | None) -> ModeFindings
         converged=bool(fit.converged_[at]),
         n_errors=int(fit.n_errors_of_[at]),
         hard_captions=hard_captions,
-        easy_captions=own.scored(own.ranked.easy) if own else (),
+        easy_captions=_captions(one, direction, own, of_mode, hard=False) if own else (),
+        word_effects=own.words.strongest(TOP_WORDS) if own else (),
+        explained_by_words=own.words.explained if own else float("nan"),
         hard_examples=examples(of_mode.hardest(), one.images, one.inputs, direction),
         easy_examples=examples(of_mode.easiest(), one.images, one.inputs, direction),
         decisions=of_mode.histogram(),
         nearest_accuracy=_nearest_curves(own, of_mode, one.images.vectors[one.rows]) if own else (),
-        planted=judge(one.planted, one.rows, of_mode.decisions, of_mode.by_confidence, hard_texts)
-        if one.planted
-        else None,
+        planted=_judged(one.planted, one.rows, of_mode, hard_captions) if one.planted else None,
     )
+
+
+def _captions(one: _Class, direction: int, own: ModeCaptions, shown: Shown, *, hard: bool) -> tuple[ScoredCaption, ...]:
+    """The captions of one end with what speaks for them and against."""
+    plain = own.scored(own.ranked.hard if hard else own.ranked.easy)
+    if own.standings is None:
+        return plain
+    fit, vectors = one.fit, one.images.vectors[one.rows]
+    held_out = bool((one.inputs.splits[one.rows] != "val").all())
+    chance = fit.n_permutations > 0 and not bool(fit.significant_[one.i, direction])
+    return tuple(
+        replace(
+            caption,
+            also=tuple(own.texts[i] for i in standing.group.also),
+            evidence=evidence(
+                standing, lambda v: shown.nearest_first(vectors @ v), hard=hard, held_out=held_out, chance=chance
+            ),
+        )
+        for caption, standing in zip(plain, own.standings.hard if hard else own.standings.easy, strict=True)
+    )
+
+
+def _judged(
+    planted: Planted, rows: NDArray[np.int64], shown: Shown, captions: tuple[ScoredCaption, ...]
+) -> PlantedTruth:
+    """What was planted, judged by all hard captions; and whether the one that names it was withheld."""
+    texts = [caption.caption for caption in captions]
+    truth = judge(planted, rows, shown.decisions, shown.by_confidence, texts)
+    return replace(truth, named_but_withheld=truth.named_at is not None and captions[truth.named_at - 1].withheld)
 
 
 def _tied(fit: FailureDirections, at: tuple[int, int]) -> bool:

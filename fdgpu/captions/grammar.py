@@ -10,6 +10,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fdgpu.captions.articles import agree
 from fdgpu.captions.view import CaptionView
 from fdgpu.errors import InputError
@@ -105,6 +108,20 @@ class CaptionGrammar(Sequence[str]):
             place, digit = divmod(place, len(self.slots[name]))
             words[name] = self.slots[name][digit]
         return {name: words[name] for name in self.slots}
+
+    def word_places(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Return (m, slots) places in the slots' lists of the words of the captions at (m,) ``indices``.
+
+        Raises:
+            InputError: for an index that is not of this grammar.
+        """
+        rest = np.asarray(indices, np.int64)
+        if len(rest) and not 0 <= rest.min() <= rest.max() < len(self):
+            raise InputError(f"indices reach from {rest.min()} to {rest.max()}: this grammar has 0 to {len(self) - 1}")
+        places = np.empty((len(rest), len(self.slots)), np.int64)
+        for column, words in zip(reversed(range(len(self.slots))), reversed(self.slots.values()), strict=True):
+            rest, places[:, column] = np.divmod(rest, len(words))
+        return places
 
     def __len__(self) -> int:
         return self._count

@@ -14,11 +14,12 @@ class CaptionPool:
     """Captions of several groups.
 
     ``captions`` every text once, in the order they first appear; ``members[g]`` the places in it of the texts of group
-    ``g``, each once, in the group's order.
+    ``g``, each once, in the group's order, and ``firsts[g]`` the places in the group where they stand first.
     """
 
     captions: list[str]
     members: list[NDArray[np.int64]]
+    firsts: list[NDArray[np.int64]]
 
 
 def pool_captions(groups: Sequence[Iterable[str]]) -> CaptionPool:
@@ -30,6 +31,9 @@ def pool_captions(groups: Sequence[Iterable[str]]) -> CaptionPool:
     known: dict[int, NDArray[np.int64]] = {}
     for group in groups:
         if id(group) not in known:
-            own = dict.fromkeys(places.setdefault(caption, len(places)) for caption in group)
-            known[id(group)] = np.fromiter(own, np.int64, len(own))
-    return CaptionPool(list(places), [known[id(group)] for group in groups])
+            own: dict[int, int] = {}
+            for first, caption in enumerate(group):
+                own.setdefault(places.setdefault(caption, len(places)), first)
+            known[id(group)] = np.array([list(own), list(own.values())], np.int64)
+    members, firsts = zip(*(known[id(group)] for group in groups), strict=True) if groups else ((), ())
+    return CaptionPool(list(places), list(members), list(firsts))

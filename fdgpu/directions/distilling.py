@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fdgpu.directions.modes import SPLIT_LEVEL, explain_by
 from fdgpu.directions.nested import nested_scores
 from fdgpu.directions.problem import ClassSolution, Mode, SearchSettings, SolverSettings
 from fdgpu.directions.significance import permutation_test
+from fdgpu.directions.stability import resampled_directions
 
 
 def distil(
@@ -25,7 +27,7 @@ def distil(
         tests: what is tested.
     """
     k = len(batch.layout.sizes)
-    modes = paper_directions(batch, settings)
+    modes = _resampled(batch, paper_directions(batch, settings), indices, settings, tests)
     p, drawn = np.full(k, np.nan), np.zeros(k, np.int64)
     if tests.n_permutations:
         seeds = [(tests.seed, index, 0) for index in indices]
@@ -45,6 +47,18 @@ def distil(
             # so many modes cannot be surer than fewer
             p_values[i].append(float(max(explanation.p_value, p_values[i][-1])) if tests.n_permutations else np.nan)
     return [ClassSolution(candidates[i], p_values[i], int(drawn[i]), float(nested[i]), batch.solver) for i in range(k)]
+
+
+def _resampled(
+    batch: ClassBatch, modes: list[Mode], indices: Sequence[int], settings: SolverSettings, tests: SearchSettings
+) -> list[Mode]:
+    """Add to the paper's directions those of halves of the samples, where they are asked for."""
+    if not tests.n_resamples:
+        return modes
+    places = np.array([[settings.costs.index(mode.cost) for mode in modes]])
+    seeds = [(tests.seed, index, 1) for index in indices]
+    halves = resampled_directions(batch, batch.layout.labels, places, seeds, tests.n_resamples)[0]
+    return [replace(mode, resampled=own) for mode, own in zip(modes, halves, strict=True)]
 
 
 def paper_directions(batch: ClassBatch, settings: SolverSettings) -> list[Mode]:

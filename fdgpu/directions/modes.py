@@ -24,7 +24,7 @@ The p-value permutes correctness among the held-out samples of an end, and the w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 from typing import Any
 
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from fdgpu.directions.batch import ClassBatch, Fits, Labels
 from fdgpu.directions.folds import choose_costs, folds_of_sheets, standard_error
 from fdgpu.directions.problem import Mode, SearchSettings, SolverSettings
+from fdgpu.directions.stability import resampled_directions
 
 STARTS = 16  # three equal modes are hit by three random errors in two of nine starts
 ROUNDS = 30  # alternations of the starts; they settle in 3 to 8
@@ -105,9 +106,27 @@ def explain_by(
         rows = layout.rows(i)
         count = max(tests.n_permutations, TEST_PERMUTATIONS)
         p = _p_value([part.flags[:, rows] for part in parts], layout.right[rows], folds[rows], count, generators[i])
-        modes = [_mode(whole, coef, j, i, rows, settings) for j in range(r)]
-        explained[i] = Explanation(sorted(modes, key=lambda mode: -mode.strength), p)
+        explained[i] = Explanation([_mode(whole, coef, j, i, rows, settings) for j in range(r)], p)
+    if tests.n_resamples:
+        explained |= _resampled(
+            batch, whole, {i: e for i, e in explained.items() if e.p_value <= SPLIT_LEVEL}, seeds, tests
+        )
+    for explanation in explained.values():
+        explanation.modes.sort(key=lambda mode: -mode.strength)
     return explained
+
+
+def _resampled(
+    batch: ClassBatch, whole: _Found, kept: dict[int, Explanation], seeds: Sequence[Any], tests: SearchSettings
+) -> dict[int, Explanation]:
+    """Add the directions of halves to the explanations that are kept; which error is whose stays as it was found."""
+    if not kept:
+        return {}
+    halves = resampled_directions(batch, whole.labels, whole.places, seeds, tests.n_resamples, list(kept))
+    return {
+        i: replace(e, modes=[replace(mode, resampled=own[i]) for mode, own in zip(e.modes, halves, strict=True)])
+        for i, e in kept.items()
+    }
 
 
 def _mode(found: _Found, coef: NDArray[np.float64], j: int, i: int, rows: slice, settings: SolverSettings) -> Mode:

@@ -24,7 +24,7 @@ ARRAYS = (
 )  # fmt: skip
 PARAMETERS = (
     "Cs", "cv", "whiten", "tol", "n_directions", "n_permutations", "fdr", "backend", "random_state", "max_iter",
-    "stop_after", "nested",
+    "stop_after", "nested", "n_resamples",
 )  # fmt: skip
 FORMAT = "fdgpu.FailureDirections/2"
 

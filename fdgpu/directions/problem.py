@@ -111,11 +111,15 @@ class SearchSettings:
     nested: bool
     level: float
     seed: int
+    n_resamples: int = 0
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One failure mode: ``w`` (d,), intercept, the chosen C with its score, the errors it explains, how it ended."""
+    """One failure mode: ``w`` (d,), intercept, the chosen C with its score, the errors it explains, how it ended.
+
+    ``resampled`` (B, d) are the w of halves of its samples; None where none were drawn.
+    """
 
     w: NDArray[np.float64]
     intercept: float
@@ -125,6 +129,7 @@ class Mode:
     n_errors: int
     n_iter: int
     violation: float
+    resampled: NDArray[np.float32] | None = None
 
     @property
     def strength(self) -> float:

@@ -41,19 +41,33 @@ def decision_values(
 def caption_scores(
     captions: torch.Tensor, reference: torch.Tensor, w: NDArray[np.float32], scale: NDArray[np.float64]
 ) -> torch.Tensor:
-    """Return (m,) alignment of each caption's difference from the reference with w (paper, 2.2).
-
-    The mean of the whitening cancels in a difference; its scale does not. NaN where the caption is the reference.
+    """Return the alignment of each caption's difference from the reference with w (paper, 2.2); NaN for the reference.
 
     Args:
         captions: (m, d) unit text vectors.
         reference: (d,) unit text vector.
         w: (d,) in whitened space.
         scale: (d,) the whitening's σ.
+
+    Returns:
+        (m,).
     """
-    along, sigma = (torch.from_numpy(np.asarray(v, np.float64)).to(captions.device) for v in (w, scale))
+    along = torch.from_numpy(np.asarray(w, np.float64)).to(captions.device)
+    return caption_directions(captions, reference, scale) @ along
+
+
+def caption_directions(captions: torch.Tensor, reference: torch.Tensor, scale: NDArray[np.float64]) -> torch.Tensor:
+    """Return (m, d) unit differences of captions from the reference, as they are scored.
+
+    The mean of the whitening cancels in a difference; its scale does not. NaN where the caption is the reference.
+
+    Args:
+        captions: (m, d) unit text vectors.
+        reference: (d,) unit text vector.
+        scale: (d,) the whitening's σ.
+    """
     difference = captions.double() - reference.double()
-    same = torch.linalg.vector_norm(difference, dim=1) < EQUAL
-    difference /= sigma
-    lengths = torch.linalg.vector_norm(difference, dim=1)
-    return difference @ along / torch.where(same, torch.nan, lengths)
+    same = torch.linalg.vector_norm(difference, dim=1, keepdim=True) < EQUAL
+    difference /= torch.from_numpy(np.asarray(scale, np.float64)).to(captions.device)
+    lengths = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
+    return difference / torch.where(same, torch.nan, lengths)

@@ -16,7 +16,9 @@ from fdgpu.findings import (
     ScoredCaption,
     Thumbnails,
 )
+from fdgpu.report import trust
 from fdgpu.report.decoded import DecodedView, decoded_view
+from fdgpu.report.effects import EffectChart, effect_chart
 from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
 from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise
 from fdgpu.report.pictures import Encoding, Pixels, Sprite, check_pixels, make_sprite
@@ -38,11 +40,16 @@ WITHOUT_GRAM = (
 
 @dataclass(frozen=True)
 class CaptionBar:
-    """A caption, its alignment, and the length of its bar as a share (0 to 100) of the longest in the class."""
+    """A caption, its alignment, and the length of its bar as a share (0 to 100) of the longest in the class.
+
+    ``also`` names those that say the same, and ``proof`` the figures by which it is reliable.
+    """
 
     caption: str
     alignment: float
     length: float
+    also: str = ""
+    proof: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,8 @@ class ModeView:
     remarks: tuple[str, ...]
     hard_captions: tuple[CaptionBar, ...]
     easy_captions: tuple[CaptionBar, ...]
+    withheld: tuple[trust.WithheldCaption, ...]
+    effects: EffectChart | None
     strips: tuple[Strip, ...]
     histogram: HistogramChart | None
     charts: tuple[LineChart, ...]
@@ -107,8 +116,13 @@ class ClassView:
 
     @property
     def hardest(self) -> tuple[str, ...]:
-        """The hardest caption of each mode that has one."""
+        """The hardest reliable caption of each mode that has one."""
         return tuple(mode.hard_captions[0].caption for mode in self.modes if mode.hard_captions)
+
+    @property
+    def no_caption(self) -> str:
+        """What to say where no mode has a reliable caption."""
+        return self.findings.strongest.hardest_caption or "–"
 
     @property
     def unconverged(self) -> bool:
@@ -154,7 +168,7 @@ def _status(one: ClassFindings, findings: Findings) -> str:
 
 def _mode_view(number: int, one: ClassFindings, findings: Findings, strips: tuple[Strip, ...]) -> ModeView:
     mode = one.modes[number - 1]
-    hard, easy = caption_bars(mode.hard_captions, mode.easy_captions)
+    hard, easy = caption_bars(mode.reliable_hard_captions, mode.reliable_easy_captions)
     return ModeView(
         number=number,
         findings=mode,
@@ -163,6 +177,8 @@ def _mode_view(number: int, one: ClassFindings, findings: Findings, strips: tupl
         remarks=_remarks(mode, findings.C_grid),
         hard_captions=hard,
         easy_captions=easy,
+        withheld=trust.withheld(mode.hard_captions, mode.easy_captions),
+        effects=effect_chart(mode),
         strips=strips,
         histogram=histogram_chart(mode.decisions) if mode.decisions else None,
         charts=_charts(mode, one.accuracy_shown),
@@ -199,7 +215,9 @@ def caption_bars(
 
     def bar(caption: ScoredCaption, sign: int) -> CaptionBar:
         reach = sign * caption.alignment / longest if longest > 0 and math.isfinite(caption.alignment) else 0.0
-        return CaptionBar(caption.caption, caption.alignment, round(100 * max(reach, 0.0), 1))
+        length = round(100 * max(reach, 0.0), 1)
+        proof = trust.proof(caption.evidence)
+        return CaptionBar(caption.caption, caption.alignment, length, trust.also(caption), proof)
 
     return tuple(bar(c, -1) for c in hard), tuple(bar(c, 1) for c in easy)
 

@@ -23,7 +23,7 @@ from fdgpu.report.shortening import shorten
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
 FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
-STYLES = ("base.css", "tables.css", "classes.css", "decoded.css", "print.css")
+STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "print.css")
 
 
 def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
@@ -59,6 +59,9 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
             has_nested=any(math.isfinite(c.nested_score) for c in findings.classes),
+            judged=any(
+                c.evidence for one in findings.classes for m in one.modes for c in (*m.hard_captions, *m.easy_captions)
+            ),
             has_modes=any(len(c.modes) > 1 for c in findings.classes),
             lazy=len(views) > LAZY_ABOVE,
             filtered=len(views) > FILTER_ABOVE,

@@ -84,7 +84,7 @@ def planted_view(classes: Sequence[ClassView]) -> PlantedView | None:
 
 def _row(view: ClassView) -> PlantedRow:
     number, planted = best_mode(view.findings)
-    verdict, mark, role = rank_verdict(planted.named_at)
+    verdict, mark, role = rank_verdict(planted.named_at, withheld=planted.named_but_withheld)
     if len(view.modes) > 1 and planted.named_at is not None:
         verdict += f", by mode {number}"
     return PlantedRow(
@@ -112,10 +112,12 @@ def best_mode(one: ClassFindings) -> tuple[int, PlantedTruth]:
     return min(judged, key=rank)
 
 
-def rank_verdict(named_at: int | None) -> tuple[str, str, str]:
+def rank_verdict(named_at: int | None, *, withheld: bool = False) -> tuple[str, str, str]:
     """Return the words, the sign and the role of the rank (from 1) at which the attribute was named."""
     if named_at is None:
         return "not named", "✗", "missed"
+    if withheld:
+        return f"named at rank {named_at}, but withheld", "✗", "missed"
     if named_at == 1:
         return "named at rank 1", "✓", "first"
     if named_at <= 3:

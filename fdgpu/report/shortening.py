@@ -22,22 +22,22 @@ class Shortened:
 
 
 def shorten(findings: Findings) -> Shortened:
-    """Show fewer pictures, and curves of the strongest modes only, where there are more modes than fit in full."""
+    """Show fewer pictures, and curves and words of the strongest modes only, where not all modes fit in full."""
     n = sum(len(one.modes) for one in findings.classes)
     if n <= IN_FULL:
         return Shortened(findings, 1.0, "")
     most = max(FEWEST, PICTURES * IN_FULL // n)
     classes = tuple(_shorter(one, most) for one in findings.classes)
     remark = (
-        f"With {plural(n, 'failure mode')} this page shows {count(most)} pictures in a row, and curves of the "
-        "strongest mode of each class only; audit.json has the others."
+        f"With {plural(n, 'failure mode')} this page shows {count(most)} pictures in a row, and curves and words "
+        "of the strongest mode of each class only; audit.json has the others."
     )
     return Shortened(replace(findings, classes=classes), IN_FULL / n, remark)
 
 
 def _shorter(one: ClassFindings, most: int) -> ClassFindings:
     modes = [_fewer_pictures(mode, most) for mode in one.modes]
-    further = [replace(mode, nearest_accuracy=()) for mode in modes[1:]]
+    further = [replace(mode, nearest_accuracy=(), word_effects=()) for mode in modes[1:]]
     return replace(one, modes=(*modes[:1], *further), unsure_examples=one.unsure_examples[:most])
 
 

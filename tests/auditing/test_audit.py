@@ -73,6 +73,32 @@ def test_it_finds_and_names_the_failure(audited) -> None:
     assert hard.value[0] < easy.value[0]
 
 
+def test_a_planted_caption_is_reliable_and_says_why(audited) -> None:
+    boot = next(c for c in audited.findings.classes if c.name == "boot")
+    assert boot.strongest.hardest_caption == boot.hard_captions[0].caption
+    first = boot.hard_captions[0].evidence
+    assert first.reliable
+    assert "gap" in first.decided_by
+    assert (first.rank, first.candidates, first.nearest) == (1, 64, 10)
+    assert first.gap_low < first.gap < first.gap_high < 0
+    assert first.top_share >= 0.9
+    heads = [caption.caption for caption in boot.hard_captions]
+    members = [text for caption in boot.hard_captions for text in caption.also]
+    assert not set(heads) & set(members)
+    assert len(set(members)) == len(members)
+    document = json.loads((audited.out / "audit.json").read_text())
+    stored = next(entry for entry in document["classes"] if entry["name"] == "boot")
+    assert stored["hardest_caption"] == heads[0]
+    assert stored["reliable_hard_captions"][0] == heads[0]
+    assert stored["hard_captions"][0]["evidence"]["gap"] == pytest.approx(first.gap)
+    assert document["caption_rules"]["gap_level"] == pytest.approx(0.99)
+    rows = pq.read_table(audited.out / "captions.parquet").to_pylist()
+    by_text = {row["caption"]: row for row in rows}
+    assert by_text[heads[0]]["reliable"] is True
+    assert by_text[members[0]]["group"] in heads
+    assert {row["reliable"] for row in rows} >= {True, None}
+
+
 def test_classes_without_a_direction_say_why(audited) -> None:
     by_name = {c.name: c for c in audited.findings.classes}
     assert (by_name["bag"].status, by_name["coat"].status) == ("no_errors", "all_errors")
@@ -82,9 +108,12 @@ def test_classes_without_a_direction_say_why(audited) -> None:
 
 def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     names = {path.name for path in audited.out.iterdir()}
-    assert names == {"report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet"}
+    tables = {"examples.parquet", "captions.parquet", "effects.parquet"}
+    assert names == tables | {"report.html", "audit.json", "directions.safetensors"}
     document = json.loads((audited.out / "audit.json").read_text())
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
+    assert document["text_method"] == "prefix_tree"
+    assert "causal" in document["text_method_reason"]
     assert document["model"] == "bundled"
     boot = next(entry for entry in document["classes"] if entry["name"] == "boot")
     keys = "name status n n_errors cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
@@ -124,6 +153,24 @@ def test_the_caption_score_is_the_estimators(audited, clip: ClipEmbedder) -> Non
     score = audited.directions.score_captions(texts[:1], texts[1], boot)
     assert float(score[0]) == pytest.approx(table.scores[table.texts.index("a photo of a red boot")], abs=1e-6)
     assert np.isnan(table.scores[table.texts.index("a photo of a boot")])  # the reference has no direction
+
+
+def test_the_word_that_was_planted_has_the_largest_effect(audited) -> None:
+    boot = next(c for c in json.loads((audited.out / "audit.json").read_text())["classes"] if c["name"] == "boot")
+    (mode,) = boot["modes"]
+    hardest = min(mode["word_effects"], key=lambda effect: effect["effect"])
+    assert (hardest["slot"], hardest["word"]) == ("preposition", "on a white background")
+    assert (hardest["against"], hardest["n"]) == ("mean", 13)
+    assert hardest["effect"] + hardest["half_width"] < 0
+    sizes = [abs(effect["effect"]) for effect in mode["word_effects"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0.5 < mode["explained_by_words"] < 1
+    assert f"explain {mode['explained_by_words']:.0%} of how" in audited.page
+    table = pq.read_table(audited.out / "effects.parquet").to_pydict()
+    assert len(table["word"]) == 12 + 4
+    assert set(table["class"]) == {"boot"}
+    row = table["word"].index("on a white background")
+    assert (table["effect"][row], table["half_width"][row]) == (hardest["effect"], hardest["half_width"])
 
 
 def test_a_tested_audit_of_two_modes(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:

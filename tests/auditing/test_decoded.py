@@ -11,7 +11,7 @@ import torch
 from fdgpu import FailureDirections, decode_directions, extreme_captions, slerp
 from fdgpu.decoding import Decoder
 from fdgpu.errors import InputError
-from fdgpu.findings import ClassFindings, Findings, ModeFindings, ScoredCaption
+from fdgpu.findings import CaptionEvidence, ClassFindings, Findings, ModeFindings, ScoredCaption
 from tests.conftest import make_class
 from tests.decoding import tiny
 
@@ -75,3 +75,13 @@ def test_extreme_captions_of_an_audit() -> None:
         "cat": {"hard": "a white cat", "easy": "a brown cat", "reference": "a photo of a cat"}
     }
     assert extreme_captions(findings, "cifar10")["cat"]["reference"] == "a photo of a cat"
+
+
+def test_captions_that_the_audit_withheld_are_not_painted() -> None:
+    unsure = CaptionEvidence(False, "neither", 1, 9, 4.0, 1.0, 8.0, 3, 0.2, 0.4, 10, 0.5, 0.0, -0.1, 0.1)
+    withheld = (ScoredCaption("a dark photo", 0.0, 0.0, evidence=unsure),)
+    half = ModeFindings(hard_captions=withheld, easy_captions=(ScoredCaption("a brown cat", 0.0, 0.0),))
+    none = ModeFindings(hard_captions=withheld, easy_captions=withheld)
+    classes = (ClassFindings("cat", "ok", "", 9, 3, (half,)), ClassFindings("dog", "ok", "", 9, 3, (none,)))
+    findings = Findings("", 0, "", "", "", "", "", classes, {}, {}, "val", "train", "test", (1.0,))
+    assert extreme_captions(findings) == {"cat": {"easy": "a brown cat", "reference": "a photo of a cat"}}

@@ -17,8 +17,9 @@ from fdgpu.auditing.outputs import audit_json
 from fdgpu.auditing.showing import class_findings
 from fdgpu.auditing.truth import Planted
 from fdgpu.auditing.writing import write_audit
+from fdgpu.captions import WordEffects
 from fdgpu.captions.ranking import rank_captions
-from fdgpu.findings import ClassFindings, Findings
+from fdgpu.findings import ClassFindings, Findings, WordEffect
 
 NAN = float("nan")
 PER_CLASS = 8
@@ -73,7 +74,10 @@ def captions_of(*scores: list[float]) -> tuple[ModeCaptions, ...]:
     texts = ["a red one", "a blue one", "one"]
     arrays = [np.array(s) for s in scores]
     ends = {"hard": np.array([1.0, 0, 0, 0], np.float32)}
-    return tuple(ModeCaptions(texts, s, 2.0, rank_captions(s, 1), ends) for s in arrays)
+    words = [WordEffects((WordEffect("colour", "blue", float(s[1]), 0.5, 1),), 0.75) for s in arrays]
+    return tuple(
+        ModeCaptions(texts, s, 2.0, rank_captions(s, 1), ends, words=w) for s, w in zip(arrays, words, strict=True)
+    )
 
 
 @pytest.fixture
@@ -160,8 +164,13 @@ def test_the_tables_say_which_mode(
     assert table["decision_value_1"][:4] == [1, 2, -4, -3]
     assert np.isnan(table["decision_value_1"][PER_CLASS:]).all()
     scored = pq.read_table(tmp_path / "captions.parquet").to_pylist()
-    assert {"class": "<b>a", "caption": "a blue one", "score": -1.0, "direction": 1} in scored
+    row = {"class": "<b>a", "caption": "a blue one", "score": -1.0, "direction": 1}
+    assert row | {"group": "a blue one", "reliable": None} in scored  # nobody judged it
     assert [row["direction"] for row in scored] == [0, 0, 1, 1, 0, 0]
+    effects = pq.read_table(tmp_path / "effects.parquet").to_pylist()
+    blue = {"slot": "colour", "word": "blue", "half_width": 0.5, "n": 1, "against": "mean"}
+    assert effects[:2] == [{"class": "<b>a", "direction": r, "effect": e, **blue} for r, e in ((0, 1.0), (1, -1.0))]
+    assert [effect["direction"] for effect in effects] == [0, 1, 0]
 
 
 def test_one_direction_needs_no_mode_column(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +143,15 @@ def test_a_reference_that_cannot_be_made() -> None:
         cats().reference(verb="runs")
     with pytest.raises(InputError, match="2 nouns"):
         CaptionGrammar("a {noun}", noun=["cat", "dog"]).reference()
+
+
+def test_word_places_are_the_words_of_many_captions_at_once() -> None:
+    grammar = CaptionGrammar("{size} {noun} {place}", size=[None, "big"], noun=["cat", "dog", "cow"], place=["here"])
+    indices = np.array([5, 0, 3])
+    for index, places in zip(indices, grammar.word_places(indices), strict=True):
+        words = [slot[place] for slot, place in zip(grammar.slots.values(), places, strict=True)]
+        assert words == list(grammar.words_at(int(index)).values())
+    assert grammar.word_places(np.array([], np.int64)).shape == (0, 3)
+    for odd in ([-1], [0, 6]):
+        with pytest.raises(InputError, match="this grammar has 0 to 5"):
+            grammar.word_places(np.array(odd))

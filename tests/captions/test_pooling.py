@@ -14,6 +14,8 @@ def test_every_text_once_and_every_group_complete(groups: list[list[str]]) -> No
     assert set(pool.captions) == {text for group in groups for text in group}
     for group, members in zip(groups, pool.members, strict=True):
         assert [pool.captions[i] for i in members] == list(dict.fromkeys(group))
+    for group, members, firsts in zip(groups, pool.members, pool.firsts, strict=True):
+        assert [group.index(pool.captions[i]) for i in members] == firsts.tolist()
 
 
 def test_captions_are_joined_across_classes_and_slots() -> None:

@@ -46,7 +46,7 @@ def solutions(backend: object, tests: SearchSettings) -> list[ClassSolution]:
 
 @comparison
 def test_it_finds_what_the_cpu_finds() -> None:
-    settings = SearchSettings(1, n_permutations=2, stop_after=0, nested=True, level=0.05, seed=0)
+    settings = SearchSettings(1, n_permutations=2, stop_after=0, nested=True, level=0.05, seed=0, n_resamples=2)
     ours, theirs = solutions(TritonBackend(DEVICE), settings), solutions(NumbaBackend(1), settings)
     assert len(ours) == len(theirs) == 3
     for one, other in zip(ours, theirs, strict=True):
@@ -55,6 +55,8 @@ def test_it_finds_what_the_cpu_finds() -> None:
         if mine.cost == its.cost:
             assert np.linalg.norm(mine.w - its.w) <= 5e-3 * np.linalg.norm(its.w)
             assert mine.intercept == pytest.approx(its.intercept, abs=5e-3)
+            assert mine.resampled.shape == (2, 16)
+            assert np.linalg.norm(mine.resampled - its.resampled) <= 5e-3 * np.linalg.norm(its.resampled)
         assert mine.violation <= SETTINGS.tol * 1.01
         assert abs(one.p_values[0] - other.p_values[0]) <= 0.34
         assert one.nested_score == pytest.approx(other.nested_score, abs=0.06)

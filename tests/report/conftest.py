@@ -19,6 +19,7 @@ from fdgpu.findings import (
     ScoredCaption,
     Skipped,
     Thumbnails,
+    WordEffect,
 )
 
 BuildMode = Callable[..., ModeFindings]
@@ -67,6 +68,13 @@ def build_mode() -> BuildMode:
                 ScoredCaption("a dark photo", 2 * -0.2, -0.2),
             ),
             easy_captions=(ScoredCaption(f"a photo of a red {name}", 2 * 0.3, 0.3),),
+            word_effects=(
+                WordEffect("adjective", "blue", -0.31, 0.04, 48),
+                WordEffect("adjective", "red", 0.22, 0.05, 48),
+                WordEffect("adjective", "green", -0.02, 0.03, 48),
+                WordEffect("noun", name, -0.01, 0.002, 96),
+            ),
+            explained_by_words=0.87,
             hard_examples=examples(f"{name}/hard", pictures, correct=False),
             easy_examples=examples(f"{name}/easy", pictures, correct=True),
             decisions=Histogram((-2.0, -1.0, 0.0, 1.0, 2.0), (1, 2, 10, 7), (3, 5, 1, 1)),
@@ -134,6 +142,8 @@ def build_findings() -> BuildFindings:
             model="ViT-B-32",
             backend="numba",
             backend_reason="no CUDA device was found",
+            text_method="prefix_tree",
+            text_method_reason="the text tower is causal",
             device="2 cores",
             title="An audit",
             classes=classes,

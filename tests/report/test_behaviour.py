@@ -89,11 +89,11 @@ def test_filtering_hides_rows_and_sections(page: str, tmp_path: Path) -> None:
 def test_a_far_section_fills_when_it_is_gone_to(page: str, tmp_path: Path) -> None:
     script = """
       const section = document.getElementById('class-30');
-      const before = section.querySelectorAll('figure').length;
+      const charts = () => section.querySelectorAll('.chart').length, before = charts();
       location.hash = '#class-30';
       await rest();
       const left = document.querySelectorAll('template').length;
-      return [before, section.querySelectorAll('figure').length, Math.round(section.getBoundingClientRect().top), left];
+      return [before, charts(), Math.round(section.getBoundingClientRect().top), left];
     """
     before, after, top, left = driven(page, script, tmp_path)
     assert (before, after) == (0, 2)

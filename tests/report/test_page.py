@@ -59,6 +59,7 @@ def test_the_page_says_what_was_audited(rich: Findings, pictures_of: Pictures) -
     for words in (
         "Embedded by ViT-B-32",
         "numba : no CUDA device was found",
+        "prefix tree : the text tower is causal",
         "fitted on val, whitened by train, pictures and curves from test",
         "captions were searched on the CPU",
         "1 image could not be read and was skipped",

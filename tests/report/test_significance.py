@@ -80,7 +80,7 @@ def test_every_mode_has_its_own_captions_pictures_and_numbers(page: Element) -> 
         assert easy.find("li")[0].text.startswith(f"a photo of a red {name} ")
         assert [s.find("h4")[0].text for s in mode.find("div", cls="strip")] == ["Hardest", "Easiest"]
         assert mode.find("span", cls="tile")[0].attributes["title"].endswith(f"{name}/hard/0.png")
-        assert len(mode.find("figure")) == 2
+        assert len(mode.find("figure", cls="chart")) == 2
         assert "Distinguishable from chance" in mode.find("p", cls="note")[0].text
     # What belongs to no mode in particular stands once, after both.
     assert [s.find("h3")[0].text for s in one.find("div", cls="plain")] == ["Hardest by confidence"]

@@ -8,16 +8,23 @@ from pathlib import Path
 from fdgpu.captions.wordnet.libraries import Noun, all_below, nouns_of
 from fdgpu.errors import InputError
 
-HYPERNYM, HYPONYM = "@", "~"
+HYPERNYM, HYPONYM, ATTRIBUTE, SIMILAR = "@", "~", "=", "&"
+BEFORE, AFTER = "(a)", ("(p)", "(ip)")  # an adjective stands before its noun only, or after it only
 
 
 @dataclass(frozen=True)
 class Synset:
-    """A noun's synset: its names, and the places of the synsets right above and below it."""
+    """A synset: its names, and the places of the synsets right above and below it.
+
+    ``values`` of a noun are the adjectives that say how much of it there is (size: large, small); ``similar`` of an
+    adjective are those of like meaning (large: huge).
+    """
 
     names: tuple[str, ...]
     above: tuple[int, ...]
     below: tuple[int, ...]
+    values: tuple[int, ...] = ()
+    similar: tuple[int, ...] = ()
 
 
 class WordNetDatabase:
@@ -31,13 +38,8 @@ class WordNetDatabase:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            data = (folder / "data.noun").read_text(encoding="latin-1")
-            index = (folder / "index.noun").read_text(encoding="latin-1")
-        except OSError as error:
-            raise InputError(f"{folder} holds no WordNet ({error}): apt-get install wordnet-base, say") from None
-        self.synsets = dict(_synset(line) for line in data.splitlines() if not line.startswith(" "))
-        self.senses = dict(_senses(line) for line in index.splitlines() if not line.startswith(" "))
+        self.synsets = dict(map(_synset, _lines(folder / "data.noun")))
+        self.senses = dict(map(_senses, _lines(folder / "index.noun")))
 
     def place(self, name: str) -> int:
         """Return the place of a synset such as ``"dog.n.01"``."""
@@ -67,6 +69,53 @@ class WordNetDatabase:
         return word if word in words else self.ancestor(min(self.synsets[place].above, key=self.name), words)
 
 
+@dataclass(frozen=True)
+class Adjective:
+    """An adjective in its first name: ``common`` if this is the first thing that name means, and found in texts."""
+
+    name: str
+    common: bool
+
+
+class WordNetAdjectives:
+    """The adjectives of the same WordNet, by the nouns that they are values of.
+
+    Args:
+        folder: holds ``data.adj`` and ``index.adj`` beside the nouns.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.nouns = WordNetDatabase(folder)
+        self.synsets = dict(map(_synset, _lines(folder / "data.adj")))
+        self.senses = dict(map(_senses, _lines(folder / "index.adj")))
+        self.tagged = dict(map(_tagged, _lines(folder / "index.adj")))
+
+    def values_of(self, name: str) -> list[Adjective]:
+        """Return the adjectives that are values of a noun's synset such as ``"size.n.01"``, and those like them.
+
+        Left out are those that do not stand before a noun ("in evidence"), which WordNet marks.
+        """
+        heads = self.nouns.synsets[self.nouns.place(name)].values
+        places = dict.fromkeys(place for head in heads for place in (head, *self.synsets[head].similar))
+        return [self._adjective(place) for place in places if not self.synsets[place].names[0].endswith(AFTER)]
+
+    def _adjective(self, place: int) -> Adjective:
+        name = self.synsets[place].names[0].removesuffix(BEFORE)
+        first = self.senses[name.lower()][0] == place
+        return Adjective(name.replace("_", " "), first and self.tagged[name.lower()] > 0)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="latin-1")
+    except OSError as error:
+        raise InputError(f"{file.parent} holds no WordNet ({error}): apt-get install wordnet-base, say") from None
+    return [line for line in text.splitlines() if not line.startswith(" ")]
+
+
 def _synset(line: str) -> tuple[int, Synset]:
     """Read a line: place, file, "n", number of names (hexadecimal), names and ids, number of pointers, pointers."""
     fields = line.partition("|")[0].split()
@@ -77,6 +126,8 @@ def _synset(line: str) -> tuple[int, Synset]:
         names=tuple(fields[4 : 4 + 2 * count : 2]),
         above=tuple(place for kind, place in kinds if kind == HYPERNYM),
         below=tuple(place for kind, place in kinds if kind == HYPONYM),
+        values=tuple(place for kind, place in kinds if kind == ATTRIBUTE),
+        similar=tuple(place for kind, place in kinds if kind == SIMILAR),
     )
 
 
@@ -84,3 +135,9 @@ def _senses(line: str) -> tuple[str, list[int]]:
     """Read a line: the word, "n", the number of meanings, what does not matter here, and the places, as many."""
     fields = line.split()
     return fields[0], [int(place) for place in fields[-int(fields[2]) :]]
+
+
+def _tagged(line: str) -> tuple[str, int]:
+    """Read the same line: how many of the word's meanings, the first of them, occur in WordNet's tagged texts."""
+    fields = line.split()
+    return fields[0], int(fields[-int(fields[2]) - 1])

@@ -3,6 +3,7 @@
 Writes, beside this file and into ``recipes/``:
 
 - ``nouns.csv``: every name at and below the synsets of CIFAR-10's classes; ``common`` as in :func:`nouns_below`.
+- ``adjectives.csv``: the common adjectives that are values of the nouns in ``VISIBLE``; see :func:`visual_adjectives`.
 - ``cifar10_extended.toml``: of these the common ones whose every word is in the list of words (paper, C.1.2).
 - ``imagenet_classes.csv``: ImageNet's classes with their WordNet ids and their ancestors (paper, C.2).
 
@@ -25,7 +26,7 @@ from typing import Annotated
 
 import typer
 
-from fdgpu.captions.wordnet.database import WordNetDatabase
+from fdgpu.captions.wordnet.database import WordNetAdjectives, WordNetDatabase
 from fdgpu.files import write_atomically
 
 HERE = Path(__file__).parent
@@ -44,6 +45,19 @@ CIFAR10 = {
     "horse": ["horse.n.01"],
     "ship": ["boat.n.01", "ship.n.01"],
     "truck": ["truck.n.01"],
+}
+# Nouns for what a picture shows, by kind: of WordNet's 320 nouns that have adjectives for values.
+VISIBLE = {
+    "colour": ["hue.n.01", "value.n.04", "color.n.01", "color.n.02"],
+    "light": ["light.n.07", "luminosity.n.01", "dullness.n.02"],
+    "size": ["size.n.01", "thickness.n.01", "length.n.01", "width.n.01", "height.n.01", "depth.n.01"],
+    "shape": ["shape.n.01", "curliness.n.01", "evenness.n.01"],
+    "surface": ["texture.n.01", "clearness.n.02", "opacity.n.03"],
+    "build": ["stature.n.02", "body_weight.n.01"],
+    "age": ["age.n.01", "modernity.n.01"],
+    "beauty": ["beauty.n.01"],
+    "condition": ["cleanness.n.01", "wetness.n.01", "integrity.n.01", "fullness.n.03", "perfection.n.01"],
+    "place": ["position.n.04", "orientation.n.03", "distance.n.01"],
 }
 WRITTEN_BY = "# Written by python -m fdgpu.captions.wordnet.derive; WordNet's licence is in captions/wordnet/LICENSE.\n"
 EXTENDED = """\
@@ -68,6 +82,17 @@ def noun_lists(wordnet: WordNetDatabase) -> str:
         for noun in sorted(set(wordnet.nouns_below(synset)))
     ]
     return _csv(("below", "noun", "common"), rows)
+
+
+def adjective_lists(wordnet: WordNetAdjectives) -> str:
+    """Return ``adjectives.csv``."""
+    rows = [
+        (kind, noun, name)
+        for kind, nouns in VISIBLE.items()
+        for noun in nouns
+        for name in sorted({adjective.name for adjective in wordnet.values_of(noun) if adjective.common})
+    ]
+    return _csv(("kind", "value_of", "adjective"), rows)
 
 
 def cifar10_extended(wordnet: WordNetDatabase, words: set[str]) -> str:
@@ -98,7 +123,7 @@ def imagenet_classes(wordnet: WordNetDatabase, ids: Iterable[str], names: Iterab
     return _csv(("name", "also", "group"), rows)
 
 
-def derived(wordnet: WordNetDatabase, words: set[str]) -> Mapping[Path, str]:
+def derived(adjectives: WordNetAdjectives, words: set[str]) -> Mapping[Path, str]:
     """Return every derived file: path → text."""
     from torchvision.models import ResNet18_Weights
 
@@ -106,8 +131,10 @@ def derived(wordnet: WordNetDatabase, words: set[str]) -> Mapping[Path, str]:
     names = ResNet18_Weights.DEFAULT.meta["categories"]
     groups = tomllib.loads((RECIPES / "imagenet.toml").read_text(encoding="utf-8"))["groups"]
     ancestors = {name for group in groups for name in group["names"]}
+    wordnet = adjectives.nouns
     return {
         HERE / "nouns.csv": noun_lists(wordnet),
+        HERE / "adjectives.csv": adjective_lists(adjectives),
         RECIPES / "cifar10_extended.toml": cifar10_extended(wordnet, words),
         RECIPES / "imagenet_classes.csv": imagenet_classes(wordnet, ids, names, ancestors),
     }
@@ -136,11 +163,13 @@ def _csv(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main(
-    wordnet: Annotated[Path, typer.Option(help="Folder of WordNet 3.0's data.noun.")] = Path("/usr/share/wordnet"),
+    wordnet: Annotated[Path, typer.Option(help="Folder of WordNet 3.0's data.noun and data.adj.")] = Path(
+        "/usr/share/wordnet"
+    ),
     words: Annotated[Path, typer.Option(help="Folder of web2 and propernames.gz.")] = Path("/usr/share/dict"),
 ) -> None:
     """Write the lists that fdgpu ships."""
-    for path, text in derived(WordNetDatabase(wordnet), read_words(words)).items():
+    for path, text in derived(WordNetAdjectives(wordnet), read_words(words)).items():
         write_atomically(path, text)
         typer.echo(f"{path.relative_to(HERE.parent)}: {len(text.splitlines())} lines")
 

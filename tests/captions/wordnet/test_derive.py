@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fdgpu.captions.wordnet.database import WordNetDatabase
-from fdgpu.captions.wordnet.derive import CIFAR10, cifar10_extended, derived, imagenet_classes, read_words
+from fdgpu.captions.wordnet.database import Adjective, WordNetAdjectives, WordNetDatabase
+from fdgpu.captions.wordnet.derive import (
+    CIFAR10,
+    adjective_lists,
+    cifar10_extended,
+    derived,
+    imagenet_classes,
+    read_words,
+)
 from fdgpu.captions.wordnet.libraries import Noun
 from fdgpu.errors import InputError
 
@@ -79,11 +86,52 @@ def test_nouns_with_words_that_are_not_listed_are_left_out(wordnet: WordNetDatab
     assert cover["reference"] == "a photo of a cover"
 
 
+# "Large" and "small" are values of size; "huge" is like large, "wide" means something else first, "at hand" stands
+# behind its noun only, and "ample" is in no tagged text.
+SIZES = """\
+00000070 03 n 01 size 0 002 = 00000110 a 0000 = 00000120 a 0000 | how big it is
+"""
+ADJECTIVES = """\
+00000110 00 a 02 large 0 big 0 004 = 00000070 n 0000 & 00000130 a 0000 & 00000140 a 0000 & 00000160 a 0000 | above
+00000120 00 a 01 small(a) 0 003 = 00000070 n 0000 ! 00000110 a 0101 & 00000150 a 0000 | below
+00000130 00 s 01 huge 0 001 & 00000110 a 0000 | very large
+00000140 00 s 01 wide 2 001 & 00000110 a 0000 | large in a way
+00000150 00 s 01 at_hand(p) 0 001 & 00000120 a 0000 | small and near
+00000160 00 s 01 ample 0 001 & 00000110 a 0000 | large enough
+"""
+ADJECTIVE_INDEX = """\
+ample a 1 1 & 1 0 00000160
+at_hand a 1 1 & 1 1 00000150
+huge a 1 1 & 1 1 00000130
+large a 1 2 = & 1 1 00000110
+small a 1 3 = ! & 1 1 00000120
+wide a 2 1 & 2 2 00000190 00000140
+"""
+
+
+def test_the_adjectives_that_are_values_of_a_noun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data.noun").write_text(DATA + SIZES)
+    (tmp_path / "index.noun").write_text(INDEX + "size n 1 1 = 1 1 00000070\n")
+    (tmp_path / "data.adj").write_text(ADJECTIVES)
+    (tmp_path / "index.adj").write_text(ADJECTIVE_INDEX)
+    wordnet = WordNetAdjectives(tmp_path)
+    assert wordnet.values_of("size.n.01") == [
+        Adjective("large", True),
+        Adjective("huge", True),
+        Adjective("wide", False),
+        Adjective("ample", False),
+        Adjective("small", True),
+    ]
+    monkeypatch.setattr("fdgpu.captions.wordnet.derive.VISIBLE", {"extent": ["size.n.01"]})
+    rows = ["kind,value_of,adjective", *(f"extent,size.n.01,{name}" for name in ("huge", "large", "small"))]
+    assert adjective_lists(wordnet).splitlines() == rows
+
+
 @pytest.mark.skipif(
     not (DEBIAN / "data.noun").is_file() or not (DICTIONARIES / "web2").is_file(),
     reason="needs Debian's wordnet-base and miscfiles",
 )
 def test_the_shipped_lists_are_what_the_script_derives() -> None:
     assert len(CIFAR10) == 10
-    for path, text in derived(WordNetDatabase(DEBIAN), read_words(DICTIONARIES)).items():
+    for path, text in derived(WordNetAdjectives(DEBIAN), read_words(DICTIONARIES)).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python -m fdgpu.captions.wordnet.derive"

@@ -1,0 +1,1 @@
+"""Growing captions, beside scoring every caption of the grammar."""

@@ -1,0 +1,1 @@
+"""Are captions withheld where there is nothing to say?"""

@@ -1,0 +1,83 @@
+"""Hard captions of a class from a vocabulary of any size: a beam search scored along its direction (paper, 2.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fdgpu.arrays import to_numpy
+from fdgpu.captions import CaptionGrammar, GrownCaptions, grow
+from fdgpu.captions.growing import BUDGET
+from fdgpu.directions import FailureDirections
+from fdgpu.embedding import ClipEmbedder
+from fdgpu.errors import InputError
+from fdgpu.progress import OneBar, Reporter, silent
+
+
+def grow_captions(
+    fit: FailureDirections,
+    embedder: ClipEmbedder,
+    class_id: int,
+    grammar: CaptionGrammar,
+    *,
+    direction: int = 0,
+    reference: str | None = None,
+    beam: int = 32,
+    top: int = 10,
+    end: str = "hard",
+    budget: int = BUDGET,
+    progress: Reporter | None = None,
+) -> GrownCaptions:
+    """Grow the hardest captions of a class out of a grammar that may have 10^8 of them, few of which are encoded.
+
+    The captions are found by :func:`fdgpu.captions.grow` and encoded over their prefix tree, some thousands at a time.
+
+    Args:
+        fit: fitted directions, in the embedder's space.
+        embedder: of the captions.
+        class_id: an entry of ``fit.classes_``.
+        grammar: the template and each slot's words; a slot can only be left out where None is among them.
+        direction: which of the class's directions.
+        reference: the caption that describes the whole class; by default the first noun and nothing else.
+        beam: captions that are extended at a time: more find more, for more time.
+        top: captions to return.
+        end: ``"hard"``, or ``"easy"`` for the other end of the direction.
+        budget: captions to encode at most.
+        progress: a reporter; by default a bar where a person watches standard error.
+
+    Returns:
+        The captions with their alignments, hardest (easiest) first. Captions that exceed the model's context are left
+        out, and named.
+
+    Raises:
+        InputError: for a class without a direction, a reference that the model would cut, or what ``grow`` refuses.
+    """
+    length = _length(fit, class_id, direction)
+    if reference is None:
+        reference = grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
+    base = embedder.texts(reference, silent)[0]
+
+    def alignment(captions: list[str]) -> Any:
+        return fit.score_captions(embedder.texts(captions, silent), base, class_id, direction) / length
+
+    with OneBar(progress) as report:
+        return grow(grammar, alignment, beam=beam, top=top, end=end, fits=embedder.fits, budget=budget, progress=report)
+
+
+def _length(fit: FailureDirections, class_id: int, direction: int) -> float:
+    """Return ‖w‖ of a class's direction."""
+    found = np.flatnonzero(to_numpy(fit.classes_, "classes_") == class_id)
+    if not len(found):
+        raise InputError(f"class_id is {class_id}: the fit has {to_numpy(fit.classes_, 'classes_')[:10].tolist()}")
+    place = int(found[0])
+    kept = int(to_numpy(fit.n_directions_, "n_directions_")[place])
+    if direction not in range(kept):
+        raise InputError(
+            f"class {class_id} has {kept} directions (status {fit.status_[place]!r}), direction is {direction}: "
+            "captions need one to be scored along"
+        )
+    length = float(np.linalg.norm(to_numpy(fit.coef_, "coef_")[place, direction].astype(np.float64)))
+    if not length:
+        raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
+    return length

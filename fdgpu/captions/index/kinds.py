@@ -1,0 +1,102 @@
+"""Which kind of FAISS index keeps how many vectors, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from fdgpu.errors import BackendError, InputError
+
+KINDS = ("auto", "flat", "ivf", "hnsw")
+MOST_LISTS_ON_GPU = 2048  # FAISS probes no more on a GPU, and an exact search probes all
+ROWS_A_LIST = 40  # that the lists are learned from: FAISS asks for 39
+FLAT_ON_CPU = 1 << 26  # numbers, 268 MB: a query alone reads all of them, at 10 GB/s in 27 ms
+FLAT_ON_GPU = 1 << 32  # 17 GB, at 2 TB/s in 9 ms: reasoned, not measured
+SPARE = 4  # times k: what is looked at holds at least so many vectors
+
+
+@dataclass(frozen=True)
+class IndexKind:
+    """A kind of index with its settings, and the reason in words.
+
+    ``name`` is ``"flat"`` (every vector is looked at: exact), ``"ivf"`` (inverted lists: the nearest ``probes`` of
+    ``lists`` cells are looked at) or ``"hnsw"`` (a graph of ``links`` neighbours a vector, built with ``build_breadth``
+    and searched with ``breadth`` candidates).
+
+    ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists; it never takes a graph. A graph is made for
+    queries that look like what it holds, and directions and images do not look like captions. Of 100 000 captions of
+    128 dimensions, both find the ten nearest to a caption (recall 0.999); of the ten hardest of a direction a graph
+    finds 0.40 and lists 0.98, of the ten nearest to an image 0.54 and 0.99 (``python -m benchmarks.index``). Lists take
+    about as long to make as a graph, and as 5000 flat searches; where few questions are asked, flat is the faster.
+    """
+
+    name: str
+    reason: str
+    lists: int = 0
+    probes: int = 0
+    links: int = 32
+    build_breadth: int = 80
+    breadth: int = 256
+
+    @property
+    def training_rows(self) -> int:
+        """Rows that must have come before the lists can be learned; until then the index is flat, and exact."""
+        return ROWS_A_LIST * self.lists if self.name == "ivf" else 0
+
+    def probes_for(self, k: int, rows: int) -> int:
+        """Return how many cells to look at: enough to hold several times ``k`` of ``rows`` vectors."""
+        return min(self.lists, max(self.probes, ceil(SPARE * k * self.lists / rows)))
+
+    def breadth_for(self, k: int) -> int:
+        """Return how many candidates a search of the graph keeps."""
+        return max(self.breadth, SPARE * k)
+
+    @classmethod
+    def choose(cls, name: str, rows: int, dimension: int, gpu: bool) -> IndexKind:
+        """Return the kind of that name, or the one that ``"auto"`` takes, for so many vectors."""
+        if name == "auto":
+            return cls._by_size(rows, dimension, gpu)
+        return cls.ivf(rows, gpu) if name == "ivf" else cls(name, "asked for by name")
+
+    @classmethod
+    def ivf(cls, rows: int, gpu: bool = False, reason: str = "asked for by name") -> IndexKind:
+        """Return inverted lists for so many vectors: 4 √rows cells, an eighth of them looked at.
+
+        With c cells and a share s of them looked at, a search computes c + s · rows products; the square root balances
+        them, and four times as many cells make the share that is needed for the same recall smaller.
+        """
+        lists = max(1, min(round(4 * sqrt(rows)), rows // ROWS_A_LIST))
+        lists = min(lists, MOST_LISTS_ON_GPU) if gpu else lists
+        return cls("ivf", reason, lists=lists, probes=ceil(lists / 8))
+
+    @classmethod
+    def _by_size(cls, rows: int, dimension: int, gpu: bool) -> IndexKind:
+        size = f"auto: {rows} vectors of {dimension}"
+        if rows * dimension <= (FLAT_ON_GPU if gpu else FLAT_ON_CPU):
+            return cls("flat", f"{size} are few enough to look at every one")
+        return cls.ivf(rows, gpu, f"{size} are too many to look at every one")
+
+
+def check_kind(kind: str | IndexKind) -> str | IndexKind:
+    """Return a kind that is known.
+
+    Raises:
+        InputError: lists those there are.
+    """
+    names = KINDS if isinstance(kind, str) else KINDS[1:]
+    if (kind if isinstance(kind, str) else getattr(kind, "name", kind)) not in names:
+        raise InputError(f"kind is {kind!r}: use one of {', '.join(KINDS)}, or an IndexKind")
+    return kind
+
+
+def check_place(kind: IndexKind, gpu: bool) -> IndexKind:
+    """Return a kind that runs where the index is.
+
+    Raises:
+        BackendError: for a graph on a GPU, which FAISS does not search there, or more lists than it probes there.
+    """
+    if kind.name == "hnsw" and gpu:
+        raise BackendError("kind 'hnsw' was asked for, but FAISS has no such graph on a GPU: use 'flat' or 'ivf'")
+    if kind.lists > MOST_LISTS_ON_GPU and gpu:
+        raise BackendError(f"an index of {kind.lists} lists has more than FAISS probes on a GPU: use backend='cpu'")
+    return kind
