@@ -13,8 +13,10 @@ from fdgpu.version import __version__
 
 if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit, grow_captions
+    from fdgpu.auditing.decoded import decode_directions, extreme_captions
     from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
     from fdgpu.captions.index import CaptionIndex, VectorIndex
+    from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
 
@@ -23,11 +25,17 @@ _HOME = {
     "CaptionGrammar": "fdgpu.captions",
     "CaptionIndex": "fdgpu.captions.index",
     "ClipEmbedder": "fdgpu.embedding",
+    "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
+    "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.captions.index",
     "audit": "fdgpu.auditing",
+    "decode_directions": "fdgpu.auditing.decoded",
+    "extreme_captions": "fdgpu.auditing.decoded",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
+    "slerp": "fdgpu.decoding",
+    "text_to_image": "fdgpu.decoding",
     "visual_adjectives": "fdgpu.captions",
     "word_effects": "fdgpu.captions",
 }
@@ -37,12 +45,18 @@ __all__ = [
     "CaptionGrammar",
     "CaptionIndex",
     "ClipEmbedder",
+    "Decoder",
     "FailureDirections",
+    "SyntheticImages",
     "VectorIndex",
     "__version__",
     "audit",
+    "decode_directions",
+    "extreme_captions",
     "grow_captions",
     "nouns_below",
+    "slerp",
+    "text_to_image",
     "visual_adjectives",
     "word_effects",
 ]

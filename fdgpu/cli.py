@@ -37,6 +37,9 @@ StopAfter = Annotated[
 ]
 Nested = Annotated[bool, typer.Option("--nested", help="Also an unbiased score, by nested cross-validation.")]
 Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
+Decode = Annotated[
+    bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
+]
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
 
 
@@ -51,6 +54,7 @@ def demo(
     directions: Directions = 1,
     stop_after: StopAfter = 0,
     nested: Nested = False,
+    decode: Decode = False,
     backend: Backend = "auto",
     device: Device = "auto",
 ) -> None:
@@ -68,7 +72,7 @@ def demo(
     from fdgpu.progress import ProgressBars
 
     with ProgressBars() as progress:
-        result = run_demo(out, seed, directions=estimator, device=device, progress=progress)
+        result = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
     _summary(result.audit)
     typer.echo(f"The base model is right on {result.accuracy:.1%} of the test images.")
     _goodbye(out)
@@ -98,6 +102,7 @@ def audit(
     directions: Directions = 1,
     stop_after: StopAfter = 0,
     nested: Nested = False,
+    decode: Decode = False,
     backend: Backend = "auto",
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")] = 256,
@@ -113,16 +118,24 @@ def audit(
         raise typer.BadParameter(f"{images} is not a folder", param_hint="--images")
     if not predictions.is_file():
         raise typer.BadParameter(f"{predictions} does not exist", param_hint="--predictions")
+    if decode and model != "bundled":
+        raise typer.BadParameter(
+            f"the bundled decoder draws directions of the bundled CLIP, not of {model}: leave it out, or pass "
+            "fdgpu.audit a decoder of that CLIP (fdgpu.Decoder.from_diffusers)",
+            param_hint="--decode",
+        )
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _checked_device(device)
     recipe = _recipe(grammar)
     from fdgpu.auditing import audit as run_audit
     from fdgpu.auditing import read_predictions
+    from fdgpu.decoding import Decoder
     from fdgpu.embedding import ClipEmbedder
     from fdgpu.embedding.sources import FileSource
     from fdgpu.progress import ProgressBars
 
     table = read_predictions(predictions)
+    decoder = Decoder.bundled(device) if decode else None
     names, labels, said = _classes(class_names, table.labels, table.predictions)
     with ProgressBars() as progress:
         result = run_audit(
@@ -132,6 +145,7 @@ def audit(
             class_names=names,
             embedder=ClipEmbedder.from_name(model, device, batch_size),
             grammar=recipe,
+            decoder=decoder,
             out=out,
             splits=table.splits,
             confidence=table.confidence,

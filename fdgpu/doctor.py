@@ -16,7 +16,19 @@ import torch
 from fdgpu.device import choose_backend, choose_index_backend, cpu_count, place, why_no_cuda, why_no_cuml
 from fdgpu.version import __version__
 
-REQUIRED = ("torch", "torchvision", "open_clip", "numba", "numpy", "PIL", "pyarrow", "safetensors", "jinja2", "faiss")
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "open_clip",
+    "diffusers",
+    "numba",
+    "numpy",
+    "PIL",
+    "pyarrow",
+    "safetensors",
+    "jinja2",
+    "faiss",
+)
 DISTRIBUTIONS = {
     "open_clip": ("open_clip_torch",),
     "PIL": ("pillow",),
@@ -32,6 +44,7 @@ OPTIONAL = {
     "ffcv": "images from .beton files",
     "nltk": "nouns from WordNet",
     "wn": "nouns from WordNet",
+    "transformers": "diffusers pipelines that read text",
     "sklearn": "the tests' oracle",
 }
 
@@ -61,11 +74,16 @@ def examine() -> list[Line]:
     bundled = Line("bundled CLIP", "ok", "its weights are here")
     if not weights.is_file():
         bundled = Line("bundled CLIP", "broken", "its weights are missing: install fdgpu again")
+    decoder = files("fdgpu") / "demo" / "decoder" / "diffusion_pytorch_model.safetensors"
+    decoding = Line("bundled decoder", "ok", "its weights are here")
+    if not decoder.is_file():
+        decoding = Line("bundled decoder", "absent", "no weights: python -m fdgpu.demo.train_decoder makes them")
     recipes = sorted(file.name for file in (files("fdgpu") / "captions" / "recipes").iterdir())
     named = ", ".join(name.removesuffix(".toml") for name in recipes if name.endswith(".toml"))
     return [
         *lines,
         bundled,
+        decoding,
         Line("recipes", "ok", named),
         Line("embedding runs on", "ok", f"{placement.device}, {placement.dtype} ({placement.reason})"),
         Line("solver runs on", "ok", f"{backend.name} ({backend.reason})"),

@@ -133,6 +133,18 @@ class PlantedTruth:
 
 
 @dataclass(frozen=True)
+class DecodedPictures:
+    """Pictures decoded from a class's reference caption, rotated by a share ``alpha`` of the angle towards ``end``.
+
+    ``end`` is easy, neutral (``alpha`` 0) or hard; ``paths`` one a noise, the same noises for every rotation.
+    """
+
+    end: str
+    alpha: float
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ModeFindings:
     """One failure mode of a class: a direction, how sure it is, and what it shows.
 
@@ -202,6 +214,7 @@ class ClassFindings:
     n_shown: int = 0
     accuracy_shown: float = float("nan")
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
+    decoded: tuple[DecodedPictures, ...] = ()  # the strongest mode's direction, from easy over neutral to hard
 
     @property
     def found(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fdgpu"
-AUDITED = {"embedding", "directions", "captions", "report"}  # the stages that an audit goes through
+AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"training", "interventions"}
 GROUND = {"arrays", "batches", "device", "errors", "files", "findings", "kernels", "networks", "progress", "version"}
 ALLOWED = {

@@ -126,18 +126,19 @@ def test_the_summary_puts_what_is_significant_first(
 def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, Any] = {}
 
-    def demo(out: Path, seed: int, *, directions: Any, **_: Any) -> SimpleNamespace:
-        given.update(out=out, seed=seed, directions=directions)
+    def demo(out: Path, seed: int, *, directions: Any, decode: bool, **_: Any) -> SimpleNamespace:
+        given.update(out=out, seed=seed, directions=directions, decode=decode)
         return SimpleNamespace(audit=SimpleNamespace(findings=made(())), accuracy=0.5)
 
     monkeypatch.setattr("fdgpu.demo.run.demo", demo)
-    settings = ["--permutations", 20, "--directions", 3, "--stop-after", 4, "--nested", "--seed", 7]
+    settings = ["--permutations", 20, "--directions", 3, "--stop-after", 4, "--nested", "--decode", "--seed", 7]
     code, said, _ = run("demo", "--out", tmp_path, *settings)
     assert code == 0
     assert "right on 50.0%" in said
     fit = given["directions"]
     assert (fit.n_permutations, fit.n_directions, fit.stop_after, fit.nested) == (20, 3, 4, True)
     assert (fit.random_state, given["seed"], given["out"]) == (7, 7, tmp_path)
+    assert given["decode"]
 
 
 def test_numbered_classes_with_a_file_of_names(run: Run, world: Path) -> None:
@@ -236,6 +237,13 @@ def test_wrong_usage_is_exit_code_2(run: Run, world: Path, extra: list[str], mes
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_the_bundled_decoder_draws_the_bundled_clips_directions_only(run: Run, world: Path) -> None:
+    given = ["--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    code, _, complained = run("audit", *given, "--decode", "--model", "ViT-B-32:openai")
+    assert code == 2
+    assert "of the bundled CLIP, not of ViT-B-32:openai" in " ".join(complained.split())
+
+
 def test_a_backend_that_cannot_run_here_is_wrong_usage(run: Run, world: Path) -> None:
     arguments = ["--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
     code, _, complained = run("audit", *arguments, "--backend", "triton")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.drawing import Drawings, draw_classes
 from fdgpu.auditing.evidence import AuditedImages
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.predictions import SPLITS
@@ -20,6 +21,7 @@ from fdgpu.auditing.showing import class_findings, thumbnails
 from fdgpu.auditing.truth import Planted
 from fdgpu.auditing.writing import write_audit
 from fdgpu.captions import Recipe
+from fdgpu.decoding import Decoder
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.stability import RESAMPLES
 from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
@@ -80,6 +82,7 @@ def audit(
     class_names: Sequence[str] | None = None,
     embedder: ClipEmbedder | None = None,
     grammar: Any = None,
+    decoder: Decoder | None = None,
     out: str | Path | None = None,
     splits: Sequence[str] | None = None,
     confidence: Any = None,
@@ -105,6 +108,8 @@ def audit(
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes
             or a mapping of class name to grammar. By default the demo's recipe with the bundled CLIP, and the
             general recipe with any other.
+        decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
+            its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
             ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
@@ -125,6 +130,8 @@ def audit(
     inputs = check_inputs(labels, predictions, class_names, splits, confidence)
     source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
+    if decoder is not None:
+        decoder.check(embedder)
     recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     watch = Stopwatch(dict(timings or {}))
@@ -137,18 +144,24 @@ def audit(
             decisions = _decide(fit, vectors, readable, inputs)
         with watch.stage("score captions"):
             captions = caption_classes(fit, embedder, recipe, report)
+        drawings = Drawings()
+        if decoder is not None:
+            with watch.stage("decode directions"):
+                fitted = readable & (inputs.splits == "val")
+                drawings = draw_classes(decoder, fit, vectors, inputs, fitted, embedder, recipe, folder, report)
     shown_from = inputs.first_split(readable, "test", "val")
     with watch.stage("gather findings"):
         audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
         classes = class_findings(fit, inputs, audited, captions, planted or {})
         findings = replace(
             _about(embedder, fit, inputs, title, seed, whitened_by, shown_from),
-            classes=classes,
+            classes=drawings.added(classes),
             timings=watch.seconds,
             skipped=skipped,
             notes=_notes(inputs, skipped, captions.too_long, recipe, shown_from, whitened_by),
         )
         pictures = thumbnails(findings, source, ids)
+        pictures.pixels.update(drawings.pixels)
     with watch.stage("write report"):
         page = render_report(findings, pictures)
     if folder is not None:

@@ -187,9 +187,14 @@ def thumbnails(findings: Findings, source: ImageSource, ids: list[str]) -> Thumb
                 continue
             if picture is None:
                 continue
-            height, width = picture.shape[-2:]
-            ratio = min(1.0, THUMBNAIL / max(height, width))
-            size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
-            small = V.to_dtype(V.resize(picture.cpu(), size, antialias=True), scale=True, dtype=torch.uint8)
-            pictures.pixels[example.path] = np.ascontiguousarray(small.movedim(0, -1).numpy())
+            pictures.pixels[example.path] = shrunk(picture)
     return pictures
+
+
+def shrunk(picture: torch.Tensor) -> NDArray[np.uint8]:
+    """Return a picture (3, h, w) as (h, w, 3) uint8, at most :data:`THUMBNAIL` pixels high and wide."""
+    height, width = picture.shape[-2:]
+    ratio = min(1.0, THUMBNAIL / max(height, width))
+    size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
+    small = V.to_dtype(V.resize(picture.cpu(), size, antialias=True), scale=True, dtype=torch.uint8)
+    return np.ascontiguousarray(small.movedim(0, -1).numpy())

@@ -16,6 +16,7 @@ from torch import Tensor
 from fdgpu.auditing import AuditResult, Planted, audit
 from fdgpu.auditing.outputs import write_json
 from fdgpu.auditing.pipeline import Stopwatch
+from fdgpu.decoding import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import TEST, TRAIN, VAL, Split, make_split, phrase, truth_document
@@ -40,6 +41,7 @@ def demo(
     seed: int = 0,
     *,
     directions: FailureDirections | None = None,
+    decode: bool = False,
     device: str = "auto",
     progress: Reporter | None = None,
 ) -> DemoResult:
@@ -50,11 +52,13 @@ def demo(
             pictures (``images/``) and ``predictions.csv``.
         seed: of the pictures, the plants and the base model.
         directions: an estimator with settings of your own.
+        decode: draw the clearest directions with the bundled decoder.
         device: where to render, train and embed.
         progress: a reporter; by default a bar where a person watches standard error.
     """
     folder = writable_folder(Path(out))
     target = place(device).device
+    decoder = Decoder.bundled(device) if decode else None
     watch = Stopwatch()
     with OneBar(progress) as report:
         with watch.stage("render pictures"):
@@ -72,6 +76,7 @@ def demo(
             torch.cat([predicted for predicted, _ in said]),
             class_names=world_settings().class_names,
             embedder=ClipEmbedder.bundled(device),
+            decoder=decoder,
             out=folder,
             splits=[s.name for s in splits for _ in range(len(s.labels))],
             confidence=torch.cat([confidence for _, confidence in said]),

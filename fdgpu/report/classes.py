@@ -17,6 +17,7 @@ from fdgpu.findings import (
     Thumbnails,
 )
 from fdgpu.report import trust
+from fdgpu.report.decoded import DecodedView, decoded_view
 from fdgpu.report.effects import EffectChart, effect_chart
 from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
 from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise
@@ -106,6 +107,7 @@ class ClassView:
     notes: tuple[str, ...]
     modes: tuple[ModeView, ...]
     strips: tuple[Strip, ...]
+    decoded: DecodedView | None
 
     @property
     def found(self) -> bool:
@@ -150,6 +152,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
             for number, mode in enumerate(one.modes, 1)
         ),
         strips=() if alone else unsure,
+        decoded=decoded_view(one, thumbnails, encoding),
     )
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from fdgpu.findings import Findings, Thumbnails
 from fdgpu.report import figures, formats, planted
 from fdgpu.report.classes import class_view, edge_remark
+from fdgpu.report.decoded import decoded_pixels
 from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
 from fdgpu.report.pictures import Encoding, check_pixels, choose_encoding
 from fdgpu.report.planted import planted_view
@@ -22,7 +23,7 @@ from fdgpu.report.shortening import shorten
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
 FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
-STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "print.css")
+STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "print.css")
 
 
 def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
@@ -103,6 +104,7 @@ def _page_encoding(findings: Findings, thumbnails: Thumbnails, share: float) -> 
         for one in findings.classes
         for examples in (*(e for m in one.modes for e in (m.hard_examples, m.easy_examples)), one.unsure_examples)
     ]
+    grids += [list(decoded_pixels(one, thumbnails).values()) for one in findings.classes]
     return choose_encoding(grids, int(share * PICTURE_BUDGET))
 
 

@@ -1,0 +1,1 @@
+"""Decoding directions: how fast in one batch, and how hard the decoded pictures are."""

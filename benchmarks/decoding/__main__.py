@@ -1,0 +1,85 @@
+"""Decode directions in one batch beside one call a direction, and let the base model name what was decoded.
+
+    python -m benchmarks.decoding [--seed 0] [--folder FOLDER] [--quick] [--write]
+
+- *speed*: 10 classes x 7 rotations, with one and with four seeds, by the bundled decoder and by a small Kandinsky, at
+  equal steps and noise; compared first.
+- *hardness*: accuracy of the demo's base model on pictures from easy over neutral to hard, over α (figure 8b).
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn import functional as F
+
+from benchmarks.decoding import hardness, speed
+from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
+from benchmarks.machine import machine
+from benchmarks.stored import store
+from fdgpu import ClipEmbedder
+from fdgpu.decoding import Decoder
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS
+from fdgpu.decoding.bundled_net import BundledNet
+
+ALPHAS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+
+
+def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str, Any]]:
+    """Time the bundled net with one seed and with four, and a Kandinsky of random weights."""
+    pipeline = PlainPipeline.beside(net, weights)
+    timed = [
+        speed.row(Decoder.of(net), pipeline, _job(net.space.dimension, s, quick, net.steps), net.device, net.dtype)
+        for s in ((1,) if quick else (1, 4))
+    ]
+    kandinsky = small_kandinsky(64, 128).to(net.device)
+    decoder = Decoder.from_diffusers(kandinsky, batch_size=32)
+    job = _job(decoder.dimension, 1, quick, 10)
+    return [*timed, speed.row(decoder, partial(call_kandinsky, kandinsky), job, net.device, net.dtype, 1)]
+
+
+def _job(dimension: int, seeds: int, quick: bool, steps: int) -> speed.Job:
+    """Random references and directions: speed does not depend on them."""
+    generator = torch.Generator().manual_seed(0)
+    k = 2 if quick else 10
+    references, directions = F.normalize(torch.randn(2, k, dimension, generator=generator), dim=2)
+    return speed.Job(references, directions, (0.1, 0.2, 0.3), tuple(range(seeds)), steps, 2.0)
+
+
+def show(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+    """Print a table."""
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*["–" if value is None else str(value) for value in row.values()])
+    console.print(table)
+
+
+def main() -> None:
+    """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="the decoder's weights")
+    parser.add_argument("--quick", action="store_true", help="two classes, one seed, and two pictures a vector")
+    parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
+    arguments = parser.parse_args()
+    about, console = machine(), Console(width=180)
+    console.print("  ".join(f"{name} {value}" for name, value in about.items()))
+    net = BundledNet.load("auto", arguments.folder)
+    timed = measure_speed(net, arguments.folder / WEIGHTS, arguments.quick)
+    show(console, "speed", timed)
+    world = hardness.audited(arguments.seed, ClipEmbedder.bundled())
+    named = hardness.rows(Decoder.of(net), world, ALPHAS, range(2 if arguments.quick else 32))
+    show(console, "the base model on decoded pictures", named)
+    if arguments.write:
+        store("decoding_speed", about, timed)
+        store("decoding_hardness", about, named)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Vectors of a CLIP space → pictures: the paper's way to look at a direction (2.2 and A.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdgpu.arrays import finite_rows, restorer, to_torch
+from fdgpu.decoding.denoiser import Denoiser
+from fdgpu.decoding.pipelines import adapt
+from fdgpu.decoding.stage import UNGUIDED, Batch
+from fdgpu.device import BatchSize, halving_batches
+from fdgpu.errors import InputError
+from fdgpu.progress import OneBar, Reporter
+
+Seeds = int | Sequence[int]
+BATCHES = {"cpu": 32}  # of a small net: more no longer fit into a core's cache, and are a tenth slower each
+
+
+class Decoder:
+    """Decodes vectors with a diffusion model; see :meth:`bundled` and :meth:`from_diffusers`.
+
+    Args:
+        denoiser: the model, behind the protocol :class:`fdgpu.decoding.denoiser.Denoiser`.
+        batch_size: pictures at a time; halved whenever the device runs out of memory.
+        length: of the vectors that the model was trained on; vectors are given this length. None: its own, if any.
+
+    Attributes:
+        name: of the pipeline.
+        space: the CLIP space that it decodes.
+        size: height and width of the pictures.
+        steps, guidance: what it samples with unless told otherwise.
+    """
+
+    def __init__(self, denoiser: Denoiser, batch_size: int = 64, length: float | None = None) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: use at least 1")
+        if length is not None and not 0 < length < float("inf"):
+            raise InputError(f"length is {length}: pass how long the pipeline's own CLIP vectors are, such as 20.0")
+        self._denoiser = denoiser
+        self._fitting, self._decoding = BatchSize(batch_size), BatchSize(batch_size)
+        self.length = denoiser.length if length is None else length
+        self.name, self.space, self.size = denoiser.name, denoiser.space, denoiser.size
+        self.steps, self.guidance = denoiser.steps, denoiser.guidance
+
+    @classmethod
+    def bundled(cls, device: str | torch.device = "auto", batch_size: int | None = None) -> Decoder:
+        """Load the small decoder that ships with fdgpu: the bundled CLIP's vectors → 32 x 32 pictures of its world.
+
+        Args:
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
+            batch_size: pictures at a time, halved whenever memory runs out; None: what fills the device.
+
+        Raises:
+            ModelError: where the weights are missing.
+            BackendError: for a device that is not here.
+        """
+        from fdgpu.decoding.bundled_net import BundledNet  # and with it diffusers, which takes seconds
+
+        return cls.of(BundledNet.load(device), batch_size)
+
+    @classmethod
+    def of(cls, denoiser: Denoiser, batch_size: int | None = None) -> Decoder:
+        """Decode with a small net; None for as many pictures at a time as fill its device."""
+        return cls(denoiser, BATCHES.get(denoiser.device.type, 256) if batch_size is None else batch_size)
+
+    @classmethod
+    def from_diffusers(
+        cls,
+        pipeline: Any,
+        *,
+        clip: Any = None,
+        size: int | None = None,
+        length: float | None = None,
+        negative: Any = None,
+        batch_size: int = 16,
+    ) -> Decoder:
+        """Decode with a diffusers pipeline that takes CLIP vectors, in its own precision and on its own device.
+
+        On CUDA, a float32 pipeline computes under float16 autocast; its nets are laid out channels-last.
+
+        Args:
+            pipeline: ``StableUnCLIPImg2ImgPipeline``, ``KandinskyV22Pipeline``, ``UnCLIPImageVariationPipeline``,
+                or one whose cross-attention context is the vector: the paper's retrieval-augmented ``RDMPipeline``,
+                and ``StableDiffusionImageVariationPipeline``.
+            clip: the :class:`fdgpu.ClipEmbedder` (or its name) whose vectors directions were fitted on, to be checked.
+            size: side of the pictures in pixels; None: the pipeline's own.
+            length: vectors are given this length, as most pipelines were trained on CLIP's image vectors *before* they
+                were made unit vectors. None: as the pipeline's statistics say; where it has none, vectors go in as
+                they come.
+            negative: (d,) what guidance steers away from. None: as the pipeline was trained; for Kandinsky zeros,
+                unless its prior's ``get_zero_embed()`` is passed.
+            batch_size: pictures at a time; halved whenever the device runs out of memory.
+
+        Raises:
+            InputError: for a pipeline of another class, or directions of another CLIP space; names what it expects.
+        """
+        denoiser = adapt(pipeline, size, negative)
+        if clip is not None:
+            denoiser.space.check(clip, denoiser.name)
+        return cls(denoiser, batch_size, length)
+
+    @property
+    def dimension(self) -> int:
+        """Length d of the vectors."""
+        return self.space.dimension
+
+    def check(self, clip: Any) -> None:
+        """Raise an InputError if directions fitted on ``clip``'s vectors cannot be decoded here."""
+        self.space.check(clip, self.name)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        embeddings: Any,
+        steps: int | None = None,
+        seed: Seeds = 0,
+        *,
+        guidance: float | None = None,
+        progress: Reporter | None = None,
+    ) -> Any:
+        """Decode vectors; all of them go through the net together, each with its own noise.
+
+        Args:
+            embeddings: (n, d) vectors of the decoder's CLIP space; torch, NumPy, CuPy or JAX.
+            steps: of the scheduler; None: the pipeline's usual number.
+            seed: picture i's noise comes from (seed, i), or from ``seed[i]`` where a seed a picture is given; a picture
+                does not depend on the others, but for rounding.
+            guidance: how strongly the vector rules (classifier-free guidance); 1 asks the net once and not twice.
+            progress: a reporter; by default a bar where a person watches standard error.
+
+        Returns:
+            (n, 3, h, w) float32 in [0, 1], in ``embeddings``' kind, where they lie.
+
+        Raises:
+            InputError: for vectors of another length or not finite, and steps, seeds or guidance that cannot be.
+        """
+        vectors = self._checked(to_torch(embeddings, "embeddings"))
+        steps, guidance = self._settings(steps, guidance)
+        seeds = picture_seeds(seed, len(vectors))
+        place = vectors.device
+        pictures = torch.empty(len(vectors), 3, *self.size, device=place)
+        with OneBar(progress) as report:
+            start = 0
+            run = self._runner(vectors, seeds, steps, guidance, report)
+            for stop, part in halving_batches(run, len(vectors), self._fitting):
+                pictures[start:stop] = part.to(place)
+                start = stop
+        return restorer(embeddings)(pictures)
+
+    def _runner(self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter) -> Any:
+        denoiser = self._denoiser
+
+        def run(start: int, stop: int) -> Tensor:
+            def told(stage: str, done: int, total: int | None) -> None:
+                report(stage, start + (stop - start) * done // (total or 1), len(vectors))
+
+            batch = Batch(
+                [torch.Generator().manual_seed(seed) for seed in seeds[start:stop]],
+                steps,
+                guidance,
+                denoiser.device,
+                denoiser.dtype,
+                told,
+                self._decoding,
+            )
+            return denoiser.pictures(vectors[start:stop].to(denoiser.device, denoiser.dtype), batch).float()
+
+        return run
+
+    def _checked(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim != 2:
+            raise InputError(f"embeddings has the shape {tuple(vectors.shape)}: pass vectors (n, d)")
+        if vectors.shape[1] != self.dimension:
+            named = f" ({self.space.names[0]})" if self.space.names else ""
+            raise InputError(
+                f"embeddings has vectors of {vectors.shape[1]} numbers, {self.name} decodes vectors of "
+                f"{self.dimension}{named}: fit the directions on embeddings of that CLIP"
+            )
+        vectors = vectors.float()
+        finite_rows(vectors, "embeddings")
+        return vectors if self.length is None else F.normalize(vectors, dim=1) * self.length
+
+    def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
+        steps = self.steps if steps is None else steps
+        guidance = self.guidance if guidance is None else guidance
+        least, most = self._denoiser.least_steps, self._denoiser.most_steps
+        if not least <= steps <= most:
+            raise InputError(f"steps is {steps}: {self.name} takes {least} to {most}")
+        if not UNGUIDED <= guidance < float("inf"):
+            raise InputError(f"guidance is {guidance}: use 1 (none) or more, such as {self.guidance}")
+        return steps, guidance
+
+
+def picture_seeds(seed: Seeds, n: int) -> list[int]:
+    """Return one seed a picture; of two numbers, no picture's seed is another's by an ill-chosen sum.
+
+    Raises:
+        InputError: for a number of seeds that is not the number of pictures, or a negative one.
+    """
+    if isinstance(seed, (int, np.integer)):
+        if seed < 0:
+            raise InputError(f"seed is {seed}: use 0 or more")
+        return [int(np.random.SeedSequence([int(seed), i]).generate_state(1, np.uint64)[0] >> 1) for i in range(n)]
+    seeds = [int(one) for one in seed]
+    if len(seeds) != n:
+        raise InputError(f"seed holds {len(seeds)} seeds, there are {n} pictures: pass one number, or one a picture")
+    if min(seeds, default=0) < 0:
+        raise InputError(f"seed holds {min(seeds)}: use 0 or more")
+    return seeds

@@ -1,0 +1,117 @@
+"""Captions → pictures, by a text-to-image pipeline of diffusers or by a decoder that is given the caption's vector."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdgpu.decoding.decoder import Decoder
+from fdgpu.errors import InputError
+
+
+class Painter(Protocol):
+    """Makes one picture a caption; the same caption and seed give the same picture."""
+
+    def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Return uint8 pictures (n, 3, h, w) on the CPU."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the pictures beside captions and seeds, as plain data for a manifest."""
+        ...
+
+
+@dataclass(frozen=True)
+class PipelinePainter:
+    """Any diffusers text-to-image pipeline; ``arguments`` go into its call, such as ``guidance_scale``."""
+
+    pipeline: Any
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        takes = inspect.signature(type(self.pipeline).__call__).parameters
+        if not {"prompt", "generator"} <= set(takes) or _needs_more(takes):
+            raise InputError(
+                f"{type(self.pipeline).__name__} does not make pictures of a prompt alone: pass a text-to-image "
+                "pipeline of diffusers, or an fdgpu.Decoder and the ClipEmbedder that reads captions for it"
+            )
+
+    def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Paint; one generator a picture, so that none depends on its batch."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        arguments = {"output_type": "np", **self.arguments}
+        made = self.pipeline(prompt=list(captions), generator=generators, **arguments).images
+        return _as_bytes(torch.from_numpy(np.asarray(made)).permute(0, 3, 1, 2))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The pipeline's class, its scheduler, and what its call is given."""
+        return {
+            "pipeline": type(self.pipeline).__name__,
+            "scheduler": type(getattr(self.pipeline, "scheduler", None)).__name__,
+            "arguments": _plain(self.arguments),
+        }
+
+
+@dataclass(frozen=True)
+class DecoderPainter:
+    """A decoder that is given the caption's vector: text to image without a text-to-image model.
+
+    ``clip`` has ``texts``, as :class:`fdgpu.ClipEmbedder` does; its space has to be the decoder's.
+    """
+
+    decoder: Decoder
+    clip: Any
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.decoder.check(self.clip)
+
+    def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Paint; a caption that stands twice is read once."""
+        return _as_bytes(self.decoder.sample(self.clip.texts(list(captions)), seed=list(seeds), **self.arguments).cpu())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The decoder and the CLIP that reads."""
+        return {"pipeline": self.decoder.name, "clip": str(self.clip.name), "arguments": _plain(self.arguments)}
+
+
+def painter_of(model: Any, clip: Any, arguments: dict[str, Any]) -> Painter:
+    """Return the painter of a decoder or of a text-to-image pipeline.
+
+    Raises:
+        InputError: for a decoder without a CLIP or of another space, and a pipeline that needs more than a prompt.
+    """
+    if not isinstance(model, Decoder):
+        return PipelinePainter(model, arguments)
+    if clip is None:
+        raise InputError(f"{model.name} takes vectors: pass clip=, the ClipEmbedder that reads captions for it")
+    return DecoderPainter(model, clip, arguments)
+
+
+def _needs_more(takes: Any) -> bool:
+    """Whether the call has another argument without a default, as inpainting has its picture."""
+    given = ("self", "prompt", "generator")
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return any(
+        one.default is inspect.Parameter.empty and one.kind not in variadic
+        for name, one in takes.items()
+        if name not in given
+    )
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest can hold: no callbacks and no tensors."""
+    return {name: value for name, value in arguments.items() if isinstance(value, (str, int, float, type(None)))}
+
+
+def _as_bytes(pictures: Tensor) -> Tensor:
+    return pictures.float().mul(255).round().clamp(0, 255).to(torch.uint8)

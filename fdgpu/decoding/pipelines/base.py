@@ -1,0 +1,65 @@
+"""What all adapters of diffusers pipelines take from the pipeline in the same way."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdgpu.arrays import to_torch
+from fdgpu.decoding.spaces import ClipSpace
+from fdgpu.errors import InputError
+
+
+class PipelineDenoiser:
+    """The common part of the adapters; see :class:`fdgpu.decoding.denoiser.Denoiser`.
+
+    Args:
+        pipeline: the diffusers pipeline, used where it is and as it is.
+        net: its UNet, laid out channels-last on CUDA, which changes no number.
+        space: the CLIP space that it decodes.
+        negative: (d,) what guidance steers away from, or None.
+    """
+
+    length: float | None = None
+    least_steps = 1
+
+    def __init__(self, pipeline: Any, net: Any, space: ClipSpace, negative: Any) -> None:
+        self.pipeline, self.net, self.space = pipeline, net, space
+        self.name = type(pipeline).__name__
+        self.device: torch.device = pipeline._execution_device
+        self.dtype: torch.dtype = net.dtype
+        if self.device.type == "cuda":
+            net.to(memory_format=torch.channels_last)
+        self.negative = self._checked(negative)
+
+    def _checked(self, negative: Any) -> Tensor:
+        if negative is None:
+            return torch.zeros(1, self.space.dimension, device=self.device, dtype=self.dtype)
+        vector = to_torch(negative, "negative").reshape(-1).to(self.device, self.dtype)
+        if len(vector) != self.space.dimension or not bool(vector.isfinite().all()):
+            raise InputError(
+                f"negative has {len(vector)} numbers, {self.name} takes one finite vector of {self.space.dimension}"
+            )
+        return vector[None]
+
+    def _side(self, size: int | None, latents: int | None, scale: int, usual: int) -> int:
+        """Return the side of the latents: of pictures of ``size``, or the pipeline's own."""
+        if size is None:
+            return latents or usual // scale
+        if size < scale or size % scale:
+            raise InputError(f"size is {size}: {self.name} makes pictures of a multiple of {scale} pixels")
+        return size // scale
+
+    def fast(self) -> AbstractContextManager[Any]:
+        """Half precision on CUDA, whichever precision the pipeline's weights have."""
+        return torch.autocast(
+            self.device.type, torch.float16, enabled=self.device.type == "cuda" and self.dtype == torch.float32
+        )
+
+
+def to_unit_interval(pictures: Tensor) -> Tensor:
+    """[-1, 1] → [0, 1]."""
+    return pictures.float().div(2).add(0.5).clamp(0, 1)

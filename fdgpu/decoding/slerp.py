@@ -1,0 +1,89 @@
+"""Spherical interpolation (paper, 2.2 and A.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdgpu.arrays import restorer, to_torch
+from fdgpu.errors import InputError
+
+NEAR = 1e-3  # radians from 0 where the chord is the arc to 1e-7, and from π where rounding would choose the plane
+
+
+def slerp(a: Any, b: Any, alpha: Any) -> Any:
+    """Rotate ``a`` towards ``b`` by the share ``alpha`` of the angle θ between them.
+
+    sin((1 − α)θ)/sin θ · a + sin(αθ)/sin θ · b, of unit vectors; where the angle is next to nothing, the straight line
+    between them, made a unit vector again. To decode a failure, ``a`` is the reference caption and ``b`` is −w for
+    harder and w for easier pictures, with α in [0, 0.3] (A.7).
+
+    Args:
+        a: (…, d) vectors, as a torch tensor, NumPy, CuPy or JAX array; they need not have unit length.
+        b: (…, d) likewise; both broadcast.
+        alpha: a number, or an array that broadcasts with the leading dimensions; 0 gives ``a``, 1 gives ``b``, less
+            than 0 rotates away from ``b``.
+
+    Returns:
+        (…, d) unit vectors, in ``a``'s kind, type and device.
+
+    Raises:
+        InputError: for an α outside [−1, 1], shapes that do not broadcast, vectors that are zero or not finite, and
+            opposite vectors, between which every arc is as short as any other.
+    """
+    first, second = _rows(a, "a"), _rows(b, "b").to(to_torch(a, "a").device)
+    share = _share(alpha, first)
+    _check_shapes(first, second, share)
+    one, other = _unit(first, "a"), _unit(second, "b")
+    theta = 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1))  # exact at both ends, unlike acos
+    if bool((theta > torch.pi - NEAR).any()):
+        raise InputError("a and b hold opposite vectors: no arc between them is the shortest; rotate by way of a third")
+    close = theta < NEAR
+    sine = torch.where(close, 1.0, theta.sin())
+    of_a = torch.where(close, 1 - share, ((1 - share) * theta).sin() / sine)
+    of_b = torch.where(close, share, (share * theta).sin() / sine)
+    rotated = F.normalize(of_a[..., None] * one + of_b[..., None] * other, dim=-1)
+    kind = first.dtype if first.is_floating_point() else torch.float32
+    return restorer(a)(rotated.to(kind))
+
+
+def _rows(array: Any, name: str) -> Tensor:
+    tensor = to_torch(array, name)
+    if tensor.ndim == 0:
+        raise InputError(f"{name} is one number: pass vectors (…, d)")
+    return tensor
+
+
+def _share(alpha: Any, like: Tensor) -> Tensor:
+    share = to_torch(alpha, "alpha").to(like.device, _wide(like))
+    outside = ~((share >= -1) & (share <= 1))
+    if bool(outside.any()):
+        raise InputError(f"alpha holds {float(share[outside].reshape(-1)[0]):g}: pass shares of the angle in [-1, 1]")
+    return share
+
+
+def _check_shapes(a: Tensor, b: Tensor, share: Tensor) -> None:
+    if a.shape[-1] != b.shape[-1]:
+        raise InputError(f"a has vectors of {a.shape[-1]} numbers, b of {b.shape[-1]}: both come from one CLIP space")
+    try:
+        torch.broadcast_shapes(a.shape[:-1], b.shape[:-1], share.shape)
+    except RuntimeError:
+        raise InputError(
+            f"a {tuple(a.shape)}, b {tuple(b.shape)} and alpha {tuple(share.shape)} do not broadcast: their leading "
+            "dimensions have to be equal or 1"
+        ) from None
+
+
+def _unit(vectors: Tensor, name: str) -> Tensor:
+    wide = vectors.to(_wide(vectors))
+    lengths = wide.norm(dim=-1, keepdim=True)
+    if not bool((lengths.isfinite() & (lengths > 0)).all()):
+        raise InputError(f"{name} holds a vector that is zero or not finite: it has no direction")
+    return torch.as_tensor(wide / lengths)
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

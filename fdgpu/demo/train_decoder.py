@@ -1,0 +1,207 @@
+"""Train the bundled decoder: a diffusers UNet of 3.6 M parameters that turns vectors of the bundled CLIP into pictures.
+
+    python -m fdgpu.demo.train_decoder [--steps 12000] [--seed 0] [--folder FOLDER] [--checkpoint FILE] [--evaluate]
+
+Pictures are 32 x 32, folded to 16 x 16 with twelve channels, so that the whole net runs at a quarter of the pixels. It
+sees only the ``clip`` split. The condition is the vector of the picture, of a caption that is true of it, or a point
+of the arc between both, with a little noise: directions lead to places that neither captions nor pictures occupy. In a
+tenth of the batch it is nothing, which guidance needs. After every ``--every`` steps a checkpoint is written from
+which the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold
+from fdgpu.decoding.slerp import slerp
+from fdgpu.demo.decoder_quality import quality, table
+from fdgpu.demo.photographs import load_photographs
+from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
+from fdgpu.demo.speech import all_captions, truth_table
+from fdgpu.embedding import ClipEmbedder
+from fdgpu.files import write_atomically
+
+BATCH = 128
+PEAK_LR = 1e-3
+WARM_UP = 300  # steps
+AVERAGING = 0.999
+UNCONDITIONAL = 0.1  # of the batch
+NOISE = 0.25  # length of what is added to a condition, at most
+MIN_SNR = 5.0  # losses weigh by min(SNR, 5), so that the easiest noise levels do not rule
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Folded pictures (n, 12, 16, 16) in [-1, 1], with unit vectors (n, d) of each and of a true caption of each."""
+
+    latents: Tensor
+    images: Tensor
+    captions: Tensor
+
+
+class Trainer:
+    """The net, its average and one optimiser."""
+
+    def __init__(self, steps: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
+        self.model.to(memory_format=torch.channels_last)
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.scheduler = DDIMScheduler.from_pretrained(FOLDER)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=PEAK_LR, betas=(0.9, 0.99), weight_decay=0.01)
+        self.steps, self.step_number = steps, 0
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def step(self, latents: Tensor, vectors: Tensor) -> float:
+        """Take one step on a batch and return the loss."""
+        n = len(latents)
+        noise = torch.randn(latents.shape, generator=self.generator)
+        t = torch.randint(len(self.scheduler.betas), (n,), generator=self.generator)
+        vectors = torch.where(torch.rand((n, 1), generator=self.generator) < UNCONDITIONAL, 0.0, vectors)
+        noisy = self.scheduler.add_noise(latents, noise, t).contiguous(memory_format=torch.channels_last)
+        said = self.model(noisy, t, None, class_labels=condition(vectors)).sample
+        alphas = self.scheduler.alphas_cumprod[t]
+        snr = alphas / (1 - alphas)
+        errors = (said - self.scheduler.get_velocity(latents, noise, t)).square().mean(dim=(1, 2, 3))
+        loss = (errors * snr.clamp(max=MIN_SNR).add(1).div(snr + 1) * 2).mean()
+        for group in self.optimizer.param_groups:
+            group["lr"] = PEAK_LR * rate(self.step_number, self.steps)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step_number += 1
+        kept = min(AVERAGING, (self.step_number + 1) / (self.step_number + 10))
+        for name, value in self.model.state_dict().items():
+            self.average[name].lerp_(value, 1 - kept)
+        return float(loss.detach())
+
+    def save(self, path: Path) -> None:
+        """Write all that is needed to go on, in one safetensors file."""
+        tensors = {f"model.{name}": value.contiguous() for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value.contiguous() for name, value in self.average.items()}
+        for place, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{place}.{name}": value.contiguous() for name, value in state.items()}
+        tensors["generator"], tensors["step"] = self.generator.get_state(), torch.tensor(self.step_number)
+        beside = path.with_suffix(".part")
+        save_file(tensors, beside)
+        beside.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        tensors = load_file(path)
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(under("model."))
+        self.average = under("average.")
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in under("optimizer.").items():
+            place, name = key.split(".")
+            states.setdefault(int(place), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
+        self.generator.set_state(tensors["generator"])
+        self.step_number = int(tensors["step"])
+
+    def write_weights(self, folder: Path) -> None:
+        """Write the average in half precision; diffusers loads it into the precision it was asked for."""
+        save_file({name: value.half().contiguous() for name, value in self.average.items()}, folder / WEIGHTS)
+
+
+def rate(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: up linearly, level for half of the way, then linearly to zero."""
+    return min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps)
+
+
+def batches(clip: ClipEmbedder, seed: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield latents and conditions without end, from step ``first`` on; every epoch renders each photograph anew."""
+    photographs = load_photographs("clip")
+    captions = all_captions()
+    spoken = clip.texts([caption.text for caption in captions]).cpu()
+    per_epoch = len(photographs.labels) // BATCH
+    for epoch in range(first // per_epoch, 10**9):
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        attributes = draw_attributes(len(photographs.labels), generator)
+        pictures = render(photographs.pixels, draw_scene(attributes, photographs.labels, generator))
+        made = Pictures(
+            fold(pictures),
+            clip.images(pictures).cpu(),
+            _true_captions(spoken, attributes, photographs.labels, generator),
+        )
+        for rows in torch.randperm(len(pictures), generator=generator)[: per_epoch * BATCH].split(BATCH):
+            yield made.latents[rows], _conditions(made, rows, generator)
+
+
+def _true_captions(spoken: Tensor, attributes: Attributes, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a caption that is true of each picture, those that claim more twice as often a claim."""
+    captions = all_captions()
+    weights = torch.tensor([2.0**caption.claims for caption in captions])
+    rows = []
+    for part in torch.arange(len(labels)).split(4096):
+        truth = truth_table(captions, attributes[part], labels[part])
+        rows.append(torch.multinomial(truth * weights, 1, generator=generator)[:, 0])
+    return spoken[torch.cat(rows)]
+
+
+def _conditions(made: Pictures, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """A third pictures, a third captions, a third between them; noise of a random length."""
+    n, d = len(rows), made.images.shape[1]
+    way = (torch.rand(n, generator=generator) * 3 - 1).clamp(0, 1)
+    vectors = slerp(made.captions[rows], made.images[rows], way)
+    noise = F.normalize(torch.randn(n, d, generator=generator), dim=1)
+    return F.normalize(vectors + NOISE * torch.rand((n, 1), generator=generator) * noise, dim=1)
+
+
+def main(steps: int, seed: int, folder: Path, checkpoint: Path, every: int) -> None:
+    """Train, going on from the checkpoint where there is one."""
+    trainer = Trainer(steps, seed)
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    losses: list[float] = []
+    start = time.perf_counter()
+    for latents, vectors in batches(ClipEmbedder.bundled("cpu"), seed, trainer.step_number):
+        if trainer.step_number >= steps:
+            break
+        losses.append(trainer.step(latents, vectors))
+        if trainer.step_number % every == 0 or trainer.step_number == steps:
+            trainer.save(checkpoint)
+            trainer.write_weights(folder)
+            seconds = time.perf_counter() - start
+            print(
+                f"step {trainer.step_number}/{steps}  loss {sum(losses) / len(losses):.4f}  {seconds:.0f} s", flush=True
+            )
+            losses.clear()
+
+
+def evaluate(folder: Path, seed: int) -> None:
+    """Measure what the bundled CLIP reads in decoded pictures, and write the table beside the weights."""
+    written = table(quality(folder, seed))
+    write_atomically(folder / "QUALITY.md", written)
+    print(written)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the weights and the table go")
+    parser.add_argument("--checkpoint", type=Path, default=Path("decoder-checkpoint.safetensors"))
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--evaluate", action="store_true", help="train nothing, measure the weights that are there")
+    arguments = parser.parse_args()
+    if not arguments.evaluate:
+        main(arguments.steps, arguments.seed, arguments.folder, arguments.checkpoint, arguments.every)
+    else:
+        evaluate(arguments.folder, arguments.seed)

@@ -1,0 +1,200 @@
+"""What every decoder promises: a picture of its own for each vector, whatever else is decoded beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+import fdgpu
+from fdgpu.decoding import Decoder
+from fdgpu.decoding.bundled import SIDE, WEIGHTS, fold, unfold
+from fdgpu.decoding.bundled_net import BundledNet
+from fdgpu.decoding.decoder import picture_seeds
+from fdgpu.errors import InputError, ModelError
+from tests.decoding import tiny
+
+
+def decoder_of(batch_size: int = 16) -> Decoder:
+    return Decoder.from_diffusers(tiny.retrieval_augmented(), batch_size=batch_size)
+
+
+def vectors(n: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(n, tiny.D, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Tensor:
+    """Seven pictures, decoded together."""
+    torch.set_num_threads(1)
+    return torch.as_tensor(decoder_of().sample(vectors(7), 3, list(range(7))))
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=7), st.integers(1, 4))
+def test_a_picture_is_its_vectors_and_seeds_alone(whole: Tensor, rows: list[int], batch_size: int) -> None:
+    some = decoder_of(batch_size).sample(vectors(7)[rows], 3, rows)
+    torch.testing.assert_close(some, whole[rows], atol=1e-4, rtol=0)
+
+
+def test_memory_that_runs_out_halves_the_batch_and_changes_no_picture(
+    whole: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = decoder_of()
+    net, sizes = decoder._denoiser.net, []  # type: ignore[attr-defined]
+    forward = net.forward
+
+    def short_of_memory(rows: Tensor, *args: Any, **kwargs: Any) -> Any:
+        sizes.append(len(rows))
+        if len(rows) > 4:
+            raise torch.OutOfMemoryError("no room for more than two pictures with guidance")
+        return forward(rows, *args, **kwargs)
+
+    monkeypatch.setattr(net, "forward", short_of_memory)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    pictures = decoder.sample(vectors(7), 3, list(range(7)))
+    torch.testing.assert_close(pictures, whole, atol=1e-4, rtol=0)
+    assert max(sizes) == 14
+    tried = len(sizes)
+    decoder.sample(vectors(7), 1)
+    assert max(sizes[tried:]) == 4  # what did not fit is not tried again
+
+
+def test_decoding_latents_halves_by_itself(whole: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, asked = decoder_of(), []
+    vae = decoder._denoiser.pipeline.vae  # type: ignore[attr-defined]
+    decode = vae.decode
+
+    def short_of_memory(latents: Tensor, **kwargs: Any) -> Any:
+        asked.append(len(latents))
+        if len(latents) > 3:
+            raise torch.OutOfMemoryError("no room for four")
+        return decode(latents, **kwargs)
+
+    monkeypatch.setattr(vae, "decode", short_of_memory)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    torch.testing.assert_close(decoder.sample(vectors(7), 3, list(range(7))), whole, atol=1e-4, rtol=0)
+    assert asked[0] == 7
+    assert sum(size for size in asked if size <= 3) == 7
+
+
+def test_one_net_call_a_step_holds_guidance_and_every_vector() -> None:
+    decoder, rows = decoder_of(), []
+    net = decoder._denoiser.net  # type: ignore[attr-defined]
+    hook = net.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    decoder.sample(vectors(5), 3)
+    assert rows == [10] * 3
+    rows.clear()
+    decoder.sample(vectors(5), 3, guidance=1.0)
+    assert rows == [5] * 3
+    hook.remove()
+
+
+def test_seeds() -> None:
+    assert picture_seeds([3, 1], 2) == [3, 1]
+    assert picture_seeds(7, 3) == picture_seeds(7, 5)[:3]
+    every = {seed for base in range(20) for seed in picture_seeds(base, 20)}
+    assert len(every) == 400
+    decoder = decoder_of()
+    same = decoder.sample(vectors(1).repeat(2, 1), 2, 0)
+    assert (same[0] - same[1]).abs().max() > 0.01
+    torch.testing.assert_close(decoder.sample(vectors(1), 2, 0)[0], same[0], atol=1e-4, rtol=0)
+
+
+def test_gives_back_the_callers_kind() -> None:
+    decoder = decoder_of()
+    pictures = decoder.sample(vectors(2), 2)
+    assert isinstance(pictures, Tensor)
+    assert not pictures.requires_grad
+    assert not pictures.is_inference()  # they may be trained on
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    host = decoder.sample(vectors(2).double().numpy(), 2)
+    assert isinstance(host, np.ndarray)
+    assert host.dtype == np.float32
+    np.testing.assert_allclose(host, pictures.numpy(), atol=1e-4)
+    assert decoder.sample(vectors(0), 2).shape == (0, 3, 16, 16)
+
+
+def test_progress_counts_pictures() -> None:
+    told: list[tuple[str, int, int | None]] = []
+    decoder_of(batch_size=2).sample(vectors(4), 2, progress=lambda *report: told.append(report))
+    assert {stage for stage, _, _ in told} == {"decode pictures"}
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert told[-1] == ("decode pictures", 4, 4)
+
+
+def test_the_pipelines_scheduler_is_left_alone() -> None:
+    pipeline = tiny.retrieval_augmented()
+    before = pipeline.scheduler.timesteps.clone()
+    Decoder.from_diffusers(pipeline).sample(vectors(1), 2)
+    assert torch.equal(pipeline.scheduler.timesteps, before)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "arguments", "says"),
+    [
+        (torch.ones(2, tiny.D + 1), {}, "vectors of 33 numbers, RDMPipeline decodes vectors of 32"),
+        (torch.ones(tiny.D), {}, "pass vectors"),
+        (torch.full((1, tiny.D), float("nan")), {}, "NaN or infinity in 1 of 1 rows"),
+        (torch.ones(1, tiny.D), {"steps": 0}, "steps is 0: RDMPipeline takes 1 to 1000"),
+        (torch.ones(1, tiny.D), {"steps": 1001}, "steps is 1001"),
+        (torch.ones(1, tiny.D), {"guidance": 0.5}, "guidance is 0.5"),
+        (torch.ones(1, tiny.D), {"guidance": float("nan")}, "guidance is nan"),
+        (torch.ones(1, tiny.D), {"seed": -1}, "seed is -1"),
+        (torch.ones(1, tiny.D), {"seed": [1, 2]}, "2 seeds, there are 1 pictures"),
+        (torch.ones(2, tiny.D), {"seed": [1, -2]}, "seed holds -2"),
+    ],
+)
+def test_says_what_is_wrong(embeddings: Tensor, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        decoder_of().sample(embeddings, **arguments)
+
+
+def random_net(folder: Path) -> BundledNet:
+    """The bundled net's architecture, untrained."""
+    from diffusers import UNet2DConditionModel
+
+    from fdgpu.decoding.bundled import FOLDER
+
+    torch.manual_seed(0)
+    net: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
+    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, folder / WEIGHTS)
+    return BundledNet.load("cpu", folder)
+
+
+def test_the_bundled_net_decodes_directions_whatever_their_length(tmp_path: Path) -> None:
+    decoder = Decoder(random_net(tmp_path))
+    z = F.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(0)), dim=1)
+    pictures = decoder.sample(z, 2)
+    assert pictures.shape == (3, 3, SIDE, SIDE)
+    torch.testing.assert_close(decoder.sample(7 * z, 2), pictures, atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoder.sample(z[1:2], 2, picture_seeds(0, 2)[1:]), pictures[1:2], atol=1e-4, rtol=0)
+    assert decoder.space.names == ("bundled",)
+    with pytest.raises(InputError, match=r"not of ViT-B-32:openai: embed with fdgpu.ClipEmbedder.bundled\(\)"):
+        decoder.check("ViT-B-32:openai")
+
+
+def test_missing_weights_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"train it with python -m fdgpu\.demo\.train_decoder"):
+        BundledNet.load("cpu", tmp_path)
+
+
+def test_folding_is_undone() -> None:
+    pictures = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    latents = fold(pictures)
+    assert latents.shape == (2, 12, 16, 16)
+    assert latents.abs().max() <= 1
+    torch.testing.assert_close(unfold(latents), F.avg_pool2d(pictures.float() / 255, 2), atol=1e-6, rtol=0)
+
+
+def test_is_public() -> None:
+    assert fdgpu.Decoder is Decoder

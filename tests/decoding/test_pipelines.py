@@ -1,0 +1,245 @@
+"""Each pipeline's own call, direction by direction, gives the pictures of the batched loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdgpu.decoding import Decoder
+from fdgpu.decoding.spaces import ClipSpace, space_named, space_of_encoder
+from fdgpu.errors import InputError
+from tests.decoding import tiny
+
+SEEDS = [5, 6, 7]
+STEPS = 4
+Call = Callable[[Any, Tensor, float, torch.Generator], Any]
+
+
+def call_stable_unclip(pipeline: Any, z: Tensor, guidance: float, generator: torch.Generator) -> Any:
+    return pipeline(
+        image_embeds=z, num_inference_steps=STEPS, guidance_scale=guidance, generator=generator, output_type="np"
+    ).images
+
+
+def call_kandinsky(pipeline: Any, z: Tensor, guidance: float, generator: torch.Generator) -> Any:
+    return pipeline(
+        image_embeds=z,
+        negative_image_embeds=torch.zeros_like(z),
+        height=16,
+        width=16,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        generator=generator,
+        output_type="np",
+    ).images
+
+
+def call_unclip(pipeline: Any, z: Tensor, guidance: float, generator: torch.Generator) -> Any:
+    return pipeline(
+        image_embeddings=z,
+        decoder_num_inference_steps=STEPS,
+        super_res_num_inference_steps=7,
+        decoder_guidance_scale=guidance,
+        generator=generator,
+        output_type="np",
+    ).images
+
+
+def call_retrieval_augmented(pipeline: Any, z: Tensor, guidance: float, generator: torch.Generator) -> Any:
+    """Stable Diffusion's call over the same nets is RDM's, once the context is the vector and nothing is a zero."""
+    plain = tiny.text_to_image()
+    plain.register_modules(unet=pipeline.unet, vae=pipeline.vae, scheduler=pipeline.scheduler)
+    return plain(
+        prompt_embeds=z[:, None],
+        negative_prompt_embeds=torch.zeros_like(z)[:, None],
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        generator=generator,
+        output_type="np",
+    ).images
+
+
+PIPELINES: dict[str, tuple[Callable[[], Any], Call]] = {
+    "StableUnCLIPImg2ImgPipeline": (tiny.stable_unclip, call_stable_unclip),
+    "KandinskyV22Pipeline": (tiny.kandinsky, call_kandinsky),
+    "UnCLIPImageVariationPipeline": (tiny.unclip, call_unclip),
+    "RDMPipeline": (tiny.retrieval_augmented, call_retrieval_augmented),
+}
+
+
+def vectors(n: int = 3) -> Tensor:
+    return F.normalize(torch.randn(n, tiny.D, generator=torch.Generator().manual_seed(0)), dim=1)
+
+
+def one_by_one(pipeline: Any, call: Call, guidance: float) -> Tensor:
+    pictures = [
+        call(pipeline, z[None], guidance, torch.Generator().manual_seed(seed))
+        for z, seed in zip(vectors(), SEEDS, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(pictures)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_equals_the_pipelines_own_call(name: str, guidance: float) -> None:
+    make, call = PIPELINES[name]
+    pipeline = make()
+    decoder = Decoder.from_diffusers(pipeline, size=16)
+    assert decoder.name == name
+    pictures = decoder.sample(vectors(), STEPS, SEEDS, guidance=guidance)
+    assert pictures.shape == (3, 3, 16, 16)
+    expected = one_by_one(pipeline, call, guidance)
+    assert (expected[0] - expected[1]).abs().mean() > 0.01  # the pictures do differ
+    torch.testing.assert_close(pictures, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_image_variations_equal_the_pipelines_own_call(guidance: float) -> None:
+    pipeline = tiny.image_variation()
+    photographs = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        z = pipeline.image_encoder(photographs).image_embeds
+    expected = [
+        pipeline(
+            image=photograph[None],
+            num_inference_steps=STEPS,
+            guidance_scale=guidance,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="np",
+        ).images
+        for photograph, seed in zip(photographs, SEEDS, strict=True)
+    ]
+    pictures = Decoder.from_diffusers(pipeline).sample(z, STEPS, SEEDS, guidance=guidance)
+    torch.testing.assert_close(
+        pictures, torch.from_numpy(np.concatenate(expected)).permute(0, 3, 1, 2), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    "scheduler", [EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, DPMSolverMultistepScheduler]
+)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers under NumPy 2
+def test_any_scheduler_of_the_pipeline(scheduler: Any) -> None:
+    """Multistep schedulers keep a state, ancestral ones draw noise at every step, Euler scales its input."""
+    pipeline = tiny.stable_unclip()
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    pictures = Decoder.from_diffusers(pipeline).sample(vectors(), STEPS, SEEDS, guidance=3.0)
+    torch.testing.assert_close(pictures, one_by_one(pipeline, call_stable_unclip, 3.0), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_picture_does_not_depend_on_its_batch(name: str) -> None:
+    pipeline = PIPELINES[name][0]()
+    together = Decoder.from_diffusers(pipeline, size=16).sample(vectors(5), STEPS, 3)
+    by_two = Decoder.from_diffusers(pipeline, size=16, batch_size=2).sample(vectors(5), STEPS, 3)
+    torch.testing.assert_close(together, by_two, atol=1e-4, rtol=0)
+
+
+def test_vectors_get_the_length_of_the_training() -> None:
+    pipeline = tiny.stable_unclip()
+    assert Decoder.from_diffusers(pipeline).length is None  # an untouched normaliser says nothing
+    with torch.no_grad():
+        pipeline.image_normalizer.mean.fill_(1.0)
+        pipeline.image_normalizer.std.fill_(2.0)
+    decoder = Decoder.from_diffusers(pipeline)
+    assert decoder.length == pytest.approx((tiny.D * 5) ** 0.5)
+    long = one_by_one(pipeline, lambda p, z, *rest: call_stable_unclip(p, z * decoder.length, *rest), 3.0)
+    torch.testing.assert_close(decoder.sample(vectors(), STEPS, SEEDS, guidance=3.0), long, atol=1e-4, rtol=0)
+    asked = Decoder.from_diffusers(pipeline, length=1.0).sample(5 * vectors(), STEPS, SEEDS, guidance=3.0)
+    short = one_by_one(pipeline, call_stable_unclip, 3.0)
+    torch.testing.assert_close(asked, short, atol=1e-4, rtol=0)
+
+
+def test_kandinsky_steers_away_from_its_priors_vector() -> None:
+    pipeline, negative = tiny.kandinsky(), vectors(9)[8]
+    pictures = Decoder.from_diffusers(pipeline, size=16, negative=negative).sample(vectors(1), 2, [5], guidance=3.0)
+    expected = pipeline(
+        image_embeds=vectors(1),
+        negative_image_embeds=negative[None],
+        height=16,
+        width=16,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        generator=torch.Generator().manual_seed(5),
+        output_type="np",
+    ).images
+    torch.testing.assert_close(pictures, torch.from_numpy(expected).permute(0, 3, 1, 2), atol=1e-4, rtol=0)
+
+
+def test_larger_pictures_on_request() -> None:
+    decoder = Decoder.from_diffusers(tiny.retrieval_augmented(), size=24)
+    assert decoder.size == (24, 24)
+    assert decoder.sample(vectors(1), 2).shape == (1, 3, 24, 24)
+
+
+class Named:
+    def __init__(self, name: str, dimension: int) -> None:
+        self.name, self.dimension = name, dimension
+
+
+L14 = ClipSpace(768, ("ViT-L-14:openai", "ViT-L-14-quickgelu:openai"))
+
+
+@pytest.mark.parametrize("clip", ["ViT-L-14:openai", "local-dir:/weights", Named("ViT-L-14-quickgelu:openai", 768)])
+def test_the_right_space_passes(clip: Any) -> None:
+    L14.check(clip, "the pipeline")
+
+
+@pytest.mark.parametrize(
+    ("clip", "says"),
+    [
+        (
+            "ViT-B-32:openai",
+            r"decodes vectors of ViT-L-14:openai, not of ViT-B-32:openai: embed with fdgpu.ClipEmbedder",
+        ),
+        ("ViT-L-14:laion2b_s32b_b82k", "not of ViT-L-14:laion2b_s32b_b82k"),
+        ("bundled", "not of bundled"),
+        (Named("ViT-B-32:openai", 512), r"512 numbers, Unclip decodes vectors of 768: .*\('ViT-L-14', 'openai'\)"),
+    ],
+)
+def test_another_space_is_named(clip: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        L14.check(clip, "Unclip")
+
+
+def test_spaces_are_recognised() -> None:
+    tower = type("Config", (), {"hidden_size": 1280, "num_hidden_layers": 32, "patch_size": 14})
+    assert space_of_encoder(tower, 1024).names == ("ViT-H-14:laion2b_s32b_b79k",)
+    assert space_of_encoder(tower, 1000).names == ()
+    assert space_named("ViT-bigG-14:laion2b_s39b_b160k", 1280).names[0].startswith("ViT-bigG")
+    assert space_named("ViT-bigG-14:laion2b_s39b_b160k", 32) == ClipSpace(32)
+
+
+def test_from_diffusers_checks_the_clip() -> None:
+    with pytest.raises(InputError, match="512 numbers, KandinskyV22Pipeline decodes vectors of 32"):
+        Decoder.from_diffusers(tiny.kandinsky(), clip=Named("ViT-B-32:openai", 512))
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "says"),
+    [
+        (tiny.text_to_image, {}, "StableDiffusionPipeline is not a pipeline that decodes CLIP vectors: use one of"),
+        (object, {}, "object is not a pipeline"),
+        (tiny.kandinsky, {"size": 17}, "size is 17"),
+        (tiny.unclip, {"size": 64}, "size is 64"),
+        (tiny.unclip, {"negative": torch.zeros(tiny.D)}, "learnt its own"),
+        (tiny.kandinsky, {"negative": torch.zeros(3)}, "negative has 3 numbers"),
+        (tiny.kandinsky, {"length": 0.0}, "length is 0.0"),
+        (tiny.kandinsky, {"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_says_what_it_cannot_decode(make: Callable[[], Any], arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Decoder.from_diffusers(make(), **arguments)
+
+
+def test_a_scheduler_that_needs_two_steps_says_so() -> None:
+    with pytest.raises(InputError, match="steps is 1: UnCLIPImageVariationPipeline takes 2 to 1000"):
+        Decoder.from_diffusers(tiny.unclip()).sample(vectors(1), 1)

@@ -1,0 +1,153 @@
+"""Captions → a folder of pictures that says of each what it is, and that an interrupted call completes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from fdgpu import SyntheticImages, text_to_image
+from fdgpu.decoding import Decoder
+from fdgpu.decoding.decoder import picture_seeds
+from fdgpu.decoding.painters import DecoderPainter, PipelinePainter
+from fdgpu.errors import InputError
+from tests.decoding import tiny
+
+CAPTIONS = {
+    "cat": {"hard": "a white cat", "easy": "a cat inside", "reference": "a cat"},
+    "sea/gull": {"hard": "a gull", "reference": "a bird"},
+}
+FEW = {"num_inference_steps": 2, "guidance_scale": 2.0}
+
+
+def test_pictures_are_the_pipelines_own(tmp_path: Path) -> None:
+    pipeline = tiny.text_to_image()
+    made = text_to_image(CAPTIONS, pipeline, tmp_path, per_caption=2, seed=3, batch_size=4, **FEW)
+    assert [row.path for row in made.rows][:3] == ["cat/hard/0000.png", "cat/hard/0001.png", "cat/easy/0000.png"]
+    assert len(made.rows) == 10
+    assert made.class_names == ["cat"] * 6 + ["sea/gull"] * 4
+    row = made.rows[7]
+    assert (row.path, row.kind, row.caption) == ("sea-gull/hard/0001.png", "hard", "a gull")
+    assert row.seed == picture_seeds(3, 2)[1]
+    generator = torch.Generator().manual_seed(row.seed)
+    expected = pipeline(prompt=row.caption, generator=generator, output_type="np", **FEW).images[0]
+    shown = np.asarray(Image.open(tmp_path / row.path))
+    assert np.abs(shown / 255 - expected).max() <= 1 / 255
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    assert document["model"]["pipeline"] == "StableDiffusionPipeline"
+    assert document["model"]["arguments"] == FEW
+
+
+def test_reading_back(tmp_path: Path) -> None:
+    made = text_to_image(CAPTIONS, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
+    read = SyntheticImages.load(tmp_path)
+    assert read == made
+    hard = read.of("hard")
+    assert hard.class_names == ["cat", "sea/gull"]
+    assert hard.pictures().shape == (2, 3, 16, 16)
+    assert np.array_equal(hard.pictures()[1].permute(1, 2, 0), np.asarray(Image.open(tmp_path / hard.rows[1].path)))
+    with pytest.raises(InputError, match="no picture is of kind 'harder': there are easy, hard, reference"):
+        read.of("harder")
+
+
+class InterruptedHereError(Exception):
+    pass
+
+
+def test_an_interrupted_call_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = text_to_image(CAPTIONS, tiny.text_to_image(), tmp_path / "whole", per_caption=2, **FEW)
+    calls, paint = [], PipelinePainter.__call__
+
+    def tired(self: Any, captions: Any, seeds: Any) -> Tensor:
+        calls.append(len(captions))
+        if len(calls) == 2:
+            raise InterruptedHereError
+        return paint(self, captions, seeds)
+
+    monkeypatch.setattr(PipelinePainter, "__call__", tired)
+    out = tmp_path / "out"
+    with pytest.raises(InterruptedHereError):
+        text_to_image(CAPTIONS, tiny.text_to_image(), out, per_caption=2, batch_size=4, **FEW)
+    with pytest.raises(InputError, match=r"6 of 10 pictures .* are missing, the first is cat/reference/0000.png: call"):
+        SyntheticImages.load(out)
+    resumed = text_to_image(CAPTIONS, tiny.text_to_image(), out, per_caption=2, batch_size=16, **FEW)
+    assert calls == [4, 4, 6]
+    difference = resumed.pictures().int() - whole.pictures().int()
+    assert difference.abs().max() <= 1
+
+
+def test_memory_that_runs_out_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, paint = [], PipelinePainter.__call__
+
+    def small(self: Any, captions: Any, seeds: Any) -> Tensor:
+        sizes.append(len(captions))
+        if len(captions) > 3:
+            raise torch.OutOfMemoryError
+        return paint(self, captions, seeds)
+
+    monkeypatch.setattr(PipelinePainter, "__call__", small)
+    text_to_image(CAPTIONS, tiny.text_to_image(), tmp_path, per_caption=1, batch_size=5, **FEW)
+    assert sizes == [5, 2, 2, 1]
+
+
+class Reader:
+    """Stands in for a ClipEmbedder: a caption's vector is drawn from its text."""
+
+    name, dimension = "reader", tiny.D
+
+    def texts(self, captions: list[str]) -> Tensor:
+        rows = [torch.randn(tiny.D, generator=torch.Generator().manual_seed(len(text))) for text in captions]
+        return F.normalize(torch.stack(rows), dim=1)
+
+
+def test_a_decoder_paints_the_captions_vector(tmp_path: Path) -> None:
+    decoder, clip = Decoder.from_diffusers(tiny.retrieval_augmented()), Reader()
+    made = text_to_image(CAPTIONS, decoder, tmp_path, clip=clip, per_caption=2, steps=2)
+    row = made.rows[3]
+    expected = decoder.sample(clip.texts([row.caption]), 2, [row.seed])[0]
+    shown = np.asarray(Image.open(tmp_path / row.path)).transpose(2, 0, 1) / 255
+    assert np.abs(shown - expected.numpy()).max() <= 1 / 255
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    assert document["model"] == {"pipeline": "RDMPipeline", "clip": "reader", "arguments": {"steps": 2}}
+
+
+def test_refuses_what_it_cannot_paint(tmp_path: Path) -> None:
+    decoder = Decoder.from_diffusers(tiny.retrieval_augmented())
+    with pytest.raises(InputError, match="RDMPipeline takes vectors: pass clip="):
+        text_to_image(CAPTIONS, decoder, tmp_path)
+    other = Reader()
+    other.dimension = 7
+    with pytest.raises(InputError, match="vectors of 7 numbers, RDMPipeline decodes vectors of 32"):
+        DecoderPainter(decoder, other)
+    for pipeline in (tiny.kandinsky(), tiny.image_variation(), object()):
+        with pytest.raises(InputError, match="does not make pictures of a prompt alone"):
+            text_to_image(CAPTIONS, pipeline, tmp_path)
+    with pytest.raises(InputError, match="per_caption is 0"):
+        text_to_image(CAPTIONS, tiny.text_to_image(), tmp_path, per_caption=0)
+    for empty in ({}, {"cat": {}}):
+        with pytest.raises(InputError, match="captions is empty"):
+            text_to_image(empty, tiny.text_to_image(), tmp_path)
+    with pytest.raises(InputError, match="the hard caption of cat is not a text"):
+        text_to_image({"cat": {"hard": " "}}, tiny.text_to_image(), tmp_path)
+
+
+def test_never_mixes_pictures_of_two_settings(tmp_path: Path) -> None:
+    text_to_image({"cat": {"hard": "a cat"}}, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
+    with pytest.raises(InputError, match="holds pictures of other captions or settings"):
+        text_to_image({"cat": {"hard": "a dog"}}, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
+    with pytest.raises(InputError, match=r"has no manifest.json"):
+        SyntheticImages.load(tmp_path / "cat")
+
+
+def test_classes_whose_names_look_alike_keep_folders_of_their_own(tmp_path: Path) -> None:
+    captions = {"a b": {"hard": "one"}, "a/b": {"hard": "two"}, "../..": {"hard": "three"}}
+    made = text_to_image(captions, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
+    assert len({row.path for row in made.rows}) == 3
+    assert all((tmp_path / row.path).resolve().is_relative_to(tmp_path.resolve()) for row in made.rows)
