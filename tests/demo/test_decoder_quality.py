@@ -1,4 +1,4 @@
-"""What is read back: nearly all of pictures that show what was asked for, little of pictures that show something else."""
+"""What is read back: nearly all of pictures that show what was asked for, little of those that show another thing."""
 
 from __future__ import annotations
 
