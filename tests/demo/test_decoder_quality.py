@@ -1,4 +1,4 @@
-"""What is read back: nearly all of pictures that show what was asked for, little of pictures that show something else."""
+"""What is read back: nearly all of pictures that show what was asked for, little of others."""
 
 from __future__ import annotations
 
