@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
@@ -18,7 +17,7 @@ from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import image_source
 from fdgpu.embedding.text_encoder import TextEncoder
 from fdgpu.embedding.tokens import CaptionTokens
-from fdgpu.errors import FdgpuWarning, InputError
+from fdgpu.errors import InputError
 from fdgpu.progress import OneBar, Reporter
 
 
@@ -91,16 +90,7 @@ class ClipEmbedder:
             (n, d) float32 unit vectors on the model's device, one row an image. An image that cannot be read gives
             a row of NaN and a warning that names it; :meth:`embed` returns the reasons.
         """
-        embeddings = self.embed(source, progress)
-        if embeddings.unreadable:
-            path, reason = next(iter(embeddings.unreadable.items()))
-            warnings.warn(
-                f"{len(embeddings.unreadable)} of {len(embeddings.ids)} images could not be read, their rows are NaN; "
-                f"the first is {path}: {reason}",
-                FdgpuWarning,
-                stacklevel=2,
-            )
-        return embeddings.vectors
+        return self.embed(source, progress).vectors_with_warning()
 
     def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
         """Embed images and keep their ids and what could not be read; see :meth:`images`."""

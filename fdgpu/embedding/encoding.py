@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from fdgpu.device import BatchSize, Placement, halving_batches
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, ImageSource
+from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import Reporter
 
 
@@ -25,6 +27,18 @@ class Embeddings:
     ids: list[str]
     vectors: Tensor
     unreadable: dict[str, str]
+
+    def vectors_with_warning(self) -> Tensor:
+        """Return the vectors; warn the caller's caller if some are NaN."""
+        if self.unreadable:
+            path, reason = next(iter(self.unreadable.items()))
+            warnings.warn(
+                f"{len(self.unreadable)} of {len(self.ids)} images could not be read, their rows are NaN; "
+                f"the first is {path}: {reason}",
+                FdgpuWarning,
+                stacklevel=3,
+            )
+        return self.vectors
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Such a space holds images only: directions are found in it, and captions are not
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from fdgpu.device import BatchSize, Placement, place
 from fdgpu.embedding.encoding import Embeddings, ImageEncoder
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import image_source
-from fdgpu.errors import FdgpuWarning, InputError, ModelError
+from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import penultimate
 from fdgpu.progress import OneBar, Reporter
 
@@ -119,16 +118,7 @@ class FeatureEmbedder:
         Returns:
             (n, d) float32 unit vectors on the model's device; NaN and a warning where an image cannot be read.
         """
-        embeddings = self.embed(source, progress)
-        if embeddings.unreadable:
-            path, reason = next(iter(embeddings.unreadable.items()))
-            warnings.warn(
-                f"{len(embeddings.unreadable)} of {len(embeddings.ids)} images could not be read, their rows are NaN; "
-                f"the first is {path}: {reason}",
-                FdgpuWarning,
-                stacklevel=2,
-            )
-        return embeddings.vectors
+        return self.embed(source, progress).vectors_with_warning()
 
     def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
         """Embed images and keep their ids and what could not be read; see :meth:`images`."""
