@@ -27,7 +27,7 @@ from fdgpu.embedding import ClipEmbedder
 
 READ = ("noun", "colour", "background", "size")
 REQUIRED = 0.8
-SHOWN = 1000  # pictures of the split whose vectors are decoded
+SHOWN = 500  # pictures of the split whose vectors are decoded
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0)
 STEPS = (10, 25, 50)
 
