@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,14 @@ def make_class(n: int, d: int, errors: float, separation: float, seed: int) -> C
     right[rng.permutation(n)[: max(1, round(errors * n))]] = False
     x = rng.normal(size=(n, d)) + np.where(right, separation, -separation)[:, None] * direction
     return ClassData((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), right, direction)
+
+
+def load_jax() -> Any:
+    """JAX with two devices, which it takes only before it starts: every test that uses it loads it here."""
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    if jax.config.jax_num_cpu_devices != 2:
+        jax.config.update("jax_num_cpu_devices", 2)
+    return jax
 
 
 @pytest.fixture

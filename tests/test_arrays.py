@@ -15,7 +15,7 @@ import torch
 from fdgpu import FailureDirections
 from fdgpu.arrays import finite_rows, restorer, to_numpy, to_torch
 from fdgpu.errors import InputError
-from tests.conftest import make_class
+from tests.conftest import load_jax, make_class
 
 RESULTS = (
     "classes_", "coef_", "directions_", "intercept_", "C_", "C_at_edge_", "cv_score_", "cv_scores_", "p_value_",
@@ -41,14 +41,6 @@ def torch_kind(device: str = "cpu") -> Kind:
         return isinstance(value, torch.Tensor) and value.device.type == device
 
     return Kind(lambda array: torch.from_numpy(array).to(device), holds)
-
-
-def load_jax() -> Any:
-    """JAX with two devices, which it takes only before it starts: no other test may start it."""
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
-    if jax.config.jax_num_cpu_devices != 2:
-        jax.config.update("jax_num_cpu_devices", 2)
-    return jax
 
 
 def jax_kind() -> Kind:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import fdgpu
 from fdgpu import slerp
 from fdgpu.errors import InputError
+from tests.conftest import load_jax
 
 
 def plain(a: np.ndarray, b: np.ndarray, alpha: float) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_gives_back_the_kind_and_type(dtype: torch.dtype) -> None:
 
 
 def test_takes_jax_lists_and_integers() -> None:
-    jax = pytest.importorskip("jax")
+    jax = load_jax()
     a, b = pair(2, 8)
     z = slerp(jax.numpy.asarray(a), b, 0.5)
     assert type(z).__module__.startswith("jax")
