@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from fdgpu.errors import InputError
 
@@ -19,6 +24,14 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     """
     with written_atomically(path) as stream:
         stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture (height, width, 3) atomically, in a folder that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    write_atomically(path, stream.getvalue())
 
 
 @contextmanager

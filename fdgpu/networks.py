@@ -48,6 +48,15 @@ def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: i
 def penultimate_and_targets(model: nn.Module, source: Batches, batch: int = BATCH) -> tuple[Tensor, Tensor | None]:
     """Return :func:`penultimate` and the labels, which a Dataset gives along with its images; one pass for both."""
     layer = last_linear(model, next(source.over([torch.arange(1)]))[0])
+    with inputs_of(layer, model) as features:
+        parts = list(_outputs(model, features, source, batch))
+    targets = [own for _, own in parts if own is not None]
+    return torch.cat([out for out, _ in parts]), torch.cat(targets) if targets else None
+
+
+@contextmanager
+def inputs_of(layer: nn.Module, model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Yield the function that runs the model and returns what went into one of its layers, where the model is."""
     caught: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
 
@@ -57,11 +66,9 @@ def penultimate_and_targets(model: nn.Module, source: Batches, batch: int = BATC
         return caught[-1]
 
     try:
-        parts = list(_outputs(model, features, source, batch))
+        yield features
     finally:
         hook.remove()
-    targets = [own for _, own in parts if own is not None]
-    return torch.cat([out for out, _ in parts]), torch.cat(targets) if targets else None
 
 
 def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:

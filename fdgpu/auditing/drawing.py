@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from fdgpu.auditing.inputs import AuditInputs
@@ -21,7 +19,7 @@ from fdgpu.decoding import DecodedGrid, Decoder, decode_grid
 from fdgpu.decoding.grid import ALPHAS, rotations_of
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
-from fdgpu.files import write_atomically
+from fdgpu.files import write_png
 from fdgpu.findings import ClassFindings, DecodedPictures
 from fdgpu.progress import Reporter
 
@@ -112,14 +110,7 @@ def _keep(drawings: Drawings, k: int, name: str, grid: DecodedGrid, pictures: Te
         for path, picture in zip(paths, own, strict=True):
             drawings.pixels[path] = shrunk(picture)
             if folder is not None:
-                _write(folder / path, picture)
+                pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
+                write_png(folder / path, pixels.numpy())
         columns.append(DecodedPictures(rotation.end, rotation.alpha, paths))
     drawings.by_class[k] = tuple(columns)
-
-
-def _write(path: Path, picture: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stream = BytesIO()
-    pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
-    Image.fromarray(pixels.numpy()).save(stream, "PNG")
-    write_atomically(path, stream.getvalue())

@@ -67,10 +67,7 @@ def grow_captions(
 
 def _length(fit: FailureDirections, class_id: int, direction: int) -> float:
     """Return ‖w‖ of a class's direction."""
-    found = np.flatnonzero(to_numpy(fit.classes_, "classes_") == class_id)
-    if not len(found):
-        raise InputError(f"class_id is {class_id}: the fit has {to_numpy(fit.classes_, 'classes_')[:10].tolist()}")
-    place = int(found[0])
+    place = fit.place_of(class_id)
     kept = int(to_numpy(fit.n_directions_, "n_directions_")[place])
     if direction not in range(kept):
         raise InputError(

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from fdgpu.decoding.decoder import picture_seeds
 from fdgpu.decoding.painters import Painter, painter_of
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
-from fdgpu.files import writable_folder, write_atomically
+from fdgpu.files import writable_folder, write_atomically, write_png
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.version import __version__
 
@@ -136,7 +135,7 @@ def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Any:
         batch = rows[start:stop]
         pictures = painter([row.caption for row in batch], [row.seed for row in batch])
         for row, picture in zip(batch, pictures, strict=True):
-            _save(folder / row.path, picture)
+            write_png(folder / row.path, picture.permute(1, 2, 0).contiguous().numpy())
 
     return run
 
@@ -182,10 +181,3 @@ def _write_manifest(folder: Path, rows: list[Painted], painter: Painter) -> None
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{folder} holds pictures of other captions or settings: choose another folder, or empty it")
     write_atomically(path, text)
-
-
-def _save(path: Path, picture: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stream = BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(stream, "PNG", compress_level=1)
-    write_atomically(path, stream.getvalue())

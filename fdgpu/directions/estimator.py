@@ -268,7 +268,7 @@ class FailureDirections(FittedDirections):
             (m,) w·d of the unit differences d = (c − r) / σ; most negative is hardest. NaN for a caption that equals
             the reference, and for a class without a direction.
         """
-        w = self._fitted("coef")[self._place(class_id), self._checked_direction(direction)]
+        w = self._fitted("coef")[self.place_of(class_id), self._checked_direction(direction)]
         vectors, base = self._captions(captions, reference)
         return restorer(captions)(caption_scores(vectors, base, w, self._whitening.scale))
 
@@ -302,7 +302,12 @@ class FailureDirections(FittedDirections):
             raise InputError(f"direction is {direction}: this fit has directions 0 to {self.n_directions - 1}")
         return int(direction)
 
-    def _place(self, class_id: int) -> int:
+    def place_of(self, class_id: int) -> int:
+        """Return the row of a class in ``classes_``, ``coef_`` and all other results.
+
+        Raises:
+            InputError: for a class that was not fitted.
+        """
         found = np.flatnonzero(self._fitted("classes") == class_id)
         if not len(found):
             raise InputError(f"class_id is {class_id}: use one of classes_, {self._classes[:10].tolist()}…")

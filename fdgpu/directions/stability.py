@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from fdgpu.directions.batch import ClassBatch, Labels
 from fdgpu.kernels.sheets_numba import draw_halves
 
-# By which an audit trusts captions. On the bundled world 50 pass as few captions of shuffled answers and lose as few of
-# planted ones, and take twice the time.
+# By which an audit trusts captions. On the bundled world 50 take twice the time and lose no fewer captions of planted
+# failures; of 160 ends of classes with shuffled answers they let 3.7 % pass, and 20 let 6.2 %.
 RESAMPLES = 20
 ROUND_LABELS = 1 << 24  # labels of one round, whose duals take 128 MB
 

@@ -18,7 +18,7 @@ from fdgpu.embedding.encoding import Embeddings, ImageEncoder
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import image_source
 from fdgpu.errors import InputError, ModelError
-from fdgpu.networks import penultimate
+from fdgpu.networks import inputs_of, last_linear
 from fdgpu.progress import OneBar, Reporter
 
 
@@ -63,7 +63,9 @@ class FeatureEmbedder:
         self.name = name or type(model).__name__
         self.model = model.to(self.placement.device, self.placement.dtype).eval()
         self.preprocess = Preprocess(size, mean, std, InterpolationMode.BILINEAR, resize_mode)
-        self.dimension = int(self._encode(torch.zeros(1, len(mean), *size, dtype=self.placement.dtype)).shape[1])
+        example = torch.zeros(1, len(mean), *size, dtype=self.placement.dtype, device=self.placement.device)
+        self._layer = last_linear(self.model, example)
+        self.dimension = self._layer.in_features
 
     @classmethod
     def torchvision(cls, name: str, weights: str | None = "DEFAULT", **settings: Any) -> FeatureEmbedder:
@@ -129,9 +131,10 @@ class FeatureEmbedder:
         with OneBar(progress) as report:
             return encoder(images, report, stage)
 
+    @torch.inference_mode()
     def _encode(self, pixels: Tensor) -> Tensor:
-        features = penultimate(self.model, pixels, batch=self.batch_size)
-        return F.normalize(features, dim=1).to(self.placement.device)
+        with inputs_of(self._layer, self.model) as features:
+            return F.normalize(features(pixels).float(), dim=1)
 
 
 def _loaded(load: Callable[[], nn.Module], what: str) -> nn.Module:

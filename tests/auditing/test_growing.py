@@ -60,7 +60,7 @@ def test_a_caption_longer_than_the_context_is_left_out_and_named(fit, clip) -> N
 
 
 def test_what_cannot_work_is_named(fit, clip, grammar) -> None:
-    with pytest.raises(InputError, match=r"class_id is 5: the fit has \[4, 8\]"):
+    with pytest.raises(InputError, match=r"class_id is 5: use one of classes_, \[4, 8\]"):
         fdgpu.grow_captions(fit, clip, 5, grammar)
     with pytest.raises(InputError, match=r"class 8 has 0 directions \(status 'no_errors'\)"):
         fdgpu.grow_captions(fit, clip, 8, grammar)

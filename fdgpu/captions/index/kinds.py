@@ -25,9 +25,9 @@ class IndexKind:
 
     ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists; it never takes a graph. A graph is made for
     queries that look like what it holds, and directions and images do not look like captions. Of 100 000 captions of
-    128 dimensions, both find the ten nearest to a caption (recall 0.999); of the ten hardest of a direction a graph
-    finds 0.40 and lists 0.98, of the ten nearest to an image 0.54 and 0.99 (``python -m benchmarks.index``). Lists take
-    about as long to make as a graph, and as 5000 flat searches; where few questions are asked, flat is the faster.
+    128 dimensions a graph finds 0.42 and lists 0.998 of the ten hardest of a direction, and 0.53 and 0.996 of the ten
+    nearest to an image (``python -m benchmarks.index``). Lists take longer to make than a graph, and as long as 2000
+    flat searches one by one; where fewer questions are asked, flat is the faster.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from fdgpu.arrays import to_torch
 from fdgpu.decoding.spaces import ClipSpace
+from fdgpu.decoding.stage import Batch, Stage
 from fdgpu.errors import InputError
+
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class PipelineDenoiser:
@@ -45,13 +49,23 @@ class PipelineDenoiser:
             )
         return vector[None]
 
-    def _side(self, size: int | None, latents: int | None, scale: int, usual: int) -> int:
-        """Return the side of the latents: of pictures of ``size``, or the pipeline's own."""
-        if size is None:
-            return latents or usual // scale
-        if size < scale or size % scale:
+    def _make_room(self, size: int | None, scale: int, usual: int) -> None:
+        """Settle the side of the latents: of pictures of ``size``, the net's own, or that of the ``usual`` pictures."""
+        if size is not None and (size < scale or size % scale):
             raise InputError(f"size is {size}: {self.name} makes pictures of a multiple of {scale} pixels")
-        return size // scale
+        self.side: int = size // scale if size else self.net.config.sample_size or usual // scale
+        self.size = (self.side * scale, self.side * scale)
+        self.most_steps: int = self.pipeline.scheduler.config.num_train_timesteps
+
+    def _drawn(self, batch: Batch, predict: Predict, decode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Denoise latents with what the net says of them, and make them pictures."""
+        shape = (self.net.config.in_channels, self.side, self.side)
+        latents = batch.denoise(Stage("decode pictures", self.pipeline.scheduler, shape, predict, batch.steps))
+        return batch.in_parts(decode, latents)
+
+    def _by_vae(self, latents: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        return to_unit_interval(vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0])
 
     def fast(self) -> AbstractContextManager[Any]:
         """Half precision on CUDA, whichever precision the pipeline's weights have."""

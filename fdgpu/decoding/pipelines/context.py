@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from fdgpu.decoding.pipelines.base import PipelineDenoiser, to_unit_interval
+from fdgpu.decoding.pipelines.base import PipelineDenoiser
 from fdgpu.decoding.spaces import ClipSpace, space_of_encoder
-from fdgpu.decoding.stage import Batch, Stage
+from fdgpu.decoding.stage import Batch
 from fdgpu.errors import InputError
 
 
@@ -26,9 +26,7 @@ class Context(PipelineDenoiser):
                 f"{self.space.dimension}: its context is not the CLIP vector"
             )
         scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-        self.side = self._side(size, pipeline.unet.config.sample_size, scale, 768)
-        self.size = (self.side * scale, self.side * scale)
-        self.most_steps = pipeline.scheduler.config.num_train_timesteps
+        self._make_room(size, scale, 768)
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
@@ -39,13 +37,7 @@ class Context(PipelineDenoiser):
                 said: Tensor = self.net(rows, t, encoder_hidden_states=told, return_dict=False)[0]
             return said
 
-        shape = (self.net.config.in_channels, self.side, self.side)
-        latents = batch.denoise(Stage("decode pictures", self.pipeline.scheduler, shape, predict, batch.steps))
-        return batch.in_parts(self._decoded, latents)
-
-    def _decoded(self, latents: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        return to_unit_interval(vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0])
+        return self._drawn(batch, predict, self._by_vae)
 
 
 def _space(pipeline: Any) -> ClipSpace:

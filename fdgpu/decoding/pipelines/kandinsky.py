@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fdgpu.decoding.pipelines.base import PipelineDenoiser, to_unit_interval
 from fdgpu.decoding.spaces import space_named
-from fdgpu.decoding.stage import Batch, Stage
+from fdgpu.decoding.stage import Batch
 
 
 class Kandinsky(PipelineDenoiser):
@@ -20,9 +20,7 @@ class Kandinsky(PipelineDenoiser):
         width = pipeline.unet.config.encoder_hid_dim
         super().__init__(pipeline, pipeline.unet, space_named("ViT-bigG-14:laion2b_s39b_b160k", width), negative)
         scale = pipeline.movq_scale_factor
-        self.side = self._side(size, pipeline.unet.config.sample_size, scale, 512)
-        self.size = (self.side * scale, self.side * scale)
-        self.most_steps = pipeline.scheduler.config.num_train_timesteps
+        self._make_room(size, scale, 512)
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
@@ -33,9 +31,7 @@ class Kandinsky(PipelineDenoiser):
                 said: Tensor = self.net(rows, t, None, added_cond_kwargs=told, return_dict=False)[0]
             return said
 
-        shape = (self.net.config.in_channels, self.side, self.side)
-        latents = batch.denoise(Stage("decode pictures", self.pipeline.scheduler, shape, predict, batch.steps))
-        return batch.in_parts(self._decoded, latents)
+        return self._drawn(batch, predict, self._decoded)
 
     def _decoded(self, latents: Tensor) -> Tensor:
         return to_unit_interval(self.pipeline.movq.decode(latents, force_not_quantize=True, return_dict=False)[0])

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdgpu.decoding.pipelines.base import PipelineDenoiser, to_unit_interval
+from fdgpu.decoding.pipelines.base import PipelineDenoiser
 from fdgpu.decoding.spaces import space_of_encoder
-from fdgpu.decoding.stage import Batch, Stage
+from fdgpu.decoding.stage import Batch
 
 
 class StableUnclip(PipelineDenoiser):
@@ -22,9 +22,7 @@ class StableUnclip(PipelineDenoiser):
         tower = pipeline.image_encoder.config
         super().__init__(pipeline, pipeline.unet, space_of_encoder(tower, tower.projection_dim), negative)
         scale = pipeline.vae_scale_factor
-        self.side = self._side(size, pipeline.unet.config.sample_size, scale, 768)
-        self.size = (self.side * scale, self.side * scale)
-        self.most_steps = pipeline.scheduler.config.num_train_timesteps
+        self._make_room(size, scale, 768)
         self.length = _usual_length(pipeline.image_normalizer)
 
     @cached_property
@@ -45,13 +43,7 @@ class StableUnclip(PipelineDenoiser):
                 said: Tensor = self.net(rows, t, prompt, class_labels=told, return_dict=False)[0]
             return said
 
-        shape = (self.net.config.in_channels, self.side, self.side)
-        latents = batch.denoise(Stage("decode pictures", self.pipeline.scheduler, shape, predict, batch.steps))
-        return batch.in_parts(self._decoded, latents)
-
-    def _decoded(self, latents: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        return to_unit_interval(vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0])
+        return self._drawn(batch, predict, self._by_vae)
 
 
 def _usual_length(normalizer: Any) -> float | None:
