@@ -1,4 +1,4 @@
-"""What an experiment is to the command line, and its settings in the TOML file beside it."""
+"""What an experiment is to the command line, and its settings in the TOML file beside its module."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.results import Figure, Key, Summary, published, summarise
-from fdgpu import ClipEmbedder
 from fdgpu.training import Recipe
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "experiments"
+
+WorldOf = Callable[[int], Any]  # a seed → the sets of an experiment, made when they are asked for
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,23 @@ class Experiment:
 
     Attributes:
         name: of its module, its TOML file, and its results.
-        run: embedder, settings and seed → figures.
+        run: the sets of one seed → figures.
+        offline: embedder and settings → the sets of any seed, in the matching form on the bundled world.
         panels: of its plot.
+        on_files: embedder, settings and folder → the same from the data set's own files.
         conclude: what follows from the means over seeds.
     """
 
     name: str
-    run: Callable[[ClipEmbedder, Mapping[str, Any], int], list[Figure]]
+    run: Callable[[Any], list[Figure]]
+    offline: Callable[[Any, Mapping[str, Any]], WorldOf]
     panels: Sequence[Panel]
+    on_files: Callable[[Any, Mapping[str, Any], Path], WorldOf] | None = None
     conclude: Callable[[Sequence[Summary]], list[Summary]] = lambda _: []
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The TOML file: ``offline`` settings, and ``paper``, a list of its numbers."""
+        """The TOML file: settings ``offline`` and ``on_files``, and ``paper``, a list of its numbers."""
         return tomllib.loads((FOLDER / f"{self.name}.toml").read_text(encoding="utf-8"))
 
     def summary(self, seeds: Sequence[Sequence[Figure]]) -> list[Summary]:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from benchmarks.paper.models import Seen
+from benchmarks.paper.lab import Lab
+from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
 from fdgpu.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
-from fdgpu.demo.base_model import small_convnet
 from fdgpu.interventions import hardest
-from fdgpu.training import Recipe
 
 BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"
 
@@ -34,15 +34,15 @@ def cheap_rankings(fit: FailureDirections, seed: int) -> dict[str, Ranking]:
     return {OURS: Directions(fit), CONFIDENCE: Confidence(), RANDOM: Chance(seed)}
 
 
-def all_rankings(fit: FailureDirections, train: Seen, val: Examples, recipe: Recipe, seed: int) -> dict[str, Ranking]:
+def all_rankings(lab: Lab, fit: FailureDirections, train: Seen, val: Examples, seed: int) -> dict[str, Ranking]:
     """The paper's (B.1.5): ours, and each of its baselines, trained on the base model's own training set."""
-    labels = train.garments.labels
-    classes = int(labels.max()) + 1
-    settings = {"recipe": recipe, "seed": seed}
+    labels = train.labels if isinstance(train.inputs, torch.Tensor) else None
+    classes = int(train.labels.max()) + 1
+    settings = {"recipe": lab.recipe, "seed": seed, "augment": lab.augment, "workers": lab.workers}
     return {
         **cheap_rankings(fit, seed),
-        "early-stopped confidence": early_stopped(small_convnet(classes, seed), train.inputs, labels, **settings),
-        "Learning from Failure": learning_from_failure(small_convnet(classes, seed), train.inputs, labels, **settings),
+        "early-stopped confidence": early_stopped(lab.network(classes, seed), train.inputs, labels, **settings),
+        "Learning from Failure": learning_from_failure(lab.network(classes, seed), train.inputs, labels, **settings),
         "Domino": Domino.fit(val, seed=seed),
     }
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.paper.models import Accuracies, Seen, train_on
+from benchmarks.paper.lab import Lab
 from benchmarks.paper.rankings import BASE, ORACLE, OURS
 from benchmarks.paper.results import Figure
+from benchmarks.paper.sets import Inputs, Seen, join, take
 from fdgpu.baselines import Examples, Ranking
 from fdgpu.interventions import hardest, up_weights
-from fdgpu.training import Recipe
 
 APART = 1000  # between the seeds of one model's trainings, so that no two seeds of an experiment share one
 
@@ -25,14 +25,14 @@ APART = 1000  # between the seeds of one model's trainings, so that no two seeds
 class TrainingSet:
     """What a model is trained on anew."""
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
     weights: Tensor | None = None
 
     @classmethod
     def of(cls, seen: Seen, weights: NDArray[np.float32] | None = None) -> TrainingSet:
         """Return a set as it is, or weighed."""
-        return cls(seen.inputs, seen.garments.labels, None if weights is None else torch.from_numpy(weights))
+        return cls(seen.inputs, seen.labels, None if weights is None else torch.from_numpy(weights))
 
 
 def filtered(
@@ -44,12 +44,12 @@ def filtered(
     """
     lots = np.random.default_rng(seed).random(len(judged.labels))
     steered = {name: ranking.hardness(judged) for name, ranking in rankings.items()}
-    steered[ORACLE] = lots - pool.garments.minority.numpy()
+    steered[ORACLE] = lots - pool.minority.numpy()
     sets = {BASE: TrainingSet.of(train)}
     for name, values in steered.items():
         rows = torch.from_numpy(hardest(values, judged.labels, k))
-        inputs = torch.cat([train.inputs, pool.inputs[rows]])
-        sets[name] = TrainingSet(inputs, torch.cat([train.garments.labels, pool.garments.labels[rows]]))
+        inputs = join(train.inputs, take(pool.inputs, rows))
+        sets[name] = TrainingSet(inputs, torch.cat([train.labels, pool.labels[rows]]))
     return sets
 
 
@@ -62,7 +62,7 @@ def up_weighted(
     """
     flagged = rankings[OURS].hardness(judged) < 0
     flags = {name: as_many(ranking.hardness(judged), judged.labels, flagged) for name, ranking in rankings.items()}
-    flags |= {OURS: flagged, ORACLE: train.garments.minority.numpy()}
+    flags |= {OURS: flagged, ORACLE: train.minority.numpy()}
     weighed = {name: TrainingSet.of(train, up_weights(np.where(own, -1, 1), factor)) for name, own in flags.items()}
     return {BASE: TrainingSet.of(train), **weighed}
 
@@ -78,17 +78,14 @@ def as_many(values: NDArray[np.float64], labels: NDArray[np.int64], flagged: NDA
 
 
 def outcomes(
-    trial: str, sets: Mapping[str, TrainingSet], test: Seen, recipe: Recipe, seed: int, trainings: int
+    lab: Lab, trial: str, sets: Mapping[str, TrainingSet], test: Seen, seed: int, trainings: int
 ) -> list[Figure]:
     """Train on each set ``trainings`` times, and return the mean accuracies, of the minority and overall."""
     figures = []
     for name, own in sets.items():
         seeds = [seed + APART * number for number in range(trainings)]
-        found = [_trained(own, test, recipe, start) for start in seeds]
+        models = (lab.train(own.inputs, own.labels, start, own.weights) for start in seeds)
+        found = [lab.accuracies(model, test) for model in models]
         figures.append(Figure(f"{trial}: minority", name, fmean(a.minority for a in found)))
         figures.append(Figure(f"{trial}: overall", name, fmean(a.overall for a in found)))
     return figures
-
-
-def _trained(own: TrainingSet, test: Seen, recipe: Recipe, seed: int) -> Accuracies:
-    return Accuracies.of(train_on(own.inputs, own.labels, recipe, seed, own.weights), test)

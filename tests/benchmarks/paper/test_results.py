@@ -11,8 +11,8 @@ import pytest
 from benchmarks.paper.__main__ import EXPERIMENTS, table
 from benchmarks.paper.charts import draw
 from benchmarks.paper.experiment import recipe_of
+from benchmarks.paper.experiments.cifar100 import averaged
 from benchmarks.paper.results import Figure, summarise
-from benchmarks.paper.superclasses import averaged
 
 SEEDS = [
     [Figure("share", "fdgpu", 0.8, 10), Figure("share", "fdgpu", 0.6, 20), Figure("accuracy", "base", 0.5)],
@@ -32,7 +32,7 @@ def test_mean_and_deviation_stand_beside_the_papers_number() -> None:
 
 def test_the_score_of_the_mean_is_correlated_with_the_strength() -> None:
     """Scores on a line of the ratio: r is 1 there, and that of a curve for (n - 1) / (n + 1)."""
-    experiment = EXPERIMENTS["spurious"]
+    experiment = EXPERIMENTS["celeba"]
     seeds = [
         [Figure("CV score", "fdgpu", 0.5 + 0.01 * n + noise * (-1) ** n, n) for n in (1, 2, 4)] for noise in (-0.1, 0.1)
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from benchmarks.paper.sets import Marked
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
@@ -23,19 +24,6 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Garments:
-    """Pictures (n, 3, 64, 64) uint8, what a model is to say, which garment each shows, whose is a minority's, (n,)."""
-
-    pictures: Tensor
-    labels: Tensor
-    kinds: Tensor
-    minority: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
 class Pair:
     """Two garments to tell apart; mostly the first shows the first value of an attribute and the second the second.
 
@@ -48,7 +36,7 @@ class Pair:
     held: Mapping[str, str] = field(default_factory=dict)
 
 
-def spurious_pair(pair: Pair, part: Part, share: float, seed: int, renderings: int = 1) -> Garments:
+def spurious_pair(pair: Pair, part: Part, share: float, seed: int, renderings: int = 1) -> Marked:
     """Render two garments, of each ``share`` with its own value of the attribute and the others with the other one's.
 
     The same seed gives the same pictures at every share, but for the attribute of those that change sides.
@@ -75,7 +63,7 @@ def superclasses(
     rare: Mapping[str, float],
     seed: int,
     held: Mapping[str, str] | None = None,
-) -> Garments:
+) -> Marked:
     """Render every garment, with the number of its superclass as its label.
 
     Args:
@@ -116,9 +104,9 @@ def _photographs(names: Sequence[str], part: Part) -> tuple[Tensor, Tensor]:
 
 def _rendered(
     pixels: Tensor, labels: Tensor, kinds: Tensor, minority: Tensor, attributes: Attributes, generator: torch.Generator
-) -> Garments:
+) -> Marked:
     scene = draw_scene(attributes, kinds, generator)  # the other garments of a group are of the same kind
-    return Garments(render(pixels, scene), labels, kinds, minority)
+    return Marked(render(pixels, scene), labels, kinds, minority)
 
 
 def _code(name: str) -> int:

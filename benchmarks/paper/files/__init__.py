@@ -1,0 +1,1 @@
+"""The data sets as they lie on disk, in their own formats."""

@@ -1,0 +1,107 @@
+"""What an experiment works with: CLIP, a network to be trained, and its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.paper.sets import Images, Inputs, Marked, Seen
+from fdgpu import FailureDirections
+from fdgpu.baselines import Examples
+from fdgpu.demo.base_model import halved, small_convnet
+from fdgpu.networks import class_scores
+from fdgpu.training import Augment, Loss, Recipe, cross_entropy, train
+
+Network = Callable[[int, int], nn.Module]  # classes, seed → untrained
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The same for all of an experiment.
+
+    Attributes:
+        clip: embeds images and captions.
+        recipe: of every training.
+        network: number of classes and seed → an untrained network.
+        prepare: images and labels → what the network takes.
+        augment: changes every batch while training.
+        loss: binary cross-entropy where an image has several labels.
+        workers: processes that load images that are files.
+    """
+
+    clip: Any
+    recipe: Recipe
+    network: Network
+    prepare: Callable[[Images, Tensor], Inputs]
+    augment: Augment | None = None
+    loss: Loss = cross_entropy
+    workers: int = 0
+
+    @classmethod
+    def offline(cls, clip: Any, recipe: Recipe) -> Lab:
+        """For the bundled world: the demo's small net, on pictures at half of their 64 pixels."""
+        return cls(clip, recipe, small_convnet, lambda images, _: halved(_tensor(images)))
+
+    def see(self, marked: Marked) -> Seen:
+        """Embed a set."""
+        embeddings = self.clip.images(marked.images).cpu().numpy()
+        return Seen(marked, self.prepare(marked.images, marked.labels), embeddings)
+
+    def train(
+        self, inputs: Inputs, labels: Tensor, seed: int, weights: Tensor | None = None, network: Network | None = None
+    ) -> nn.Module:
+        """Train a network from its start by this seed; another one than the lab's where it is given."""
+        classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+        model = (network or self.network)(classes, seed)
+        in_memory = isinstance(inputs, Tensor)
+        return train(
+            model,
+            inputs,
+            labels if in_memory else None,  # a Dataset has its own
+            recipe=self.recipe,
+            seed=seed,
+            weights=weights,
+            augment=self.augment,
+            loss=self.loss,
+            workers=0 if in_memory else self.workers,
+        )
+
+    def judge(self, model: nn.Module, seen: Seen) -> Examples:
+        """Ask a model about a set."""
+        probabilities = class_scores(model, seen.inputs, workers=self.workers).softmax(1).numpy()
+        return Examples(seen.labels.numpy(), seen.inputs, seen.embeddings, probabilities)
+
+    def accuracies(self, model: nn.Module, seen: Seen) -> Accuracies:
+        """Measure on a set."""
+        right = torch.from_numpy(correct(self.judge(model, seen))).float()
+        return Accuracies(float(right.mean()), float(right[seen.minority].mean()))
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Of all images, and of the minorities'."""
+
+    overall: float
+    minority: float
+
+
+def correct(examples: Examples) -> NDArray[np.bool_]:
+    """(n,) whether the model is right."""
+    return np.asarray(examples.probabilities.argmax(axis=1) == examples.labels)
+
+
+def find_directions(val: Examples, train_embeddings: NDArray[np.float32]) -> FailureDirections:
+    """Fit with the paper's settings."""
+    return FailureDirections().fit(val.embeddings, val.labels, correct(val), reference=train_embeddings)
+
+
+def _tensor(images: Images) -> Tensor:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images is a {type(images).__name__}: the bundled world renders tensors")
+    return images
