@@ -1,0 +1,69 @@
+"""ImageNet's files: FOLDER/train/<wnid>/*.JPEG and FOLDER/val/<wnid>/*.JPEG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from benchmarks.paper.files.missing import get_it, need
+from benchmarks.paper.sets import Marked
+from fdgpu.errors import InputError
+
+SUFFIXES = {".jpeg", ".jpg"}
+
+
+def wnids(folder: Path) -> list[str]:
+    """Return the classes in the order of their labels, which is that of their names.
+
+    Raises:
+        InputError: if there is no class.
+    """
+    train = need(folder / "train", "imagenet")
+    names = _classes(train)
+    if not names:
+        raise InputError(f"{train} holds no folder: it has one of each class, such as n01440764; {get_it('imagenet')}")
+    return names
+
+
+def imagenet(folder: Path) -> dict[str, Marked]:
+    """Read train and val; labels and kinds are places in :func:`wnids`.
+
+    Raises:
+        InputError: for a missing folder, a class without images, or a class of val that train lacks.
+    """
+    classes = wnids(folder)
+    val = need(folder / "val", "imagenet")
+    validated = _classes(val)
+    unknown = [name for name in validated if name not in classes]
+    if unknown:
+        raise InputError(f"{val / unknown[0]} is a class that {folder / 'train'} lacks: {get_it('imagenet')}")
+    if not validated:
+        raise InputError(
+            f"{val} holds no folder of a class: sort its images into val/<wnid>/, as torchvision.datasets.ImageNet does"
+        )
+    return {split: _read(folder / split, classes) for split in ("train", "val")}
+
+
+def _classes(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
+def _read(folder: Path, classes: list[str]) -> Marked:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, wnid in enumerate(classes):
+        own = _images(need(folder / wnid, "imagenet"))
+        paths += own
+        labels += [label] * len(own)
+    places = torch.tensor(labels)
+    return Marked(paths, places, places, torch.zeros(len(places), dtype=torch.bool))
+
+
+def _images(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder} holds no .JPEG: {get_it('imagenet')}")
+    return paths
