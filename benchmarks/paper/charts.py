@@ -32,8 +32,14 @@ COLOURS = {  # in the order in which bars stand
     "early-stopped confidence": "#5fa3d9",
     "Learning from Failure": "#8e5bb5",
     "Domino": "#c98a12",
+    "reference caption": "#b9a27c",
+    "hard caption": "#e0776f",
     "fdgpu": "#b3261e",
     "oracle": "#2b8a3e",
+    "CLIP": "#b3261e",  # of latent spaces ours
+    "the model's own": "#444444",
+    "another network": "#8e5bb5",
+    "Inception": "#8e5bb5",
 }
 ORDER = tuple(COLOURS)
 OTHERS = ("#444444", "#b3261e", "#1f5fa8", "#2b8a3e")
