@@ -20,14 +20,7 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import Lab, correct
 from benchmarks.paper.offline.spurious_garments import garments
-from benchmarks.paper.rankings import (
-    BASE,
-    CONFIDENCE,
-    OURS,
-    all_rankings,
-    cheap_rankings,
-    share_in_top,
-)
+from benchmarks.paper.rankings import BASE, OURS, all_rankings, cheap_rankings, minority_in_top, ours_and_confidence
 from benchmarks.paper.remedies import (
     TrainingSet,
     filtered,
@@ -39,7 +32,6 @@ from benchmarks.paper.results import Figure, Summary
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import Space, compare, spaces_of
 from benchmarks.paper.synthetic import Painter, Words, vectors_to_decode, with_pictures
-from fdgpu.baselines import Ranking
 
 
 class World(Protocol):
@@ -140,17 +132,20 @@ def conclude(summaries: Sequence[Summary]) -> list[Summary]:
 def _rankings(world: World, fitted: Fitted, test: Seen) -> list[Figure]:
     """Who has the minority among the hardest of each class?"""
     rankings = all_rankings(world.lab, fitted.directions, fitted.train, fitted.val, world.seed)
-    figures = _shares("minority in top K", rankings, fitted, test, world.settings["top"])
-    judged, minority = world.lab.judge(fitted.model, test), test.minority.numpy()
-    flagged = rankings[OURS].hardness(judged) < 0
-    return [*figures, Figure("minority among flagged", OURS, float(minority[flagged].mean()))]
+    judged = world.lab.judge(fitted.model, test)
+    flagged = test.minority[torch.from_numpy(rankings[OURS].hardness(judged) < 0)]
+    return [
+        *minority_in_top("minority in top K", rankings, judged, test.minority, world.settings["top"]),
+        Figure("minority among flagged", OURS, float(flagged.float().mean())),
+    ]
 
 
 def _as_training(world: World, fitted: Fitted, val: Seen, test: Seen) -> list[Figure]:
     """Find the same model's failures in a validation set with few of the minority (B.1.4)."""
     again = Fitted.of(world.lab, fitted.train, fitted.model, val)
-    rankings = _ours_and_confidence(again, world.seed)
-    return _shares("minority in top K, validation as training", rankings, again, test, world.settings["top"])
+    rankings, judged = ours_and_confidence(again.directions, world.seed), world.lab.judge(again.model, test)
+    name = "minority in top K, validation as training"
+    return minority_in_top(name, rankings, judged, test.minority, world.settings["top"])
 
 
 def _unaltered(world: World) -> list[Figure]:
@@ -160,30 +155,15 @@ def _unaltered(world: World) -> list[Figure]:
     """
     train, val, test = world.unaltered()
     fitted = Fitted.on(world.lab, train, val, world.seed)
-    rankings = _ours_and_confidence(fitted, world.seed)
-    figures = _shares("minority in top K, unaltered", rankings, fitted, test, world.settings["top"])
-    wrong = ~torch.from_numpy(correct(world.lab.judge(fitted.model, test)))
+    rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, test)
+    top = world.settings["top"]
+    figures = minority_in_top("minority in top K, unaltered", rankings, judged, test.minority, top)
+    wrong = ~torch.from_numpy(correct(judged))
     for label in (0, 1):
         own = test.labels == label
         of_errors = test.minority[own & wrong].float().mean()
         figures.append(Figure("unaltered: minority of the data", BASE, float(test.minority[own].float().mean()), label))
         figures.append(Figure("unaltered: minority of the errors", BASE, float(of_errors), label))
-    return figures
-
-
-def _ours_and_confidence(fitted: Fitted, seed: int) -> dict[str, Ranking]:
-    rankings = cheap_rankings(fitted.directions, seed)
-    return {name: rankings[name] for name in (OURS, CONFIDENCE)}
-
-
-def _shares(
-    measure: str, rankings: Mapping[str, Ranking], fitted: Fitted, test: Seen, top: Sequence[int]
-) -> list[Figure]:
-    judged, minority = fitted.lab.judge(fitted.model, test), test.minority.numpy()
-    figures = []
-    for name, ranking in rankings.items():
-        shares = share_in_top(ranking.hardness(judged), judged.labels, minority, top)
-        figures += [Figure(measure, name, share, k) for k, share in shares.items()]
     return figures
 
 

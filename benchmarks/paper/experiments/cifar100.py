@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.paper.charts import Panel
@@ -22,11 +21,10 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.rare_garments import garments
-from benchmarks.paper.rankings import CONFIDENCE, OURS, cheap_rankings, share_in_top
+from benchmarks.paper.rankings import OURS, cheap_rankings, minority_in_top, ours_and_confidence
 from benchmarks.paper.remedies import filtered, outcomes
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
-from fdgpu.baselines import Ranking
 
 
 class World(Protocol):
@@ -105,29 +103,21 @@ def averaged(parts: list[list[Figure]]) -> list[Figure]:
 
 
 def _rankings(world: World, turn: Turn) -> list[Figure]:
-    rankings = cheap_rankings(turn.fitted.directions, world.seed)
+    fitted, top = turn.fitted, world.settings["top"]
+    rankings, judged = cheap_rankings(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
     return [
-        *_shares("minority in top K", rankings, turn.fitted.model, world, turn.test),
-        Figure("CV score", OURS, float(np.mean(turn.fitted.directions.cv_score_))),
+        *minority_in_top("minority in top K", rankings, judged, turn.test.minority, top),
+        Figure("CV score", OURS, float(np.mean(fitted.directions.cv_score_))),
     ]
 
 
 def _whole(world: World, turn: Turn) -> list[Figure]:
     """Train on the pool too, so that there is nothing to add (figure 21)."""
-    kept = dict.fromkeys(turn.rare, world.settings["kept"])
-    fitted = Fitted.on(world.lab, world.whole(kept), turn.val, world.seed)
-    rankings = cheap_rankings(fitted.directions, world.seed)
-    own = {name: rankings[name] for name in (OURS, CONFIDENCE)}
-    return _shares("minority in top K, without a pool", own, fitted.model, world, turn.test)
-
-
-def _shares(measure: str, rankings: Mapping[str, Ranking], model: nn.Module, world: World, test: Seen) -> list[Figure]:
-    judged, minority = world.lab.judge(model, test), test.minority.numpy()
-    figures = []
-    for name, ranking in rankings.items():
-        shares = share_in_top(ranking.hardness(judged), judged.labels, minority, world.settings["top"])
-        figures += [Figure(measure, name, share, k) for k, share in shares.items()]
-    return figures
+    train = world.whole(dict.fromkeys(turn.rare, world.settings["kept"]))
+    fitted = Fitted.on(world.lab, train, turn.val, world.seed)
+    rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
+    name = "minority in top K, without a pool"
+    return minority_in_top(name, rankings, judged, turn.test.minority, world.settings["top"])
 
 
 def _degrees(world: World, turn: Turn) -> list[Degree]:
