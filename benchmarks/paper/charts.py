@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -32,10 +33,17 @@ COLOURS = {  # in the order in which bars stand
     "early-stopped confidence": "#5fa3d9",
     "Learning from Failure": "#8e5bb5",
     "Domino": "#c98a12",
+    "reference caption": "#b9a27c",
+    "hard caption": "#e0776f",
     "fdgpu": "#b3261e",
     "oracle": "#2b8a3e",
+    "CLIP": "#b3261e",  # of latent spaces ours
+    "the model's own": "#444444",
+    "another network": "#8e5bb5",
+    "Inception": "#8e5bb5",
 }
 ORDER = tuple(COLOURS)
+COLUMNS = 3
 OTHERS = ("#444444", "#b3261e", "#1f5fa8", "#2b8a3e")
 
 
@@ -51,10 +59,14 @@ class Panel:
 
 
 def draw(path: Path, summaries: Sequence[Summary], panels: Sequence[Panel]) -> None:
-    """Write an SVG with the panels side by side; a measure without ``at`` becomes bars."""
+    """Write an SVG with the panels in rows of ``COLUMNS``; a measure without ``at`` becomes bars."""
+    columns, rows = min(COLUMNS, len(panels)), ceil(len(panels) / COLUMNS)
     with mpl.rc_context(STYLE):
-        canvas = Canvas(figsize=(4.2 * len(panels), 3.8), layout="constrained")
-        for axes, panel in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        canvas = Canvas(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
+        grid = canvas.subplots(rows, columns, squeeze=False).flat
+        for spare in grid[len(panels) :]:
+            spare.remove()
+        for axes, panel in zip(grid, panels, strict=False):
             own = [s for s in summaries if s.measure in panel.measures]
             (_lines if any(s.at is not None for s in own) else _bars)(axes, own, panel)
             axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.paper.lab import Lab
+from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
 from fdgpu.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
@@ -34,6 +36,12 @@ def cheap_rankings(fit: FailureDirections, seed: int) -> dict[str, Ranking]:
     return {OURS: Directions(fit), CONFIDENCE: Confidence(), RANDOM: Chance(seed)}
 
 
+def ours_and_confidence(fit: FailureDirections, seed: int) -> dict[str, Ranking]:
+    """Where the paper compares these two alone."""
+    rankings = cheap_rankings(fit, seed)
+    return {name: rankings[name] for name in (OURS, CONFIDENCE)}
+
+
 def all_rankings(lab: Lab, fit: FailureDirections, train: Seen, val: Examples, seed: int) -> dict[str, Ranking]:
     """The paper's (B.1.5): ours, and each of its baselines, trained on the base model's own training set."""
     labels = train.labels if isinstance(train.inputs, torch.Tensor) else None
@@ -53,3 +61,14 @@ def share_in_top(
     """Return for each K the share of ``inside`` among the K hardest of a class, averaged over classes."""
     order = hardest(values, labels, max(ks)).reshape(-1, max(ks))  # a row a class
     return {k: float(inside[order[:, :k]].mean()) for k in ks}
+
+
+def minority_in_top(
+    measure: str, rankings: Mapping[str, Ranking], judged: Examples, minority: Tensor, ks: Sequence[int]
+) -> list[Figure]:
+    """Return the minority's share among the K hardest, by each ranking."""
+    figures = []
+    for name, ranking in rankings.items():
+        shares = share_in_top(ranking.hardness(judged), judged.labels, minority.numpy(), ks)
+        figures += [Figure(measure, name, share, k) for k, share in shares.items()]
+    return figures

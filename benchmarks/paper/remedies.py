@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.paper.lab import Lab
+from benchmarks.paper.lab import Accuracies, Lab
 from benchmarks.paper.rankings import BASE, ORACLE, OURS
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Inputs, Seen, join, take
@@ -78,14 +78,36 @@ def as_many(values: NDArray[np.float64], labels: NDArray[np.int64], flagged: NDA
 
 
 def outcomes(
-    lab: Lab, trial: str, sets: Mapping[str, TrainingSet], test: Seen, seed: int, trainings: int
+    lab: Lab,
+    trial: str,
+    sets: Mapping[str, TrainingSet],
+    test: Seen,
+    seed: int,
+    trainings: int,
+    base: Accuracies | None = None,
 ) -> list[Figure]:
-    """Train on each set ``trainings`` times, and return the mean accuracies, of the minority and overall."""
+    """Train on each set ``trainings`` times, and return the mean accuracies, of the minority and overall.
+
+    ``base`` is what the set of that name gives, where it is known from another trial.
+    """
     figures = []
     for name, own in sets.items():
-        seeds = [seed + APART * number for number in range(trainings)]
-        models = (lab.train(own.inputs, own.labels, start, own.weights) for start in seeds)
-        found = [lab.accuracies(model, test) for model in models]
-        figures.append(Figure(f"{trial}: minority", name, fmean(a.minority for a in found)))
-        figures.append(Figure(f"{trial}: overall", name, fmean(a.overall for a in found)))
+        known = base if name == BASE else None
+        figures += accuracy_figures(trial, name, known or mean_accuracies(lab, own, test, seed, trainings))
     return figures
+
+
+def mean_accuracies(lab: Lab, own: TrainingSet, test: Seen, seed: int, trainings: int) -> Accuracies:
+    """Train from as many starts, and average."""
+    seeds = [seed + APART * number for number in range(trainings)]
+    models = (lab.train(own.inputs, own.labels, start, own.weights) for start in seeds)
+    found = [lab.accuracies(model, test) for model in models]
+    return Accuracies(fmean(a.overall for a in found), fmean(a.minority for a in found))
+
+
+def accuracy_figures(trial: str, method: str, accuracies: Accuracies) -> list[Figure]:
+    """Name both."""
+    return [
+        Figure(f"{trial}: minority", method, accuracies.minority),
+        Figure(f"{trial}: overall", method, accuracies.overall),
+    ]

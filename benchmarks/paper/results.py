@@ -13,7 +13,7 @@ Key = tuple[str, str, float | None]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number: what was measured, by which method, at which K or strength (None where there is no such thing)."""
+    """One number: what was measured, by which method, at which K, strength or class (None if at none)."""
 
     measure: str
     method: str

@@ -1,36 +1,42 @@
 """CelebA: age, with which gender is correlated (paper 3.1, B.1); offline, two garments and their colours.
 
-Over eight strengths: does the CV score rise with the correlation (figure 4, B.1.3)? At four to one: which ranking
-finds the minority (figure 2, B.1.5), and whose choice helps, by up-weighting (B.1.2) and by filtering (2.3)?
+Over eight strengths: does the CV score rise with the correlation (figure 4, B.1.3)? At one of them: which ranking
+finds the minority (figure 2, B.1.5), also by a validation set that is as unbalanced (B.1.4) and in other latent spaces
+(B.1.6), and whose choice helps, by up-weighting (B.1.2), by filtering and by synthetic images (2.3)? And what of a
+data set that nobody has altered (B.1.7)?
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
+import torch
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.celeba_world import on_files
-from benchmarks.paper.lab import Lab, find_directions
-from benchmarks.paper.offline.garments import Pair, Part, spurious_pair
-from benchmarks.paper.rankings import BASE, OURS, Directions, all_rankings, cheap_rankings, share_in_top
-from benchmarks.paper.remedies import filtered, outcomes, up_weighted
+from benchmarks.paper.fitted import Fitted
+from benchmarks.paper.lab import Lab, correct
+from benchmarks.paper.offline.spurious_garments import garments
+from benchmarks.paper.rankings import BASE, OURS, all_rankings, cheap_rankings, minority_in_top, ours_and_confidence
+from benchmarks.paper.remedies import (
+    TrainingSet,
+    filtered,
+    mean_accuracies,
+    outcomes,
+    up_weighted,
+)
 from benchmarks.paper.results import Figure, Summary
 from benchmarks.paper.sets import Seen
-from fdgpu import FailureDirections
-
-BALANCED = 0.5
-TRAIN, VAL, TEST, POOL = range(4)  # streams of random numbers of a seed
+from benchmarks.paper.spaces import Space, compare, spaces_of
+from benchmarks.paper.synthetic import Painter, Words, vectors_to_decode, with_pictures
 
 
 class World(Protocol):
-    """The sets of one seed."""
+    """The sets of one seed; labels are 0 and 1."""
 
     lab: Lab
     settings: Mapping[str, Any]
@@ -52,70 +58,55 @@ class World(Protocol):
         """Return further images of the same kind."""
         ...
 
+    def val_as_training(self, strength: float) -> Seen:
+        """Return validation images with the training set's correlation (B.1.4)."""
+        ...
 
-@dataclass(frozen=True)
-class Garments:
-    """Two garments, and a colour that goes with each."""
+    def unaltered(self) -> tuple[Seen, Seen, Seen]:
+        """Return training, validation and test with the correlation that the data set has by itself (B.1.7)."""
+        ...
 
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
+    def spaces(self) -> Mapping[str, Space]:
+        """Return further latent spaces by name, which neither CLIP nor the base model's data made (B.1.6)."""
+        ...
 
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val", (0, self.settings["held_out"]), BALANCED)
+    def words(self) -> Sequence[Words]:
+        """Return what is said of each class, in the order of the labels."""
+        ...
 
-    def test(self) -> Seen:
-        """Render test, each photograph several times."""
-        return self._set(TEST, "test", (0, self.settings["held_out"]), BALANCED, self.settings["renderings"])
-
-    def train(self, strength: float) -> Seen:
-        """Render a training set."""
-        return self._set(TRAIN, "base", self.settings["train"], strength / (1 + strength))
-
-    def pool(self, strength: float) -> Seen:
-        """Render other photographs."""
-        return self._set(POOL, "base", self.settings["pool"], strength / (1 + strength))
-
-    def _set(self, stream: int, split: str, rows: Sequence[int], share: float, renderings: int = 1) -> Seen:
-        pair = Pair(tuple(self.settings["garments"]), self.settings["attribute"], tuple(self.settings["values"]))
-        return self.lab.see(spurious_pair(pair, Part(split, *rows), share, 4 * self.seed + stream, renderings))
-
-
-def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
-    """Return the worlds of garments."""
-    return partial(Garments, Lab.offline(clip, recipe_of(settings)), settings)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A training set, the base model that it gave, and the directions of its failures."""
-
-    train: Seen
-    model: nn.Module
-    directions: FailureDirections
+    def painter(self) -> Painter | None:
+        """Return what decodes vectors of the lab's CLIP to inputs of the base model; None where nothing can."""
+        ...
 
 
 def run(world: World) -> list[Figure]:
     """Measure one seed."""
-    lab, settings = world.lab, world.settings
     val, test = world.val(), world.test()
     figures: list[Figure] = []
     scores: list[float] = []
-    for strength in settings["strengths"]:
-        train = world.train(strength)
-        model = lab.train(train.inputs, train.labels, world.seed)
-        trained = Trained(train, model, find_directions(lab.judge(model, val), train.embeddings))
-        scores.append(float(np.mean(trained.directions.cv_score_)))
-        figures += _of_strength(lab, trained, test, strength, scores[-1])
-        if strength == settings["strength"]:
-            figures += _rankings(world, trained, val, test)
-            figures += _remedies(world, trained, world.pool(strength), test)
-    return figures + [Figure(*key, r) for key, r in _correlations(settings["strengths"], scores).items()]
+    for strength in world.settings["strengths"]:
+        fitted = Fitted.on(world.lab, world.train(strength), val, world.seed)
+        scores.append(float(np.mean(fitted.directions.cv_score_)))
+        figures += _of_strength(fitted, test, strength, scores[-1])
+        if strength == world.settings["strength"]:
+            figures += _at_one_strength(world, fitted, val, test)
+    figures += [Figure(*key, r) for key, r in _correlations(world.settings["strengths"], scores).items()]
+    return figures + _unaltered(world)
 
 
-def _of_strength(lab: Lab, trained: Trained, test: Seen, strength: float, score: float) -> list[Figure]:
-    accuracies = lab.accuracies(trained.model, test)
+def _at_one_strength(world: World, fitted: Fitted, val: Seen, test: Seen) -> list[Figure]:
+    settings, strength = world.settings, world.settings["strength"]
+    spaces = spaces_of(fitted, world.spaces())
+    return [
+        *_rankings(world, fitted, test),
+        *_as_training(world, fitted, world.val_as_training(strength), test),
+        *compare(spaces, fitted, val, test, settings["top"]),
+        *_remedies(world, fitted, world.pool(strength), test),
+    ]
+
+
+def _of_strength(fitted: Fitted, test: Seen, strength: float, score: float) -> list[Figure]:
+    accuracies = fitted.lab.accuracies(fitted.model, test)
     return [
         Figure("CV score", OURS, score, strength),
         Figure("accuracy by strength", BASE, accuracies.overall, strength),
@@ -139,39 +130,81 @@ def conclude(summaries: Sequence[Summary]) -> list[Summary]:
     return [Summary(f"{name}, of means", method, None, r, 0.0, (r,), None) for (name, method), r in found.items()]
 
 
-def _rankings(world: World, trained: Trained, val: Seen, test: Seen) -> list[Figure]:
+def _rankings(world: World, fitted: Fitted, test: Seen) -> list[Figure]:
     """Who has the minority among the hardest of each class?"""
-    lab, minority = world.lab, test.minority.numpy()
-    judged = lab.judge(trained.model, test)
-    rankings = all_rankings(lab, trained.directions, trained.train, lab.judge(trained.model, val), world.seed)
-    figures = []
-    for name, ranking in rankings.items():
-        shares = share_in_top(ranking.hardness(judged), judged.labels, minority, world.settings["top"])
-        figures += [Figure("minority in top K", name, share, k) for k, share in shares.items()]
-    flagged = Directions(trained.directions).hardness(judged) < 0
-    return [*figures, Figure("minority among flagged", OURS, float(minority[flagged].mean()))]
+    rankings = all_rankings(world.lab, fitted.directions, fitted.train, fitted.val, world.seed)
+    judged = world.lab.judge(fitted.model, test)
+    flagged = test.minority[torch.from_numpy(rankings[OURS].hardness(judged) < 0)]
+    return [
+        *minority_in_top("minority in top K", rankings, judged, test.minority, world.settings["top"]),
+        Figure("minority among flagged", OURS, float(flagged.float().mean())),
+    ]
 
 
-def _remedies(world: World, trained: Trained, pool: Seen, test: Seen) -> list[Figure]:
+def _as_training(world: World, fitted: Fitted, val: Seen, test: Seen) -> list[Figure]:
+    """Find the same model's failures in a validation set with few of the minority (B.1.4)."""
+    again = Fitted.of(world.lab, fitted.train, fitted.model, val)
+    rankings, judged = ours_and_confidence(again.directions, world.seed), world.lab.judge(again.model, test)
+    name = "minority in top K, validation as training"
+    return minority_in_top(name, rankings, judged, test.minority, world.settings["top"])
+
+
+def _unaltered(world: World) -> list[Figure]:
+    """Take the data as they come: the minority's share of each class, of the errors on it, and of the hardest (B.1.7).
+
+    The shares are the paper's table 2, ``at`` the class.
+    """
+    train, val, test = world.unaltered()
+    fitted = Fitted.on(world.lab, train, val, world.seed)
+    rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, test)
+    top = world.settings["top"]
+    figures = minority_in_top("minority in top K, unaltered", rankings, judged, test.minority, top)
+    wrong = ~torch.from_numpy(correct(judged))
+    for label in (0, 1):
+        own = test.labels == label
+        of_errors = test.minority[own & wrong].float().mean()
+        figures.append(Figure("unaltered: minority of the data", BASE, float(test.minority[own].float().mean()), label))
+        figures.append(Figure("unaltered: minority of the errors", BASE, float(of_errors), label))
+    return figures
+
+
+def _remedies(world: World, fitted: Fitted, pool: Seen, test: Seen) -> list[Figure]:
     """Train anew, steered by ours, by confidence, by lot and by the truth."""
-    settings, seed, train = world.settings, world.seed, trained.train
-    rankings, judged = cheap_rankings(trained.directions, seed), partial(world.lab.judge, trained.model)
+    settings, seed, train = world.settings, world.seed, fitted.train
+    rankings, judged = cheap_rankings(fitted.directions, seed), partial(world.lab.judge, fitted.model)
     trials = {
         "up-weighting": up_weighted(train, judged(train), rankings, settings["factor"]),
         "filtering": filtered(train, pool, judged(pool), rankings, settings["added"], seed),
+        "synthetic": _synthetic(world, fitted),
     }
-    again = partial(outcomes, world.lab, test=test, seed=seed, trainings=settings["trainings"])
+    base = mean_accuracies(world.lab, TrainingSet.of(train), test, seed, settings["trainings"])
+    again = partial(outcomes, world.lab, test=test, seed=seed, trainings=settings["trainings"], base=base)
     return [figure for trial, sets in trials.items() for figure in again(trial, sets)]
+
+
+def _synthetic(world: World, fitted: Fitted) -> dict[str, TrainingSet]:
+    """Add decoded pictures; nothing where there is no decoder."""
+    painter, settings = world.painter(), world.settings
+    if painter is None:
+        return {}
+    vectors = vectors_to_decode(fitted, world.words(), settings["alpha"])
+    return with_pictures(fitted, vectors, painter, settings["synthetic"], world.seed)
 
 
 EXPERIMENT = Experiment(
     "celeba",
     run,
-    offline,
+    garments,
     (
         Panel("How surely it is seen", ("CV score",), "majority : minority in training", "CV score"),
         Panel("The minority among the hardest", ("minority in top K",), "K", "share of the minority", (0, 1.02)),
-        Panel("Accuracy of the minority, after", ("up-weighting: minority", "filtering: minority")),
+        Panel("Validation as unbalanced", ("minority in top K, validation as training",), "K", "", (0, 1.02)),
+        Panel("In other latent spaces", ("minority in top K, by space",), "K", "", (0, 1.02)),
+        Panel("Unaltered", ("minority in top K, unaltered",), "K", "", (0, 1.02)),
+        Panel(
+            "Accuracy of the minority, after",
+            ("up-weighting: minority", "filtering: minority", "synthetic: minority"),
+        ),
     ),
     on_files,
     conclude,

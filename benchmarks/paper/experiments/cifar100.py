@@ -1,34 +1,31 @@
 """CIFAR-100's superclasses with one subclass cut by 75 % (paper 3.2, B.4); offline, garments as subclasses.
 
-Offline every garment is cut once, one in each superclass at a time: does the ranking find it (figure 5), does the
-hardest of the subclasses' captions name it, and does filtering help it (figure 6)?
+Offline every garment is cut once, one in each superclass at a time: does the ranking find it (figure 5), also where
+the pool is part of training (B.4, figure 21), does the hardest of the subclasses' captions name it, and does filtering
+help it (figure 6)? How much of it is removed varies as well: what does the CV score say of that (figures 22 to 24)?
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.cv_study import Degree, degrees, study
+from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.cifar100_world import on_files
-from benchmarks.paper.lab import Lab, find_directions
-from benchmarks.paper.offline.garments import Part, superclasses
-from benchmarks.paper.rankings import OURS, cheap_rankings, share_in_top
+from benchmarks.paper.fitted import Fitted
+from benchmarks.paper.lab import Lab
+from benchmarks.paper.offline.rare_garments import garments
+from benchmarks.paper.rankings import OURS, cheap_rankings, minority_in_top, ours_and_confidence
 from benchmarks.paper.remedies import filtered, outcomes
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
-from fdgpu import FailureDirections
-from fdgpu.demo.settings import world_settings
-
-TRAIN, VAL, TEST, POOL = range(4)  # streams of random numbers of a seed
 
 
 class World(Protocol):
@@ -45,6 +42,10 @@ class World(Protocol):
         """Return a training set with a share of each named subclass, and all of the others."""
         ...
 
+    def whole(self, kept: Mapping[str, float]) -> Seen:
+        """Return a training set of the pool's images as well, with a share of each named subclass (80/20, B.4)."""
+        ...
+
     def val(self) -> Seen:
         """Return validation."""
         ...
@@ -59,63 +60,13 @@ class World(Protocol):
 
 
 @dataclass(frozen=True)
-class Garments:
-    """Garments as subclasses."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Garments."""
-        return world_settings().class_names
-
-    @property
-    def groups(self) -> Mapping[str, Sequence[str]]:
-        """Two superclasses."""
-        return dict(self.settings["groups"])
-
-    @property
-    def turns(self) -> list[list[str]]:
-        """Every garment once."""
-        groups = self.groups.values()
-        return [[group[turn % len(group)] for group in groups] for turn in range(max(map(len, groups)))]
-
-    def train(self, kept: Mapping[str, float]) -> Seen:
-        """Render a training set."""
-        return self._set(TRAIN, "train", kept)
-
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val")
-
-    def test(self) -> Seen:
-        """Render test."""
-        return self._set(TEST, "test")
-
-    def pool(self) -> Seen:
-        """Render further photographs."""
-        return self._set(POOL, "pool")
-
-    def _set(self, stream: int, name: str, kept: Mapping[str, float] | None = None) -> Seen:
-        part, seed = Part(**self.settings[name]), 4 * self.seed + stream
-        return self.lab.see(superclasses(self.groups, part, kept or {}, seed, self.settings["held"]))
-
-
-def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
-    """Return the worlds of garments."""
-    return partial(Garments, Lab.offline(clip, recipe_of(settings)), settings)
-
-
-@dataclass(frozen=True)
 class Turn:
-    """One choice of subclasses to cut, and the model that was trained with little of them."""
+    """One choice of subclasses to cut, and what was trained with little of them; they are the minority of ``test``."""
 
     rare: Sequence[str]
-    train: Seen
-    model: nn.Module
-    directions: FailureDirections
+    fitted: Fitted
+    val: Seen
+    test: Seen
 
 
 def run(world: World) -> list[Figure]:
@@ -123,15 +74,20 @@ def run(world: World) -> list[Figure]:
     lab, kept = world.lab, world.settings["kept"]
     val, test, pool = world.val(), world.test(), world.pool()
     parts: list[list[Figure]] = []
+    points: list[Degree] = []
     for rare in world.turns:
-        train = world.train(dict.fromkeys(rare, kept))
-        model = lab.train(train.inputs, train.labels, world.seed)
-        turn = Turn(rare, train, model, find_directions(lab.judge(model, val), train.embeddings))
-        cut_test, cut_pool = (with_minority(world, seen, rare) for seen in (test, pool))
+        fitted = Fitted.on(lab, world.train(dict.fromkeys(rare, kept)), val, world.seed)
+        turn = Turn(rare, fitted, val, with_minority(world, test, rare))
         parts.append(
-            _rankings(world, turn, cut_test) + _captions(world, turn) + _filtering(world, turn, cut_pool, cut_test)
+            [
+                *_rankings(world, turn),
+                *_captions(world, turn),
+                *_whole(world, turn),
+                *_filtering(world, turn, with_minority(world, pool, rare)),
+            ]
         )
-    return averaged(parts)
+        points += _degrees(world, turn)
+    return averaged(parts) + study(points, 1 - kept)
 
 
 def with_minority(world: World, seen: Seen, rare: Sequence[str]) -> Seen:
@@ -147,13 +103,34 @@ def averaged(parts: list[list[Figure]]) -> list[Figure]:
     return [Figure(measure, method, float(np.mean(values[measure, method, at])), at) for measure, method, at in keys]
 
 
-def _rankings(world: World, turn: Turn, test: Seen) -> list[Figure]:
-    judged, minority = world.lab.judge(turn.model, test), test.minority.numpy()
-    figures = []
-    for name, ranking in cheap_rankings(turn.directions, world.seed).items():
-        shares = share_in_top(ranking.hardness(judged), judged.labels, minority, world.settings["top"])
-        figures += [Figure("minority in top K", name, share, k) for k, share in shares.items()]
-    return [*figures, Figure("CV score", OURS, float(np.mean(turn.directions.cv_score_)))]
+def _rankings(world: World, turn: Turn) -> list[Figure]:
+    fitted, top = turn.fitted, world.settings["top"]
+    rankings, judged = cheap_rankings(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
+    return [
+        *minority_in_top("minority in top K", rankings, judged, turn.test.minority, top),
+        Figure("CV score", OURS, float(np.mean(fitted.directions.cv_score_))),
+    ]
+
+
+def _whole(world: World, turn: Turn) -> list[Figure]:
+    """Train on the pool too, so that there is nothing to add (figure 21)."""
+    train = world.whole(dict.fromkeys(turn.rare, world.settings["kept"]))
+    fitted = Fitted.on(world.lab, train, turn.val, world.seed)
+    rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
+    name = "minority in top K, without a pool"
+    return minority_in_top(name, rankings, judged, turn.test.minority, world.settings["top"])
+
+
+def _degrees(world: World, turn: Turn) -> list[Degree]:
+    """Remove more and less of the minority; at the share of all else nothing has to be trained again."""
+    minority, found = turn.test.minority.numpy(), []
+    for removed in world.settings["removed"]:
+        fitted = turn.fitted
+        if removed != 1 - world.settings["kept"]:
+            train = world.train(dict.fromkeys(turn.rare, 1 - removed))
+            fitted = Fitted.on(world.lab, train, turn.val, world.seed)
+        found += degrees(removed, fitted.directions, world.lab.judge(fitted.model, turn.test), minority)
+    return found
 
 
 def _captions(world: World, turn: Turn) -> list[Figure]:
@@ -165,7 +142,7 @@ def _captions(world: World, turn: Turn) -> list[Figure]:
     for label, group in enumerate(world.groups.values()):
         captions = world.lab.clip.texts([f"a photo of a {name}" for name in group]).cpu()
         reference = F.normalize(captions.mean(dim=0), dim=0)
-        scores = np.asarray(turn.directions.score_captions(captions.numpy(), reference.numpy(), label))
+        scores = np.asarray(turn.fitted.directions.score_captions(captions.numpy(), reference.numpy(), label))
         order = [group[i] for i in np.argsort(scores)]
         places.append(next(place for place, name in enumerate(order) if name in turn.rare))
     return [
@@ -174,21 +151,32 @@ def _captions(world: World, turn: Turn) -> list[Figure]:
     ]
 
 
-def _filtering(world: World, turn: Turn, pool: Seen, test: Seen) -> list[Figure]:
-    settings, judged = world.settings, world.lab.judge(turn.model, pool)
-    rankings = cheap_rankings(turn.directions, world.seed)
-    sets = filtered(turn.train, pool, judged, rankings, settings["added"], world.seed)
-    return outcomes(world.lab, "filtering", sets, test, world.seed, settings["trainings"])
+def _filtering(world: World, turn: Turn, pool: Seen) -> list[Figure]:
+    settings, fitted, seed = world.settings, turn.fitted, world.seed
+    rankings = cheap_rankings(fitted.directions, seed)
+    sets = filtered(fitted.train, pool, world.lab.judge(fitted.model, pool), rankings, settings["added"], seed)
+    # one training of the base set is the turn's own model
+    base = world.lab.accuracies(fitted.model, turn.test) if settings["trainings"] == 1 else None
+    return outcomes(world.lab, "filtering", sets, turn.test, seed, settings["trainings"], base)
 
 
 EXPERIMENT = Experiment(
     "cifar100",
     run,
-    offline,
+    garments,
     (
         Panel("The rare subclass among the hardest", ("minority in top K",), "K", "share of the subclass", (0, 1.02)),
+        Panel("Without a pool", ("minority in top K, without a pool",), "K", "", (0, 1.02)),
         Panel("Is it named?", ("minority is the hardest caption", "minority is in the two hardest")),
         Panel("Accuracy after filtering", ("filtering: minority", "filtering: overall")),
+        Panel("The more is removed", ("CV score by share removed", "minority accuracy by share removed"), "removed"),
+        Panel(
+            "The minority's share of errors",
+            ("minority of predicted errors", "minority of actual errors"),
+            "removed",
+            "",
+            (0, 1.02),
+        ),
     ),
     on_files,
 )

@@ -33,12 +33,11 @@ class Subclasses:
 
     def train(self, kept: Mapping[str, float]) -> Seen:
         """Return the training part with a share of each named subclass."""
-        rows, kinds = self._parts["train"], self.splits.splits["train"].kinds
-        codes = {self.names.index(name): share for name, share in kept.items()}
-        cut = torch.isin(kinds[rows], torch.tensor(list(codes), dtype=torch.long))
-        few = [own[: round(share * len(own))] for code, share in codes.items() for own in [rows[kinds[rows] == code]]]
-        seen = self.splits["train"][torch.cat([rows[~cut], *few])]
-        return seen.with_minority(torch.isin(seen.kinds, torch.tensor(list(codes), dtype=torch.long)))
+        return self._cut(self._parts["train"], kept)
+
+    def whole(self, kept: Mapping[str, float]) -> Seen:
+        """Return training part and pool, with a share of each named subclass."""
+        return self._cut(torch.cat([self._parts["train"], self._parts["pool"]]), kept)
 
     def val(self) -> Seen:
         """Return what train and pool leave."""
@@ -51,6 +50,14 @@ class Subclasses:
     def pool(self) -> Seen:
         """Return the extra data."""
         return self.splits["train"][self._parts["pool"]]
+
+    def _cut(self, rows: Tensor, kept: Mapping[str, float]) -> Seen:
+        kinds = self.splits.splits["train"].kinds
+        codes = {self.names.index(name): share for name, share in kept.items()}
+        cut = torch.isin(kinds[rows], torch.tensor(list(codes), dtype=torch.long))
+        few = [own[: round(share * len(own))] for code, share in codes.items() for own in [rows[kinds[rows] == code]]]
+        seen = self.splits["train"][torch.cat([rows[~cut], *few])]
+        return seen.with_minority(torch.isin(seen.kinds, torch.tensor(list(codes), dtype=torch.long)))
 
     @cached_property
     def _parts(self) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ class Pair:
     held: Mapping[str, str] = field(default_factory=dict)
 
 
-def spurious_pair(pair: Pair, part: Part, share: float, seed: int, renderings: int = 1) -> Marked:
-    """Render two garments, of each ``share`` with its own value of the attribute and the others with the other one's.
+def spurious_pair(pair: Pair, part: Part, shares: tuple[float, float], seed: int, renderings: int = 1) -> Marked:
+    """Render two garments, of each its share with its own value of the attribute and the others with the other one's.
 
     The same seed gives the same pictures at every share, but for the attribute of those that change sides.
     """
@@ -47,7 +47,7 @@ def spurious_pair(pair: Pair, part: Part, share: float, seed: int, renderings: i
     labels = (kinds == _code(pair.garments[1])).long()
     attributes = draw_attributes(len(labels), generator)
     minority = torch.zeros(len(labels), dtype=torch.bool)
-    for label in (0, 1):
+    for label, share in enumerate(shares):
         members = (labels == label).nonzero()[:, 0]
         members = members[torch.randperm(len(members), generator=generator)]
         minority[members[round(share * len(members)) :]] = True

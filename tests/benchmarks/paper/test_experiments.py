@@ -16,16 +16,17 @@ from torch import Tensor, nn
 
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.lab import Lab
-from fdgpu import ClipEmbedder
+from fdgpu import ClipEmbedder, Decoder
 
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
         "strengths": [2, 6], "strength": 6, "train": [0, 30], "pool": [1000, 1020], "held_out": 30, "top": [5, 10],
-        "added": 5,
+        "added": 5, "synthetic": 3, "another": {"photographs": 2, "seed": 0},
     },
     "cifar100": {
         "groups": {"one": ["t-shirt", "boot"], "two": ["dress", "bag"]},
         "train": {"split": "base", "start": 0, "stop": 20}, "pool": {"split": "base", "start": 1000, "stop": 1010},
+        "whole": {"split": "base", "start": 0, "stop": 30}, "removed": [0.5, 0.75],
         "val": {"split": "val", "start": 0, "stop": 20}, "test": {"split": "test", "start": 0, "stop": 20},
         "top": [5, 10], "added": 5,
     },
@@ -38,10 +39,21 @@ class Lottery(nn.Module):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.rate = 1e4 + 1e3 * number
+        self.scores = nn.Linear(2, 2)
+        self.scores.weight.data = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        self.scores.bias.data.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        swing = (self.rate * x.mean(dim=(1, 2, 3))).sin()
-        return torch.stack([swing, -swing], dim=1)
+        swing = self.rate * x.mean(dim=(1, 2, 3))
+        return self.scores(torch.stack([swing.sin(), swing.cos()], dim=1))
+
+
+class Noise:
+    """Decodes every vector to noise."""
+
+    def sample(self, vectors: Tensor, *, steps: int, seed: int) -> Tensor:
+        assert steps > 0
+        return torch.rand(len(vectors), 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -59,6 +71,7 @@ def test_an_experiment_gives_the_figures_that_its_plot_and_the_paper_have(
 ) -> None:
     numbers = count()
     monkeypatch.setattr(Lab, "train", lambda *_, **__: Lottery(next(numbers)))
+    monkeypatch.setattr(Decoder, "bundled", Noise)
     experiment = EXPERIMENTS[name]
     settings = copy.deepcopy(experiment.document["offline"]) | FEW[name]
     settings["recipe"]["epochs"] = 2

@@ -14,7 +14,7 @@ GROUPS = {"one": ["t-shirt", "boot"], "two": ["coat", "bag", "sandal"]}
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
 def test_a_pair_has_its_share_of_the_minority(share: float) -> None:
-    garments = spurious_pair(PAIR, Part("val", 0, 20), share, seed=0, renderings=2)
+    garments = spurious_pair(PAIR, Part("val", 0, 20), (share, share), seed=0, renderings=2)
     assert garments.images.shape == (80, 3, 64, 64)
     for label in (0, 1):
         assert garments.minority[garments.labels == label].sum() == 40 - round(share * 40)
@@ -23,12 +23,17 @@ def test_a_pair_has_its_share_of_the_minority(share: float) -> None:
     assert (red == ((garments.labels == 0) ^ garments.minority)).float().mean() > 0.9
 
 
+def test_each_garment_has_a_share_of_its_own() -> None:
+    garments = spurious_pair(PAIR, Part("val", 0, 20), (0.6, 0.9), seed=0)
+    assert [int(garments.minority[garments.labels == label].sum()) for label in (0, 1)] == [8, 2]
+
+
 def test_only_those_that_change_sides_look_different_at_another_strength() -> None:
-    one, other = (spurious_pair(PAIR, Part("val", 0, 20), share, seed=1) for share in (0.5, 0.9))
+    one, other = (spurious_pair(PAIR, Part("val", 0, 20), (share, share), seed=1) for share in (0.5, 0.9))
     same = (one.images == other.images).flatten(1).all(1)
     assert torch.equal(same, one.minority == other.minority)
     assert not one.minority[other.minority].logical_not().any()
-    again = spurious_pair(PAIR, Part("val", 0, 20), 0.5, seed=1)
+    again = spurious_pair(PAIR, Part("val", 0, 20), (0.5, 0.5), seed=1)
     assert torch.equal(one.images, again.images)
 
 

@@ -11,6 +11,7 @@ from itertools import count, product, repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,18 @@ from benchmarks.paper import lab
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.files import celeba_world, cifar100_world
 from benchmarks.paper.lab import Lab
-from fdgpu import ClipEmbedder
+from benchmarks.paper.sets import Seen
+from benchmarks.paper.spaces import OTHER
+from fdgpu import ClipEmbedder, Decoder
 from fdgpu.training import Recipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
 from tests.benchmarks.paper.test_experiments import Lottery
+from tests.decoding.test_decoder import random_net
 
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
         "workers": 0, "strengths": [2, 4], "per_class": 10, "held_out_each": 10, "top": [5, 10], "added": 3,
+        "held_out_as_training": 10,
     },
     "cifar100": {"workers": 0, "top": [5, 10], "added": 3},
 }  # fmt: skip
@@ -86,6 +91,9 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
 ) -> None:
     monkeypatch.setattr(Lab, "train", lambda *_, **__: next(answers))
     monkeypatch.setattr(lab, "resnet18", lambda classes, _: stand_in(classes))
+    monkeypatch.setattr(celeba_world, "_other_spaces", lambda _: {OTHER: mean_colours})
+    monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder.of(random_net(tmp_path)))
+    monkeypatch.setattr(Decoder, "sample", lambda _, vectors, **__: torch.rand(len(vectors), 3, 64, 64))
     for module in (celeba_world, cifar100_world):
         monkeypatch.setattr(module.Recipe, "named", lambda _: RECIPE)
     write(tmp_path)
@@ -100,6 +108,11 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
     assert {(measure, method) for measure, method, _ in experiment.paper} <= named
     shares = [figure for figure in figures if not figure.measure.startswith("Pearson")]
     assert [figure for figure in shares if not 0 <= figure.value <= 1] == []
+
+
+def mean_colours(seen: Seen) -> np.ndarray:
+    """Features of a set's images."""
+    return np.stack([seen.inputs[row][0].float().mean(dim=(1, 2)).numpy() for row in range(len(seen))])
 
 
 def stand_in(classes: int) -> nn.Module:

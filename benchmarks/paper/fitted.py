@@ -1,0 +1,42 @@
+"""A base model, and the directions of its failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from benchmarks.paper.lab import Lab, find_directions
+from benchmarks.paper.sets import Seen
+from fdgpu import FailureDirections
+from fdgpu.baselines import Examples
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training set gave.
+
+    Attributes:
+        lab: where.
+        train: the training set.
+        model: the base model.
+        val: what it says of validation.
+        directions: of its failures there.
+    """
+
+    lab: Lab
+    train: Seen
+    model: nn.Module
+    val: Examples
+    directions: FailureDirections
+
+    @classmethod
+    def on(cls, lab: Lab, train: Seen, val: Seen, seed: int) -> Fitted:
+        """Train, and look for directions in validation."""
+        return cls.of(lab, train, lab.train(train.inputs, train.labels, seed), val)
+
+    @classmethod
+    def of(cls, lab: Lab, train: Seen, model: nn.Module, val: Seen) -> Fitted:
+        """Look for the directions of a model that was trained before, by another validation, say."""
+        judged = lab.judge(model, val)
+        return cls(lab, train, model, judged, find_directions(judged, train.embeddings))

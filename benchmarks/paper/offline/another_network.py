@@ -1,0 +1,51 @@
+"""A network that was trained on other data for another end, whose features are a further latent space (B.1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.paper.lab import Lab
+from benchmarks.paper.sets import Seen
+from fdgpu.demo.photographs import load_photographs
+from fdgpu.demo.renderer import draw_attributes, draw_scene, render
+from fdgpu.demo.settings import world_settings
+from fdgpu.networks import penultimate
+
+SPLIT = "clip"  # the photographs that no set of the experiments has
+
+
+@dataclass(frozen=True)
+class AnotherNetwork:
+    """Says garment and colour of photographs that no experiment uses; it stands for Inception, trained on ImageNet.
+
+    ``settings`` are ``photographs`` of each garment and ``seed``: as Inception, it is the same for all seeds.
+    """
+
+    lab: Lab
+    settings: Mapping[str, Any]
+
+    def __call__(self, seen: Seen) -> NDArray[np.float32]:
+        """Return (n, d) features."""
+        return penultimate(self.model, seen.inputs).numpy()
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network, trained when it is first asked."""
+        generator = torch.Generator().manual_seed(self.settings["seed"])
+        photographs = load_photographs(SPLIT)
+        garments = range(len(world_settings().class_names))
+        each = self.settings["photographs"]
+        rows = torch.cat([(photographs.labels == garment).nonzero()[:each, 0] for garment in garments])
+        kinds = photographs.labels[rows]
+        attributes = draw_attributes(len(rows), generator)
+        images = render(photographs.pixels[rows], draw_scene(attributes, kinds, generator))
+        labels = kinds * len(world_settings().names("colour")) + attributes.colour
+        return self.lab.train(self.lab.prepare(images, labels), labels, self.settings["seed"])
