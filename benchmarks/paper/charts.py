@@ -34,6 +34,9 @@ COLOURS = {  # in the order in which bars stand
     "Domino": "#c98a12",
     "fdgpu": "#b3261e",
     "oracle": "#2b8a3e",
+    "reference pictures": "#1f5fa8",
+    "easy pictures": "#2b8a3e",
+    "hard pictures": "#b3261e",
 }
 ORDER = tuple(COLOURS)
 OTHERS = ("#444444", "#b3261e", "#1f5fa8", "#2b8a3e")

@@ -16,7 +16,7 @@ from fdgpu import FailureDirections
 from fdgpu.baselines import Examples
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.networks import class_scores
-from fdgpu.training import Augment, Loss, Recipe, cross_entropy, train
+from fdgpu.training import Augment, Loss, Recipe, cross_entropy, fine_tune, train
 
 Network = Callable[[int, int], nn.Module]  # classes, seed → untrained
 
@@ -68,6 +68,19 @@ class Lab:
             seed=seed,
             weights=weights,
             augment=self.augment,
+            loss=self.loss,
+            workers=0 if in_memory else self.workers,
+        )
+
+    def fine_tune(self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: Recipe, seed: int) -> nn.Module:
+        """Return a copy of a model whose last layer was trained further."""
+        in_memory = isinstance(inputs, Tensor)
+        return fine_tune(
+            model,
+            inputs,
+            labels if in_memory else None,
+            recipe=recipe,
+            seed=seed,
             loss=self.loss,
             workers=0 if in_memory else self.workers,
         )
