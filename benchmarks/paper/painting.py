@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
+from benchmarks.paper.files.images import at_resolution
 from benchmarks.paper.remedies import TrainingSet
 from benchmarks.paper.sets import Seen
 from fdgpu import text_to_image
@@ -43,7 +43,7 @@ def paint(
 
 def with_pictures(train: Seen, pictures: Tensor, labels: Tensor, side: int) -> TrainingSet:
     """Add pictures to a training set, at the side in pixels that its network sees."""
-    sized = pictures if pictures.shape[-2:] == (side, side) else resize(pictures, [side, side], antialias=True)
+    sized = at_resolution(pictures, side)
     both = torch.cat([train.labels, labels])
     if not isinstance(train.inputs, Tensor):
         return TrainingSet(augmented(train.inputs, sized, labels), both)

@@ -38,7 +38,7 @@ from benchmarks.paper.subpopulations import (
 )
 from fdgpu import Decoder
 from fdgpu.errors import ModelError
-from fdgpu.training import Recipe, fine_tune
+from fdgpu.training import Recipe
 
 FULL = ", larger training set"
 
