@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
+import numpy as np
 from rich.console import Console
 from torch import nn
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.cifar import CIFAR10_NAMES, cifar10
+from benchmarks.paper.files.shares import Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.free import FreeGarments
 from benchmarks.paper.painting import paint, with_pictures
@@ -37,8 +41,9 @@ from benchmarks.paper.subpopulations import (
     near_both_ends,
 )
 from fdgpu import Decoder
+from fdgpu.captions import Recipe as Captions
+from fdgpu.device import place
 from fdgpu.errors import ModelError
-from fdgpu.training import Recipe
 
 FULL = ", larger training set"
 
@@ -69,6 +74,29 @@ def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]
     return partial(Garments, Lab.offline(clip, recipe_of(settings)), settings)
 
 
+@dataclass(frozen=True)
+class Cifar10(Shares):
+    """CIFAR-10's files, and a text-to-image pipeline of diffusers."""
+
+    def painter(self) -> Any | None:
+        """Load the pipeline that the settings name, from a folder or a hub."""
+        from diffusers import DiffusionPipeline  # takes seconds
+
+        name = self.settings["text_to_image"]
+        try:
+            return DiffusionPipeline.from_pretrained(name).to(place("auto").device)
+        except OSError as error:
+            Console().print(f"pictures of captions are left out: {name} cannot be loaded ({error})")
+            return None
+
+
+def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Cifar10]:
+    """Return the worlds of CIFAR-10's files."""
+    sets, captions = cifar10(folder), Captions.resolve("cifar10", CIFAR10_NAMES)
+    lab = Lab.on_files(clip, recipe_of(settings))
+    return lambda seed: Cifar10(lab, settings, seed, captions, sets["train"], sets["test"])
+
+
 def run(world: World) -> list[Figure]:
     """Measure one seed."""
     lab, seed, ks = world.lab, world.seed, world.settings["top"]
@@ -77,7 +105,7 @@ def run(world: World) -> list[Figure]:
     right = is_right(lab, base.model, test)
     figures = [
         *near_both_ends(right, base.extremes, test, ks, OURS),
-        Figure("CV score", OURS, float(fmean(base.directions.cv_score_))),
+        Figure("CV score", OURS, float(np.nanmean(base.directions.cv_score_))),
         Figure("base accuracy", BASE, float(right.mean())),
     ]
     figures += _filtering(world, base, train, pool, test)
@@ -105,7 +133,7 @@ def _pictures(world: World, base: Captioned, train: Seen, test: Seen) -> list[Fi
         return []
     captions = base.extremes.named(world.captions)
     painted = paint(captions, painter, lab.clip, world.captions, settings["pictures"], world.seed)
-    recipe = Recipe(**settings["last_layer"], resolution=lab.recipe.resolution)
+    recipe = recipe_of(settings, "last_layer")
     models = {BASE: base.model}
     for kind, (pictures, labels) in painted.items():
         own = with_pictures(train, pictures, labels, lab.recipe.resolution)
@@ -159,4 +187,5 @@ EXPERIMENT = Experiment(
             f"all images{FULL}",
         ),
     ),
+    on_files,
 )

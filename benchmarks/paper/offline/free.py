@@ -1,4 +1,4 @@
-"""The bundled world with nothing planted: ten garments, whose attributes are drawn freely."""
+"""The bundled world with nothing planted: garments, whose attributes are drawn freely."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, superclasses
 from benchmarks.paper.sets import Seen
 from fdgpu.captions import Recipe
-from fdgpu.demo.settings import world_settings
 
 TRAIN, VAL, TEST, POOL = range(4)  # streams of random numbers of a seed
 
@@ -27,7 +26,7 @@ class FreeGarments:
     @cached_property
     def captions(self) -> Recipe:
         """Every word that the renderer can draw."""
-        return Recipe.resolve("demo", world_settings().class_names)
+        return Recipe.resolve("demo", self.settings["garments"])
 
     def train(self) -> Seen:
         """Render a training set."""
@@ -46,6 +45,6 @@ class FreeGarments:
         return self._set(TEST, "test")
 
     def _set(self, stream: int, name: str) -> Seen:
-        groups = {garment: [garment] for garment in world_settings().class_names}
+        groups = {garment: [garment] for garment in self.settings["garments"]}
         part = Part(**self.settings[name])
         return self.lab.see(superclasses(groups, part, {}, 4 * self.seed + stream))
