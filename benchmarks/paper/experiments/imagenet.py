@@ -80,11 +80,12 @@ class ImageNet(Shares):
         for name, architecture in self.settings["networks"].items():
             models[name] = fit(self.seed, network=partial(_untrained, architecture))
         for name, architecture in self.settings["pretrained"].items():
-            if (model := self._pretrained(name, architecture)) is not None:
+            if (model := self.pretrained(name, architecture)) is not None:
                 models[name] = model
         return models
 
-    def _pretrained(self, name: str, architecture: str) -> nn.Module | None:
+    def pretrained(self, name: str, architecture: str) -> nn.Module | None:
+        """Load a network with its weights; None where they do not fit or are not to be had, and say so."""
         classes = len(self.captions.classes)
         if classes != CLASSES:
             Console().print(f"{name} is left out: its weights know {CLASSES} classes, the folder holds {classes}")

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.experiments import cifar10
 from benchmarks.paper.lab import Lab
 from fdgpu import ClipEmbedder
 from tests.benchmarks.paper.grey_pipeline import GreyPipeline
+from tests.benchmarks.paper.lottery import Lottery
 
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
@@ -51,18 +51,6 @@ FILTERING = {
     "cifar10": STEERED,  # nobody knows who is hard there
     "imagenet": set(),
 }
-
-
-class Lottery(nn.Module):
-    """Scores that swing with the mean of a picture's pixels, each lottery at its own rate."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.rate = 1e4 + 1e3 * number
-
-    def forward(self, x: Tensor) -> Tensor:
-        swing = (self.rate * x.mean(dim=(1, 2, 3))).sin()
-        return torch.stack([swing, -swing], dim=1)
 
 
 @pytest.fixture
