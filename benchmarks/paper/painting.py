@@ -19,7 +19,13 @@ from fdgpu.interventions import augmented
 
 
 def paint(
-    captions: Mapping[str, Mapping[str, str]], model: Any, clip: Any, classes: Recipe, per_caption: int, seed: int
+    captions: Mapping[str, Mapping[str, str]],
+    model: Any,
+    clip: Any,
+    classes: Recipe,
+    per_caption: int,
+    seed: int,
+    **arguments: Any,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Paint every caption.
 
@@ -30,13 +36,16 @@ def paint(
         classes: in the order of their ids.
         per_caption: pictures of each.
         seed: of their noise.
+        arguments: of :meth:`fdgpu.Decoder.sample` or of the pipeline's call.
 
     Returns:
         Kind → pictures (n, 3, h, w) uint8 and their class ids (n,).
     """
     kinds = dict.fromkeys(kind for own in captions.values() for kind in own)
     with TemporaryDirectory() as folder:
-        painted = text_to_image(captions, model, Path(folder), clip=clip, per_caption=per_caption, seed=seed)
+        painted = text_to_image(
+            captions, model, Path(folder), clip=clip, per_caption=per_caption, seed=seed, **arguments
+        )
         of_kind = {kind: painted.of(kind) for kind in kinds}
         return {kind: (own.pictures(), _ids(own.class_names, classes)) for kind, own in of_kind.items()}
 

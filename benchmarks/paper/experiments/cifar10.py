@@ -21,6 +21,7 @@ from torch import nn
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.files.cifar import CIFAR10_NAMES, cifar10
+from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.files.shares import Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.free import FreeGarments
@@ -92,9 +93,10 @@ class Cifar10(Shares):
 
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Cifar10]:
     """Return the worlds of CIFAR-10's files."""
-    sets, captions = cifar10(folder), Captions.resolve("cifar10", CIFAR10_NAMES)
-    lab = Lab.on_files(clip, recipe_of(settings))
-    return lambda seed: Cifar10(lab, settings, seed, captions, sets["train"], sets["test"])
+    captions = Captions.resolve("cifar10", CIFAR10_NAMES)
+    lab = Lab.on_files(clip, recipe_of(settings), workers=settings.get("workers"))
+    seen = SeenOnce(lab, cifar10(folder))
+    return lambda seed: Cifar10(lab, settings, seed, captions, seen)
 
 
 def run(world: World) -> list[Figure]:
@@ -132,7 +134,9 @@ def _pictures(world: World, base: Captioned, train: Seen, test: Seen) -> list[Fi
     if painter is None:
         return []
     captions = base.extremes.named(world.captions)
-    painted = paint(captions, painter, lab.clip, world.captions, settings["pictures"], world.seed)
+    painted = paint(
+        captions, painter, lab.clip, world.captions, settings["pictures"], world.seed, **settings["painting"]
+    )
     recipe = recipe_of(settings, "last_layer")
     models = {BASE: base.model}
     for kind, (pictures, labels) in painted.items():

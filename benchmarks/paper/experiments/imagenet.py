@@ -23,6 +23,7 @@ from torchvision.transforms.v2 import Normalize
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.files.imagenet import imagenet, wnids
+from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.files.shares import Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.free import FreeGarments
@@ -101,8 +102,9 @@ class ImageNet(Shares):
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], ImageNet]:
     """Return the worlds of ImageNet's files: train divided by lot, and val as test."""
     sets, captions = imagenet(folder), Captions.resolve("imagenet", wnids(folder))
-    lab = Lab.on_files(clip, recipe_of(settings))
-    return lambda seed: ImageNet(lab, settings, seed, captions, sets["train"], sets["val"])
+    lab = Lab.on_files(clip, recipe_of(settings), workers=settings.get("workers"))
+    seen = SeenOnce(lab, {"train": sets["train"], "test": sets["val"]})
+    return lambda seed: ImageNet(lab, settings, seed, captions, seen)
 
 
 def _untrained(architecture: str, classes: int, seed: int) -> nn.Module:

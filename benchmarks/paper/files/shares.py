@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
-from benchmarks.paper.sets import Marked, Seen
+from benchmarks.paper.sets import Seen
 from fdgpu.captions import Recipe
 
 PARTS = ("train", "pool", "val")
@@ -24,16 +25,14 @@ class Shares:
         settings: ``shares`` says how much of the training images goes to each of :data:`PARTS`.
         seed: of the lot.
         captions: one entry a class.
-        given: all training images.
-        tested: the test images.
+        seen: all training images, ``"train"``, and ``"test"``.
     """
 
     lab: Lab
     settings: Mapping[str, Any]
     seed: int
     captions: Recipe
-    given: Marked
-    tested: Marked
+    seen: SeenOnce
 
     def train(self) -> Seen:
         """Read the training set."""
@@ -49,11 +48,12 @@ class Shares:
 
     def test(self) -> Seen:
         """Read test."""
-        return self.lab.see(self.tested)
+        return self.seen["test"]
 
     def _part(self, name: str) -> Seen:
-        n = len(self.given)
+        given = self.seen["train"]
+        n = len(given)
         sizes = [round(self.settings["shares"][part] * n) for part in PARTS]
         order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
         start = sum(sizes[: PARTS.index(name)])
-        return self.lab.see(self.given[order[start : start + sizes[PARTS.index(name)]].sort().values])
+        return given[order[start : start + sizes[PARTS.index(name)]].sort().values]

@@ -34,7 +34,7 @@ FEW: dict[str, dict[str, Any]] = {
     "cifar10": {
         "garments": ["t-shirt", "boot"], "train": {"split": "base", "start": 0, "stop": 20},
         "pool": {"split": "base", "start": 20, "stop": 40}, "val": {"split": "val", "start": 0, "stop": 20},
-        "test": {"split": "test", "start": 0, "stop": 20}, "top": [5, 10], "added": 5, "pictures": 2,
+        "test": {"split": "test", "start": 0, "stop": 20}, "top": [5, 10], "added": 5, "pictures": 2, "painting": {},
     },
     "imagenet": {
         "garments": ["t-shirt", "boot"], "train": {"split": "base", "start": 0, "stop": 20},

@@ -6,6 +6,7 @@ from itertools import chain
 
 import torch
 
+from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.files.shares import PARTS, Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked
@@ -27,7 +28,8 @@ def world(seed: int) -> Shares:
     labels = torch.arange(50) % 2
     given = Marked(images, labels, labels, labels < 0)
     lab = Lab.on_files(Numbers(), Recipe(1, 0.1, 1, 8, 8), workers=0)
-    return Shares(lab, SETTINGS, seed, Captions(()), given, given[torch.arange(3)])
+    seen = SeenOnce(lab, {"train": given, "test": given[torch.arange(3)]})
+    return Shares(lab, SETTINGS, seed, Captions(()), seen)
 
 
 def test_every_image_is_in_one_part_and_keeps_its_label() -> None:

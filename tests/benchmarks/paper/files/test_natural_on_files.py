@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.models import VisionTransformer
 
 from benchmarks.paper.experiment import Experiment
@@ -19,6 +16,7 @@ from benchmarks.paper.experiments import cifar10, imagenet
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.results import Figure
 from fdgpu import ClipEmbedder
+from tests.benchmarks.paper.files.tiny import noise, write_image, write_pickled
 from tests.benchmarks.paper.grey_pipeline import GreyPipeline
 from tests.benchmarks.paper.lottery import Lottery
 
@@ -34,28 +32,21 @@ def lotteries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_cifar10(folder: Path) -> None:
-    """Write airplanes and automobiles: noise of a brightness each."""
-    root = folder / "cifar-10-batches-py"
-    root.mkdir()
-    random = np.random.default_rng(0)
-    for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
-        labels = [0, 1] * 20
-        data = random.integers(0, 256, (40, 3072), dtype=np.uint8)
-        (root / name).write_bytes(pickle.dumps({"data": data, "labels": labels}, protocol=2))
+    """Write airplanes and automobiles, as far as noise can be one."""
+    for number, name in enumerate([*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]):
+        write_pickled(folder / "cifar-10-batches-py" / name, noise(40, number), labels=[0, 1] * 20)
 
 
-def write_imagenet(folder: Path, wnids: list[str]) -> None:
-    random = np.random.default_rng(0)
-    for split, number in (("train", 60), ("val", 20)):
-        for wnid in wnids:
+def write_imagenet(folder: Path) -> None:
+    for split, each in (("train", 60), ("val", 20)):
+        for label, wnid in enumerate(FISH):
             (folder / split / wnid).mkdir(parents=True)
-            for i in range(number):
-                picture = Image.fromarray(random.integers(0, 256, (30, 36, 3), dtype=np.uint8))
-                picture.save(folder / split / wnid / f"{i}.JPEG")
+            for number in range(each):
+                write_image(folder / split / wnid / f"{number}.JPEG", 2 * number + label + len(split))
 
 
 def figures(experiment: Experiment, folder: Path, few: dict[str, Any]) -> list[Figure]:
-    settings = copy.deepcopy(experiment.document["on_files"]) | few
+    settings = copy.deepcopy(experiment.document["on_files"]) | {"workers": 0} | few
     assert experiment.on_files is not None
     return experiment.run(experiment.on_files(ClipEmbedder.bundled("cpu"), settings, folder)(0))
 
@@ -78,14 +69,13 @@ def test_cifar10_without_a_pipeline(tmp_path: Path, capsys: pytest.CaptureFixtur
     """A folder that holds no pipeline is not asked of a hub."""
     write_cifar10(tmp_path)
     (tmp_path / "empty").mkdir()
-    few = {"recipe": RECIPE, "top": [3], "added": 5, "trainings": 1, "text_to_image": str(tmp_path / "empty")}
-    found = figures(cifar10.EXPERIMENT, tmp_path, few)
-    assert not any(figure.measure.startswith("pictures") for figure in found)
+    settings = {"recipe": RECIPE, "workers": 0, "text_to_image": str(tmp_path / "empty")}
+    assert cifar10.on_files(None, settings, tmp_path)(0).painter() is None
     assert "pictures of captions are left out" in capsys.readouterr().out
 
 
 def test_imagenet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_imagenet(tmp_path, FISH)
+    write_imagenet(tmp_path)
     found = figures(imagenet.EXPERIMENT, tmp_path, {"recipe": RECIPE, "top": [3, 6], "bars_at": 3})
     check(imagenet.EXPERIMENT, found)
     assert {f.method for f in found if f.measure == "own hard"} == {"first run", "second run", "ResNet-50"}
@@ -94,16 +84,15 @@ def test_imagenet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_pretrained_network_is_given_what_its_weights_expect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of the mean colour of ImageNet are zeros to it."""
-    write_imagenet(tmp_path, FISH)
+    write_imagenet(tmp_path)
     tiny = VisionTransformer(32, 16, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8, num_classes=2)
     torch.nn.init.normal_(tiny.heads[-1].weight)
     asked = []
     monkeypatch.setattr(imagenet, "CLASSES", 2)
     monkeypatch.setattr(imagenet, "get_model", lambda name, weights: asked.append((name, weights)) or tiny)
-    settings = copy.deepcopy(imagenet.EXPERIMENT.document["on_files"]) | {"recipe": RECIPE}
-    assert imagenet.EXPERIMENT.on_files is not None
-    world = imagenet.EXPERIMENT.on_files(None, settings, tmp_path)(0)
+    world = imagenet.on_files(None, {"recipe": RECIPE, "workers": 0}, tmp_path)(0)
     model = world.pretrained("ViT-B", "vit_b_16")
+    assert model is not None
     assert asked == [("vit_b_16", "DEFAULT")]
     mean = torch.tensor(imagenet.MEAN)[None, :, None, None].expand(1, 3, 32, 32)
     assert torch.allclose(model.cpu()(mean), tiny(torch.zeros(1, 3, 32, 32)), atol=1e-5)
