@@ -25,7 +25,7 @@ from benchmarks.paper.spaces import OTHER
 from fdgpu import ClipEmbedder, Decoder
 from fdgpu.training import Recipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
-from tests.benchmarks.paper.test_experiments import Lottery
+from tests.benchmarks.paper.lottery import Lottery
 from tests.decoding.test_decoder import random_net
 
 FEW: dict[str, dict[str, Any]] = {
