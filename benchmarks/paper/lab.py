@@ -11,12 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.paper.files.images import as_inputs
 from benchmarks.paper.sets import Images, Inputs, Marked, Seen
 from fdgpu import FailureDirections
 from fdgpu.baselines import Examples
 from fdgpu.demo.base_model import halved, small_convnet
+from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
-from fdgpu.training import Augment, Loss, Recipe, cross_entropy, train
+from fdgpu.training import Augment, Loss, Recipe, cross_entropy, flip_and_shift, resnet18, train
+
+CIFAR = 32  # pixels
 
 Network = Callable[[int, int], nn.Module]  # classes, seed → untrained
 
@@ -47,6 +51,23 @@ class Lab:
     def offline(cls, clip: Any, recipe: Recipe) -> Lab:
         """For the bundled world: the demo's small net, on pictures at half of their 64 pixels."""
         return cls(clip, recipe, small_convnet, lambda images, _: halved(_tensor(images)))
+
+    @classmethod
+    def on_files(cls, clip: Any, recipe: Recipe, *, loss: Loss = cross_entropy, workers: int | None = None) -> Lab:
+        """For a data set's own images: the paper's ResNet-18 at the recipe's resolution (A.3).
+
+        Images of CIFAR's size are flipped and shifted while training, others are taken as they are. ``workers``
+        processes load images that are files, by default one a core.
+        """
+        return cls(
+            clip,
+            recipe,
+            lambda classes, seed: _seeded_resnet18(classes, recipe.resolution, seed),
+            lambda images, labels: as_inputs(images, labels, recipe.resolution),
+            flip_and_shift if recipe.resolution == CIFAR else None,
+            loss,
+            cpu_count() if workers is None else workers,
+        )
 
     def see(self, marked: Marked) -> Seen:
         """Embed a set."""
@@ -99,6 +120,12 @@ def correct(examples: Examples) -> NDArray[np.bool_]:
 def find_directions(val: Examples, train_embeddings: NDArray[np.float32]) -> FailureDirections:
     """Fit with the paper's settings."""
     return FailureDirections().fit(val.embeddings, val.labels, correct(val), reference=train_embeddings)
+
+
+def _seeded_resnet18(classes: int, resolution: int, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return resnet18(classes, resolution)
 
 
 def _tensor(images: Images) -> Tensor:

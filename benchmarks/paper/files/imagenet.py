@@ -1,0 +1,63 @@
+"""ImageNet's files: FOLDER/train/<wnid>/*.JPEG and FOLDER/val/<wnid>/*.JPEG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from benchmarks.paper.files.missing import get_it, need
+from benchmarks.paper.sets import Marked
+from fdgpu.errors import InputError
+
+SUFFIXES = (".jpeg", ".jpg")
+
+
+def wnids(folder: Path) -> list[str]:
+    """Return the classes in the order of their labels, which is that of their names.
+
+    Raises:
+        InputError: if there is no class.
+    """
+    train = need(folder / "train", "imagenet")
+    names = sorted(entry.name for entry in os.scandir(train) if entry.is_dir())
+    if not names:
+        raise InputError(f"{train} holds no folder: it has one of each class, such as n01440764; {get_it('imagenet')}")
+    return names
+
+
+def imagenet(folder: Path) -> dict[str, Marked]:
+    """Read train and val; labels and kinds are places in :func:`wnids`.
+
+    Raises:
+        InputError: for a missing folder, a class without images, or a class of val that train lacks.
+    """
+    classes = wnids(folder)
+    val = need(folder / "val", "imagenet")
+    unknown = sorted({entry.name for entry in os.scandir(val) if entry.is_dir()} - set(classes))
+    if unknown:
+        raise InputError(f"{val / unknown[0]} is a class that {folder / 'train'} lacks: {get_it('imagenet')}")
+    if not any(entry.is_dir() for entry in os.scandir(val)):
+        raise InputError(
+            f"{val} holds no folder of a class: sort its images into val/<wnid>/, as torchvision.datasets.ImageNet does"
+        )
+    return {split: _read(folder / split, classes) for split in ("train", "val")}
+
+
+def _read(folder: Path, classes: list[str]) -> Marked:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, wnid in enumerate(classes):
+        own = _images(need(folder / wnid, "imagenet"))
+        paths += own
+        labels += [label] * len(own)
+    places = torch.tensor(labels)
+    return Marked(paths, places, places, torch.zeros(len(places), dtype=torch.bool))
+
+
+def _images(folder: Path) -> list[Path]:
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES))
+    if not names:
+        raise InputError(f"{folder} holds no .JPEG: {get_it('imagenet')}")
+    return [folder / name for name in names]

@@ -1,0 +1,67 @@
+"""Whether a data set's files are there; an error says which is missing, and where to get it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from fdgpu.errors import InputError
+
+
+def need(path: Path, data_set: str) -> Path:
+    """Return a file or folder that has to be there.
+
+    Raises:
+        InputError: if it is not.
+    """
+    return need_one_of([path], data_set)
+
+
+def need_one_of(paths: Sequence[Path], data_set: str) -> Path:
+    """Return the first of several files or folders that is there.
+
+    Raises:
+        InputError: if none is.
+    """
+    for path in paths:
+        if path.exists():
+            return path
+    names = " or ".join(str(path) for path in paths)
+    raise InputError(f"{names} is missing: {get_it(data_set)}")
+
+
+def need_images(listed: Mapping[str, int], folders: Iterable[Path], listing: Path, data_set: str) -> dict[str, Path]:
+    """Return the path of every image that a listing names.
+
+    Args:
+        listed: file name → the line of the listing that names it.
+        folders: where images may be; each is read once, since a look at every file takes long where there are many.
+        listing: the file that names them.
+        data_set: of ``sources.toml``.
+
+    Raises:
+        InputError: if some are missing; names the first of them, its line, and how many there are.
+    """
+    searched = list(folders)
+    there = {entry.name: folder / entry.name for folder in searched for entry in os.scandir(folder)}
+    absent = [name for name in listed if name not in there]
+    if absent:
+        places = " or ".join(str(folder) for folder in searched)
+        raise InputError(
+            f"{absent[0]} is missing from {places}, {listing}, line {listed[absent[0]]}, names it; "
+            f"{len(absent)} of {len(listed)} images are missing: {get_it(data_set)}"
+        )
+    return {name: there[name] for name in listed}
+
+
+def get_it(data_set: str) -> str:
+    """Return where a data set is to be had, as the end of an error."""
+    return f"get it from {_sources()[data_set]}"
+
+
+@cache
+def _sources() -> dict[str, str]:
+    return tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
