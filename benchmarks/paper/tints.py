@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-RED, GREEN = 0, 1  # also the tint's channel
-
 
 def flipped(truth: Tensor, chance: float, generator: torch.Generator) -> Tensor:
     """Return labels of 0 and 1, (n,), each of them turned over with this probability."""
@@ -14,25 +12,12 @@ def flipped(truth: Tensor, chance: float, generator: torch.Generator) -> Tensor:
     return torch.where(wrong, 1 - truth, truth)
 
 
-def disagreeing(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Return (n,) bool: of each label all but ``share`` of the images, whose tint is the other label's.
-
-    The same generator gives, at a lower share, these and more.
-    """
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in (0, 1):
-        members = (labels == label).nonzero()[:, 0]
-        members = members[torch.randperm(len(members), generator=generator)]
-        chosen[members[round(share * len(members)) :]] = True
-    return chosen
-
-
 def tints(labels: Tensor, disagree: Tensor) -> Tensor:
-    """Return (n,) red where the label is 0 and green where it is 1, or the other way round."""
+    """Return (n,) 0, red, for the label 0 and 1, green, for the label 1; where they disagree the other way round."""
     return torch.where(disagree, 1 - labels, labels)
 
 
 def painted(grey: Tensor, tint: Tensor) -> Tensor:
-    """Return grey images (n, 3, h, w) in red or green alone."""
+    """Return grey images (n, 3, h, w) in red or green alone, the channels 0 and 1."""
     channels = torch.arange(3, device=grey.device)
     return grey * (channels == tint[:, None])[:, :, None, None]

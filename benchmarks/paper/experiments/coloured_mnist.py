@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.coloured_mnist_world import coloured_mnist
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.offline.garments import Part
 from benchmarks.paper.offline.tinted import Groups, tinted
@@ -144,5 +145,6 @@ EXPERIMENT = Experiment(
         Panel("Accuracy, up-weighted", (AFTER,), "share of training whose tint is the label's", "accuracy on test"),
         Panel("The other tint among the hardest", ("minority in top K",), "K", "share of the other tint", (0, 1.02)),
     ),
+    on_files=coloured_mnist,
     conclude=conclude,
 )

@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.paper.offline.garments import Part, hold, photographs
 from benchmarks.paper.sets import Marked
-from benchmarks.paper.tints import disagreeing, flipped, tints
+from benchmarks.paper.shares import outside
+from benchmarks.paper.tints import flipped, tints
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 
@@ -46,7 +47,7 @@ def tinted(groups: Groups, part: Part, share: float, seed: int) -> Marked:
     pixels, kinds = photographs([name for group in groups.garments for name in group], part)
     second = torch.tensor([world_settings().class_names.index(name) for name in groups.garments[1]])
     labels = flipped(torch.isin(kinds, second).long(), groups.wrong, generator)
-    disagree = disagreeing(labels, share, generator)
+    disagree = outside(labels, share, generator)
     attributes = hold(draw_attributes(len(labels), generator), {**groups.held, "colour": "white"})
     white = draw_scene(attributes, kinds, generator)
     colours = torch.tensor([world_settings().code("colour", name) for name in TINTS])[tints(labels, disagree)]
