@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+
 def noisy(image: Tensor, deviation: float, seed: int, place: int) -> Tensor:
     """Return a uint8 image with noise of this standard deviation, of the range [0, 1]; seed and place draw it."""
     # torch's generators take 32 bits of a seed, too few for a number of both

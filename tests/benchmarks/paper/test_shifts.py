@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,10 @@ SETTINGS = {
 
 
 @pytest.fixture
-def quick_lab(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images at 16 pixels, no further process, and no training."""
+def quick_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Images at 16 pixels, one thread, no further process, and no training."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     on_files = Lab.on_files
 
     def small(clip: Any, recipe: Any, **more: Any) -> Lab:
@@ -171,9 +173,11 @@ def quick_lab(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Lab, "on_files", small)
     monkeypatch.setattr(Lab, "train", lambda _, __, labels, *___, **____: Lottery.of(1, labels))
+    yield
+    torch.set_num_threads(threads)
 
 
-@pytest.mark.usefixtures("one_thread", "quick_lab")
+@pytest.mark.usefixtures("quick_lab")
 @pytest.mark.parametrize("name", WRITERS)
 def test_an_experiment_runs_on_its_data_sets_files(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path)
