@@ -16,6 +16,7 @@ from torch import nn
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.celeba_world import on_files
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.offline.garments import Pair, Part, spurious_pair
 from benchmarks.paper.rankings import BASE, OURS, Directions, all_rankings, cheap_rankings, share_in_top
@@ -172,5 +173,6 @@ EXPERIMENT = Experiment(
         Panel("The minority among the hardest", ("minority in top K",), "K", "share of the minority", (0, 1.02)),
         Panel("Accuracy of the minority, after", ("up-weighting: minority", "filtering: minority")),
     ),
-    conclude=conclude,
+    on_files,
+    conclude,
 )

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.cifar100_world import on_files
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.offline.garments import Part, superclasses
 from benchmarks.paper.rankings import OURS, cheap_rankings, share_in_top
@@ -189,4 +190,5 @@ EXPERIMENT = Experiment(
         Panel("Is it named?", ("minority is the hardest caption", "minority is in the two hardest")),
         Panel("Accuracy after filtering", ("filtering: minority", "filtering: overall")),
     ),
+    on_files,
 )
