@@ -1,21 +1,14 @@
-"""Noise, tints, wrong labels and composed pictures hold what they should; and so do the worlds on tiny files."""
+"""Noise, tints, wrong labels and composed pictures hold what they should."""
 
 from __future__ import annotations
 
-import csv
-import struct
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.experiments.chestxray14 import Judged
-from benchmarks.paper.lab import Lab
 from benchmarks.paper.noise import CorruptedFiles, corrupted
 from benchmarks.paper.offline.composed import Ward, composed
 from benchmarks.paper.offline.corrupted import Noise, noisy_garments
@@ -24,8 +17,6 @@ from benchmarks.paper.offline.tinted import Groups, tinted
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 from benchmarks.paper.tints import flipped, painted, tints
-from fdgpu import ClipEmbedder
-from tests.benchmarks.paper.test_experiments import Lottery
 
 HELD = {"framing": "normal", "blurry": "sharp", "background": "none"}
 
@@ -114,111 +105,3 @@ def test_a_condition_is_a_binary_problem_cut_at_its_threshold() -> None:
     assert judged.f1 == pytest.approx(0.5)
     assert judged.examples.labels.tolist() == [0, 1, 1, 0]
     assert judged.examples.probabilities[2].tolist() == [0.8, 0.2]
-
-
-def write_mnist(folder: Path) -> None:
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for part, n in (("train", 200), ("t10k", 100)):
-        images = generator.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        head = struct.pack(">IIII", 0x803, n, 28, 28)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
-        labels = (np.arange(n) % 10).astype(np.uint8)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, n) + labels.tobytes())
-
-
-def write_picture(path: Path, seed: Sequence[int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(path)
-
-
-def write_imagenet(folder: Path) -> None:
-    for split, n in (("train", 80), ("val", 25)):
-        for label, wnid in enumerate(("n01440764", "n02114712")):
-            for number in range(n):
-                write_picture(folder / split / wnid / f"{wnid}_{number}.JPEG", (n, label, number))
-
-
-def write_chestxray14(folder: Path) -> None:
-    names = [f"{number:08d}_000.png" for number in range(200)]
-    findings = ("No Finding", "Effusion", "Effusion|Mass", "Mass")
-    with (folder / "Data_Entry_2017.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["Image Index", "Finding Labels", "Patient ID", "View Position"])
-        for number, name in enumerate(names):
-            table.writerow([name, findings[number % 4], number, "AP" if number % 3 == 0 else "PA"])
-            write_picture(folder / "images" / name, (number,))
-    (folder / "train_val_list.txt").write_text("\n".join(names[:140]) + "\n")
-    (folder / "test_list.txt").write_text("\n".join(names[140:]) + "\n")
-
-
-WRITERS = {"coloured_mnist": write_mnist, "imagenet_c": write_imagenet, "chestxray14": write_chestxray14}
-SETTINGS = {
-    "coloured_mnist": {"shares": [0.6, 0.9], "top": [5]},
-    "imagenet_c": {"top": [5], "val": 0.5},
-    "chestxray14": {"top": [5]},
-}
-
-
-@pytest.fixture
-def quick_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Images at 16 pixels, one thread, no further process, and no training."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    on_files = Lab.on_files
-
-    def small(clip: Any, recipe: Any, **more: Any) -> Lab:
-        return on_files(clip, type(recipe)(2, 0.1, 1, 8, 16), workers=0, **more)
-
-    monkeypatch.setattr(Lab, "on_files", small)
-    monkeypatch.setattr(Lab, "train", lambda _, __, labels, *___, **____: Lottery.of(1, labels))
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("quick_lab")
-@pytest.mark.parametrize("name", WRITERS)
-def test_an_experiment_runs_on_its_data_sets_files(name: str, tmp_path: Path) -> None:
-    WRITERS[name](tmp_path)
-    experiment = EXPERIMENTS[name]
-    assert experiment.on_files is not None
-    world_of = experiment.on_files(
-        ClipEmbedder.bundled("cpu"), experiment.document["on_files"] | SETTINGS[name], tmp_path
-    )
-    figures = experiment.run(world_of(0))
-    measures = {figure.measure for figure in figures}
-    assert {measure for panel in experiment.panels for measure in panel.measures} <= measures
-    assert not {figure.measure for figure in figures if np.isnan(figure.value)} - {"Pearson r, accuracy and share"}
-    assert CHECKS[name](world_of)
-
-
-def digits_are_split_and_tinted(world_of: Any) -> bool:
-    world = world_of(1)
-    train, val = world.train(0.9), world.val()
-    assert (len(train), len(val)) == (160, 40)
-    assert val.kinds.bincount().tolist() == [4] * 10  # a fifth of each digit
-    colours = train.marked.images.float().mean((2, 3))
-    assert torch.equal(colours[:, 1] > colours[:, 0], (train.labels == 1) ^ train.minority)
-    return bool((colours[:, 2] == 0).all())
-
-
-def noise_is_a_share_of_each_class_and_parts_do_not_overlap(world_of: Any) -> bool:
-    world = world_of(0)
-    train, val, test = world.train(), world.val(), world.test()
-    assert [len(seen) for seen in (train, val, test)] == [64, 80, 50]
-    assert not set(train.marked.images) & set(val.marked.images)
-    assert [int(seen.minority.sum()) for seen in (train, val)] == [6, 40]
-    return bool(np.isfinite(test.embeddings).all())
-
-
-def xrays_are_embedded_once(world_of: Any) -> bool:
-    assert world_of(0).val().labels.shape[1] == 14
-    return world_of(0).test() is world_of(1).test()
-
-
-CHECKS = {
-    "coloured_mnist": digits_are_split_and_tinted,
-    "imagenet_c": noise_is_a_share_of_each_class_and_parts_do_not_overlap,
-    "chestxray14": xrays_are_embedded_once,
-}
