@@ -75,6 +75,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("name", "write", "answers"),
     [("celeba", faces, (Lottery(number) for number in count())), ("cifar100", subclasses, repeat(Told()))],
+    ids=["celeba", "cifar100"],
 )
 def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_have(
     name: str,
