@@ -20,6 +20,7 @@ class Claim:
         measure, method, at: of the figure.
         at_least, at_most: bounds of its mean.
         above, below: methods whose figures of the same measure it has to exceed, or stay under.
+        below_measures: other measures, of the same method, that it has to stay under.
         short_of: method → by how much the figure may fall short of that method's.
     """
 
@@ -31,10 +32,15 @@ class Claim:
     at_most: float | None = None
     above: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
+    below_measures: tuple[str, ...] = ()
     short_of: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if not (self.above or self.below or self.short_of) and self.at_least is None and self.at_most is None:
+        if (
+            not (self.above or self.below or self.below_measures or self.short_of)
+            and self.at_least is None
+            and self.at_most is None
+        ):
             raise ValueError(f"the claim {self.text!r} compares with nothing, so nothing could refute it")
 
 
@@ -63,24 +69,31 @@ def verdicts(claims: Iterable[Claim], summaries: Sequence[Summary]) -> list[Verd
 def _verdict(claim: Claim, means: Values) -> Verdict:
     value = means.get((claim.measure, claim.method, claim.at))
     bounds = ((claim.at_least, "at least", 1), (claim.at_most, "at most", -1))
-    rivals = [(other, "above", 1, 0.0) for other in claim.above] + [(other, "below", -1, 0.0) for other in claim.below]
-    rivals += [(other, f"at most {x:g} short of", 1, x) for other, x in (claim.short_of or {}).items()]
+    rivals = [(other, claim.measure, other, "above", 1, 0.0) for other in claim.above]
+    rivals += [(other, claim.measure, other, "below", -1, 0.0) for other in claim.below]
+    rivals += [(other, other, claim.method, "below", -1, 0.0) for other in claim.below_measures]
+    allowances = (claim.short_of or {}).items()
+    rivals += [(other, claim.measure, other, f"at most {x:g} short of", 1, x) for other, x in allowances]
     checks = [
         (None if value is None else sign * (value - bound) >= 0, f"{word} {bound:g}")
         for bound, word, sign in bounds
         if bound is not None
     ]
-    checks += [_compared(claim, means, value, *rival) for rival in rivals]
+    for name, measure, method, word, sign, allowed in rivals:
+        rival = means.get((measure, method, claim.at))
+        checks.append((_compared(value, rival, sign, allowed), f"{word} {name} {_number(rival)}"))
     known = [held for held, _ in checks if held is not None]
     holds = None if len(known) < len(checks) else all(known)
     return Verdict(claim.text, holds, value, ", ".join(words for _, words in checks))
 
 
-def _compared(
-    claim: Claim, means: Values, value: float | None, other: str, word: str, sign: int, allowed: float
-) -> tuple[bool | None, str]:
-    rival = means.get((claim.measure, other, claim.at))
+def _compared(value: float | None, rival: float | None, sign: int, allowed: float) -> bool | None:
+    """Whether a figure is beyond its rival, or not too far short of it; None where one is missing."""
     if value is None or rival is None:
-        return None, f"{word} {other} (not measured)"
+        return None
     margin = sign * (value - rival)
-    return (margin > 0 if allowed == 0 else margin >= -allowed), f"{word} {other} {rival:.3f}"
+    return margin > 0 if allowed == 0 else margin >= -allowed
+
+
+def _number(value: float | None) -> str:
+    return "(not measured)" if value is None else f"{value:.3f}"
