@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.machine import machine
 from benchmarks.paper.charts import draw
 from benchmarks.paper.experiment import Experiment, WorldOf
-from benchmarks.paper.experiments import celeba, chestxray14, cifar100, coloured_mnist, imagenet_c
+from benchmarks.paper.experiments import celeba, chestxray14, cifar100, coloured_mnist, decoding, imagenet_c
 from benchmarks.paper.results import Figure, Summary
 from benchmarks.stored import FOLDER, store
 from fdgpu import ClipEmbedder
@@ -29,7 +29,7 @@ from fdgpu.errors import InputError
 
 PAPERS_CLIP = "ViT-B-32:openai"
 
-MODULES = (celeba, cifar100, coloured_mnist, imagenet_c, chestxray14)
+MODULES = (celeba, cifar100, coloured_mnist, imagenet_c, chestxray14, decoding)
 EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}
 
 

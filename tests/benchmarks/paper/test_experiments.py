@@ -71,7 +71,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", FEW)
 def test_an_experiment_gives_the_figures_that_its_plot_and_the_paper_have(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
