@@ -145,7 +145,7 @@ def _of(measure: str, name: str) -> str:
 
 
 def _rankings(world: World, directions: FailureDirections, judged: Judged, name: str) -> list[Figure]:
-    """Where AP stands in the order of each of the condition's two classes."""
+    """Where AP stands in the order of each of the condition's two classes, and its share of all and of the flagged."""
     figures = []
     ways = cheap_rankings(directions, world.seed)
     values = {method: ranking.hardness(judged.examples) for method, ranking in ways.items()}
@@ -153,10 +153,10 @@ def _rankings(world: World, directions: FailureDirections, judged: Judged, name:
         own = judged.examples.labels == label
         if list(directions.status_)[list(directions.classes_).index(label)] != "ok" or not own.any():
             continue  # a condition that is too rare, or that the model never errs on, has no direction
-        figures.append(Figure(_of("AP among all", who), BASE, float(judged.lying[own].mean())))
+        figures.append(Figure(_of("share of AP", who), BASE, float(judged.lying[own].mean())))
         flagged = own & (values[OURS] < 0)
         if flagged.any():
-            figures.append(Figure(_of("AP among flagged", who), OURS, float(judged.lying[flagged].mean())))
+            figures.append(Figure(_of("share of AP", who), OURS, float(judged.lying[flagged].mean())))
         for k in (k for k in world.settings["top"] if k <= own.sum()):
             for method, column in values.items():
                 for end, sign in (("hardest", 1), ("easiest", -1)):

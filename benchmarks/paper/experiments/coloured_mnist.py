@@ -32,7 +32,7 @@ from fdgpu.baselines import Examples, Ranking
 
 TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
 BALANCED = 0.5
-AFTER = "up-weighting: overall"
+AFTER, MINORITY = "up-weighting: overall", "up-weighting: minority"
 
 
 class World(Protocol):
@@ -100,7 +100,10 @@ def run(world: World) -> list[Figure]:
         if share == settings["share"]:
             figures += _rankings(lab.judge(model, test), test, rankings, settings["top"])
         sets = up_weighted(train, lab.judge(model, train), rankings, settings["factor"])
-        after = outcomes(lab, "up-weighting", sets, test, world.seed, settings["trainings"])
+        del sets[BASE]  # it is there
+        before = lab.accuracies(model, test)
+        figures += [Figure(AFTER, BASE, before.overall, share), Figure(MINORITY, BASE, before.minority, share)]
+        after = outcomes(lab, "up-weighting", sets, test, world.seed, trainings=1)
         figures += [replace(figure, at=share) for figure in after]
     return figures + _correlations(figures)
 
