@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.lab import Lab
 from fdgpu import ClipEmbedder, Decoder
+from fdgpu.errors import ModelError
 
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
@@ -31,6 +32,12 @@ FEW: dict[str, dict[str, Any]] = {
         "top": [5, 10], "added": 5,
     },
 }  # fmt: skip
+
+
+PAINTED: dict[str, set[str]] = {
+    "celeba": {"base", "reference caption", "fdgpu", "hard caption", "oracle"},
+    "cifar100": set(),
+}
 
 
 class Lottery(nn.Module):
@@ -83,7 +90,22 @@ def test_an_experiment_gives_the_figures_that_its_plot_and_the_paper_have(
     assert {(measure, method) for measure, method, _ in experiment.paper} <= named
     methods = {figure.method for figure in figures if figure.measure == "filtering: minority"}
     assert methods == {"base", "fdgpu", "confidence", "random", "oracle"}
+    painted = {figure.method for figure in figures if figure.measure == "synthetic: minority"}
+    assert painted == PAINTED[name]
     shares = [figure for figure in figures if not figure.measure.startswith("Pearson")]
     assert [figure for figure in shares if not 0 <= figure.value <= 1] == []
     tops = [figure for figure in shares if figure.measure == "minority in top K" and figure.at == 10]
     assert [figure for figure in tops if figure.value in (0, 1)] == []  # nobody can know a lottery's minority
+
+
+def test_without_a_decoder_that_is_said_and_nothing_is_painted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise ModelError("there are no weights")
+
+    monkeypatch.setattr(Decoder, "bundled", missing)
+    celeba = EXPERIMENTS["celeba"]
+    world = celeba.offline(None, celeba.document["offline"])(0)
+    assert world.painter() is None
+    assert "there are no weights" in capsys.readouterr().out
