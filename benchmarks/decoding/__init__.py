@@ -1,1 +1,1 @@
-"""Decoding directions: how fast in one batch, and how hard the decoded pictures are."""
+"""How fast directions are decoded in one batch, beside one call a direction."""

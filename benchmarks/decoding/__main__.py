@@ -1,10 +1,9 @@
-"""Decode directions in one batch beside one call a direction, and let the base model name what was decoded.
+"""Decode directions in one batch beside one call a direction, at equal steps and noise.
 
-    python -m benchmarks.decoding [--seed 0] [--folder FOLDER] [--quick] [--write]
+    python -m benchmarks.decoding [--folder FOLDER] [--quick] [--write]
 
-- *speed*: 10 classes x 7 rotations, with one and with four seeds, by the bundled decoder and by a small Kandinsky, at
-  equal steps and noise; compared first.
-- *hardness*: accuracy of the demo's base model on pictures from easy over neutral to hard, over α (figure 8b).
+10 classes x 7 rotations, with one and with four seeds, by the bundled decoder and by a small Kandinsky; the pictures
+are compared first. How hard the decoded pictures are for a model is ``python -m benchmarks.paper decoding``.
 """
 
 from __future__ import annotations
@@ -19,16 +18,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from benchmarks.decoding import hardness, speed
+from benchmarks.decoding import speed
 from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
 from benchmarks.machine import machine
 from benchmarks.stored import store
-from fdgpu import ClipEmbedder
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS
 from fdgpu.decoding.bundled_net import BundledNet
-
-ALPHAS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
 
 def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str, Any]]:
@@ -63,9 +59,8 @@ def show(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the decoder's weights")
-    parser.add_argument("--quick", action="store_true", help="two classes, one seed, and two pictures a vector")
+    parser.add_argument("--quick", action="store_true", help="two classes and one seed")
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
     arguments = parser.parse_args()
     about, console = machine(), Console(width=180)
@@ -73,12 +68,8 @@ def main() -> None:
     net = BundledNet.load("auto", arguments.folder)
     timed = measure_speed(net, arguments.folder / WEIGHTS, arguments.quick)
     show(console, "speed", timed)
-    world = hardness.audited(arguments.seed, ClipEmbedder.bundled())
-    named = hardness.rows(Decoder.of(net), world, ALPHAS, range(2 if arguments.quick else 32))
-    show(console, "the base model on decoded pictures", named)
     if arguments.write:
-        store("decoding_speed", about, timed)
-        store("decoding_hardness", about, named)
+        store("decoding", about, timed)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,16 @@ from rich.table import Table
 from benchmarks.machine import machine
 from benchmarks.paper.charts import draw
 from benchmarks.paper.experiment import Experiment, WorldOf
-from benchmarks.paper.experiments import celeba, cifar100
+from benchmarks.paper.experiments import (
+    celeba,
+    chestxray14,
+    cifar10,
+    cifar100,
+    coloured_mnist,
+    decoding,
+    imagenet,
+    imagenet_c,
+)
 from benchmarks.paper.results import Figure, Summary
 from benchmarks.stored import FOLDER, store
 from fdgpu import ClipEmbedder
@@ -29,7 +38,17 @@ from fdgpu.errors import InputError
 
 PAPERS_CLIP = "ViT-B-32:openai"
 
-EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in (celeba, cifar100)}
+MODULES = (  # in the paper's order
+    celeba,
+    cifar100,
+    cifar10,
+    decoding,
+    imagenet,
+    coloured_mnist,
+    imagenet_c,
+    chestxray14,
+)
+EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in MODULES}
 
 
 def table(experiment: Experiment, summaries: Sequence[Summary]) -> Table:

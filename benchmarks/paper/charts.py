@@ -41,6 +41,9 @@ COLOURS = {  # in the order in which bars stand
     "the model's own": "#444444",
     "another network": "#8e5bb5",
     "Inception": "#8e5bb5",
+    "reference pictures": "#1f5fa8",
+    "easy pictures": "#2b8a3e",
+    "hard pictures": "#b3261e",
 }
 ORDER = tuple(COLOURS)
 COLUMNS = 3
@@ -59,7 +62,9 @@ class Panel:
 
 
 def draw(path: Path, summaries: Sequence[Summary], panels: Sequence[Panel]) -> None:
-    """Write an SVG with the panels in rows of ``COLUMNS``; a measure without ``at`` becomes bars."""
+    """Write an SVG of the panels that have a figure, in rows of ``COLUMNS``; measures without ``at`` become bars."""
+    measured = {s.measure for s in summaries}
+    panels = [panel for panel in panels if measured.intersection(panel.measures)]
     columns, rows = min(COLUMNS, len(panels)), ceil(len(panels) / COLUMNS)
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
@@ -97,14 +102,15 @@ def _lines(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
 
 def _bars(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
     """Groups of bars, a group a measure, with one deviation as a whisker and the number above."""
-    methods = sorted({s.method for s in summaries}, key=ORDER.index)
+    found = dict.fromkeys(s.method for s in summaries)
+    methods = sorted(found, key=lambda method: ORDER.index(method) if method in ORDER else len(ORDER))
     width = 0.8 / max(len(methods), 1)
     for place, method in enumerate(methods):
         own = [(panel.measures.index(s.measure), s) for s in summaries if s.method == method]
         x = [group + (place - (len(methods) - 1) / 2) * width for group, _ in own]
         bars = axes.bar(
-            x, [s.mean for _, s in own], 0.92 * width, yerr=[s.deviation for _, s in own], color=COLOURS[method],
-            label=method, error_kw={"linewidth": 0.8},
+            x, [s.mean for _, s in own], 0.92 * width, yerr=[s.deviation for _, s in own], label=method,
+            color=COLOURS.get(method) or OTHERS[place % len(OTHERS)], error_kw={"linewidth": 0.8},
         )  # fmt: skip
         axes.bar_label(bars, [f"{s.mean:.2f}" for _, s in own], fontsize=6.5, padding=2)
         _diamonds(axes, [(at, s.paper) for at, (_, s) in zip(x, own, strict=True)], "black")

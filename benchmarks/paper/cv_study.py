@@ -80,9 +80,12 @@ def study(points: Sequence[Degree], kept_fixed: float) -> list[Figure]:
 
 
 def pearson(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return r over the pairs that are known."""
+    """Return r over the pairs that are known; NaN where one of the two is the same in all of them."""
     pairs = np.array([one, other], np.float64)
-    return float(np.corrcoef(pairs[:, np.isfinite(pairs).all(axis=0)])[0, 1])
+    known = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if known.shape[1] < 2 or (np.ptp(known, axis=1) == 0).any():
+        return float("nan")
+    return float(np.corrcoef(known)[0, 1])
 
 
 def _by_share(measure: str, method: str, shares: Sequence[float], values: Sequence[float]) -> list[Figure]:

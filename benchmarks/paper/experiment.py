@@ -54,6 +54,7 @@ class Experiment:
         return published(self.document.get("paper", []))
 
 
-def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """Return the base model's recipe; it sees pictures at half of their 64 pixels."""
-    return Recipe(**settings["recipe"], resolution=32)
+def recipe_of(settings: Mapping[str, Any], name: str = "recipe") -> Recipe:
+    """Return the recipe that the settings name; or one written out, which sees pictures at half of their 64 pixels."""
+    given = settings[name]
+    return Recipe.named(given) if isinstance(given, str) else Recipe(**{"resolution": 32, **given})

@@ -18,7 +18,7 @@ from fdgpu.baselines import Examples
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
-from fdgpu.training import Augment, Loss, Recipe, cross_entropy, flip_and_shift, resnet18, train
+from fdgpu.training import Augment, Loss, Recipe, cross_entropy, fine_tune, flip_and_shift, resnet18, train
 
 CIFAR = 32  # pixels
 
@@ -89,6 +89,19 @@ class Lab:
             seed=seed,
             weights=weights,
             augment=self.augment,
+            loss=self.loss,
+            workers=0 if in_memory else self.workers,
+        )
+
+    def fine_tune(self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: Recipe, seed: int) -> nn.Module:
+        """Return a copy of a model whose last layer was trained further."""
+        in_memory = isinstance(inputs, Tensor)
+        return fine_tune(
+            model,
+            inputs,
+            labels if in_memory else None,
+            recipe=recipe,
+            seed=seed,
             loss=self.loss,
             workers=0 if in_memory else self.workers,
         )

@@ -40,11 +40,11 @@ def filtered(
 ) -> dict[str, TrainingSet]:
     """Add the ``k`` hardest of each class from a pool, by each ranking (2.3, A.5).
 
-    The oracle takes minority pictures, as far as the pool has them, by lot.
+    The oracle takes minority pictures, as far as the pool has them, by lot; there is none where nobody knows any.
     """
-    lots = np.random.default_rng(seed).random(len(judged.labels))
     steered = {name: ranking.hardness(judged) for name, ranking in rankings.items()}
-    steered[ORACLE] = lots - pool.minority.numpy()
+    if bool(pool.minority.any()):
+        steered[ORACLE] = np.random.default_rng(seed).random(len(judged.labels)) - pool.minority.numpy()
     sets = {BASE: TrainingSet.of(train)}
     for name, values in steered.items():
         rows = torch.from_numpy(hardest(values, judged.labels, k))

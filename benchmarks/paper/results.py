@@ -38,6 +38,12 @@ class Summary:
     values: tuple[float, ...]
     paper: float | None
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Summary:
+        """Read what :meth:`row` gave."""
+        values = tuple(float(value) for value in row["values"].split())
+        return cls(row["measure"], row["method"], row["at"], row["mean"], row["deviation"], values, row["paper"])
+
     def row(self) -> dict[str, Any]:
         """Return what is stored."""
         return {

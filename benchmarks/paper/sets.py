@@ -85,3 +85,20 @@ def join(one: Inputs, other: Inputs) -> Inputs:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return torch.cat([one, other])
     return ConcatDataset([one, other])  # type: ignore[list-item]
+
+
+def both(one: Seen, other: Seen) -> Seen:
+    """Return the images of two sets as one."""
+    marked = Marked(
+        _images(one.marked.images, other.marked.images),
+        torch.cat([one.labels, other.labels]),
+        torch.cat([one.kinds, other.kinds]),
+        torch.cat([one.minority, other.minority]),
+    )
+    return Seen(marked, join(one.inputs, other.inputs), np.concatenate([one.embeddings, other.embeddings]))
+
+
+def _images(one: Images, other: Images) -> Images:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.cat([one, other])
+    return [*one, *other]

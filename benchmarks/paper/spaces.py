@@ -17,7 +17,7 @@ from fdgpu.networks import penultimate
 
 Space = Callable[[Seen], NDArray[np.float32]]  # a set → (n, d) features of its images
 
-CLIP, OWN = "CLIP", "the model's own"
+CLIP, OWN, OTHER = "CLIP", "the model's own", "another network"
 
 
 def spaces_of(fitted: Fitted, others: Mapping[str, Space]) -> dict[str, Space]:

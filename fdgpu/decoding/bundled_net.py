@@ -18,8 +18,8 @@ from fdgpu.decoding.stage import Batch, Stage
 from fdgpu.device import place
 from fdgpu.errors import ModelError
 
-STEPS = 25
-GUIDANCE = 2.0
+STEPS = 20
+GUIDANCE = 2.5
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.decoding import hardness, speed
+from benchmarks.decoding import speed
 from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
 from benchmarks.decoding.speed import Job
-from fdgpu import FailureDirections
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import WEIGHTS
 from fdgpu.decoding.bundled_net import BundledNet
-from tests.conftest import make_class
 from tests.decoding.test_decoder import random_net
 
 
@@ -65,23 +62,3 @@ def test_no_ratio_where_they_differ(net: BundledNet) -> None:
     assert row["largest difference"] > 0.1
     assert row["ratio, a direction a call"] is None
     assert row["ratio, a picture a call"] is None
-
-
-class Bright(nn.Module):
-    """Calls a picture class 1 where it is bright."""
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        bright = pictures.mean(dim=(1, 2, 3)) - 0.5
-        return torch.stack([-bright, bright], dim=1)
-
-
-def test_accuracy_is_the_models_on_each_rotation(net: BundledNet) -> None:
-    part = make_class(60, 128, 0.3, 3.0, 0)
-    fit = FailureDirections(whiten=False).fit(part.x, torch.ones(60, dtype=torch.long), part.right)
-    references = F.normalize(torch.randn(1, 128, generator=torch.Generator().manual_seed(1)), dim=1)
-    decoder, world = Decoder(net), hardness.Audited(Bright(), fit, references)
-    rows = hardness.rows(decoder, world, (0.1,), (0, 1, 2), steps=2)
-    assert [(row["end"], row["alpha"]) for row in rows] == [("easy", 0.1), ("neutral", 0.0), ("hard", 0.1)]
-    neutral = decoder.sample(references.repeat(3, 1), 2, [0, 1, 2])
-    expected = float((neutral.mean(dim=(1, 2, 3)) > 0.5).float().mean())
-    assert rows[1]["accuracy"] == pytest.approx(expected, abs=1e-4)

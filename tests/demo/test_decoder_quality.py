@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from fdgpu.decoding import Decoder
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS
 from fdgpu.demo.decoder_quality import READ, Pictures, Quality, held_out_pictures, read_captions, read_images, table
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_scene, render
@@ -76,3 +79,17 @@ def test_the_table_names_every_reading() -> None:
     written = table(Quality(one, two, three, 25, 2.0))
     assert "| colour | 0.80 | 0.110 | 0.210 | 0.310 |" in written
     assert "in 25 steps with guidance 2." in written
+
+
+def test_the_bundled_weights_read_as_their_table_says(clip: ClipEmbedder, captions: list[Caption]) -> None:
+    """A part of the captions, so within what the choice of the part may do."""
+    readings = read_captions(Decoder.bundled("cpu"), clip, captions[:100], seed=0)
+    written = dict(re.findall(r"^\| (\w+) \| 0\.80 \| (\d\.\d+) \|", (FOLDER / "QUALITY.md").read_text(), re.MULTILINE))
+    assert set(written) == set(READ)
+    for name, reading in readings.items():
+        expected = float(written[name])
+        assert reading == pytest.approx(expected, abs=3 * (expected * (1 - expected) / 40) ** 0.5 + 0.03), name
+
+
+def test_the_bundled_weights_are_small() -> None:
+    assert (FOLDER / WEIGHTS).stat().st_size <= 16 * 2**20

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment
+from benchmarks.paper.files.celeba_world import on_files
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import Lab, correct
 from benchmarks.paper.offline.spurious_garments import garments
@@ -205,5 +206,6 @@ EXPERIMENT = Experiment(
             ("up-weighting: minority", "filtering: minority", "synthetic: minority"),
         ),
     ),
-    conclude=conclude,
+    on_files,
+    conclude,
 )

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.cv_study import Degree, degrees, study
 from benchmarks.paper.experiment import Experiment
+from benchmarks.paper.files.cifar100_world import on_files
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.rare_garments import garments
@@ -177,4 +178,5 @@ EXPERIMENT = Experiment(
             (0, 1.02),
         ),
     ),
+    on_files,
 )

@@ -18,6 +18,7 @@ from benchmarks.paper.files.missing import need, need_images
 from benchmarks.paper.sets import Marked
 
 SPLITS = ("train", "val", "test")  # by their number in list_eval_partition.txt
+ATTRIBUTES = "list_attr_celeba.txt"
 SIGNS = {"1": 1, "-1": 0}
 
 
@@ -38,8 +39,8 @@ def celeba(folder: Path) -> dict[str, Marked]:
     Raises:
         InputError: for a missing file, or one that does not hold what it should.
     """
-    root = folder / "celeba" if (folder / "celeba").is_dir() else folder
-    attributes = need(root / "list_attr_celeba.txt", "celeba")
+    root = folder if (folder / ATTRIBUTES).exists() else folder / "celeba"
+    attributes = need(root / ATTRIBUTES, "celeba")
     partition = need(root / "list_eval_partition.txt", "celeba")
     pictures = need(root / "img_align_celeba", "celeba")
     faces = _faces(attributes)
@@ -87,17 +88,17 @@ def _splits(path: Path, faces: dict[str, Face]) -> dict[str, list[str]]:
         if len(row) != 2 or row[1] not in numbers:
             raise bad_line(path, line, "a file name and 0, 1 or 2", " ".join(row))
         if row[0] not in faces or row[0] in seen:
-            raise bad_line(path, line, "an image that list_attr_celeba.txt names, each once", row[0])
+            raise bad_line(path, line, f"an image that {ATTRIBUTES} names, each once", row[0])
         numbers[row[1]].append(row[0])
         seen.add(row[0])
     if len(seen) != len(faces):
-        raise bad_file(path, f"{len(faces)} images, as in list_attr_celeba.txt", str(len(seen)))
+        raise bad_file(path, f"{len(faces)} images, as in {ATTRIBUTES}", str(len(seen)))
     return splits
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and words of every line that holds some."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if words := line.split():
                 yield number, words

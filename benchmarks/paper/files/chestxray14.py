@@ -51,6 +51,9 @@ def chestxray14(folder: Path, val_share: float = 0.1, seed: int = 0) -> dict[str
     lists = [need(folder / name, "chestxray14") for name in ("train_val_list.txt", "test_list.txt")]
     xrays = _table(table)
     train_val, test = (_listed(path, xrays) for path in lists)
+    for name, line in test.items():
+        if name in train_val:
+            raise bad_line(lists[1], line, f"an image that {lists[0].name} does not name", name)
     folders = _folders(folder)
     paths = {}
     for names_of_list, path in zip((train_val, test), lists, strict=True):
@@ -73,7 +76,7 @@ def _marked(names: Sequence[str], xrays: dict[str, Xray], paths: dict[str, Path]
 
 
 def _table(path: Path) -> dict[str, Xray]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         rows = csv.reader(lines)
         header = next(rows, [])
         for column in COLUMNS:
@@ -105,7 +108,7 @@ def _conditions(findings: str, path: Path, line: int) -> tuple[int, ...]:
 def _listed(path: Path, xrays: dict[str, Xray]) -> dict[str, int]:
     """Return the images of a list, each with its line."""
     names = {}
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if name := text.strip():
             if name not in xrays:
                 raise bad_line(path, line, "an image that the table has a row of", name)

@@ -11,7 +11,7 @@ from benchmarks.paper.files.missing import get_it, need
 from benchmarks.paper.sets import Marked
 from fdgpu.errors import InputError
 
-SUFFIXES = (".jpeg", ".jpg")
+SUFFIXES = {".jpeg", ".jpg"}
 
 
 def wnids(folder: Path) -> list[str]:
@@ -21,7 +21,7 @@ def wnids(folder: Path) -> list[str]:
         InputError: if there is no class.
     """
     train = need(folder / "train", "imagenet")
-    names = sorted(entry.name for entry in os.scandir(train) if entry.is_dir())
+    names = _classes(train)
     if not names:
         raise InputError(f"{train} holds no folder: it has one of each class, such as n01440764; {get_it('imagenet')}")
     return names
@@ -35,14 +35,20 @@ def imagenet(folder: Path) -> dict[str, Marked]:
     """
     classes = wnids(folder)
     val = need(folder / "val", "imagenet")
-    unknown = sorted({entry.name for entry in os.scandir(val) if entry.is_dir()} - set(classes))
+    validated = _classes(val)
+    unknown = [name for name in validated if name not in classes]
     if unknown:
         raise InputError(f"{val / unknown[0]} is a class that {folder / 'train'} lacks: {get_it('imagenet')}")
-    if not any(entry.is_dir() for entry in os.scandir(val)):
+    if not validated:
         raise InputError(
             f"{val} holds no folder of a class: sort its images into val/<wnid>/, as torchvision.datasets.ImageNet does"
         )
     return {split: _read(folder / split, classes) for split in ("train", "val")}
+
+
+def _classes(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
 
 
 def _read(folder: Path, classes: list[str]) -> Marked:
@@ -57,7 +63,7 @@ def _read(folder: Path, classes: list[str]) -> Marked:
 
 
 def _images(folder: Path) -> list[Path]:
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES))
-    if not names:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
         raise InputError(f"{folder} holds no .JPEG: {get_it('imagenet')}")
-    return [folder / name for name in names]
+    return paths

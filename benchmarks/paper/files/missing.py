@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -46,7 +45,7 @@ def need_images(listed: Mapping[str, int], folders: Iterable[Path], listing: Pat
         InputError: if some are missing; names the first of them, its line, and how many there are.
     """
     searched = list(folders)
-    there = {entry.name: folder / entry.name for folder in searched for entry in os.scandir(folder)}
+    there = {path.name: path for folder in searched for path in folder.iterdir()}
     absent = [name for name in listed if name not in there]
     if absent:
         places = " or ".join(str(folder) for folder in searched)

@@ -1,4 +1,7 @@
-"""MNIST's files: FOLDER/MNIST/raw/train-images-idx3-ubyte and its three fellows, each plain or as .gz."""
+"""MNIST's files: FOLDER/MNIST/raw/train-images-idx3-ubyte and its three fellows, each plain or as .gz.
+
+FOLDER may be ``raw`` itself.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,7 @@ def mnist(folder: Path) -> dict[str, Marked]:
     Raises:
         InputError: for a missing file, or one that does not hold what it should.
     """
-    raw = folder / "MNIST" / "raw"
-    root = raw if raw.is_dir() else folder
+    root = folder if any(folder.glob("*-ubyte*")) else folder / "MNIST" / "raw"
     return {"train": _read(root, "train"), "test": _read(root, "t10k")}
 
 

@@ -42,7 +42,7 @@ def spurious_pair(pair: Pair, part: Part, shares: tuple[float, float], seed: int
     The same seed gives the same pictures at every share, but for the attribute of those that change sides.
     """
     generator = torch.Generator().manual_seed(seed)
-    pixels, kinds = _photographs(pair.garments, part)
+    pixels, kinds = photographs(pair.garments, part)
     pixels, kinds = pixels.repeat(renderings, 1, 1), kinds.repeat(renderings)
     labels = (kinds == _code(pair.garments[1])).long()
     attributes = draw_attributes(len(labels), generator)
@@ -53,7 +53,7 @@ def spurious_pair(pair: Pair, part: Part, shares: tuple[float, float], seed: int
         minority[members[round(share * len(members)) :]] = True
     codes = torch.tensor([world_settings().code(pair.attribute, value) for value in pair.values])
     shown = codes[torch.where(minority, 1 - labels, labels)]
-    attributes = _hold(replace(attributes, **{pair.attribute: shown}), pair.held)
+    attributes = hold(replace(attributes, **{pair.attribute: shown}), pair.held)
     return _rendered(pixels, labels, kinds, minority, attributes, generator)
 
 
@@ -75,7 +75,7 @@ def superclasses(
     """
     generator = torch.Generator().manual_seed(seed)
     names = [name for group in groups.values() for name in group]
-    pixels, kinds = _photographs(names, part)
+    pixels, kinds = photographs(names, part)
     kept = torch.ones(len(kinds), dtype=torch.bool)
     for name, share in rare.items():
         members = (kinds == _code(name)).nonzero()[:, 0]
@@ -84,17 +84,18 @@ def superclasses(
     label_of = {_code(name): label for label, group in enumerate(groups.values()) for name in group}
     labels = torch.tensor([label_of[kind] for kind in kinds.tolist()])
     minority = torch.isin(kinds, torch.tensor([_code(name) for name in rare], dtype=torch.long))
-    attributes = _hold(draw_attributes(len(labels), generator), held or {})
+    attributes = hold(draw_attributes(len(labels), generator), held or {})
     return _rendered(pixels, labels, kinds, minority, attributes, generator)
 
 
-def _hold(attributes: Attributes, held: Mapping[str, str]) -> Attributes:
+def hold(attributes: Attributes, held: Mapping[str, str]) -> Attributes:
+    """Give all pictures the same value of some attributes."""
     n = len(attributes)
     codes = {name: torch.full((n,), world_settings().code(name, value)) for name, value in held.items()}
     return replace(attributes, **codes)
 
 
-def _photographs(names: Sequence[str], part: Part) -> tuple[Tensor, Tensor]:
+def photographs(names: Sequence[str], part: Part) -> tuple[Tensor, Tensor]:
     """Return grey garments (n, 28, 28) and the code of each, (n,)."""
     photographs = load_photographs(part.split)
     rows = [(photographs.labels == _code(name)).nonzero()[part.start : part.stop, 0] for name in names]

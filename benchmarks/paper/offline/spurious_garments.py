@@ -15,6 +15,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.another_network import AnotherNetwork
 from benchmarks.paper.offline.garments import Pair, Part, spurious_pair
 from benchmarks.paper.sets import Seen
+from benchmarks.paper.spaces import OTHER
 from benchmarks.paper.synthetic import Painter, Words
 from fdgpu import CaptionGrammar, Decoder
 from fdgpu.errors import ModelError
@@ -60,7 +61,7 @@ class Garments:
 
     def spaces(self) -> dict[str, AnotherNetwork]:
         """Return a network's that was trained on other photographs."""
-        return {"another network": self.another}
+        return {OTHER: self.another}
 
     def words(self) -> list[Words]:
         """Return the demo's captions; a garment's minority has the other one's colour."""

@@ -1,0 +1,189 @@
+"""ChestX-ray14: several conditions an image, and a view that goes with being ill (paper, C.3, figure 39, table 38).
+
+Each condition is a binary problem of its own: cut at the threshold of the best F1 on validation, and one direction
+for the images that have it and one for those that have not. Of the images, a little over a third were taken lying
+(AP), mostly of patients who are ill: are these the hardest of those without the condition, and easy with it?
+Offline the conditions are garments among three in a picture, and AP is a picture that is blurred and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+
+from benchmarks.paper.charts import Panel
+from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.chestxray14_world import chestxray14
+from benchmarks.paper.lab import Lab
+from benchmarks.paper.offline.composed import Ward, composed
+from benchmarks.paper.offline.garments import Part
+from benchmarks.paper.rankings import BASE, OURS, cheap_rankings
+from benchmarks.paper.results import Figure
+from benchmarks.paper.sets import Seen
+from fdgpu import FailureDirections
+from fdgpu.baselines import Examples
+from fdgpu.interventions import hardest
+from fdgpu.networks import class_scores
+from fdgpu.training import best_f1_threshold, binary_cross_entropy
+
+TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
+WITHOUT, WITH = 0, 1  # the classes of a condition
+MEAN = "condition"  # in the names of means over conditions
+
+
+class World(Protocol):
+    """The sets of one seed: labels (n, k) of 0 and 1; the minority was taken lying (AP)."""
+
+    lab: Lab
+    settings: Mapping[str, Any]
+    seed: int
+    conditions: Sequence[str]
+
+    def train(self) -> Seen:
+        """Return training."""
+        ...
+
+    def val(self) -> Seen:
+        """Return validation."""
+        ...
+
+    def test(self) -> Seen:
+        """Return test."""
+        ...
+
+
+@dataclass(frozen=True)
+class Garments:
+    """Three garments a picture."""
+
+    lab: Lab
+    settings: Mapping[str, Any]
+    seed: int
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Garments that are conditions."""
+        return list(self.settings["conditions"])
+
+    def train(self) -> Seen:
+        """Render training."""
+        return self._set(TRAIN, "train")
+
+    def val(self) -> Seen:
+        """Render validation."""
+        return self._set(VAL, "val")
+
+    def test(self) -> Seen:
+        """Render test."""
+        return self._set(TEST, "test")
+
+    def _set(self, stream: int, name: str) -> Seen:
+        settings, own = self.settings, dict(self.settings[name])
+        ward = Ward(self.conditions, settings["others"], settings["lying"], tuple(settings["chances"]))
+        return self.lab.see(composed(ward, Part(**own["part"]), own["pictures"], 3 * self.seed + stream))
+
+
+def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
+    """Return the worlds of garments."""
+    lab = replace(Lab.offline(clip, recipe_of(settings)), loss=binary_cross_entropy)
+    return partial(Garments, lab, settings)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One condition on one set: the examples as a binary problem, and who is right at the threshold."""
+
+    examples: Examples
+    correct: NDArray[np.bool_]
+    lying: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, seen: Seen, column: int, probabilities: NDArray[np.float64], threshold: float) -> Judged:
+        """Return it from the probabilities (n,) that the condition is there."""
+        labels = seen.labels[:, column].long().numpy()
+        both = np.stack([1 - probabilities, probabilities], axis=1)
+        examples = Examples(labels, seen.inputs, seen.embeddings, both)
+        return cls(examples, (probabilities >= threshold) == labels, seen.minority.numpy())
+
+    @property
+    def f1(self) -> float:
+        """Of the answers at the threshold."""
+        labels = self.examples.labels
+        return float(f1_score(labels, np.where(self.correct, labels, 1 - labels), zero_division=0.0))
+
+
+def run(world: World) -> list[Figure]:
+    """Measure one seed."""
+    lab, train, val, test = world.lab, world.train(), world.val(), world.test()
+    model = lab.train(train.inputs, train.labels, world.seed)
+    on_val, on_test = (
+        class_scores(model, seen.inputs, workers=lab.workers).double().sigmoid().numpy() for seen in (val, test)
+    )
+    parts: list[list[Figure]] = []
+    for column, name in enumerate(world.conditions):
+        if not bool(val.labels[:, column].any()):
+            continue  # nothing to find a threshold on
+        threshold = best_f1_threshold(on_val[:, column], val.labels[:, column])
+        seen = Judged.of(val, column, on_val[:, column], threshold)
+        directions = FailureDirections().fit(
+            val.embeddings, seen.examples.labels, seen.correct, reference=train.embeddings
+        )
+        judged = Judged.of(test, column, on_test[:, column], threshold)
+        parts.append([Figure(_of("F1", name), BASE, judged.f1), *_rankings(world, directions, judged, name)])
+    return _means(parts) + [figure for part in parts for figure in part if figure.method != "random"]
+
+
+def _of(measure: str, name: str) -> str:
+    return f"{measure}, {name}"
+
+
+def _rankings(world: World, directions: FailureDirections, judged: Judged, name: str) -> list[Figure]:
+    """Where AP stands in the order of each of the condition's two classes, and its share of all and of the flagged."""
+    figures = []
+    ways = cheap_rankings(directions, world.seed)
+    values = {method: ranking.hardness(judged.examples) for method, ranking in ways.items()}
+    for label, who in ((WITHOUT, f"no {name}"), (WITH, name)):
+        own = judged.examples.labels == label
+        if list(directions.status_)[list(directions.classes_).index(label)] != "ok" or not own.any():
+            continue  # a condition that is too rare, or that the model never errs on, has no direction
+        figures.append(Figure(_of("share of AP", who), BASE, float(judged.lying[own].mean())))
+        flagged = own & (values[OURS] < 0)
+        if flagged.any():
+            figures.append(Figure(_of("share of AP", who), OURS, float(judged.lying[flagged].mean())))
+        for k in (k for k in world.settings["top"] if k <= own.sum()):
+            for method, column in values.items():
+                for end, sign in (("hardest", 1), ("easiest", -1)):
+                    rows = hardest(sign * column, judged.examples.labels, k, classes=[label])
+                    figures.append(Figure(_of(f"AP among {end}", who), method, float(judged.lying[rows].mean()), k))
+    return figures
+
+
+def _means(parts: Sequence[Sequence[Figure]]) -> list[Figure]:
+    """Average over conditions, each under the name "condition"."""
+    groups: dict[tuple[str, str, float | None], list[float]] = {}
+    for part in parts:
+        for figure in part:
+            measure, who = figure.measure.split(", ", 1)
+            mean = f"no {MEAN}" if who.startswith("no ") else MEAN
+            groups.setdefault((_of(measure, mean), figure.method, figure.at), []).append(figure.value)
+    return [Figure(measure, method, fmean(values), at) for (measure, method, at), values in groups.items()]
+
+
+EXPERIMENT = Experiment(
+    "chestxray14",
+    run,
+    offline,
+    (
+        Panel("Without the condition, the hardest", ("AP among hardest, no condition",), "K", "share of AP", (0, 1.02)),
+        Panel("With the condition, the hardest", ("AP among hardest, condition",), "K", "share of AP", (0, 1.02)),
+        Panel("With the condition, the easiest", ("AP among easiest, condition",), "K", "share of AP", (0, 1.02)),
+    ),
+    on_files=chestxray14,
+)

@@ -1,0 +1,118 @@
+"""ImageNet-C: light Gaussian noise on a tenth of training and half of what is judged (paper, B.3, figure 19).
+
+Offline the classes are garments. Noise makes images harder, and is one of many things that do: which ranking has more
+of the noisy images among the hardest? The bundled CLIP has seen no noise while it was trained, unlike the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from benchmarks.paper.charts import Panel
+from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.imagenet_c_world import imagenet_c
+from benchmarks.paper.lab import Lab, correct, find_directions
+from benchmarks.paper.offline.corrupted import Noise, noisy_garments
+from benchmarks.paper.offline.garments import Part
+from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, share_in_top
+from benchmarks.paper.results import Figure
+from benchmarks.paper.sets import Seen
+from fdgpu.baselines import Examples
+
+TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
+
+
+class World(Protocol):
+    """The sets of one seed; the minority has noise."""
+
+    lab: Lab
+    settings: Mapping[str, Any]
+    seed: int
+
+    def train(self) -> Seen:
+        """Return training, a tenth of it noisy."""
+        ...
+
+    def val(self) -> Seen:
+        """Return validation, half of it noisy."""
+        ...
+
+    def test(self) -> Seen:
+        """Return test, half of it noisy."""
+        ...
+
+
+@dataclass(frozen=True)
+class Garments:
+    """Garments, each a class."""
+
+    lab: Lab
+    settings: Mapping[str, Any]
+    seed: int
+
+    def train(self) -> Seen:
+        """Render training."""
+        return self._set(TRAIN, "train", self.settings["noisy_in_training"])
+
+    def val(self) -> Seen:
+        """Render validation."""
+        return self._set(VAL, "val", self.settings["noisy"])
+
+    def test(self) -> Seen:
+        """Render test."""
+        return self._set(TEST, "test", self.settings["noisy"])
+
+    def _set(self, stream: int, name: str, share: float) -> Seen:
+        noise = Noise(share, self.settings["deviation"])
+        part, seed = Part(**self.settings[name]), 3 * self.seed + stream
+        return self.lab.see(noisy_garments(self.settings["garments"], part, noise, seed, self.settings["held"]))
+
+
+def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
+    """Return the worlds of garments."""
+    return partial(Garments, Lab.offline(clip, recipe_of(settings)), settings)
+
+
+def run(world: World) -> list[Figure]:
+    """Measure one seed."""
+    lab, train, val, test = world.lab, world.train(), world.val(), world.test()
+    model = lab.train(train.inputs, train.labels, world.seed)
+    judged = {"validation": lab.judge(model, val), "test": lab.judge(model, test)}
+    directions = find_directions(judged["validation"], train.embeddings)
+    figures = [Figure("CV score", OURS, float(np.nanmean(directions.cv_score_)))]
+    for (name, examples), seen in zip(judged.items(), (val, test), strict=True):
+        figures += _accuracies(name, examples, seen)
+    noisy, found = test.minority.numpy(), judged["test"]
+    for name, ranking in cheap_rankings(directions, world.seed).items():
+        values = ranking.hardness(found)
+        shares = share_in_top(values, found.labels, noisy, world.settings["top"])
+        figures += [Figure("noisy in top K", name, share, k) for k, share in shares.items()]
+        if name == OURS and (values < 0).any():
+            figures.append(Figure("noisy among flagged", OURS, float(noisy[values < 0].mean())))
+    return figures
+
+
+def _accuracies(name: str, examples: Examples, seen: Seen) -> list[Figure]:
+    right, noisy = correct(examples), seen.minority.numpy()
+    return [
+        Figure(f"accuracy, {name}", BASE, float(right.mean())),
+        Figure(f"accuracy, {name}, noisy", BASE, float(right[noisy].mean())),
+        Figure(f"accuracy, {name}, clean", BASE, float(right[~noisy].mean())),
+    ]
+
+
+EXPERIMENT = Experiment(
+    "imagenet_c",
+    run,
+    offline,
+    (
+        Panel("Noisy images among the hardest", ("noisy in top K",), "K", "share of noisy images", (0, 1.02)),
+        Panel("Noise is hard", ("accuracy, test", "accuracy, test, noisy", "accuracy, test, clean")),
+    ),
+    on_files=imagenet_c,
+)

@@ -1,0 +1,56 @@
+"""Rendered garments of two groups, a part of them with the wrong label, with a red or a green tint (paper, B.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.paper.offline.garments import Part, hold, photographs
+from benchmarks.paper.sets import Marked
+from benchmarks.paper.shares import outside
+from benchmarks.paper.tints import flipped, tints
+from fdgpu.demo.renderer import draw_attributes, draw_scene, render
+from fdgpu.demo.settings import world_settings
+
+TINTS = ("red", "green")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Two groups of garments, which are the classes, and what of their pictures is fixed.
+
+    Attributes:
+        garments: of each group.
+        wrong: probability with which a label is the other group's.
+        strength: of the tint; 0 is white cloth and 1 the full colour.
+        held: attributes that all pictures share.
+    """
+
+    garments: Sequence[Sequence[str]]
+    wrong: float
+    strength: float
+    held: Mapping[str, str]
+
+
+def tinted(groups: Groups, part: Part, share: float, seed: int) -> Marked:
+    """Render the garments of two groups, with the groups' numbers as labels but for those that are wrong.
+
+    Args:
+        groups: the classes.
+        part: photographs of every garment.
+        share: of each label, the pictures with its own tint; the others have the other one's, and are the minority.
+        seed: of everything drawn; at another share only the tints of those that change sides are different.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pixels, kinds = photographs([name for group in groups.garments for name in group], part)
+    second = torch.tensor([world_settings().class_names.index(name) for name in groups.garments[1]])
+    labels = flipped(torch.isin(kinds, second).long(), groups.wrong, generator)
+    disagree = outside(labels, share, generator)
+    attributes = hold(draw_attributes(len(labels), generator), {**groups.held, "colour": "white"})
+    white = draw_scene(attributes, kinds, generator)
+    colours = torch.tensor([world_settings().code("colour", name) for name in TINTS])[tints(labels, disagree)]
+    full = render(pixels, replace(white, attributes=replace(attributes, colour=colours)))
+    images = torch.lerp(render(pixels, white).float(), full.float(), groups.strength).round().to(torch.uint8)
+    return Marked(images, labels, kinds, disagree)

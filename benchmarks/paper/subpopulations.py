@@ -1,0 +1,133 @@
+"""Subpopulations that nobody has marked: each class's hardest and easiest caption, and the images nearest to it (4.1).
+
+Where no attribute is known, the accuracy on the K test images of a class that lie nearest to a caption in CLIP's space
+stands for the accuracy on what the caption describes (figures 7b and 10b).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.paper.lab import Lab, correct, find_directions
+from benchmarks.paper.results import Figure
+from benchmarks.paper.sets import Seen
+from fdgpu import FailureDirections
+from fdgpu.auditing.captioning import caption_classes
+from fdgpu.captions import Recipe
+from fdgpu.progress import silent
+
+HARD, EASY, REFERENCE = "hard", "easy", "reference"
+ENDS = (HARD, EASY)
+
+
+class Splits(Protocol):
+    """The sets of one seed in which nothing is planted, and the captions to try for each class, by its id."""
+
+    lab: Lab
+    settings: Mapping[str, Any]
+    seed: int
+
+    @property
+    def captions(self) -> Recipe:
+        """Return one entry a class."""
+        ...
+
+    def train(self) -> Seen:
+        """Return the base model's training set."""
+        ...
+
+    def pool(self) -> Seen:
+        """Return further images, of which the base model has seen none."""
+        ...
+
+    def val(self) -> Seen:
+        """Return what directions are fitted on."""
+        ...
+
+    def test(self) -> Seen:
+        """Return what accuracies are measured on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The hardest and the easiest caption of each class that has a direction.
+
+    Attributes:
+        texts: class id → ``"hard"``, ``"easy"`` and ``"reference"`` → caption.
+        vectors: class id → ``"hard"`` and ``"easy"`` → (d,) unit vector.
+    """
+
+    texts: Mapping[int, Mapping[str, str]]
+    vectors: Mapping[int, Mapping[str, NDArray[np.float32]]]
+
+    @classmethod
+    def of(cls, fit: FailureDirections, clip: Any, captions: Recipe) -> Extremes:
+        """Caption a fit, as an audit does."""
+        found = {k: modes[0] for k, modes in caption_classes(fit, clip, captions, silent).by_class.items()}
+        texts = {
+            k: {
+                HARD: mode.texts[mode.ranked.hard[0]],
+                EASY: mode.texts[mode.ranked.easy[0]],
+                REFERENCE: captions.classes[k].reference,
+            }
+            for k, mode in found.items()
+        }
+        return cls(texts, {k: mode.ends for k, mode in found.items()})
+
+    def named(self, captions: Recipe) -> dict[str, Mapping[str, str]]:
+        """Return the texts by class name, as :func:`fdgpu.text_to_image` takes them."""
+        return {captions.names[k]: own for k, own in self.texts.items()}
+
+    def nearest(self, seen: Seen, end: str) -> list[NDArray[np.int64]]:
+        """Return for each class the rows of its images, the nearest to its caption first (cosine)."""
+        labels = seen.labels.numpy()
+        members = {k: np.flatnonzero(labels == k) for k in self.vectors}
+        return [
+            own[np.argsort(-(seen.embeddings[own] @ self.vectors[k][end]), kind="stable")] for k, own in members.items()
+        ]
+
+
+def accuracies_near(
+    right: NDArray[np.bool_], nearest: Sequence[NDArray[np.int64]], ks: Sequence[int]
+) -> dict[int, float]:
+    """Return for each K the accuracy on the first K rows of each class, averaged over classes."""
+    return {k: float(np.mean([right[rows[:k]].mean() for rows in nearest])) for k in ks}
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A model, the directions of its failures, and the captions at their ends."""
+
+    model: nn.Module
+    directions: FailureDirections
+    extremes: Extremes
+
+    @classmethod
+    def of(cls, world: Splits, model: nn.Module, train: Seen, val: Seen) -> Captioned:
+        """Find a trained model's failures on validation."""
+        fit = find_directions(world.lab.judge(model, val), train.embeddings)
+        return cls(model, fit, Extremes.of(fit, world.lab.clip, world.captions))
+
+
+def near_both_ends(
+    right: NDArray[np.bool_], extremes: Extremes, test: Seen, ks: Sequence[int], method: str, suffix: str = ""
+) -> list[Figure]:
+    """Return the accuracy near the hard and the easy captions over K, and on all images, the same at every K."""
+    figures = [
+        Figure(f"near the {end} caption{suffix}", method, value, k)
+        for end in ENDS
+        for k, value in accuracies_near(right, extremes.nearest(test, end), ks).items()
+    ]
+    return figures + [Figure(f"all images{suffix}", method, float(right.mean()), k) for k in ks]
+
+
+def is_right(lab: Lab, model: nn.Module, seen: Seen) -> NDArray[np.bool_]:
+    """(n,) whether a model is right on each image of a set."""
+    return correct(lab.judge(model, seen))
