@@ -18,6 +18,7 @@ from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.experiments import cifar10
 from benchmarks.paper.lab import Lab
 from fdgpu import ClipEmbedder, Decoder
+from fdgpu.errors import ModelError
 from tests.benchmarks.paper.grey_pipeline import GreyPipeline
 from tests.benchmarks.paper.lottery import Lottery
 
@@ -62,8 +63,9 @@ FEW: dict[str, dict[str, Any]] = {
 
 STEERED = {"base", "fdgpu", "confidence", "random"}
 WITH_ORACLE = STEERED | {"oracle"}
+PAINTED = {"base", "reference caption", "fdgpu", "hard caption", "oracle"}
 TRIALS = {
-    "celeba": {"filtering": WITH_ORACLE, "up-weighting": WITH_ORACLE},
+    "celeba": {"filtering": WITH_ORACLE, "up-weighting": WITH_ORACLE, "synthetic": PAINTED},
     "cifar100": {"filtering": WITH_ORACLE},
     "cifar10": {"filtering": STEERED},  # nobody knows who is hard there
     "coloured_mnist": {"up-weighting": WITH_ORACLE},
@@ -116,3 +118,16 @@ def test_an_experiment_gives_the_figures_that_its_plot_and_the_paper_have(
     assert [figure for figure in shares if not 0 <= figure.value <= 1] == []
     tops = [figure for figure in shares if figure.measure == "minority in top K" and figure.at == 10]
     assert [figure for figure in tops if figure.value in (0, 1)] == []  # nobody can know a lottery's minority
+
+
+def test_without_a_decoder_that_is_said_and_nothing_is_painted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise ModelError("there are no weights")
+
+    monkeypatch.setattr(Decoder, "bundled", missing)
+    celeba = EXPERIMENTS["celeba"]
+    world = celeba.offline(None, celeba.document["offline"])(0)
+    assert world.painter() is None
+    assert "there are no weights" in capsys.readouterr().out
