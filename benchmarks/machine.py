@@ -49,10 +49,12 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Return the commit, and say so if the tree differs from it."""
+    """Return the commit, and say so if the tree differs from it in more than stored results."""
     root = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603, S607
 
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if git("status", "--porcelain") else "")
+    return git("rev-parse", "--short", "HEAD") + (
+        " with changes" if git("status", "--porcelain", "--", ":/", ":(exclude)results") else ""
+    )
