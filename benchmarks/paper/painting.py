@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as V
 
 from benchmarks.paper.files.images import at_resolution
 from benchmarks.paper.remedies import TrainingSet
@@ -51,13 +52,15 @@ def paint(
 
 
 def with_pictures(train: Seen, pictures: Tensor, labels: Tensor, side: int) -> TrainingSet:
-    """Add pictures to a training set, at the side in pixels that its network sees."""
+    """Add pictures, uint8 or in [0, 1], to a training set, at the side in pixels that its network sees."""
     sized = at_resolution(pictures, side)
     both = torch.cat([train.labels, labels])
-    if not isinstance(train.inputs, Tensor):
-        return TrainingSet(augmented(train.inputs, sized, labels), both)
-    as_taken = sized if train.inputs.dtype == torch.uint8 else sized.float() / 255
-    return TrainingSet(torch.cat([train.inputs, as_taken]), both)
+    if isinstance(train.inputs, Tensor) and train.inputs.is_floating_point():
+        return TrainingSet(torch.cat([train.inputs, V.to_dtype(sized, torch.float32, scale=True)]), both)
+    as_files = V.to_dtype(sized, torch.uint8, scale=True)
+    if isinstance(train.inputs, Tensor):
+        return TrainingSet(torch.cat([train.inputs, as_files]), both)
+    return TrainingSet(augmented(train.inputs, as_files, labels), both)
 
 
 def _ids(names: list[str], classes: Recipe) -> Tensor:

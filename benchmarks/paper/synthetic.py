@@ -11,14 +11,14 @@ from torch import Tensor
 
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import correct
+from benchmarks.paper.painting import with_pictures
 from benchmarks.paper.rankings import BASE, ORACLE, OURS
 from benchmarks.paper.remedies import TrainingSet
 from fdgpu import FailureDirections, slerp
-from fdgpu.interventions import augmented
 
 REFERENCE, HARD_CAPTION = "reference caption", "hard caption"
 
-Painter = Callable[[Tensor, int], Tensor]  # CLIP vectors (n, d) and a seed → n inputs of the base model
+Painter = Callable[[Tensor, int], Tensor]  # CLIP vectors (n, d) and a seed → pictures (n, 3, h, w) in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,15 @@ def hardest_caption(fitted: Fitted, words: Words, label: int) -> str:
     return words.candidates[int(np.nanargmin(scores))]
 
 
-def with_pictures(
+def decoded(
     fitted: Fitted, vectors: Mapping[str, Tensor], painter: Painter, count: int, seed: int
 ) -> dict[str, TrainingSet]:
     """Add ``count`` pictures of each class, under its label; the same noise by every method."""
-    train = fitted.train
+    train, side = fitted.train, fitted.lab.recipe.resolution
     sets = {BASE: TrainingSet.of(train)}
     for name, of_class in vectors.items():
         labels = torch.arange(len(of_class)).repeat_interleave(count)
-        pictures = painter(of_class[labels], seed)
-        both = torch.cat([train.labels, labels])
-        if isinstance(train.inputs, Tensor):
-            sets[name] = TrainingSet(torch.cat([train.inputs, pictures]), both)
-        else:
-            sets[name] = TrainingSet(augmented(train.inputs, pictures, labels), both)
+        sets[name] = with_pictures(train, painter(of_class[labels], seed), labels, side)
     return sets
 
 

@@ -32,7 +32,7 @@ from benchmarks.paper.remedies import (
 from benchmarks.paper.results import Figure, Summary
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import Space, compare, spaces_of
-from benchmarks.paper.synthetic import Painter, Words, vectors_to_decode, with_pictures
+from benchmarks.paper.synthetic import Painter, Words, decoded, vectors_to_decode
 
 
 class World(Protocol):
@@ -75,7 +75,7 @@ class World(Protocol):
         ...
 
     def painter(self) -> Painter | None:
-        """Return what decodes vectors of the lab's CLIP to inputs of the base model; None where nothing can."""
+        """Return what decodes vectors of the lab's CLIP to pictures; None where nothing can."""
         ...
 
 
@@ -188,7 +188,7 @@ def _synthetic(world: World, fitted: Fitted) -> dict[str, TrainingSet]:
     if painter is None:
         return {}
     vectors = vectors_to_decode(fitted, world.words(), settings["alpha"])
-    return with_pictures(fitted, vectors, painter, settings["synthetic"], world.seed)
+    return decoded(fitted, vectors, painter, settings["synthetic"], world.seed)
 
 
 EXPERIMENT = Experiment(

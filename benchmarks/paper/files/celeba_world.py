@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.nn import functional as F
 
 from benchmarks.paper.files.celeba import celeba
 from benchmarks.paper.files.seen_once import SeenOnce
@@ -80,7 +79,7 @@ class Faces:
     def painter(self) -> Painter | None:
         """Return a pipeline that decodes the embedder's vectors, where there is one."""
         decoder = _decoder(self.settings["decoder"], self.lab.clip)
-        return None if decoder is None else partial(_paint, decoder, self.lab.recipe.resolution)
+        return None if decoder is None else partial(_paint, decoder)
 
     def _rows(self, strength: float) -> Tensor:
         train = self.splits.splits["train"]
@@ -118,10 +117,8 @@ def _decoder(name: str, clip: Any) -> Decoder | None:
     return decoder
 
 
-def _paint(decoder: Decoder, side: int, vectors: Tensor, seed: int) -> Tensor:
-    """Decode to uint8 at the network's resolution, as the files are given to it."""
-    pictures = F.interpolate(decoder.sample(vectors, seed=seed).cpu().float(), (side, side), mode="area")
-    return pictures.mul(255).round().to(torch.uint8)
+def _paint(decoder: Decoder, vectors: Tensor, seed: int) -> Tensor:
+    return decoder.sample(vectors, seed=seed).cpu().float()
 
 
 def group_sizes(marked: Marked, strength: float, per_class: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.sets import Marked, Seen
-from benchmarks.paper.synthetic import Words, vectors_to_decode, with_pictures
+from benchmarks.paper.synthetic import Words, decoded, vectors_to_decode
 from fdgpu import FailureDirections
 from fdgpu.baselines import Examples
 from fdgpu.training import Recipe
@@ -37,7 +37,7 @@ def fitted() -> Fitted:
     val = Examples(labels, None, embeddings, np.eye(2)[np.where(wrong, 1 - labels, labels)])
     n = 6
     marked = Marked(torch.zeros(n), torch.arange(n) % 2, torch.zeros(n), torch.zeros(n).bool())
-    train = Seen(marked, torch.zeros(n, 3, 2, 2), embeddings[:n])
+    train = Seen(marked, torch.zeros(n, 3, 32, 32), embeddings[:n])
     lab = Lab.offline(Reader(), Recipe(2, 0.1, 1, 8, 32))
     return Fitted(lab, train, torch.nn.Identity(), val, find_directions(val, embeddings))
 
@@ -68,12 +68,12 @@ def test_pictures_are_added_under_their_class_and_by_the_same_noise() -> None:
 
     def painter(vectors: Tensor, seed: int) -> Tensor:
         asked.append(seed)
-        return vectors[:, :1, None, None].expand(-1, 3, 2, 2) + 1
+        return vectors[:, :1, None, None].expand(-1, 3, 32, 32) / 4
 
     own = fitted()
-    sets = with_pictures(own, {"one": torch.tensor([[1.0], [2.0]]), "other": torch.zeros(2, 1)}, painter, 2, seed=7)
+    sets = decoded(own, {"one": torch.tensor([[1.0], [2.0]]), "other": torch.zeros(2, 1)}, painter, 2, seed=7)
     assert list(sets) == ["base", "one", "other"]
     assert len(sets["base"].labels) == 6
     assert sets["one"].labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 0, 1, 1]
-    assert sets["one"].inputs[6:, 0, 0, 0].tolist() == [2, 2, 3, 3]
+    assert sets["one"].inputs[6:, 0, 0, 0].tolist() == [0.25, 0.25, 0.5, 0.5]
     assert asked == [7, 7]
