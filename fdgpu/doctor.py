@@ -77,7 +77,7 @@ def examine() -> list[Line]:
     decoder = files("fdgpu") / "demo" / "decoder" / "diffusion_pytorch_model.safetensors"
     decoding = Line("bundled decoder", "ok", "its weights are here")
     if not decoder.is_file():
-        decoding = Line("bundled decoder", "absent", "no weights: python -m fdgpu.demo.train_decoder makes them")
+        decoding = Line("bundled decoder", "broken", "its weights are missing: install fdgpu again")
     recipes = sorted(file.name for file in (files("fdgpu") / "captions" / "recipes").iterdir())
     named = ", ".join(name.removesuffix(".toml") for name in recipes if name.endswith(".toml"))
     return [

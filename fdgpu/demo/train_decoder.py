@@ -1,4 +1,4 @@
-"""Train the bundled decoder: a diffusers UNet of 3.6 M parameters that turns vectors of the bundled CLIP into pictures.
+"""Train the bundled decoder: a diffusers UNet of 3.8 M parameters that turns vectors of the bundled CLIP into pictures.
 
     python -m fdgpu.demo.train_decoder [--steps 12000] [--seed 0] [--folder FOLDER] [--checkpoint FILE] [--evaluate]
 
@@ -7,6 +7,9 @@ sees only the ``clip`` split. The condition is the vector of the picture, of a c
 of the arc between both, with a little noise: directions lead to places that neither captions nor pictures occupy. In a
 tenth of the batch it is nothing, which guidance needs. After every ``--every`` steps a checkpoint is written from
 which the same command goes on.
+
+The weights that ship took 12 000 steps, an hour and a half on two cores; the first 3250 of them drew all noise levels
+alike and at the full learning rate, the others as it is written here.
 """
 
 from __future__ import annotations
