@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.paper.charts import Panel
 from benchmarks.paper.lab import Lab, correct, find_directions
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
@@ -24,6 +25,7 @@ from fdgpu.progress import silent
 
 HARD, EASY, REFERENCE = "hard", "easy", "reference"
 ENDS = (HARD, EASY)
+FULL = ", larger training set"
 
 
 class Splits(Protocol):
@@ -131,3 +133,15 @@ def near_both_ends(
 def is_right(lab: Lab, model: nn.Module, seen: Seen) -> NDArray[np.bool_]:
     """(n,) whether a model is right on each image of a set."""
     return correct(lab.judge(model, seen))
+
+
+def over_k(title: str, *measures: str) -> Panel:
+    """Plot accuracies near captions over K."""
+    return Panel(title, measures, "K nearest test images of a class", "accuracy")
+
+
+def _near(title: str, suffix: str) -> Panel:
+    return over_k(title, f"near the {HARD} caption{suffix}", f"near the {EASY} caption{suffix}", f"all images{suffix}")
+
+
+NEAR, NEAR_FULL = _near("Near the captions", ""), _near("Larger training set", FULL)

@@ -33,20 +33,22 @@ from benchmarks.paper.sets import Seen, both
 from benchmarks.paper.subpopulations import (
     EASY,
     ENDS,
+    FULL,
     HARD,
+    NEAR,
+    NEAR_FULL,
     Captioned,
     Extremes,
     Splits,
     accuracies_near,
     is_right,
     near_both_ends,
+    over_k,
 )
 from fdgpu import Decoder
 from fdgpu.captions import Recipe as Captions
 from fdgpu.device import place
 from fdgpu.errors import ModelError
-
-FULL = ", larger training set"
 
 
 class World(Splits, Protocol):
@@ -170,26 +172,17 @@ def _outcome(
     return figures
 
 
-def _over_k(title: str, *measures: str) -> Panel:
-    return Panel(title, measures, "K nearest test images of a class", "accuracy")
-
-
 EXPERIMENT = Experiment(
     "cifar10",
     run,
     offline,
     (
-        _over_k("Near the captions", "near the hard caption", "near the easy caption", "all images"),
-        _over_k("Filtering, near the hard caption", "filtering: near the hard caption"),
-        _over_k("Pictures, near the hard caption", f"pictures: near the {HARD} caption"),
-        _over_k("Pictures, near the easy caption", f"pictures: near the {EASY} caption"),
+        NEAR,
+        over_k("Filtering, near the hard caption", "filtering: near the hard caption"),
+        over_k("Pictures, near the hard caption", f"pictures: near the {HARD} caption"),
+        over_k("Pictures, near the easy caption", f"pictures: near the {EASY} caption"),
         Panel("Overall accuracy, after", ("filtering: overall", "pictures: overall")),
-        _over_k(
-            "Larger training set",
-            f"near the hard caption{FULL}",
-            f"near the easy caption{FULL}",
-            f"all images{FULL}",
-        ),
+        NEAR_FULL,
     ),
     on_files,
 )

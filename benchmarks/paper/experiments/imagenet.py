@@ -32,12 +32,21 @@ from benchmarks.paper.rankings import OURS
 from benchmarks.paper.remedies import APART
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen, both
-from benchmarks.paper.subpopulations import ENDS, Captioned, Splits, accuracies_near, is_right, near_both_ends
+from benchmarks.paper.subpopulations import (
+    ENDS,
+    FULL,
+    NEAR,
+    NEAR_FULL,
+    Captioned,
+    Splits,
+    accuracies_near,
+    is_right,
+    near_both_ends,
+)
 from fdgpu.captions import Recipe as Captions
 from fdgpu.device import place
 
 FIRST, SECOND = "first run", "second run"
-FULL = ", larger training set"
 CLASSES = 1000  # of a pre-trained network
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # that torchvision's weights were trained with
 
@@ -140,24 +149,15 @@ def _transfer(world: World, first: Captioned, name: str, own: Captioned, test: S
     return figures
 
 
-def _over_k(title: str, *measures: str) -> Panel:
-    return Panel(title, measures, "K nearest test images of a class", "accuracy")
-
-
 EXPERIMENT = Experiment(
     "imagenet",
     run,
     offline,
     (
-        _over_k("Near the captions", "near the hard caption", "near the easy caption", "all images"),
+        NEAR,
         Panel("Captions of the first run", ("first run's hard", "all", "first run's easy"), y_label="accuracy"),
         Panel("Each model's own captions", ("own hard", "all", "own easy"), y_label="accuracy"),
-        _over_k(
-            "Larger training set",
-            f"near the hard caption{FULL}",
-            f"near the easy caption{FULL}",
-            f"all images{FULL}",
-        ),
+        NEAR_FULL,
     ),
     on_files,
 )
