@@ -8,8 +8,8 @@ Every table, plot and verdict is read from ``benchmarks/results/paper``; what ha
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.paper.__main__ import EXPERIMENTS
@@ -33,7 +33,8 @@ def page(experiments: Iterable[Experiment], results: Path) -> str:
     """Return the page of all experiments, in their order."""
     parts = [_section(experiment, results) for experiment in experiments]
     judged = [verdict for _, own in parts for verdict in own]
-    held = sum(verdict.holds is True for verdict in judged)
+    counts = Counter(verdict.holds for verdict in judged)
+    said = f"{counts[True]} hold, {counts[False]} do not" + (f", {counts[None]} wait" if counts[None] else "")
     head = [
         "# The paper's experiments, on the bundled world",
         "",
@@ -45,10 +46,9 @@ def page(experiments: Iterable[Experiment], results: Path) -> str:
         "```bash",
         f"python -m benchmarks.paper {' '.join(EXPERIMENTS)} --offline --write",
         "python -m benchmarks.paper.page                  # this page, from what was written",
-        "python -m benchmarks.paper celeba --data FOLDER  # on the data set's own files",
         "```",
         "",
-        f"Of {len(judged)} claims, {held} hold. Means are over seeds; ± is one deviation of a sample.",
+        f"Of {len(judged)} claims {said}. Means are over seeds; ± is one deviation of a sample.",
         "",
     ]
     return "\n".join([*head, *(line for lines, _ in parts for line in lines)])
@@ -57,7 +57,7 @@ def page(experiments: Iterable[Experiment], results: Path) -> str:
 def _section(experiment: Experiment, results: Path) -> tuple[list[str], list[Verdict]]:
     about = experiment.document["page"]
     path = results / f"{experiment.name}.json"
-    lines = [f"## {about['title']}", "", *_wrapped(about["text"]), ""]
+    lines = [f"## {about['title']}", "", *_wrapped(about["text"]), "", *_files(experiment.name, about)]
     if not path.is_file():
         return [*lines, "Not measured yet.", ""], verdicts(claims_of(experiment.document), [])
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -68,6 +68,13 @@ def _section(experiment: Experiment, results: Path) -> tuple[list[str], list[Ver
     lines += ["<details><summary>All figures</summary>", "", *_tables(summaries), "</details>", ""]
     lines += [f"Measured on {_machine(stored['machine'])}.", ""]
     return lines, judged
+
+
+def _files(name: str, about: Mapping[str, str]) -> list[str]:
+    """What ``--data`` has to hold; nothing for an experiment that reads no files."""
+    if "files" not in about:
+        return []
+    return [f"On the real data, `python -m benchmarks.paper {name} --data FOLDER`, FOLDER holds {about['files']}.", ""]
 
 
 def _wrapped(text: str) -> list[str]:

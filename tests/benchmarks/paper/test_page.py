@@ -14,7 +14,12 @@ from benchmarks.paper.results import Figure, Summary, summarise
 from benchmarks.stored import FOLDER
 
 SEEDS = [
-    [Figure("gain", "fdgpu", 0.7), Figure("gain", "random", 0.5), Figure("gain", "base", 0.71)],
+    [
+        Figure("gain", "fdgpu", 0.7),
+        Figure("gain", "random", 0.5),
+        Figure("gain", "base", 0.71),
+        Figure("cost", "random", 0.6),
+    ],
     [Figure("gain", "fdgpu", 0.5), Figure("gain", "random", 0.5), Figure("gain", "base", 0.51)],
 ]
 
@@ -30,6 +35,8 @@ SEEDS = [
         (Claim("", "gain", method="random", below=("fdgpu", "base")), True),
         (Claim("", "gain", short_of={"base": 0.015}), True),
         (Claim("", "gain", short_of={"base": 0.005}), False),
+        (Claim("", "gain", method="random", below_measures=("cost",)), True),
+        (Claim("", "gain", method="base", below_measures=("cost",)), None),
         (Claim("", "gain", above=("oracle",)), None),
         (Claim("", "loss", at_least=0.0), None),
     ],
@@ -66,4 +73,4 @@ def test_the_page_is_what_the_stored_figures_say() -> None:
 def test_an_experiment_without_figures_says_so(tmp_path: Path) -> None:
     text = page([EXPERIMENTS["celeba"]], tmp_path)
     assert "Not measured yet." in text
-    assert ", 0 hold" in text
+    assert " claims 0 hold, 0 do not, " in text
