@@ -114,7 +114,7 @@ def _bars(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
         )  # fmt: skip
         axes.bar_label(bars, [f"{s.mean:.2f}" for _, s in own], fontsize=6.5, padding=2)
         _diamonds(axes, [(at, s.paper) for at, (_, s) in zip(x, own, strict=True)], "black")
-    axes.set_xticks(range(len(panel.measures)), [fill(measure.replace(": ", ", "), 20) for measure in panel.measures])
+    axes.set_xticks(range(len(panel.measures)), [fill(measure.replace(": ", ", "), 14) for measure in panel.measures])
     axes.margins(y=0.12)
     _legend(axes, len(methods))
 

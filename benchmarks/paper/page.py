@@ -1,4 +1,4 @@
-"""The page of results, ``benchmarks/paper/README.md``, from the stored figures alone.
+"""The page of results, ``benchmarks/paper/README.md``, and its plots, from the stored figures alone.
 
     python -m benchmarks.paper.page
 
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.paper.__main__ import EXPERIMENTS
+from benchmarks.paper.charts import draw
 from benchmarks.paper.claims import Verdict, claims_of, verdicts
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.results import Summary
@@ -24,7 +25,11 @@ MARKS = {True: "yes", False: "**no**", None: "not measured"}
 
 
 def main() -> None:
-    """Write the page."""
+    """Draw the plots and write the page."""
+    for experiment in EXPERIMENTS.values():
+        path = FOLDER / "paper" / f"{experiment.name}.json"
+        if path.is_file():
+            draw(path.with_suffix(".svg"), _read(path)[1], experiment.panels)
     PAGE.write_text(page(EXPERIMENTS.values(), FOLDER / "paper"), encoding="utf-8")
     print(PAGE)
 
@@ -60,14 +65,18 @@ def _section(experiment: Experiment, results: Path) -> tuple[list[str], list[Ver
     lines = [f"## {about['title']}", "", *_wrapped(about["text"]), "", *_files(experiment.name, about)]
     if not path.is_file():
         return [*lines, "Not measured yet.", ""], verdicts(claims_of(experiment.document), [])
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    summaries = [Summary.of_row(row) for row in stored["rows"]]
+    about_machine, summaries = _read(path)
     judged = verdicts(claims_of(experiment.document), summaries)
     lines += _claims(judged)
     lines += [f"![{about['title']}]({PLOTS}/{experiment.name}.svg)", ""]
     lines += ["<details><summary>All figures</summary>", "", *_tables(summaries), "</details>", ""]
-    lines += [f"Measured on {_machine(stored['machine'])}.", ""]
+    lines += [f"Measured on {_machine(about_machine)}.", ""]
     return lines, judged
+
+
+def _read(path: Path) -> tuple[dict[str, str], list[Summary]]:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return stored["machine"], [Summary.of_row(row) for row in stored["rows"]]
 
 
 def _files(name: str, about: Mapping[str, str]) -> list[str]:
