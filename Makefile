@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test bench clean
 
 demo: $(INSTALLED)
-	$(BIN)/fdgpu demo --out $(OUT)
+	$(BIN)/fdgpu demo --decode --out $(OUT)
 
 test: $(INSTALLED)
 	$(BIN)/ruff format --check .
