@@ -40,7 +40,6 @@ COLOURS = {  # in the order in which bars stand
     "CLIP": "#b3261e",  # of latent spaces ours
     "the model's own": "#444444",
     "another network": "#8e5bb5",
-    "Inception": "#8e5bb5",
     "reference pictures": "#1f5fa8",
     "easy pictures": "#2b8a3e",
     "hard pictures": "#b3261e",

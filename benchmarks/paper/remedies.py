@@ -93,7 +93,9 @@ def outcomes(
     figures = []
     for name, own in sets.items():
         known = base if name == BASE else None
-        figures += accuracy_figures(trial, name, known or mean_accuracies(lab, own, test, seed, trainings))
+        found = known or mean_accuracies(lab, own, test, seed, trainings)
+        figures.append(Figure(f"{trial}: minority", name, found.minority))
+        figures.append(Figure(f"{trial}: overall", name, found.overall))
     return figures
 
 
@@ -103,11 +105,3 @@ def mean_accuracies(lab: Lab, own: TrainingSet, test: Seen, seed: int, trainings
     models = (lab.train(own.inputs, own.labels, start, own.weights) for start in seeds)
     found = [lab.accuracies(model, test) for model in models]
     return Accuracies(fmean(a.overall for a in found), fmean(a.minority for a in found))
-
-
-def accuracy_figures(trial: str, method: str, accuracies: Accuracies) -> list[Figure]:
-    """Name both."""
-    return [
-        Figure(f"{trial}: minority", method, accuracies.minority),
-        Figure(f"{trial}: overall", method, accuracies.overall),
-    ]

@@ -21,8 +21,8 @@ from torch import nn
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.files.cifar import CIFAR10_NAMES, cifar10
+from benchmarks.paper.files.divided import Shares
 from benchmarks.paper.files.seen_once import SeenOnce
-from benchmarks.paper.files.shares import Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.free import FreeGarments
 from benchmarks.paper.painting import paint, with_pictures

@@ -21,10 +21,11 @@ import numpy as np
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.files.coloured_mnist_world import coloured_mnist
-from benchmarks.paper.lab import Lab, find_directions
+from benchmarks.paper.fitted import Fitted
+from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part
 from benchmarks.paper.offline.tinted import Groups, tinted
-from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, share_in_top
+from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_top
 from benchmarks.paper.remedies import outcomes, up_weighted
 from benchmarks.paper.results import Figure, Summary
 from benchmarks.paper.sets import Seen
@@ -92,11 +93,10 @@ def run(world: World) -> list[Figure]:
     val, test = world.val(), world.test()
     figures: list[Figure] = []
     for share in settings["shares"]:
-        train = world.train(share)
-        model = lab.train(train.inputs, train.labels, world.seed)
-        directions = find_directions(lab.judge(model, val), train.embeddings)
-        figures.append(Figure("CV score", OURS, float(np.mean(directions.cv_score_)), share))
-        rankings = cheap_rankings(directions, world.seed)
+        fitted = Fitted.on(lab, world.train(share), val, world.seed)
+        train, model = fitted.train, fitted.model
+        figures.append(Figure("CV score", OURS, float(np.mean(fitted.directions.cv_score_)), share))
+        rankings = cheap_rankings(fitted.directions, world.seed)
         if share == settings["share"]:
             figures += _rankings(lab.judge(model, test), test, rankings, settings["top"])
         sets = up_weighted(train, lab.judge(model, train), rankings, settings["factor"])
@@ -110,11 +110,8 @@ def run(world: World) -> list[Figure]:
 
 def _rankings(judged: Examples, test: Seen, rankings: Mapping[str, Ranking], top: Sequence[int]) -> list[Figure]:
     """Who has the other tint among the hardest of each label?"""
-    minority, figures = test.minority.numpy(), []
-    for name, ranking in rankings.items():
-        shares = share_in_top(ranking.hardness(judged), judged.labels, minority, top)
-        figures += [Figure("minority in top K", name, value, k) for k, value in shares.items()]
-    flagged = rankings[OURS].hardness(judged) < 0
+    minority, flagged = test.minority.numpy(), rankings[OURS].hardness(judged) < 0
+    figures = minority_in_top("minority in top K", rankings, judged, test.minority, top)
     return [*figures, Figure("minority among flagged", OURS, float(minority[flagged].mean()) if flagged.any() else 0.0)]
 
 

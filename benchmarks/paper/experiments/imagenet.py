@@ -22,9 +22,9 @@ from torchvision.transforms.v2 import Normalize
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.files.divided import Shares
 from benchmarks.paper.files.imagenet import imagenet, wnids
 from benchmarks.paper.files.seen_once import SeenOnce
-from benchmarks.paper.files.shares import Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.free import FreeGarments
 from benchmarks.paper.offline.networks import residual_net, small_transformer

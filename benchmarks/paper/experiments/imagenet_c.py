@@ -16,10 +16,11 @@ import numpy as np
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment, recipe_of
 from benchmarks.paper.files.imagenet_c_world import imagenet_c
-from benchmarks.paper.lab import Lab, correct, find_directions
+from benchmarks.paper.fitted import Fitted
+from benchmarks.paper.lab import Lab, correct
 from benchmarks.paper.offline.corrupted import Noise, noisy_garments
 from benchmarks.paper.offline.garments import Part
-from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, share_in_top
+from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_top
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from fdgpu.baselines import Examples
@@ -81,19 +82,17 @@ def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]
 def run(world: World) -> list[Figure]:
     """Measure one seed."""
     lab, train, val, test = world.lab, world.train(), world.val(), world.test()
-    model = lab.train(train.inputs, train.labels, world.seed)
-    judged = {"validation": lab.judge(model, val), "test": lab.judge(model, test)}
-    directions = find_directions(judged["validation"], train.embeddings)
-    figures = [Figure("CV score", OURS, float(np.nanmean(directions.cv_score_)))]
-    for (name, examples), seen in zip(judged.items(), (val, test), strict=True):
-        figures += _accuracies(name, examples, seen)
-    noisy, found = test.minority.numpy(), judged["test"]
-    for name, ranking in cheap_rankings(directions, world.seed).items():
-        values = ranking.hardness(found)
-        shares = share_in_top(values, found.labels, noisy, world.settings["top"])
-        figures += [Figure("noisy in top K", name, share, k) for k, share in shares.items()]
-        if name == OURS and (values < 0).any():
-            figures.append(Figure("noisy among flagged", OURS, float(noisy[values < 0].mean())))
+    fitted = Fitted.on(lab, train, val, world.seed)
+    judged, rankings = lab.judge(fitted.model, test), cheap_rankings(fitted.directions, world.seed)
+    figures = [
+        Figure("CV score", OURS, float(np.nanmean(fitted.directions.cv_score_))),
+        *_accuracies("validation", fitted.val, val),
+        *_accuracies("test", judged, test),
+        *minority_in_top("noisy in top K", rankings, judged, test.minority, world.settings["top"]),
+    ]
+    flagged = rankings[OURS].hardness(judged) < 0
+    if flagged.any():
+        figures.append(Figure("noisy among flagged", OURS, float(test.minority.numpy()[flagged].mean())))
     return figures
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.files.chestxray14 import CONDITIONS
 from benchmarks.paper.files.chestxray14 import chestxray14 as read
+from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
 from fdgpu.training import Recipe, binary_cross_entropy
@@ -21,7 +22,7 @@ class Xrays:
 
     lab: Lab
     settings: Mapping[str, Any]
-    see: Callable[[str], Seen]
+    splits: SeenOnce
     seed: int
 
     @property
@@ -31,19 +32,18 @@ class Xrays:
 
     def train(self) -> Seen:
         """Return training."""
-        return self.see("train")
+        return self.splits["train"]
 
     def val(self) -> Seen:
         """Return validation."""
-        return self.see("val")
+        return self.splits["val"]
 
     def test(self) -> Seen:
         """Return test."""
-        return self.see("test")
+        return self.splits["test"]
 
 
 def chestxray14(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Xrays]:
     """Return the worlds of ChestX-ray14's files."""
     lab = Lab.on_files(clip, Recipe.named(settings["recipe"]), loss=binary_cross_entropy)
-    sets = read(folder)
-    return partial(Xrays, lab, settings, cache(lambda split: lab.see(sets[split])))
+    return partial(Xrays, lab, settings, SeenOnce(lab, read(folder)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.paper.sets import Marked
+from benchmarks.paper.shares import outside
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
@@ -46,11 +47,7 @@ def spurious_pair(pair: Pair, part: Part, shares: tuple[float, float], seed: int
     pixels, kinds = pixels.repeat(renderings, 1, 1), kinds.repeat(renderings)
     labels = (kinds == _code(pair.garments[1])).long()
     attributes = draw_attributes(len(labels), generator)
-    minority = torch.zeros(len(labels), dtype=torch.bool)
-    for label, share in enumerate(shares):
-        members = (labels == label).nonzero()[:, 0]
-        members = members[torch.randperm(len(members), generator=generator)]
-        minority[members[round(share * len(members)) :]] = True
+    minority = outside(labels, shares, generator)
     codes = torch.tensor([world_settings().code(pair.attribute, value) for value in pair.values])
     shown = codes[torch.where(minority, 1 - labels, labels)]
     attributes = hold(replace(attributes, **{pair.attribute: shown}), pair.held)

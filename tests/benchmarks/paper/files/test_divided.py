@@ -6,8 +6,8 @@ from itertools import chain
 
 import torch
 
+from benchmarks.paper.files.divided import PARTS, Shares
 from benchmarks.paper.files.seen_once import SeenOnce
-from benchmarks.paper.files.shares import PARTS, Shares
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked
 from fdgpu.captions import Recipe as Captions
