@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from benchmarks.paper.lab import correct
 from benchmarks.paper.rankings import BASE, OURS, Directions
-from benchmarks.paper.results import Figure
+from benchmarks.paper.results import Figure, of_means
 from fdgpu import FailureDirections
 from fdgpu.baselines import Examples
+
+SCORES, ACCURACIES = "CV score by share removed", "minority accuracy by share removed"
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,11 @@ def study(points: Sequence[Degree], kept_fixed: float) -> list[Figure]:
     at_one = [point for point in points if point.removed == kept_fixed]
     between = [point.score for point in at_one]
     return [
-        *_by_share("CV score by share removed", OURS, shares, scores),
-        *_by_share("minority accuracy by share removed", BASE, shares, accuracies),
+        *_by_share(SCORES, OURS, shares, scores),
+        *_by_share(ACCURACIES, BASE, shares, accuracies),
         *_by_share("minority of predicted errors", OURS, shares, [_over(points, s, "predicted") for s in shares]),
         *_by_share("minority of actual errors", BASE, shares, [_over(points, s, "actual") for s in shares]),
-        Figure("Pearson r, CV score and share removed", OURS, pearson(scores, shares)),
-        Figure("Pearson r, CV score and minority accuracy", OURS, pearson(scores, accuracies)),
+        *_correlations(shares, scores, accuracies),
         Figure(
             "Pearson r between classes, CV score and minority of predicted errors",
             OURS,
@@ -79,6 +80,13 @@ def study(points: Sequence[Degree], kept_fixed: float) -> list[Figure]:
     ]
 
 
+def conclude(means: Sequence[Figure]) -> list[Figure]:
+    """Correlate the means over seeds, as the paper's figure 22 plots them."""
+    scores = {f.at: f.value for f in means if f.measure == SCORES and f.at is not None}
+    accuracies = [f.value for f in means if f.measure == ACCURACIES]
+    return of_means(_correlations(list(scores), list(scores.values()), accuracies))
+
+
 def pearson(one: Sequence[float], other: Sequence[float]) -> float:
     """Return r over the pairs that are known; NaN where one of the two is the same in all of them."""
     pairs = np.array([one, other], np.float64)
@@ -86,6 +94,13 @@ def pearson(one: Sequence[float], other: Sequence[float]) -> float:
     if known.shape[1] < 2 or (np.ptp(known, axis=1) == 0).any():
         return float("nan")
     return float(np.corrcoef(known)[0, 1])
+
+
+def _correlations(shares: Sequence[float], scores: Sequence[float], accuracies: Sequence[float]) -> list[Figure]:
+    return [
+        Figure("Pearson r, CV score and share removed", OURS, pearson(scores, shares)),
+        Figure("Pearson r, CV score and minority accuracy", OURS, pearson(scores, accuracies)),
+    ]
 
 
 def _by_share(measure: str, method: str, shares: Sequence[float], values: Sequence[float]) -> list[Figure]:

@@ -28,7 +28,7 @@ class Experiment:
         offline: embedder and settings → the sets of any seed, in the matching form on the bundled world.
         panels: of its plot.
         on_files: embedder, settings and folder → the same from the data set's own files.
-        conclude: what follows from the means over seeds.
+        conclude: means over seeds → figures that follow from them.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Experiment:
     offline: Callable[[Any, Mapping[str, Any]], WorldOf]
     panels: Sequence[Panel]
     on_files: Callable[[Any, Mapping[str, Any], Path], WorldOf] | None = None
-    conclude: Callable[[Sequence[Summary]], list[Summary]] = lambda _: []
+    conclude: Callable[[Sequence[Figure]], list[Figure]] = lambda _: []
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -46,7 +46,8 @@ class Experiment:
     def summary(self, seeds: Sequence[Sequence[Figure]]) -> list[Summary]:
         """Return means and deviations, the paper's numbers beside them, and what follows."""
         summaries = summarise(seeds, self.paper)
-        return summaries + self.conclude(summaries)
+        means = [Figure(s.measure, s.method, s.mean, s.at) for s in summaries]
+        return summaries + summarise([self.conclude(means)], self.paper)
 
     @property
     def paper(self) -> dict[Key, float]:

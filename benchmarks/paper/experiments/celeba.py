@@ -29,7 +29,7 @@ from benchmarks.paper.remedies import (
     outcomes,
     up_weighted,
 )
-from benchmarks.paper.results import Figure, Summary
+from benchmarks.paper.results import Figure, of_means
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import Space, compare, spaces_of
 from benchmarks.paper.synthetic import Painter, Words, decoded, vectors_to_decode
@@ -83,15 +83,12 @@ def run(world: World) -> list[Figure]:
     """Measure one seed."""
     val, test = world.val(), world.test()
     figures: list[Figure] = []
-    scores: list[float] = []
     for strength in world.settings["strengths"]:
         fitted = Fitted.on(world.lab, world.train(strength), val, world.seed)
-        scores.append(float(np.mean(fitted.directions.cv_score_)))
-        figures += _of_strength(fitted, test, strength, scores[-1])
+        figures += _of_strength(fitted, test, strength)
         if strength == world.settings["strength"]:
             figures += _at_one_strength(world, fitted, val, test)
-    figures += [Figure(*key, r) for key, r in _correlations(world.settings["strengths"], scores).items()]
-    return figures + _unaltered(world)
+    return figures + _correlations(figures) + _unaltered(world)
 
 
 def _at_one_strength(world: World, fitted: Fitted, val: Seen, test: Seen) -> list[Figure]:
@@ -105,29 +102,30 @@ def _at_one_strength(world: World, fitted: Fitted, val: Seen, test: Seen) -> lis
     ]
 
 
-def _of_strength(fitted: Fitted, test: Seen, strength: float, score: float) -> list[Figure]:
+def _of_strength(fitted: Fitted, test: Seen, strength: float) -> list[Figure]:
     accuracies = fitted.lab.accuracies(fitted.model, test)
     return [
-        Figure("CV score", OURS, score, strength),
+        Figure("CV score", OURS, float(np.mean(fitted.directions.cv_score_)), strength),
         Figure("accuracy by strength", BASE, accuracies.overall, strength),
         Figure("minority accuracy by strength", BASE, accuracies.minority, strength),
     ]
 
 
-def _correlations(strengths: Sequence[float], scores: Sequence[float]) -> dict[tuple[str, str], float]:
-    """Pearson's r of the CV score with the ratio, and with the correlation of colour and class, (n - 1) / (n + 1)."""
-    ratio = np.asarray(strengths, float)
-    return {
-        ("Pearson r, CV score and ratio", OURS): float(np.corrcoef(ratio, scores)[0, 1]),
-        ("Pearson r, CV score and correlation", OURS): float(np.corrcoef((ratio - 1) / (ratio + 1), scores)[0, 1]),
-    }
+def _correlations(figures: Sequence[Figure]) -> list[Figure]:
+    """Pearson's r of the CV score with the ratio n, and with the correlation of colour and class, (n - 1) / (n + 1)."""
+    points = [(f.at, f.value) for f in figures if f.measure == "CV score" and f.at is not None]
+    ratio, scores = np.array(points).T
+    return [
+        Figure("Pearson r, CV score and ratio", OURS, float(np.corrcoef(ratio, scores)[0, 1])),
+        Figure(
+            "Pearson r, CV score and correlation", OURS, float(np.corrcoef((ratio - 1) / (ratio + 1), scores)[0, 1])
+        ),
+    ]
 
 
-def conclude(summaries: Sequence[Summary]) -> list[Summary]:
+def conclude(means: Sequence[Figure]) -> list[Figure]:
     """Correlate the strength with the mean score over seeds, as the paper's figure 4 plots it."""
-    points = [(s.at, s.mean) for s in summaries if s.measure == "CV score" and s.at is not None]
-    found = _correlations(*zip(*points, strict=True))
-    return [Summary(f"{name}, of means", method, None, r, 0.0, (r,), None) for (name, method), r in found.items()]
+    return of_means(_correlations(means))
 
 
 def _rankings(world: World, fitted: Fitted, test: Seen) -> list[Figure]:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.cv_study import Degree, degrees, study
+from benchmarks.paper.cv_study import Degree, conclude, degrees, study
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.cifar100_world import on_files
 from benchmarks.paper.fitted import Fitted
@@ -179,4 +179,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     on_files,
+    conclude,
 )

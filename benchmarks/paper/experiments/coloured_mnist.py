@@ -27,7 +27,7 @@ from benchmarks.paper.offline.garments import Part
 from benchmarks.paper.offline.tinted import Groups, tinted
 from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_top
 from benchmarks.paper.remedies import outcomes, up_weighted
-from benchmarks.paper.results import Figure, Summary
+from benchmarks.paper.results import Figure, of_means
 from benchmarks.paper.sets import Seen
 from fdgpu.baselines import Examples, Ranking
 
@@ -128,12 +128,9 @@ def _correlations(figures: Sequence[Figure]) -> list[Figure]:
     return [Figure(*key, float(np.corrcoef(shares, values)[0, 1])) for key, values in found.items()]
 
 
-def conclude(summaries: Sequence[Summary]) -> list[Summary]:
+def conclude(means: Sequence[Figure]) -> list[Figure]:
     """Correlate the means over seeds, as the paper's figures plot them."""
-    means = [Figure(s.measure, s.method, s.mean, s.at) for s in summaries if s.at is not None]
-    return [
-        Summary(f"{f.measure}, of means", f.method, None, f.value, 0.0, (f.value,), None) for f in _correlations(means)
-    ]
+    return of_means(_correlations(means))
 
 
 EXPERIMENT = Experiment(

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment
-from benchmarks.paper.results import Figure, Summary
+from benchmarks.paper.rankings import OURS
+from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections, decode_directions
 from fdgpu.auditing.decoded import DecodedDirections
 from fdgpu.captions import Recipe
@@ -115,16 +116,16 @@ def _right(model: nn.Module, decoded: DecodedDirections) -> Tensor:
     return (said.view(pictures.shape[:3]) == labels).float()
 
 
-def conclude(summaries: Sequence[Summary]) -> list[Summary]:
+def conclude(means: Sequence[Figure]) -> list[Figure]:
     """Say by how much the mean accuracy rises at the least, from one rotation to the next easier one."""
     found = []
     for measure, classes in STEPS_OF.items():
-        at = {(s.method, s.at or 0.0): s.mean for s in summaries if s.measure == measure}
+        at = {(f.method, f.at or 0.0): f.value for f in means if f.measure == measure}
         hard = [at[key] for key in sorted((key for key in at if key[0] == HARD), reverse=True)]
         easy = [at[key] for key in sorted(key for key in at if key[0] == EASY)]
         ordered = [*hard, *easy[1:]]  # both begin at neutral
         least = min(later - earlier for earlier, later in pairwise(ordered))
-        found.append(Summary(f"least rise towards easy, {classes}", "fdgpu", None, least, 0.0, (least,), None))
+        found.append(Figure(f"least rise towards easy, {classes}", OURS, least))
     return found
 
 

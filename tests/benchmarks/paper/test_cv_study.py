@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.paper.cv_study import Degree, degrees, pearson, study
+from benchmarks.paper.cv_study import Degree, conclude, degrees, pearson, study
+from benchmarks.paper.results import Figure
 from fdgpu.baselines import Examples
 
 
@@ -54,3 +55,18 @@ def test_numbers_stand_in_the_order_of_the_shares() -> None:
         Degree(share, share + place, 1 - share, 0.1 * place, place) for share in (0.9, 0.1, 0.5) for place in (0, 1)
     ]
     assert [f.at for f in study(points, 0.5) if f.measure == "CV score by share removed"] == [0.1, 0.5, 0.9]
+
+
+def test_what_follows_from_the_means_is_their_own_correlation() -> None:
+    one, other = (
+        study(
+            [Degree(share, score, 1 - share, 0.5, 0.5) for share, score in zip((0.1, 0.5, 0.9), scores, strict=True)],
+            0.5,
+        )
+        for scores in ((0.5, 0.9, 0.6), (0.6, 0.3, 1.0))
+    )
+    means = [Figure(f.measure, f.method, (f.value + g.value) / 2, f.at) for f, g in zip(one, other, strict=True)]
+    found = {figure.measure: figure.value for figure in conclude(means)}
+    expected = np.corrcoef([0.1, 0.5, 0.9], [0.55, 0.6, 0.8])[0, 1]
+    assert found["Pearson r, CV score and share removed, of means"] == pytest.approx(expected)
+    assert found["Pearson r, CV score and minority accuracy, of means"] == pytest.approx(-expected)
