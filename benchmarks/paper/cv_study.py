@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.paper.correlations import of_means, pearson
 from benchmarks.paper.lab import correct
 from benchmarks.paper.rankings import BASE, OURS, Directions
-from benchmarks.paper.results import Figure, of_means
+from benchmarks.paper.results import Figure
 from fdgpu import FailureDirections
 from fdgpu.baselines import Examples
 
@@ -85,15 +86,6 @@ def conclude(means: Sequence[Figure]) -> list[Figure]:
     scores = {f.at: f.value for f in means if f.measure == SCORES and f.at is not None}
     accuracies = [f.value for f in means if f.measure == ACCURACIES]
     return of_means(_correlations(list(scores), list(scores.values()), accuracies))
-
-
-def pearson(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return r over the pairs that are known; NaN where one of the two is the same in all of them."""
-    pairs = np.array([one, other], np.float64)
-    known = pairs[:, np.isfinite(pairs).all(axis=0)]
-    if known.shape[1] < 2 or (np.ptp(known, axis=1) == 0).any():
-        return float("nan")
-    return float(np.corrcoef(known)[0, 1])
 
 
 def _correlations(shares: Sequence[float], scores: Sequence[float], accuracies: Sequence[float]) -> list[Figure]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
@@ -56,11 +56,6 @@ class Summary:
             "values": " ".join(f"{value:.4f}" for value in self.values),
             "paper": self.paper,
         }
-
-
-def of_means(figures: Iterable[Figure]) -> list[Figure]:
-    """Name figures for what they were made of: of the means over seeds, not of one seed."""
-    return [replace(figure, measure=f"{figure.measure}, of means") for figure in figures]
 
 
 def summarise(seeds: Iterable[Iterable[Figure]], paper: Mapping[Key, float]) -> list[Summary]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.paper.charts import Panel
+from benchmarks.paper.correlations import of_means, pearson
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.celeba_world import on_files
 from benchmarks.paper.fitted import Fitted
@@ -29,7 +30,7 @@ from benchmarks.paper.remedies import (
     outcomes,
     up_weighted,
 )
-from benchmarks.paper.results import Figure, of_means
+from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import Space, compare, spaces_of
 from benchmarks.paper.synthetic import Painter, Words, decoded, vectors_to_decode
@@ -116,10 +117,8 @@ def _correlations(figures: Sequence[Figure]) -> list[Figure]:
     points = [(f.at, f.value) for f in figures if f.measure == "CV score" and f.at is not None]
     ratio, scores = np.array(points).T
     return [
-        Figure("Pearson r, CV score and ratio", OURS, float(np.corrcoef(ratio, scores)[0, 1])),
-        Figure(
-            "Pearson r, CV score and correlation", OURS, float(np.corrcoef((ratio - 1) / (ratio + 1), scores)[0, 1])
-        ),
+        Figure("Pearson r, CV score and ratio", OURS, pearson(ratio, scores)),
+        Figure("Pearson r, CV score and correlation", OURS, pearson((ratio - 1) / (ratio + 1), scores)),
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.paper.cv_study import Degree, conclude, degrees, pearson, study
+from benchmarks.paper.correlations import pearson
+from benchmarks.paper.cv_study import Degree, conclude, degrees, study
 from benchmarks.paper.results import Figure
 from fdgpu.baselines import Examples
 

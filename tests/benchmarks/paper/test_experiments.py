@@ -45,7 +45,7 @@ FEW: dict[str, dict[str, Any]] = {
         "test": {"split": "test", "start": 0, "stop": 20}, "top": [5, 10], "bars_at": 5,
     },
     "coloured_mnist": {
-        "shares": [0.6, 0.9], "top": [5, 10], "train": {"split": "base", "start": 0, "stop": 10},
+        "shares": [0.6, 0.8, 0.9], "top": [5, 10], "train": {"split": "base", "start": 0, "stop": 10},
         "val": {"split": "val", "start": 0, "stop": 10}, "test": {"split": "test", "start": 0, "stop": 10},
     },
     "imagenet_c": {

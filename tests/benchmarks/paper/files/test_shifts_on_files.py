@@ -53,7 +53,7 @@ def write_patients(folder: Path) -> None:
 
 WRITERS = {"coloured_mnist": write_digits, "imagenet_c": write_two_classes, "chestxray14": write_patients}
 SETTINGS = {
-    "coloured_mnist": {"shares": [0.6, 0.9], "top": [5]},
+    "coloured_mnist": {"shares": [0.6, 0.8, 0.9], "top": [5]},
     "imagenet_c": {"top": [5], "val": 0.5},
     "chestxray14": {"top": [5]},
 }
