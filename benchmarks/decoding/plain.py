@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.decoding.speed import Job
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, unfold
-from fdgpu.decoding.bundled_net import BundledNet
+from fdgpu.decoding.bundled_net import ETA, BundledNet
 
 
 class PlainPipeline(DiffusionPipeline):
@@ -50,7 +50,8 @@ class PlainPipeline(DiffusionPipeline):
         for t in self.progress_bar(self.scheduler.timesteps):
             velocity = self.unet(torch.cat([latents] * 2), t, None, class_labels=told).sample
             nothing, something = velocity.chunk(2)
-            latents = self.scheduler.step(nothing + job.guidance * (something - nothing), t, latents).prev_sample
+            guided = nothing + job.guidance * (something - nothing)
+            latents = self.scheduler.step(guided, t, latents, eta=ETA, generator=generators).prev_sample
         return unfold(latents).float()
 
 

@@ -20,6 +20,7 @@ from fdgpu.errors import ModelError
 
 STEPS = 20
 GUIDANCE = 2.5
+ETA = 1.0  # noise drawn anew lets later steps mend what earlier ones got wrong: the net is small
 
 
 @dataclass(frozen=True)
@@ -69,5 +70,6 @@ class BundledNet:
             (self.net.config.in_channels, side, side),
             lambda rows, t: self.net(rows, t, None, class_labels=told, return_dict=False)[0],
             batch.steps,
+            eta=ETA,
         )
         return unfold(batch.denoise(stage))

@@ -23,6 +23,7 @@ class Stage:
 
     ``predict`` takes (m, c, h, w) and a time. It returns as many channels, or twice as many where it predicts a
     variance too. Where a batch is guided, the first half of its rows is unconditional, unless the stage never is.
+    ``eta`` is how much of a step's noise a DDIM scheduler draws anew: 0 none, 1 all of it, as in DDPM.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage:
     predict: Callable[[Tensor, Tensor], Tensor]
     steps: int
     guided: bool = True
+    eta: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Batch:
         latents: Tensor = self.noise(stage.shape) * scheduler.init_noise_sigma
         if self.device.type == "cuda":
             latents = latents.contiguous(memory_format=torch.channels_last)
-        for done, (t, accepted) in enumerate(self._times(scheduler)):
+        for done, (t, accepted) in enumerate(self._times(scheduler, stage.eta)):
             self.report(stage.name, done, len(scheduler.timesteps))
             rows = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, t)
             said = stage.predict(rows, t).to(latents.dtype)
@@ -88,12 +90,14 @@ class Batch:
         self.report(stage.name, len(scheduler.timesteps), len(scheduler.timesteps))
         return latents
 
-    def _times(self, scheduler: Any) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    def _times(self, scheduler: Any, eta: float) -> Iterator[tuple[Tensor, dict[str, Any]]]:
         """Yield each time with what this scheduler's step takes beside it."""
         takes = inspect.signature(scheduler.step).parameters
         accepted: dict[str, Any] = {"return_dict": False}
         if "generator" in takes:
             accepted["generator"] = self.generators
+        if "eta" in takes:
+            accepted["eta"] = eta
         for i, t in enumerate(scheduler.timesteps):
             if "prev_timestep" in takes:
                 accepted["prev_timestep"] = scheduler.timesteps[i + 1] if i + 1 < len(scheduler.timesteps) else None
