@@ -91,7 +91,7 @@ def call_kandinsky(pipeline: Any, vector: Tensor, job: Job, generators: list[tor
     """Decode one vector (1, d) by the pipeline's own call, with each generator."""
     side = pipeline.unet.config.sample_size * pipeline.movq_scale_factor
     vectors = vector.repeat(len(generators), 1)
-    made = pipeline(
+    made: Tensor = pipeline(
         image_embeds=vectors,
         negative_image_embeds=torch.zeros_like(vectors),
         height=side,

@@ -21,10 +21,12 @@ import argparse
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -94,9 +96,7 @@ def search(
     forget_peak()
     before, start = resident("VmRSS"), time.process_time()
     for one in along:
-        grown = grow(
-            grammar, lambda texts, one=one: one.align(clip.texts(texts, silent)), beam=beam, top=TOP, fits=clip.fits
-        )
+        grown = grow(grammar, partial(_align, one, clip), beam=beam, top=TOP, fits=clip.fits)
         scored.append(grown.n_scored)
         alignments.append(grown.captions[0].alignment)
         best = all_.best.get(one.name)
@@ -119,6 +119,10 @@ def search(
         all_.seconds,
         max(0, resident("VmHWM") - before) / 1e6,
     )
+
+
+def _align(along: Direction, clip: ClipEmbedder, texts: Sequence[str]) -> NDArray[np.float64]:
+    return along.align(clip.texts(texts, silent))
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -58,7 +58,7 @@ def planted(clip: ClipEmbedder, seed: int) -> FailureDirections:
         (attributes.background, "background", white, ("white", "black")),
     ):
         codes = [settings.code(attribute, name) for name in names]
-        drawn[:] = torch.where(chosen, *(torch.tensor(code) for code in codes))
+        drawn[:] = torch.where(chosen, torch.tensor(codes[0]), torch.tensor(codes[1]))
     pictures = render(few.pixels, draw_scene(attributes, few.labels, generator))
     chance = torch.where(blue & white, WRONG, 1 - WRONG)
     right = torch.rand(len(place), generator=generator) >= chance

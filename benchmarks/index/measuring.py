@@ -77,6 +77,8 @@ def measure(clip: ClipEmbedder, kind: str, count: int, asked: Questions, images:
     one = (time.perf_counter() - start) / ONE_BY_ONE
     recall_of_directions, size = index.recall(-asked.directions[:SOME], K), stored_bytes(index)
     chosen, dimension = index.kind_, index.dimension
+    if chosen is None or dimension is None:
+        raise RuntimeError(f"an index of {count} captions has no kind: nothing was added")
     del index
     return Row(
         kind,

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 
 from benchmarks.paper.results import Summary
 
-STYLE = {
+STYLE: Any = {  # matplotlib types its settings one by one
     "svg.hashsalt": "fdgpu",  # element ids do not change from run to run
     "svg.fonttype": "none",
     "font.family": "sans-serif",

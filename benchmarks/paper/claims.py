@@ -56,8 +56,12 @@ class Verdict:
 
 def claims_of(document: Mapping[str, Any]) -> list[Claim]:
     """Read the ``[[claims]]`` of an experiment's TOML."""
-    entries = (dict(entry) for entry in document.get("claims", []))
-    return [Claim(**{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}) for entry in entries]
+    entries: Iterable[dict[str, Any]] = document.get("claims", [])
+    return [_claim({k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}) for entry in entries]
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    return Claim(**entry)
 
 
 def verdicts(claims: Iterable[Claim], summaries: Sequence[Summary]) -> list[Verdict]:

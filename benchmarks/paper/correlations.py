@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import ArrayLike
+from math import isfinite
+from statistics import StatisticsError, correlation
 
 from benchmarks.paper.results import Figure
 
 
-def pearson(one: ArrayLike, other: ArrayLike) -> float:
+def pearson(one: Iterable[float], other: Iterable[float]) -> float:
     """Return r over the pairs that are known; NaN where one of the two is the same in all of them."""
-    pairs = np.array([one, other], np.float64)
-    known = pairs[:, np.isfinite(pairs).all(axis=0)]
-    if known.shape[1] < 2 or (np.ptp(known, axis=1) == 0).any():
+    pairs = [pair for pair in zip(one, other, strict=True) if all(map(isfinite, pair))]
+    try:
+        return correlation([x for x, _ in pairs], [y for _, y in pairs])
+    except StatisticsError:  # of fewer than two, or of equal numbers
         return float("nan")
-    return float(np.corrcoef(known)[0, 1])
 
 
 def of_means(figures: Iterable[Figure]) -> list[Figure]:

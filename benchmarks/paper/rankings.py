@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def all_rankings(lab: Lab, fit: FailureDirections, train: Seen, val: Examples, s
     """The paper's (B.1.5): ours, and each of its baselines, trained on the base model's own training set."""
     labels = train.labels if isinstance(train.inputs, torch.Tensor) else None
     classes = int(train.labels.max()) + 1
-    settings = {"recipe": lab.recipe, "seed": seed, "augment": lab.augment, "workers": lab.workers}
+    settings: dict[str, Any] = {"recipe": lab.recipe, "seed": seed, "augment": lab.augment, "workers": lab.workers}
     return {
         **cheap_rankings(fit, seed),
         "early-stopped confidence": early_stopped(lab.network(classes, seed), train.inputs, labels, **settings),

@@ -33,6 +33,20 @@ class Marked:
     kinds: Tensor
     minority: Tensor
 
+    @property
+    def pixels(self) -> Tensor:
+        """The images, where they are in memory."""
+        if not isinstance(self.images, Tensor):
+            raise TypeError(f"{len(self)} images are files: they are read when they are asked for")
+        return self.images
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The images, where they are files."""
+        if isinstance(self.images, Tensor):
+            raise TypeError(f"{len(self)} images are in memory: there are no files")
+        return self.images
+
     def __len__(self) -> int:
         return len(self.labels)
 

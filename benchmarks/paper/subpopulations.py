@@ -18,6 +18,7 @@ from benchmarks.paper.charts import Panel
 from benchmarks.paper.lab import Lab, correct, find_directions
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
+from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
 from fdgpu.auditing.captioning import caption_classes
 from fdgpu.captions import Recipe
@@ -28,32 +29,16 @@ ENDS = (HARD, EASY)
 FULL = ", larger training set"
 
 
-class Splits(Protocol):
+class Splits(ThreeSets, Protocol):
     """The sets of one seed in which nothing is planted, and the captions to try for each class, by its id."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
 
     @property
     def captions(self) -> Recipe:
         """Return one entry a class."""
         ...
 
-    def train(self) -> Seen:
-        """Return the base model's training set."""
-        ...
-
     def pool(self) -> Seen:
         """Return further images, of which the base model has seen none."""
-        ...
-
-    def val(self) -> Seen:
-        """Return what directions are fitted on."""
-        ...
-
-    def test(self) -> Seen:
-        """Return what accuracies are measured on."""
         ...
 
 

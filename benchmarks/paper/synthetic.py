@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,5 +69,6 @@ def decoded(
     return sets
 
 
-def _texts(clip: object, captions: Sequence[str]) -> Tensor:
-    return clip.texts(list(captions)).cpu().float()  # type: ignore[attr-defined]
+def _texts(clip: Any, captions: Sequence[str]) -> Tensor:
+    vectors: Tensor = clip.texts(list(captions))
+    return vectors.cpu().float()

@@ -29,7 +29,7 @@ from benchmarks.stored import store
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import Predictions, read_predictions
 from fdgpu.demo.run import demo
-from fdgpu.embedding.clip import Embeddings
+from fdgpu.embedding import Embeddings
 from fdgpu.embedding.sources import FileSource
 from fdgpu.findings import Findings, ScoredCaption
 from fdgpu.progress import Reporter

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from benchmarks.paper.correlations import of_means, pearson
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.celeba_world import on_files
 from benchmarks.paper.fitted import Fitted
-from benchmarks.paper.lab import Lab, correct
+from benchmarks.paper.lab import correct
 from benchmarks.paper.offline.spurious_garments import garments
 from benchmarks.paper.rankings import BASE, OURS, all_rankings, cheap_rankings, minority_in_top, ours_and_confidence
 from benchmarks.paper.remedies import (
@@ -34,22 +34,11 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import Space, compare, spaces_of
 from benchmarks.paper.synthetic import Painter, Words, decoded, vectors_to_decode
+from benchmarks.paper.worlds import Evaluated
 
 
-class World(Protocol):
-    """The sets of one seed; labels are 0 and 1."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
-
-    def val(self) -> Seen:
-        """Return validation, the minority as frequent as the majority."""
-        ...
-
-    def test(self) -> Seen:
-        """Return test, balanced as well or as it comes."""
-        ...
+class World(Evaluated, Protocol):
+    """The sets of one seed; labels are 0 and 1, and in validation and test the minority is as frequent as the rest."""
 
     def train(self, strength: float) -> Seen:
         """Return a training set with ``strength`` times as many of the majority as of the minority."""

@@ -8,92 +8,37 @@ Offline the conditions are garments among three in a picture, and AP is a pictur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.chestxray14_world import chestxray14
-from benchmarks.paper.lab import Lab
-from benchmarks.paper.offline.composed import Ward, composed
-from benchmarks.paper.offline.garments import Part
+from benchmarks.paper.offline.composed import garments_together
 from benchmarks.paper.rankings import BASE, OURS, cheap_rankings
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
+from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
 from fdgpu.baselines import Examples
 from fdgpu.interventions import hardest
 from fdgpu.networks import class_scores
-from fdgpu.training import best_f1_threshold, binary_cross_entropy
+from fdgpu.training import best_f1_threshold
 
-TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
 WITHOUT, WITH = 0, 1  # the classes of a condition
 MEAN = "condition"  # in the names of means over conditions
 
 
-class World(Protocol):
-    """The sets of one seed: labels (n, k) of 0 and 1; the minority was taken lying (AP)."""
+class World(ThreeSets, Protocol):
+    """The sets of one seed: labels (n, k) of 0 and 1, one a condition; the minority was taken lying (AP)."""
 
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
     conditions: Sequence[str]
-
-    def train(self) -> Seen:
-        """Return training."""
-        ...
-
-    def val(self) -> Seen:
-        """Return validation."""
-        ...
-
-    def test(self) -> Seen:
-        """Return test."""
-        ...
-
-
-@dataclass(frozen=True)
-class Garments:
-    """Three garments a picture."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
-
-    @property
-    def conditions(self) -> Sequence[str]:
-        """Garments that are conditions."""
-        return list(self.settings["conditions"])
-
-    def train(self) -> Seen:
-        """Render training."""
-        return self._set(TRAIN, "train")
-
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val")
-
-    def test(self) -> Seen:
-        """Render test."""
-        return self._set(TEST, "test")
-
-    def _set(self, stream: int, name: str) -> Seen:
-        settings, own = self.settings, dict(self.settings[name])
-        ward = Ward(self.conditions, settings["others"], settings["lying"], tuple(settings["chances"]))
-        return self.lab.see(composed(ward, Part(**own["part"]), own["pictures"], 3 * self.seed + stream))
-
-
-def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
-    """Return the worlds of garments."""
-    lab = replace(Lab.offline(clip, recipe_of(settings)), loss=binary_cross_entropy)
-    return partial(Garments, lab, settings)
 
 
 @dataclass(frozen=True)
@@ -179,7 +124,7 @@ def _means(parts: Sequence[Sequence[Figure]]) -> list[Figure]:
 EXPERIMENT = Experiment(
     "chestxray14",
     run,
-    offline,
+    garments_together,
     (
         Panel("Without the condition, the hardest", ("AP among hardest, no condition",), "K", "share of AP", (0, 1.02)),
         Panel("With the condition, the hardest", ("AP among hardest, condition",), "K", "share of AP", (0, 1.02)),

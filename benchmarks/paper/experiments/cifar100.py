@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,20 +20,17 @@ from benchmarks.paper.cv_study import Degree, conclude, degrees, study
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.cifar100_world import on_files
 from benchmarks.paper.fitted import Fitted
-from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.rare_garments import garments
 from benchmarks.paper.rankings import OURS, cheap_rankings, minority_in_top, ours_and_confidence
 from benchmarks.paper.remedies import filtered, outcomes
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
+from benchmarks.paper.worlds import Evaluated
 
 
-class World(Protocol):
+class World(Evaluated, Protocol):
     """The sets of one seed; ``kinds`` of a set are codes into ``names``."""
 
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
     names: Sequence[str]
     groups: Mapping[str, Sequence[str]]  # superclass → its subclasses
     turns: Sequence[Sequence[str]]  # the subclasses that are cut, one of each superclass
@@ -44,14 +41,6 @@ class World(Protocol):
 
     def whole(self, kept: Mapping[str, float]) -> Seen:
         """Return a training set of the pool's images as well, with a share of each named subclass (80/20, B.4)."""
-        ...
-
-    def val(self) -> Seen:
-        """Return validation."""
-        ...
-
-    def test(self) -> Seen:
-        """Return test."""
         ...
 
     def pool(self) -> Seen:

@@ -13,82 +13,35 @@ wrong labels, which an embedder that sees the digit foresees; so it is asked whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.correlations import of_means, pearson
-from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.coloured_mnist_world import coloured_mnist
 from benchmarks.paper.fitted import Fitted
-from benchmarks.paper.lab import Lab
-from benchmarks.paper.offline.garments import Part
-from benchmarks.paper.offline.tinted import Groups, tinted
+from benchmarks.paper.offline.tinted import tinted_garments
 from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_top
 from benchmarks.paper.remedies import outcomes, up_weighted
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
+from benchmarks.paper.worlds import Evaluated
 from fdgpu.baselines import Examples, Ranking
 
-TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
-BALANCED = 0.5
 RELIED = 0.75  # with a quarter of the labels wrong, a tint that is right this often is as good a guide as the digit
 AFTER, MINORITY = "up-weighting: overall", "up-weighting: minority"
 
 
-class World(Protocol):
-    """The sets of one seed; the minority has the other label's tint."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
+class World(Evaluated, Protocol):
+    """The sets of one seed; the minority has the other label's tint, in validation and test half of the images."""
 
     def train(self, share: float) -> Seen:
         """Return a training set in which ``share`` of each label has its own tint."""
         ...
-
-    def val(self) -> Seen:
-        """Return validation, where the tint says nothing."""
-        ...
-
-    def test(self) -> Seen:
-        """Return test, where the tint says nothing."""
-        ...
-
-
-@dataclass(frozen=True)
-class Garments:
-    """Garments of two groups."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
-
-    def train(self, share: float) -> Seen:
-        """Render a training set."""
-        return self._set(TRAIN, "train", share)
-
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val", BALANCED)
-
-    def test(self) -> Seen:
-        """Render test."""
-        return self._set(TEST, "test", BALANCED)
-
-    def _set(self, stream: int, name: str, share: float) -> Seen:
-        settings = self.settings
-        groups = Groups(settings["groups"], settings["wrong"], settings["strength"], settings["held"])
-        return self.lab.see(tinted(groups, Part(**settings[name]), share, 3 * self.seed + stream))
-
-
-def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
-    """Return the worlds of garments."""
-    return partial(Garments, Lab.offline(clip, recipe_of(settings)), settings)
 
 
 def run(world: World) -> list[Figure]:
@@ -142,7 +95,7 @@ def conclude(means: Sequence[Figure]) -> list[Figure]:
 EXPERIMENT = Experiment(
     "coloured_mnist",
     run,
-    offline,
+    tinted_garments,
     (
         Panel("How surely it is seen", ("CV score",), "share of training whose tint is the label's", "CV score"),
         Panel("Accuracy, up-weighted", (AFTER,), "share of training whose tint is the label's", "accuracy on test"),

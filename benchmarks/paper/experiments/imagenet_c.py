@@ -6,80 +6,22 @@ of the noisy images among the hardest? The bundled CLIP has seen no noise while 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
-
 import numpy as np
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.experiment import Experiment, recipe_of
+from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.imagenet_c_world import imagenet_c
 from benchmarks.paper.fitted import Fitted
-from benchmarks.paper.lab import Lab, correct
-from benchmarks.paper.offline.corrupted import Noise, noisy_garments
-from benchmarks.paper.offline.garments import Part
+from benchmarks.paper.lab import correct
+from benchmarks.paper.offline.corrupted import corrupted_garments
 from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_top
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
+from benchmarks.paper.worlds import ThreeSets
 from fdgpu.baselines import Examples
 
-TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
 
-
-class World(Protocol):
-    """The sets of one seed; the minority has noise."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
-
-    def train(self) -> Seen:
-        """Return training, a tenth of it noisy."""
-        ...
-
-    def val(self) -> Seen:
-        """Return validation, half of it noisy."""
-        ...
-
-    def test(self) -> Seen:
-        """Return test, half of it noisy."""
-        ...
-
-
-@dataclass(frozen=True)
-class Garments:
-    """Garments, each a class."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
-
-    def train(self) -> Seen:
-        """Render training."""
-        return self._set(TRAIN, "train", self.settings["noisy_in_training"])
-
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val", self.settings["noisy"])
-
-    def test(self) -> Seen:
-        """Render test."""
-        return self._set(TEST, "test", self.settings["noisy"])
-
-    def _set(self, stream: int, name: str, share: float) -> Seen:
-        noise = Noise(share, self.settings["deviation"])
-        part, seed = Part(**self.settings[name]), 3 * self.seed + stream
-        return self.lab.see(noisy_garments(self.settings["garments"], part, noise, seed, self.settings["held"]))
-
-
-def offline(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], Garments]:
-    """Return the worlds of garments."""
-    return partial(Garments, Lab.offline(clip, recipe_of(settings)), settings)
-
-
-def run(world: World) -> list[Figure]:
+def run(world: ThreeSets) -> list[Figure]:
     """Measure one seed."""
     lab, train, val, test = world.lab, world.train(), world.val(), world.test()
     fitted = Fitted.on(lab, train, val, world.seed)
@@ -108,7 +50,7 @@ def _accuracies(name: str, examples: Examples, seen: Seen) -> list[Figure]:
 EXPERIMENT = Experiment(
     "imagenet_c",
     run,
-    offline,
+    corrupted_garments,
     (
         Panel("Noisy images among the hardest", ("noisy in top K",), "K", "share of noisy images", (0, 1.02)),
         Panel("Noise is hard", ("accuracy, test", "accuracy, test, noisy", "accuracy, test, clean")),

@@ -118,7 +118,8 @@ def _decoder(name: str, clip: Any) -> Decoder | None:
 
 
 def _paint(decoder: Decoder, vectors: Tensor, seed: int) -> Tensor:
-    return decoder.sample(vectors, seed=seed).cpu().float()
+    pictures: Tensor = decoder.sample(vectors, seed=seed)
+    return pictures.cpu()
 
 
 def group_sizes(marked: Marked, strength: float, per_class: int) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def chestxray14(folder: Path, val_share: float = 0.1, seed: int = 0) -> dict[str
         if name in train_val:
             raise bad_line(lists[1], line, f"an image that {lists[0].name} does not name", name)
     folders = _folders(folder)
-    paths = {}
+    paths: dict[str, Path] = {}
     for names_of_list, path in zip((train_val, test), lists, strict=True):
         paths |= need_images(names_of_list, folders, path, "chestxray14")
     held = _drawn((xrays[name].patient for name in train_val), val_share, seed)

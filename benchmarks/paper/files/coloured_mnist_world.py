@@ -52,7 +52,7 @@ class Digits:
         generator = self._generator(stream)
         labels = flipped((digits.labels >= LARGE).long(), self.settings["wrong"], generator)
         disagree = outside(labels, share, generator)
-        return self.lab.see(Marked(painted(digits.images, tints(labels, disagree)), labels, digits.kinds, disagree))
+        return self.lab.see(Marked(painted(digits.pixels, tints(labels, disagree)), labels, digits.kinds, disagree))
 
     def _generator(self, stream: int) -> torch.Generator:
         return torch.Generator().manual_seed(4 * self.seed + stream)

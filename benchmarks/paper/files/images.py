@@ -45,7 +45,8 @@ def at_resolution(images: Tensor, resolution: int) -> Tensor:
     """Scale (…, 3, h, w) until the shorter side has ``resolution`` pixels, and cut the centre; uint8 stays uint8."""
     if images.shape[-2:] == (resolution, resolution):
         return images
-    return V.center_crop(V.resize(images, [resolution], antialias=True), [resolution])
+    cut: Tensor = V.center_crop(V.resize(images, [resolution], antialias=True), [resolution])
+    return cut
 
 
 def as_inputs(images: Images, labels: Tensor, resolution: int) -> Inputs:

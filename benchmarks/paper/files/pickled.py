@@ -24,7 +24,7 @@ def _bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-RECONSTRUCT = np.empty(0).__reduce__()[0]  # numpy's own, whose module has moved between versions
+RECONSTRUCT: Any = np.empty(0).__reduce__()[0]  # numpy's own, whose module has moved between versions
 KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): RECONSTRUCT,

@@ -5,16 +5,22 @@ A blurred, dark picture stands for an X-ray taken lying (AP): it shows worse, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.paper.experiment import recipe_of
+from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, hold, photographs
-from benchmarks.paper.sets import Marked
+from benchmarks.paper.offline.rendered import Rendered
+from benchmarks.paper.sets import Marked, Seen
 from fdgpu.demo.renderer import MOST_GARMENTS, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
+from fdgpu.training import binary_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -68,3 +74,23 @@ def _garments(ward: Ward, part: Part, labels: Tensor, generator: torch.Generator
         members, places = (kinds == code).nonzero()[:, 0], wanted == code
         chosen[places] = members[torch.randint(len(members), (int(places.sum()),), generator=generator)]
     return chosen, pixels
+
+
+class GarmentsTogether(Rendered):
+    """Three garments a picture."""
+
+    @property
+    def conditions(self) -> Sequence[str]:
+        """Garments that are conditions."""
+        return list(self.settings["conditions"])
+
+    def _set(self, stream: int, name: str) -> Seen:
+        settings, own = self.settings, dict(self.settings[name])
+        ward = Ward(self.conditions, settings["others"], settings["lying"], tuple(settings["chances"]))
+        return self.lab.see(composed(ward, Part(**own["part"]), own["pictures"], 3 * self.seed + stream))
+
+
+def garments_together(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], GarmentsTogether]:
+    """Return the worlds of any seed."""
+    lab = replace(Lab.offline(clip, recipe_of(settings)), loss=binary_cross_entropy)
+    return partial(GarmentsTogether, lab, settings)

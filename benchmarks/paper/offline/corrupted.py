@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 
+from benchmarks.paper.experiment import recipe_of
+from benchmarks.paper.lab import Lab
 from benchmarks.paper.noise import corrupted
 from benchmarks.paper.offline.garments import Part, superclasses
-from benchmarks.paper.sets import Marked
+from benchmarks.paper.offline.rendered import TRAIN, Rendered
+from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 
 
@@ -25,4 +30,19 @@ def noisy_garments(names: Sequence[str], part: Part, noise: Noise, seed: int, he
     """Render garments, each a class; those with noise are the minority."""
     clean = superclasses({name: [name] for name in names}, part, {}, seed, held)
     rows = outside(clean.labels, 1 - noise.share, torch.Generator().manual_seed(seed))
-    return replace(clean, images=corrupted(clean.images, rows, noise.deviation, seed), minority=rows)
+    return replace(clean, images=corrupted(clean.pixels, rows, noise.deviation, seed), minority=rows)
+
+
+class CorruptedGarments(Rendered):
+    """Garments, each a class; less of training is noisy than of the rest."""
+
+    def _set(self, stream: int, name: str) -> Seen:
+        share = self.settings["noisy_in_training" if stream == TRAIN else "noisy"]
+        noise = Noise(share, self.settings["deviation"])
+        part, seed = Part(**self.settings[name]), 3 * self.seed + stream
+        return self.lab.see(noisy_garments(self.settings["garments"], part, noise, seed, self.settings["held"]))
+
+
+def corrupted_garments(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], CorruptedGarments]:
+    """Return the worlds of any seed."""
+    return partial(CorruptedGarments, Lab.offline(clip, recipe_of(settings)), settings)
