@@ -19,7 +19,7 @@ from fdgpu.device import place
 from fdgpu.errors import ModelError
 
 STEPS = 20
-GUIDANCE = 2.5
+GUIDANCE = 3.0
 ETA = 1.0  # noise drawn anew lets later steps mend what earlier ones got wrong: the net is small
 
 
