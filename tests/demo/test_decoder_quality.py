@@ -11,7 +11,16 @@ from torch import Tensor
 
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS
-from fdgpu.demo.decoder_quality import READ, Pictures, Quality, held_out_pictures, read_captions, read_images, table
+from fdgpu.demo.decoder_quality import (
+    READ,
+    REQUIRED,
+    Pictures,
+    Quality,
+    held_out_pictures,
+    read_captions,
+    read_images,
+    table,
+)
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_scene, render
 from fdgpu.demo.settings import ATTRIBUTES
@@ -86,6 +95,7 @@ def test_the_bundled_weights_read_as_their_table_says(clip: ClipEmbedder, captio
     readings = read_captions(Decoder.bundled("cpu"), clip, captions[:100], seed=0)
     written = dict(re.findall(r"^\| (\w+) \| 0\.80 \| (\d\.\d+) \|", (FOLDER / "QUALITY.md").read_text(), re.MULTILINE))
     assert set(written) == set(READ)
+    assert min(map(float, written.values())) >= REQUIRED
     for name, reading in readings.items():
         expected = float(written[name])
         assert reading == pytest.approx(expected, abs=3 * (expected * (1 - expected) / 40) ** 0.5 + 0.03), name
