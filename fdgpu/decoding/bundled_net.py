@@ -20,7 +20,9 @@ from fdgpu.errors import ModelError
 
 STEPS = 20
 GUIDANCE = 3.0
-ETA = 1.0  # noise drawn anew lets later steps mend what earlier ones got wrong: the net is small
+# Noise drawn anew lets later steps mend what earlier ones got wrong: the net is small. A hair less than 1, at which
+# rounding makes the root of the first step's remaining variance, zero, that of a negative number.
+ETA = 1 - 1e-6
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fdgpu.decoding.denoiser import Denoiser
 from fdgpu.decoding.pipelines import adapt
 from fdgpu.decoding.stage import UNGUIDED, Batch
 from fdgpu.device import BatchSize, halving_batches
-from fdgpu.errors import InputError
+from fdgpu.errors import InputError, ModelError
 from fdgpu.progress import OneBar, Reporter
 
 Seeds = int | Sequence[int]
@@ -139,6 +139,7 @@ class Decoder:
 
         Raises:
             InputError: for vectors of another length or not finite, and steps, seeds or guidance that cannot be.
+            ModelError: where the pipeline makes NaN.
         """
         vectors = self._checked(to_torch(embeddings, "embeddings"))
         steps, guidance = self._settings(steps, guidance)
@@ -151,7 +152,16 @@ class Decoder:
             for stop, part in halving_batches(run, len(vectors), self._fitting):
                 pictures[start:stop] = part.to(place)
                 start = stop
+        self._check_made(pictures)
         return restorer(embeddings)(pictures)
+
+    def _check_made(self, pictures: Tensor) -> None:
+        bad = (~pictures.flatten(1).sum(dim=1).isfinite()).nonzero()[:, 0]
+        if len(bad):
+            raise ModelError(
+                f"{self.name} made NaN of {len(bad)} of {len(pictures)} vectors, the first is {int(bad[0])}: "
+                f"its precision is {self._denoiser.dtype}, try float32, or another scheduler"
+            )
 
     def _runner(self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter) -> Any:
         denoiser = self._denoiser

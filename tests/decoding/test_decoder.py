@@ -183,6 +183,27 @@ def test_the_bundled_net_decodes_directions_whatever_their_length(tmp_path: Path
         decoder.check("ViT-B-32:openai")
 
 
+@pytest.mark.parametrize("steps", [1, 3, 7, 15, 40, 67])
+def test_the_bundled_net_takes_any_number_of_steps(steps: int, tmp_path: Path) -> None:
+    """Where noise is drawn anew, rounding must not leave a first step less than no variance."""
+    z = F.normalize(torch.randn(1, 128, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert Decoder(random_net(tmp_path)).sample(z, steps).isfinite().all()
+
+
+def test_a_pipeline_that_makes_nan_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = decoder_of(batch_size=2)
+    pictures = decoder._denoiser.pictures
+
+    def overflowing(rows: Tensor, batch: Any) -> Tensor:
+        made = pictures(rows, batch)
+        made[-1] = torch.nan
+        return made
+
+    monkeypatch.setattr(decoder._denoiser, "pictures", overflowing)
+    with pytest.raises(ModelError, match=r"RDMPipeline made NaN of 2 of 4 vectors, the first is 1: .*float32"):
+        decoder.sample(vectors(4), 1)
+
+
 def test_missing_weights_are_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"train it with python -m fdgpu\.demo\.train_decoder"):
         BundledNet.load("cpu", tmp_path)
