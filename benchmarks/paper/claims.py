@@ -56,12 +56,14 @@ class Verdict:
 
 def claims_of(document: Mapping[str, Any]) -> list[Claim]:
     """Read the ``[[claims]]`` of an experiment's TOML."""
-    entries: Iterable[dict[str, Any]] = document.get("claims", [])
-    return [_claim({k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}) for entry in entries]
+    entries: Iterable[Mapping[str, Any]] = document.get("claims", [])
+    return [_claim(entry) for entry in entries]
 
 
-def _claim(entry: dict[str, Any]) -> Claim:
-    return Claim(**entry)
+def _claim(entry: Mapping[str, Any]) -> Claim:
+    # TOML has lists where a claim has tuples
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Claim(**values)
 
 
 def verdicts(claims: Iterable[Claim], summaries: Sequence[Summary]) -> list[Verdict]:

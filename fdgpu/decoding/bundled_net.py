@@ -20,8 +20,8 @@ from fdgpu.errors import ModelError
 
 STEPS = 20
 GUIDANCE = 3.0
-# Noise drawn anew lets later steps mend what earlier ones got wrong: the net is small. A hair less than 1, at which
-# rounding makes the root of the first step's remaining variance, zero, that of a negative number.
+# Noise drawn anew lets later steps mend what earlier ones got wrong: the net is small. With exactly 1, rounding leaves
+# the first step a variance of -6e-8 at some numbers of steps, and its root is NaN.
 ETA = 1 - 1e-6
 
 

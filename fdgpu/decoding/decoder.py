@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import finite_rows, restorer, to_torch
+from fdgpu.arrays import finite_rows, restorer, rows_not_finite, to_torch
 from fdgpu.decoding.denoiser import Denoiser
 from fdgpu.decoding.pipelines import adapt
 from fdgpu.decoding.stage import UNGUIDED, Batch
@@ -156,7 +156,7 @@ class Decoder:
         return restorer(embeddings)(pictures)
 
     def _check_made(self, pictures: Tensor) -> None:
-        bad = (~pictures.flatten(1).sum(dim=1).isfinite()).nonzero()[:, 0]
+        bad = rows_not_finite(pictures.flatten(1))
         if len(bad):
             raise ModelError(
                 f"{self.name} made NaN of {len(bad)} of {len(pictures)} vectors, the first is {int(bad[0])}: "

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.paper.experiment import recipe_of
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, hold, photographs
-from benchmarks.paper.offline.rendered import Rendered
+from benchmarks.paper.offline.rendered import ThreeRendered
 from benchmarks.paper.sets import Marked, Seen
 from fdgpu.demo.renderer import MOST_GARMENTS, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
@@ -76,7 +76,7 @@ def _garments(ward: Ward, part: Part, labels: Tensor, generator: torch.Generator
     return chosen, pixels
 
 
-class GarmentsTogether(Rendered):
+class GarmentsTogether(ThreeRendered):
     """Three garments a picture."""
 
     @property

@@ -13,7 +13,7 @@ from benchmarks.paper.experiment import recipe_of
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.noise import corrupted
 from benchmarks.paper.offline.garments import Part, superclasses
-from benchmarks.paper.offline.rendered import TRAIN, Rendered
+from benchmarks.paper.offline.rendered import TRAIN, ThreeRendered
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 
@@ -33,7 +33,7 @@ def noisy_garments(names: Sequence[str], part: Part, noise: Noise, seed: int, he
     return replace(clean, images=corrupted(clean.pixels, rows, noise.deviation, seed), minority=rows)
 
 
-class CorruptedGarments(Rendered):
+class CorruptedGarments(ThreeRendered):
     """Garments, each a class; less of training is noisy than of the rest."""
 
     def _set(self, stream: int, name: str) -> Seen:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 
 from benchmarks.paper.offline.garments import Part, superclasses
-from benchmarks.paper.offline.rendered import POOL, Rendered
+from benchmarks.paper.offline.rendered import POOL, ThreeRendered
 from benchmarks.paper.sets import Seen
 from fdgpu.captions import Recipe
 
 
-class FreeGarments(Rendered):
+class FreeGarments(ThreeRendered):
     """The sets of one seed; every garment is a class of its own."""
 
     @cached_property

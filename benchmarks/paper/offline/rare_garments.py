@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from benchmarks.paper.experiment import recipe_of
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, superclasses
+from benchmarks.paper.offline.rendered import POOL, TRAIN, Rendered
 from benchmarks.paper.sets import Seen
 from fdgpu.demo.settings import world_settings
 
-TRAIN, VAL, TEST, POOL = range(4)  # streams of random numbers of a seed
 
-
-@dataclass(frozen=True)
-class Garments:
+class Garments(Rendered):
     """The sets of one seed."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
 
     @property
     def names(self) -> Sequence[str]:
@@ -47,14 +40,6 @@ class Garments:
     def whole(self, kept: Mapping[str, float]) -> Seen:
         """Render a larger training set."""
         return self._set(TRAIN, "whole", kept)
-
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val")
-
-    def test(self) -> Seen:
-        """Render test."""
-        return self._set(TEST, "test")
 
     def pool(self) -> Seen:
         """Render further photographs."""

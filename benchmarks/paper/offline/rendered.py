@@ -1,4 +1,4 @@
-"""Three sets of one seed, each rendered from photographs of its own."""
+"""The sets of one seed, each rendered from photographs of its own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class Rendered(ABC):
     settings: Mapping[str, Any]
     seed: int
 
-    def train(self) -> Seen:
-        """Render a training set."""
-        return self._set(TRAIN, "train")
-
     def val(self) -> Seen:
         """Render validation."""
         return self._set(VAL, "val")
@@ -36,3 +32,11 @@ class Rendered(ABC):
     @abstractmethod
     def _set(self, stream: int, name: str) -> Seen:
         """Render the set that the settings name, with a stream of the seed's random numbers."""
+
+
+class ThreeRendered(Rendered):
+    """With one training set."""
+
+    def train(self) -> Seen:
+        """Render training."""
+        return self._set(TRAIN, "train")

@@ -12,13 +12,13 @@ import torch
 from benchmarks.paper.experiment import recipe_of
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, hold, photographs
+from benchmarks.paper.offline.rendered import TRAIN, Rendered
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 from benchmarks.paper.tints import flipped, tints
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 
-TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
 BALANCED = 0.5
 TINTS = ("red", "green")
 
@@ -62,27 +62,14 @@ def tinted(groups: Groups, part: Part, share: float, seed: int) -> Marked:
     return Marked(images, labels, kinds, disagree)
 
 
-@dataclass(frozen=True)
-class TintedGarments:
+class TintedGarments(Rendered):
     """The sets of one seed; in validation and test the tint says nothing."""
-
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
 
     def train(self, share: float) -> Seen:
         """Render a training set."""
         return self._set(TRAIN, "train", share)
 
-    def val(self) -> Seen:
-        """Render validation."""
-        return self._set(VAL, "val", BALANCED)
-
-    def test(self) -> Seen:
-        """Render test."""
-        return self._set(TEST, "test", BALANCED)
-
-    def _set(self, stream: int, name: str, share: float) -> Seen:
+    def _set(self, stream: int, name: str, share: float = BALANCED) -> Seen:
         settings = self.settings
         groups = Groups(settings["groups"], settings["wrong"], settings["strength"], settings["held"])
         return self.lab.see(tinted(groups, Part(**settings[name]), share, 3 * self.seed + stream))
