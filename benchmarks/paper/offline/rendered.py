@@ -15,7 +15,7 @@ TRAIN, VAL, TEST, POOL = range(4)  # streams of random numbers of a seed
 
 @dataclass(frozen=True)
 class Rendered(ABC):
-    """The sets of one seed, each seen by the two networks of the lab."""
+    """The sets of one seed, each seen by the two networks of the lab; training is the subclass's own."""
 
     lab: Lab
     settings: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Rendered(ABC):
 
 
 class ThreeRendered(Rendered):
-    """With one training set."""
+    """The three sets that every experiment needs, of which training is one set and not one a setting."""
 
     def train(self) -> Seen:
         """Render training."""
