@@ -58,7 +58,7 @@ def _rows(array: Any, name: str) -> Tensor:
 
 
 def _share(alpha: Any, like: Tensor) -> Tensor:
-    share = to_torch(alpha, "alpha").to(like.device, _wide(like))
+    share = to_torch(alpha, "alpha").to(like.device, torch.float64)
     outside = ~((share >= -1) & (share <= 1))
     if bool(outside.any()):
         raise InputError(f"alpha holds {float(share[outside].reshape(-1)[0]):g}: pass shares of the angle in [-1, 1]")
@@ -78,12 +78,8 @@ def _check_shapes(a: Tensor, b: Tensor, share: Tensor) -> None:
 
 
 def _unit(vectors: Tensor, name: str) -> Tensor:
-    wide = vectors.to(_wide(vectors))
+    wide = vectors.double()  # 1/sin θ would make float32's rounding visible between vectors that are next to opposite
     lengths = wide.norm(dim=-1, keepdim=True)
     if not bool((lengths.isfinite() & (lengths > 0)).all()):
         raise InputError(f"{name} holds a vector that is zero or not finite: it has no direction")
-    return torch.as_tensor(wide / lengths)
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return wide / lengths
