@@ -82,4 +82,4 @@ def _unit(vectors: Tensor, name: str) -> Tensor:
     lengths = wide.norm(dim=-1, keepdim=True)
     if not bool((lengths.isfinite() & (lengths > 0)).all()):
         raise InputError(f"{name} holds a vector that is zero or not finite: it has no direction")
-    return wide / lengths
+    return torch.as_tensor(wide / lengths)
