@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold
 from fdgpu.decoding.slerp import slerp
+from fdgpu.demo.decoder_loss import SeenLoss
 from fdgpu.demo.decoder_quality import quality, table
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
@@ -44,6 +45,7 @@ WARM_UP = 300  # steps
 EPOCHS_PER_RENDERING = 2  # rendering and reading 30 000 pictures takes a fifth of the time of an epoch
 AVERAGING = 0.999
 UNCONDITIONAL = 0.1  # of the batch
+SEEN = 1.0  # weight of the loss that the bundled CLIP sees, beside squared errors
 NOISE = 0.25  # length of what is added to a condition, at most
 
 
@@ -59,29 +61,33 @@ class Pictures:
 class Trainer:
     """The net, its average and one optimiser."""
 
-    def __init__(self, steps: int, seed: int) -> None:
+    def __init__(self, steps: int, seed: int, seen: SeenLoss, peak_lr: float = PEAK_LR) -> None:
         torch.manual_seed(seed)
         self.model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
         self.model.to(memory_format=torch.channels_last)
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.scheduler = DDIMScheduler.from_pretrained(FOLDER)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=PEAK_LR, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+            self.model.parameters(), lr=peak_lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.steps, self.step_number = steps, 0
+        self.steps, self.step_number, self.peak_lr, self.seen = steps, 0, peak_lr, seen
         self.generator = torch.Generator().manual_seed(seed)
 
-    def step(self, latents: Tensor, vectors: Tensor) -> float:
-        """Take one step on a batch and return the loss."""
+    def step(self, latents: Tensor, vectors: Tensor, images: Tensor) -> tuple[float, float]:
+        """Take one step on a batch; return the squared error and how far the pictures are as CLIP sees them."""
         n = len(latents)
         noise = torch.randn(latents.shape, generator=self.generator)
         t = noise_levels(n, len(self.scheduler.betas), self.generator)
         vectors = torch.where(torch.rand((n, 1), generator=self.generator) < UNCONDITIONAL, 0.0, vectors)
         noisy = self.scheduler.add_noise(latents, noise, t).contiguous(memory_format=torch.channels_last)
         said = self.model(noisy, t, None, class_labels=condition(vectors)).sample
-        loss = F.mse_loss(said, self.scheduler.get_velocity(latents, noise, t))
+        squared = F.mse_loss(said, self.scheduler.get_velocity(latents, noise, t))
+        signal = self.scheduler.alphas_cumprod[t]
+        clean = signal.sqrt()[:, None, None, None] * noisy - (1 - signal).sqrt()[:, None, None, None] * said
+        unlike = self.seen(clean, images, signal)
+        loss = squared + SEEN * unlike
         for group in self.optimizer.param_groups:
-            group["lr"] = PEAK_LR * rate(self.step_number, self.steps)
+            group["lr"] = self.peak_lr * rate(self.step_number, self.steps)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -89,7 +95,7 @@ class Trainer:
         self.step_number += 1
         kept = min(AVERAGING, (self.step_number + 1) / (self.step_number + 10))
         torch._foreach_lerp_(list(self.average.values()), list(self.model.state_dict().values()), 1 - kept)
-        return float(loss.detach())
+        return float(squared.detach()), float(unlike.detach())
 
     def save(self, path: Path) -> None:
         """Write all that is needed to go on, in one safetensors file."""
@@ -115,14 +121,24 @@ class Trainer:
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in under("optimizer.").items():
             place, name = key.split(".")
-            states.setdefault(int(place), {})[name] = value
+            states.setdefault(int(place), {})[name] = _as_weights_lie(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.generator.set_state(tensors["generator"])
         self.step_number = int(tensors["step"])
 
+    def start_from(self, weights: Path) -> None:
+        """Begin with weights that were written, in place of random ones."""
+        self.model.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
     def write_weights(self, folder: Path) -> None:
         """Write the average in half precision; diffusers loads it into the precision it was asked for."""
         save_file({name: value.half().contiguous() for name, value in self.average.items()}, folder / WEIGHTS)
+
+
+def _as_weights_lie(state: Tensor) -> Tensor:
+    """Lay an optimiser's state out as its weights: the fused step goes through memory, and not by index."""
+    return state.contiguous(memory_format=torch.channels_last) if state.ndim == 4 else state
 
 
 def noise_levels(n: int, levels: int, generator: torch.Generator) -> Tensor:
@@ -141,8 +157,11 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP, 2 * (steps - step) / steps)
 
 
-def batches(clip: ClipEmbedder, seed: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield latents and conditions without end, from step ``first`` on; every second epoch renders all anew."""
+def batches(clip: ClipEmbedder, seed: int, first: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield latents, conditions and the pictures' own vectors without end, from step ``first`` on.
+
+    Every second epoch renders all anew.
+    """
     photographs = load_photographs("clip")
     captions = all_captions()
     spoken = clip.texts([caption.text for caption in captions]).cpu()
@@ -155,7 +174,7 @@ def batches(clip: ClipEmbedder, seed: int, first: int) -> Iterator[tuple[Tensor,
         for _ in range(EPOCHS_PER_RENDERING):
             made = Pictures(latents, seen, _true_captions(spoken, attributes, photographs.labels, generator))
             for rows in torch.randperm(len(pictures), generator=generator)[: per_epoch * BATCH].split(BATCH):
-                yield made.latents[rows], _conditions(made, rows, generator)
+                yield made.latents[rows], _conditions(made, rows, generator), made.images[rows]
 
 
 def _true_captions(spoken: Tensor, attributes: Attributes, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -178,24 +197,28 @@ def _conditions(made: Pictures, rows: Tensor, generator: torch.Generator) -> Ten
     return F.normalize(vectors + NOISE * torch.rand((n, 1), generator=generator) * noise, dim=1)
 
 
-def main(steps: int, seed: int, folder: Path, checkpoint: Path, every: int) -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Train, going on from the checkpoint where there is one."""
-    trainer = Trainer(steps, seed)
+    steps, every, folder, checkpoint = arguments.steps, arguments.every, arguments.folder, arguments.checkpoint
+    clip = ClipEmbedder.bundled("cpu")
+    trainer = Trainer(steps, arguments.seed, SeenLoss(clip), arguments.peak_lr)
     if checkpoint.exists():
         trainer.load(checkpoint)
-    losses: list[float] = []
+    elif arguments.start_from:
+        trainer.start_from(arguments.start_from)
+    losses: list[tuple[float, float]] = []
     start = time.perf_counter()
-    for latents, vectors in batches(ClipEmbedder.bundled("cpu"), seed, trainer.step_number):
+    for latents, vectors, images in batches(clip, arguments.seed, trainer.step_number):
         if trainer.step_number >= steps:
             break
-        losses.append(trainer.step(latents, vectors))
+        losses.append(trainer.step(latents, vectors, images))
         if trainer.step_number % every == 0 or trainer.step_number == steps:
             trainer.save(checkpoint)
             trainer.write_weights(folder)
             seconds = time.perf_counter() - start
-            print(
-                f"step {trainer.step_number}/{steps}  loss {sum(losses) / len(losses):.4f}  {seconds:.0f} s", flush=True
-            )
+            squared, unlike = (sum(part) / len(losses) for part in zip(*losses, strict=True))
+            done = f"step {trainer.step_number}/{steps}"
+            print(f"{done}  squared error {squared:.4f}  seen {unlike:.4f}  {seconds:.0f} s", flush=True)
             losses.clear()
 
 
@@ -212,10 +235,12 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the weights and the table go")
     parser.add_argument("--checkpoint", type=Path, default=Path("decoder-checkpoint.safetensors"))
+    parser.add_argument("--start-from", type=Path, help="weights to begin with, in place of random ones")
+    parser.add_argument("--peak-lr", type=float, default=PEAK_LR)
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--evaluate", action="store_true", help="train nothing, measure the weights that are there")
     arguments = parser.parse_args()
     if not arguments.evaluate:
-        main(arguments.steps, arguments.seed, arguments.folder, arguments.checkpoint, arguments.every)
+        main(arguments)
     else:
         evaluate(arguments.folder, arguments.seed)
