@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fdgpu.demo.renderer import Attributes
 from fdgpu.demo.settings import world_settings
-from fdgpu.demo.speech import compose
+from fdgpu.demo.speech import adjectives, compose, prepositions
 
 TextEncoder = Callable[[list[str]], Tensor]
 
@@ -34,20 +34,17 @@ def zero_shot_accuracy(images: Tensor, encode: TextEncoder, attributes: Attribut
     """
     settings = world_settings()
     framing = settings.names("framing")
-    colours, walls = settings.names("colour"), settings.names("background")[1:]
+    walls = settings.names("background")[1:]
     everything = torch.ones_like(labels, dtype=torch.bool)
     is_close, is_far, is_group = (attributes.framing == framing.index(f) for f in ("close-up", "far away", "group of"))
 
     def ask(choices: list[tuple[str, str]], answer: Tensor, rows: Tensor) -> float:
-        texts = [compose(noun, *choice) for noun in settings.class_names for choice in choices]
-        vectors = encode(texts).view(len(settings.class_names), len(choices), -1)
-        scores = torch.einsum("nd,ncd->nc", images[rows], vectors[labels[rows]])
-        return float((scores.argmax(1) == answer[rows]).float().mean())
+        return float((_nearest(images[rows], encode, choices, labels[rows]) == answer[rows]).float().mean())
 
     nouns = encode([compose(noun) for noun in settings.class_names])
     return {
         "noun": float(((images @ nouns.T).argmax(1) == labels).float().mean()),
-        "colour": ask([(c, "") for c in colours], attributes.colour, everything),
+        "colour": float((read_codes(images, encode, "colour", labels) == attributes.colour).float().mean()),
         "background": ask(
             [("", f"on a {w} background") for w in walls], attributes.background - 1, attributes.background > 0
         ),
@@ -55,3 +52,30 @@ def zero_shot_accuracy(images: Tensor, encode: TextEncoder, attributes: Attribut
         "blur": ask([("", ""), ("blurry", "")], attributes.blurry, everything),
         "group": ask([("", ""), ("group of", "")], is_group.long(), everything),
     }
+
+
+def read_codes(images: Tensor, encode: TextEncoder, attribute: str, labels: Tensor) -> Tensor:
+    """Read one attribute, of all the values that it has.
+
+    Args:
+        images: (n, d) unit vectors.
+        encode: captions to (m, d) unit vectors.
+        attribute: ``"colour"``, ``"background"`` or ``"framing"``; a plain wall and an ordinary size are what a
+            caption does not mention.
+        labels: (n,) classes; the question is asked with their noun.
+
+    Returns:
+        (n,) codes.
+    """
+    phrases = [phrase for phrase in (*adjectives(), *prepositions()) if phrase.attribute == attribute]
+    silent = [("", "")] if phrases[0].code else []  # the captions name no value of code 0
+    spoken = [("", phrase.text) if phrase in prepositions() else (phrase.text, "") for phrase in phrases]
+    return _nearest(images, encode, silent + spoken, labels)
+
+
+def _nearest(images: Tensor, encode: TextEncoder, choices: list[tuple[str, str]], labels: Tensor) -> Tensor:
+    """Return (n,) which adjective and preposition, with the image's own noun, make the caption nearest to it."""
+    nouns = world_settings().class_names
+    vectors = encode([compose(noun, *choice) for noun in nouns for choice in choices])
+    own = vectors.view(len(nouns), len(choices), -1)[labels]
+    return torch.einsum("nd,ncd->nc", images, own).argmax(1)
