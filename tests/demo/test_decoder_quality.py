@@ -12,6 +12,7 @@ from torch import Tensor
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS
 from fdgpu.demo.decoder_quality import (
+    JUDGED,
     READ,
     REQUIRED,
     Pictures,
@@ -84,9 +85,10 @@ def test_vectors_of_pictures_are_read_likewise(clip: ClipEmbedder) -> None:
 
 
 def test_the_table_names_every_reading() -> None:
-    one, two, three = ({name: start + i / 100 for i, name in enumerate(READ)} for start in (0.1, 0.2, 0.3))
+    one, two, three = ({name: start + i / 100 for i, name in enumerate((*READ, JUDGED))} for start in (0.1, 0.2, 0.3))
     written = table(Quality(one, two, three, 25, 2.0))
     assert "| colour | 0.80 | 0.110 | 0.210 | 0.310 |" in written
+    assert f"| {JUDGED} |  | 0.140 | 0.240 | 0.340 |" in written
     assert "in 25 steps with guidance 2." in written
 
 
