@@ -13,9 +13,9 @@ The loss is the squared error of the velocity, and how far the picture that the 
 true one as the bundled CLIP sees them: squared errors alone hardly tell a shirt from a coat.
 
 The weights that ship were not made in one go. 24 000 steps, nearly three hours on two busy cores, were of squared
-errors alone: up to step 12 000, where the learning rate had come down to zero once, weighed by min(SNR, 5), of noise levels
-drawn alike and then most often in the middle; up to 16 750 those near pure noise came most often; the next 7250 plainly
-weighed and drawn as here, with the learning rate falling from 0.6 of its peak to zero. Then came
+errors alone: up to step 12 000, where the learning rate had come down to zero once, weighed by min(SNR, 5), of noise
+levels drawn alike and then most often in the middle; up to 16 750 those near pure noise came most often; the next
+7250 plainly weighed and drawn as here, with the learning rate falling from 0.6 of its peak to zero. Then came
 
     python -m fdgpu.demo.train_decoder --steps 5000 --seed 7 --peak-lr 5e-4 --start-from WEIGHTS
 
