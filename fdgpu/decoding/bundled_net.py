@@ -19,7 +19,7 @@ from fdgpu.device import place
 from fdgpu.errors import ModelError
 
 STEPS = 20
-GUIDANCE = 3.0
+GUIDANCE = 2.0
 # Noise drawn anew lets later steps mend what earlier ones got wrong: the net is small. With exactly 1, rounding leaves
 # the first step a variance of -6e-8 at some numbers of steps, and its root is NaN.
 ETA = 1 - 1e-6
