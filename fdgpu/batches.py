@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fdgpu.arrays import to_torch
 from fdgpu.errors import InputError
@@ -16,7 +16,7 @@ WORKERS = 0  # of the DataLoader: decoding images in further processes is the ca
 
 
 class Batches(Protocol):
-    """Images in any order; floats where they were uint8, channels last, on the device."""
+    """Images in any order; of the model's precision, [0, 1] where they were uint8, channels last, on the device."""
 
     def __len__(self) -> int: ...
 
@@ -28,10 +28,10 @@ class Batches(Protocol):
 class TensorBatches:
     """Images that are one tensor, (n, …), with their labels (n,) or (n, k), if any; both go to the device whole."""
 
-    def __init__(self, images: Tensor, labels: Tensor | None, device: torch.device) -> None:
+    def __init__(self, images: Tensor, labels: Tensor | None, device: torch.device, dtype: torch.dtype) -> None:
         if labels is not None and len(labels) != len(images):
             raise InputError(f"labels has {len(labels)} entries, images has {len(images)}: pass one label an image")
-        self.device = device
+        self.device, self.dtype = device, dtype
         self.images = _moved(images, device)
         self.labels = None if labels is None else labels.to(device)
 
@@ -41,48 +41,73 @@ class TensorBatches:
     def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the rows of each group."""
         for rows in groups:
-            inputs = as_input(self.images[rows.to(self.images.device)].to(self.device))
+            inputs = as_input(self.images[rows.to(self.images.device)].to(self.device), self.dtype)
             yield inputs, None if self.labels is None else self.labels[rows.to(self.device)]
 
 
 class DatasetBatches:
     """A map-style Dataset of pairs (image, label)."""
 
-    def __init__(self, dataset: Dataset[Any], device: torch.device, workers: int = WORKERS) -> None:
-        self.dataset, self.device, self.workers = dataset, device, workers
+    def __init__(self, dataset: Any, device: torch.device, dtype: torch.dtype, workers: int = WORKERS) -> None:
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise InputError(
+                f"{type(dataset).__name__} has no length, its images cannot be shuffled: pass a map-style Dataset, one "
+                "with __len__ and __getitem__"
+            )
+        self.dataset, self.device, self.dtype, self.workers = dataset, device, dtype, workers
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Load each group's pairs."""
         rows = [group.tolist() for group in groups]
         loader: DataLoader[Any] = DataLoader(self.dataset, batch_sampler=rows, num_workers=self.workers)
-        for inputs, targets in loader:
-            yield as_input(inputs.to(self.device)), targets.to(self.device)
+        for loaded in loader:
+            inputs, targets = self._pair(loaded)
+            yield as_input(inputs.to(self.device), self.dtype), None if targets is None else targets.to(self.device)
+
+    def _pair(self, loaded: Any) -> tuple[Tensor, Tensor | None]:
+        """Take images and labels; None for labels that are not there, or are text, which only training minds."""
+        if isinstance(loaded, Tensor):
+            return loaded, None
+        if isinstance(loaded, (list, tuple)) and len(loaded) == 2 and isinstance(loaded[0], Tensor):
+            return loaded[0], loaded[1] if isinstance(loaded[1], Tensor) else None
+        came = f"{len(loaded)} parts" if isinstance(loaded, (list, tuple)) else f"a {type(loaded).__name__}"
+        raise InputError(
+            f"an item of {type(self.dataset).__name__} is {came}: it has to be a pair (image tensor, label)"
+        )
 
 
-def open_batches(images: Any, labels: Any, device: torch.device, workers: int = WORKERS) -> Batches:
+def open_batches(
+    images: Any,
+    labels: Any,
+    device: torch.device,
+    workers: int = WORKERS,
+    dtype: torch.dtype = torch.float32,
+) -> Batches:
     """Make batches of whatever the caller has.
 
     Args:
-        images: (n, …) tensor or array, uint8 or what the model takes; a map-style Dataset of (image, label); or
-            batches that were made before, which are given back.
+        images: (n, …) tensor or array, uint8 or floats as the model takes them; a map-style Dataset of (image, label);
+            or batches that were made before, which are given back.
         labels: (n,) class ids, (n, k) 0 or 1 for several labels an image; None for a Dataset, or where none is needed.
         device: where the batches go.
         workers: processes that load a Dataset.
+        dtype: the model's precision, which images are brought to.
 
     Raises:
-        InputError: for labels beside a Dataset, no image at all, or numbers that differ.
+        InputError: for labels beside a Dataset, no image at all, numbers that differ, or class ids that are not whole.
     """
     if isinstance(images, (TensorBatches, DatasetBatches)):
         return images
-    if isinstance(images, Dataset):
+    if is_dataset(images):
         if labels is not None:
             raise InputError("labels were given beside a Dataset, which has its own: pass one of the two")
-        batches: Batches = DatasetBatches(images, device, workers)
+        batches: Batches = DatasetBatches(images, device, dtype, workers)
     else:
-        batches = TensorBatches(to_torch(images, "images"), _targets(labels), device)
+        targets = None if labels is None else as_targets(labels)
+        batches = TensorBatches(to_torch(images, "images"), targets, device, dtype)
     if len(batches) == 0:
         raise InputError("images is empty: pass at least one")
     return batches
@@ -93,19 +118,42 @@ def in_order(n: int, size: int) -> list[Tensor]:
     return list(torch.arange(n).split(size))
 
 
-def as_input(images: Tensor) -> Tensor:
-    """Bring uint8 to [0, 1], and images into the memory format in which convolutions are fast."""
-    floats = images.float() / 255 if images.dtype == torch.uint8 else images
+def is_dataset(images: Any) -> bool:
+    """Whether images come one by one: from a torch Dataset, or from what looks like one and is no array."""
+    if isinstance(images, Dataset):
+        return True
+    array = hasattr(images, "__array__") or hasattr(images, "__dlpack__") or isinstance(images, (list, tuple, dict))
+    return hasattr(images, "__getitem__") and hasattr(images, "__len__") and not array
+
+
+def as_input(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Bring uint8 to [0, 1], all to one precision, and images to the memory format in which convolutions are fast.
+
+    Raises:
+        InputError: for other integers, whose range nobody knows.
+    """
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise InputError(
+            f"images is of type {images.dtype}: pass uint8 from 0 to 255, or floats as the model takes them"
+        )
+    floats = images.to(dtype) / 255 if images.dtype == torch.uint8 else images.to(dtype)
     return floats.contiguous(memory_format=torch.channels_last) if floats.ndim == 4 else floats
 
 
-def _targets(labels: Any) -> Tensor | None:
-    if labels is None:
-        return None
+def as_targets(labels: Any) -> Tensor:
+    """Return class ids (n,) as integers, or several labels an image (n, k) as floats.
+
+    Raises:
+        InputError: for another shape, or class ids that are not whole numbers.
+    """
     targets = to_torch(labels, "labels")
     if targets.ndim not in (1, 2):
         raise InputError(f"labels has shape {tuple(targets.shape)}: pass (n,) class ids, or (n, k) of 0 and 1")
-    return targets.long() if targets.ndim == 1 else targets.float()
+    if targets.ndim == 2:
+        return targets.float()
+    if targets.is_floating_point() and not torch.equal(targets.trunc(), targets):
+        raise InputError("labels holds a number that is not whole: pass class ids (n,), or (n, k) of 0 and 1")
+    return targets.long()
 
 
 def _moved(images: Tensor, device: torch.device) -> Tensor:

@@ -22,15 +22,15 @@ def class_scores(model: nn.Module, images: Any, *, batch: int = BATCH, workers: 
 
     Args:
         model: images → (n, k), on any device.
-        images: (n, 3, h, w) uint8 or floats as the model takes them, or a Dataset of (image, label).
+        images: (n, 3, h, w) uint8 or floats as the model takes them, or a Dataset of (image, label) or of images.
         batch: images at a time; halved when memory runs out.
         workers: processes that load a Dataset.
 
     Raises:
-        InputError: if there is no image, or the scores are not (n, k).
+        InputError: if there is no image, or the model's output is not a tensor (n, k).
     """
-    source = open_batches(images, None, device_of(model), workers)
-    scores = torch.cat([out for out, _ in _outputs(model, model, source, batch)])
+    source = _opened(model, images, workers)
+    scores = torch.cat([out for out, _ in _outputs(model, partial(scores_of, model), source, batch)])
     if scores.ndim != 2:
         raise InputError(f"the model gives {tuple(scores.shape)} for {len(scores)} images: it has to give (n, classes)")
     return scores
@@ -39,10 +39,16 @@ def class_scores(model: nn.Module, images: Any, *, batch: int = BATCH, workers: 
 def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: int = 0) -> Tensor:
     """Return what goes into the model's last linear layer, (n, d) float32 on the CPU (paper, B.1.6).
 
+    Args:
+        model: images → (n, k), on any device.
+        images: as :func:`class_scores` takes them.
+        batch: images at a time; halved when memory runs out.
+        workers: processes that load a Dataset.
+
     Raises:
         InputError: if the model's output does not come straight from a linear layer.
     """
-    return penultimate_and_targets(model, open_batches(images, None, device_of(model), workers), batch)[0]
+    return penultimate_and_targets(model, _opened(model, images, workers), batch)[0]
 
 
 def penultimate_and_targets(model: nn.Module, source: Batches, batch: int = BATCH) -> tuple[Tensor, Tensor | None]:
@@ -86,18 +92,49 @@ def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:
     hooks = [layer.register_forward_hook(lambda layer, _, out: made.append((layer, out))) for layer in layers]
     try:
         with evaluating(model), torch.no_grad():
-            scores = model(example.to(device_of(model)))
+            scores = scores_of(model, example.to(device_of(model)))
     finally:
         for hook in hooks:
             hook.remove()
     for layer, out in reversed(made):
-        if out is scores or (out.shape == scores.shape and torch.equal(out, scores)):
+        if out.shape == scores.shape and torch.equal(out, scores) and _hands_through(model, layer, example):
             return layer
     last = list(model.modules())[-1]
     raise InputError(
         f"the output of {type(model).__name__} does not come straight from a linear layer (its last module is "
         f"{type(last).__name__}): pass a model that ends in nn.Linear, or use layers='all' where you fine-tune"
     )
+
+
+def _hands_through(model: nn.Module, layer: nn.Linear, example: Tensor) -> bool:
+    """Whether whatever the layer puts out is the model's output; a ReLU behind it shows in negative numbers only."""
+    planted: list[Tensor] = []
+
+    def plant(_layer: nn.Module, _inputs: Any, out: Tensor) -> Tensor:
+        planted.append(torch.arange(-1, out.numel() - 1, device=out.device, dtype=out.dtype).view_as(out))
+        return planted[-1].clone()
+
+    hook = layer.register_forward_hook(plant)
+    try:
+        with evaluating(model), torch.no_grad():
+            return torch.equal(scores_of(model, example.to(device_of(model))), planted[-1])
+    finally:
+        hook.remove()
+
+
+def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the model's output.
+
+    Raises:
+        InputError: if it is not a tensor, but a tuple, say, or an object that holds one.
+    """
+    out = model(inputs)
+    if not isinstance(out, Tensor):
+        raise InputError(
+            f"{type(model).__name__} gives a {type(out).__name__}, not a tensor of scores: wrap it in a module whose "
+            "forward returns the scores alone, such as model(x).logits"
+        )
+    return out
 
 
 @contextmanager
@@ -115,6 +152,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def device_of(model: nn.Module) -> torch.device:
     """Return where the model's parameters are; the CPU for one that has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Return the precision of the model's parameters; float32 for one that has none."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _opened(model: nn.Module, images: Any, workers: int) -> Batches:
+    return open_batches(images, None, device_of(model), workers, dtype_of(model))
 
 
 def _outputs(

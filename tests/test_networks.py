@@ -64,11 +64,50 @@ def test_the_last_linear_layer_is_the_one_that_makes_the_output(model: Branching
     [
         nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten()),
         nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.BatchNorm1d(4)),
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU()),
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(inplace=True)),
     ],
 )
 def test_a_model_without_a_last_linear_layer(network: nn.Module) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):  # positive scores, which a ReLU leaves as they are
+            nn.init.constant_(layer.bias, 5.0)
     with pytest.raises(InputError, match="does not come straight from a linear layer"):
         penultimate(network, IMAGES)
+
+
+def test_scores_come_in_the_models_precision_and_from_images_without_labels(model: Branching) -> None:
+    expected = class_scores(model, IMAGES)
+    assert torch.equal(class_scores(model, IMAGES.double() / 255), expected)
+    torch.testing.assert_close(class_scores(model.double(), IMAGES), expected)
+    half = class_scores(model.half(), IMAGES)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, expected, rtol=1e-2, atol=1e-2)
+    assert penultimate(model, IMAGES).dtype == torch.float32
+    for labels in ([], [[-1] * 9], [["?"] * 9]):  # nobody asks for them
+        pairs = list(zip(IMAGES, *labels, strict=True)) if labels else list(IMAGES)
+        assert torch.equal(class_scores(model, Listed(pairs)), half)
+
+
+class Listed:
+    def __init__(self, items: list[object]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: int) -> object:
+        return self.items[i]
+
+
+def test_an_output_that_is_no_tensor() -> None:
+    class Output(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": x.flatten(1)}
+
+    for ask in (class_scores, penultimate):
+        with pytest.raises(InputError, match=r"Output gives a dict, not a tensor of scores.*model\(x\).logits"):
+            ask(Output(), IMAGES)
 
 
 def test_scores_that_are_none() -> None:

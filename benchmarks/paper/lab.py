@@ -104,6 +104,7 @@ class Lab:
             seed=seed,
             loss=self.loss,
             workers=0 if in_memory else self.workers,
+            features_once=True,  # ``prepare`` draws nothing at random
         )
 
     def judge(self, model: nn.Module, seen: Seen) -> Examples:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from math import isfinite
+from numbers import Integral
 
 from fdgpu.errors import InputError
 
@@ -33,7 +34,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "peak_epoch", "batch", "resolution"):
             value = getattr(self, name)
-            if value != int(value) or value < 1:
+            if not isinstance(value, Integral) or value < 1:
                 raise InputError(f"{name} is {value}: use a whole number of at least 1")
         if self.peak_epoch > self.epochs:
             raise InputError(f"peak_epoch is {self.peak_epoch}, after the last of {self.epochs} epochs: lower it")

@@ -28,7 +28,7 @@ def test_features_computed_once_are_those_of_every_batch(trained: nn.Module, as_
     pictures, labels = stripes(seed=2)
     data = (TensorDataset(pictures, labels),) if as_dataset else (pictures, labels)
     weights = 1 + labels
-    once = fine_tune(trained, *data, recipe=FURTHER, weights=weights, device="cpu")
+    once = fine_tune(trained, *data, recipe=FURTHER, weights=weights, features_once=True, device="cpu")
     plain = fine_tune(trained, *data, recipe=FURTHER, weights=weights, features_once=False, device="cpu")
     assert not same(once[-1], trained[-1])
     assert same(once[:-1], trained[:-1])

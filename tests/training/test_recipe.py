@@ -32,6 +32,9 @@ def test_a_name_that_is_none_lists_those_there_are() -> None:
     [
         ({"epochs": 0}, "epochs is 0"),
         ({"batch": 1.5}, "batch is 1.5"),
+        ({"batch": 4.0}, "batch is 4.0"),
+        ({"epochs": float("nan")}, "epochs is nan"),
+        ({"resolution": float("inf")}, "resolution is inf"),
         ({"peak_epoch": 4}, "after the last of 3 epochs"),
         ({"peak_lr": 0.0}, "peak_lr is 0.0"),
         ({"peak_lr": float("nan")}, "peak_lr is nan"),
