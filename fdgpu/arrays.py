@@ -62,7 +62,9 @@ def to_torch(array: Any, name: str) -> torch.Tensor:
         return _over_dlpack(array, name)
     host = to_numpy(array, name)
     if host.dtype.itemsize not in TORCH_KINDS.get(host.dtype.kind, ()):
-        raise InputError(f"{name} is of type {host.dtype}: pass a floating-point array, such as float32")
+        raise InputError(
+            f"{name} is of type {host.dtype}: pass a floating-point array, such as float32, or integers for class ids"
+        )
     host = host.astype(host.dtype.newbyteorder("="), copy=False)
     if any(stride < 0 for stride in host.strides):
         host = np.ascontiguousarray(host)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.baselines.mixture import Mixture, MixtureFit, log_sum_exp
+from fdgpu.baselines.mixture import Mixture, MixtureFit, cells, log_sum_exp
 from fdgpu.baselines.principal import PrincipalComponents
 from fdgpu.baselines.ranking import Examples
 from fdgpu.errors import InputError
@@ -48,22 +48,37 @@ class Domino:
     ) -> Domino:
         """Fit the mixture to ``held_out``; it has to hold labels, embeddings and probabilities.
 
+        Args:
+            held_out: examples that the base model was not trained on.
+            slices: how many components are shown of each class.
+            components: of the mixture, over all classes; at least one for each pair of class and prediction in
+                ``held_out``.
+            gamma: weight of labels and predictions in the likelihood.
+            dimensions: principal components that are kept of the embeddings.
+            seed: of the k-means by which components start.
+
         Raises:
-            InputError: if one of them is missing, slices is not below components, or scikit-learn, by which components
-                start, is not installed.
+            InputError: if one part of ``held_out`` is missing, a setting is out of its range, or scikit-learn, by which
+                components start, is not installed.
         """
         if not 1 <= slices < components:
             raise InputError(f"slices is {slices}, components is {components}: show at least 1, and not all of them")
-        embeddings = held_out.matrix("embeddings", "Domino").astype(np.float32)
-        space = PrincipalComponents.fit(embeddings, dimensions)
         em = MixtureFit(components=components, gamma=gamma, seed=seed)
-        mixture, _ = em(space(embeddings), *_labels_and_probabilities(held_out))
+        embeddings = held_out.matrix("embeddings", "Domino").astype(np.float32)
+        labels, probabilities = held_out.class_ids(), held_out.distributions("Domino")
+        _check_enough(components, len(np.unique(cells(labels, probabilities))))
+        space = PrincipalComponents.fit(embeddings, dimensions)
+        mixture, _ = em(space(embeddings), labels, probabilities)
         return cls(space, mixture, slices, gamma)
 
     def hardness(self, examples: Examples) -> NDArray[np.float64]:
-        """Return (n,) log odds, from labels, embeddings and the base model's probabilities."""
+        """Return (n,) log odds, from labels, embeddings and the base model's probabilities.
+
+        Raises:
+            InputError: if one of them is missing, or of another width than Domino was fitted on.
+        """
         z = self.space(examples.matrix("embeddings", "Domino").astype(np.float32))
-        labels, probabilities = _labels_and_probabilities(examples)
+        labels, probabilities = examples.class_ids(), examples.distributions("Domino")
         if probabilities.shape[1] != self.mixture.p.shape[1]:
             raise InputError(
                 f"probabilities is of {probabilities.shape[1]} classes, Domino was fitted on "
@@ -86,10 +101,10 @@ class Domino:
         return np.argsort(-self.mixture.p[:, label] * differ, kind="stable")
 
 
-def _labels_and_probabilities(examples: Examples) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    labels, probabilities = examples.class_ids(), examples.matrix("probabilities", "Domino")
-    if labels.max() >= probabilities.shape[1]:
+def _check_enough(components: int, filled: int) -> None:
+    """With fewer, the classes of the highest ids would start without a component, and rank by those of others."""
+    if components < filled:
         raise InputError(
-            f"labels holds {labels.max()}, there are {probabilities.shape[1]} probabilities: number the classes from 0"
+            f"components is {components}, {filled} pairs of class and prediction occur in held_out: use at least "
+            f"{filled}, one a pair, or fit fewer classes at a time"
         )
-    return labels, probabilities

@@ -86,7 +86,7 @@ class MixtureFit:
     ``tol`` is of the rise of the mean log likelihood in a step; ``seed`` is of the start.
 
     Raises:
-        InputError: for less than two components.
+        InputError: for less than two components, or a gamma that is negative or not finite.
     """
 
     components: int = 25
@@ -96,8 +96,12 @@ class MixtureFit:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.components < 2:
-            raise InputError(f"components is {self.components}: a mixture tells slices apart, use at least 2")
+        if not isinstance(self.components, (int, np.integer)) or self.components < 2:
+            raise InputError(
+                f"components is {self.components}: a mixture tells slices apart, use a whole number of at least 2"
+            )
+        if not 0 <= self.gamma < np.inf:
+            raise InputError(f"gamma is {self.gamma}: use 0 or more; Domino takes 10")
 
     def __call__(
         self, z: NDArray[np.float64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
@@ -123,7 +127,7 @@ class MixtureFit:
         self, z: NDArray[np.float64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Deal components to the cells of the confusion matrix in turn, and split a cell by k-means."""
-        cell = probabilities.shape[1] * labels + _said(probabilities)
+        cell = cells(labels, probabilities)
         filled = np.unique(cell)
         responsibility = np.zeros((len(z), self.components))
         for place, value in enumerate(filled):
@@ -132,6 +136,11 @@ class MixtureFit:
             if len(own):
                 responsibility[rows, own[_clusters(z[rows], len(own), self.seed)]] = 1.0
         return 0.99 * responsibility + 0.01 / self.components  # no component starts empty
+
+
+def cells(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (n,) cells of the confusion matrix, numbered row by row."""
+    return np.asarray(probabilities.shape[1] * labels + _said(probabilities), np.int64)
 
 
 def _said(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.errors import InputError
+
 
 @dataclass(frozen=True)
 class PrincipalComponents:
@@ -17,12 +19,27 @@ class PrincipalComponents:
 
     @classmethod
     def fit(cls, x: NDArray[np.float32], dimensions: int) -> PrincipalComponents:
-        """Take them from the covariance's eigenvectors; all of them where x has fewer columns than ``dimensions``."""
+        """Take them from the covariance's eigenvectors; all of them where x has fewer columns than ``dimensions``.
+
+        Raises:
+            InputError: for less than one dimension.
+        """
+        if not isinstance(dimensions, (int, np.integer)) or dimensions < 1:
+            raise InputError(f"dimensions is {dimensions}: use a whole number of at least 1; Domino takes 128")
         mean = x.mean(axis=0)
         centred = x - mean
         _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))  # ascending
         return cls(mean, np.ascontiguousarray(vectors[:, ::-1][:, :dimensions]).astype(np.float32))
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Project."""
+        """Project.
+
+        Raises:
+            InputError: if x has another number of columns than the components were taken from.
+        """
+        if x.shape[1] != len(self.mean):
+            raise InputError(
+                f"embeddings has {x.shape[1]} columns, the principal components are of {len(self.mean)}: pass "
+                "embeddings of the same space"
+            )
         return ((x - self.mean) @ self.basis).astype(np.float64)

@@ -7,23 +7,38 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from fdgpu.arrays import to_numpy, to_torch
 from fdgpu.errors import InputError
 
 
 class AugmentedDataset(Dataset[tuple[Any, Any]]):
-    """The pairs (image, label) of a Dataset, followed by further images that are arrays.
+    """The pairs (image, label) of a Dataset, followed by further images that are arrays (paper, 2.3, A.8).
 
-    ``n_added`` says how many; the last ``n_added`` indices are theirs.
+    Labels are whole numbers; where an image has several, they are (k,) floats of 0 and 1. ``n_added`` says how many
+    images were added; the last ``n_added`` indices are theirs.
+
+    Args:
+        base: map-style, of (image, label).
+        images: (m, …) to add; kept on the CPU, where a DataLoader collates.
+        labels: (m,) class ids, or (m, k) of 0 and 1, as ``base`` has them.
+        transform: of each added image.
+
+    Raises:
+        InputError: if ``base`` has no length, its items are no pairs, or the added ones do not go into one batch with
+            them.
     """
 
     def __init__(
         self, base: Dataset[Any], images: Tensor, labels: Tensor, transform: Callable[[Tensor], Any] | None = None
     ) -> None:
-        self.base, self.images, self.labels, self.transform = base, images, labels, transform
-        self.n_base, self.n_added = len(base), len(images)  # type: ignore[arg-type]
+        if isinstance(base, IterableDataset) or not hasattr(base, "__len__"):
+            raise InputError(
+                f"{type(base).__name__} has no length: pass a map-style Dataset, one with __len__ and __getitem__"
+            )
+        self.base, self.images, self.labels, self.transform = base, images.cpu(), labels.cpu(), transform
+        self.n_base, self.n_added = len(base), len(images)
         if self.n_base and self.n_added:
             self._check_alike()
 
@@ -35,45 +50,82 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
         if not 0 <= place < len(self):
             raise IndexError(f"index {index} of {len(self)} examples")
         if place < self.n_base:
-            image, label = self.base[place]
-            return image, int(label)
+            image, label = self._pair(place)
+            return image, _label(label)
         image = self.images[place - self.n_base]
-        return image if self.transform is None else self.transform(image), int(self.labels[place - self.n_base])
+        return image if self.transform is None else self.transform(image), _label(self.labels[place - self.n_base])
+
+    def _pair(self, place: int) -> tuple[Any, Any]:
+        item = self.base[place]
+        if isinstance(item, (tuple, list)) and len(item) == 2:
+            return item[0], item[1]
+        came = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, (tuple, list)) else "")
+        raise InputError(
+            f"the Dataset gives {came} as item {place}: its items have to be pairs (image, label); wrap it in one that "
+            "gives these"
+        )
 
     def _check_alike(self) -> None:
-        """Images of both kinds go into one batch."""
-        own, added = self[0][0], self[self.n_base][0]
+        """Images and labels of both kinds go into one batch."""
+        own, added = self[0], self[self.n_base]
         for name in ("shape", "dtype"):
-            one, other = getattr(own, name, None), getattr(added, name, None)
+            one, other = getattr(own[0], name, None), getattr(added[0], name, None)
             if one != other:
                 raise InputError(
                     f"the Dataset's images have {name} {_words(one)}, the added ones {_words(other)}: pass a transform "
                     "that makes the added images what the Dataset gives"
                 )
+        of_one, of_other = (tuple(getattr(label, "shape", ())) for _, label in (own, added))
+        if of_one != of_other:
+            raise InputError(
+                f"the Dataset's labels have shape {of_one}, the added ones {of_other}: pass (m,) class ids where the "
+                "Dataset has class ids, and (m, k) of 0 and 1 where it has (k,)"
+            )
 
 
 def augmented(
     dataset: Dataset[Any], images: Any, labels: Any, transform: Callable[[Tensor], Any] | None = None
 ) -> AugmentedDataset:
-    """Add images to a training set, to be fine-tuned or trained on.
+    """Add images to a training set, to be fine-tuned or trained on (paper, 2.3, A.8).
 
     Args:
         dataset: map-style, of (image, label); ``TensorDataset(images, labels)`` where they are tensors.
         images: (m, 3, h, w) to add, for example what a :class:`fdgpu.Decoder` made of the hard captions.
-        labels: (m,) class ids.
-        transform: of each added image; has to give what the data set gives.
+        labels: (m,) class ids, or (m, k) of 0 and 1 where the data set's images have several labels.
+        transform: of each added image, on the CPU; has to give what the data set gives.
 
     Raises:
-        InputError: for numbers that differ, labels that are not integers, or images of another shape or type.
+        InputError: for numbers that differ, labels that are no class ids, images or labels that are not like the data
+            set's, or a data set without a length or of other items than pairs.
     """
-    pictures, ids = to_torch(images, "images"), to_numpy(labels, "labels")
+    pictures = to_torch(images, "images")
     if pictures.ndim != 4:
         raise InputError(f"images has shape {tuple(pictures.shape)}: pass (m, 3, h, w)")
-    if ids.shape != (len(pictures),):
-        raise InputError(f"labels has shape {ids.shape}, images has {len(pictures)}: pass one label an image")
-    if ids.dtype.kind not in "iu":
-        raise InputError(f"labels is of type {ids.dtype}: pass integer class ids")
-    return AugmentedDataset(dataset, pictures, torch.from_numpy(ids.astype("int64")), transform)
+    return AugmentedDataset(dataset, pictures, _labels(labels, len(pictures)), transform)
+
+
+def _labels(labels: Any, m: int) -> Tensor:
+    """Return (m,) integers, or (m, k) floats."""
+    given = to_numpy(labels, "labels")
+    if given.ndim not in (1, 2) or len(given) != m:
+        raise InputError(
+            f"labels has shape {given.shape}, images has {m}: pass one label an image, (m,), or several, (m, k)"
+        )
+    if given.ndim == 1 and given.dtype.kind not in "iu":
+        raise InputError(f"labels is of type {given.dtype}: pass integer class ids")
+    if given.ndim == 2 and not ((given == 0) | (given == 1)).all():
+        raise InputError("labels (m, k) holds something else than 0 and 1: pass 1 where a label applies, else 0")
+    return torch.from_numpy(given.astype("int64" if given.ndim == 1 else "float32"))
+
+
+def _label(label: Any) -> int | Tensor:
+    """Return a class id, or several labels of one image as (k,) floats."""
+    own = to_torch(label, "the Dataset's label")
+    if own.ndim == 1:
+        return own.float()
+    if own.ndim == 0 and float(own).is_integer():
+        return int(own)
+    raise InputError(f"the Dataset's label is {label!r}: it has to be a whole class id, or (k,) of 0 and 1")
 
 
 def _words(kind: Any) -> str:

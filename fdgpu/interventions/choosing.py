@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.interventions.decisions import check_labels, check_values
+from fdgpu.interventions.decisions import check_classes, check_labels, check_values
 
 
-def hardest(values: Any, labels: Any, k: int, classes: Sequence[int] | None = None) -> NDArray[np.int64]:
+def hardest(values: Any, labels: Any, k: int, classes: Iterable[int] | None = None) -> NDArray[np.int64]:
     """Choose the ``k`` lowest values of each class from a pool, the paper's filtering intervention (2.3, A.5).
 
     Args:
         values: (n,) decision values of the pool, or any other hardness of which lower is harder, such as confidence.
         labels: (n,) class ids.
-        k: how many of each class.
-        classes: those to choose from; by default all that are in ``labels``.
+        k: how many of each class, a whole number.
+        classes: those to choose from, each once; by default all that are in ``labels``.
 
     Returns:
         (k · classes,) indices into the pool, class by class, the hardest first; of equal values the earlier. A class
         without a direction, all NaN, gives none, and a warning names it.
 
     Raises:
-        InputError: for a class that is empty or has fewer than ``k`` examples with a value.
+        InputError: for a class that is empty or has fewer than ``k`` examples with a value, or a ``k`` that is not
+            whole.
     """
     column = check_values(values)
     ids = check_labels(labels, len(column))
-    if k != int(k) or k < 1:
-        raise InputError(f"k is {k}: use a whole number of at least 1")
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise InputError(f"k is {k!r}: use a whole number of at least 1")
     chosen, without = [], []
-    for label in np.unique(ids) if classes is None else classes:
+    for label in np.unique(ids) if classes is None else check_classes(classes, ids):
         members = np.flatnonzero(ids == label)
-        if len(members) == 0:
-            raise InputError(f"class {label} is empty: the pool has no example of it; leave it out of classes")
         known = members[~np.isnan(column[members])]
         if len(known) == 0:
             without.append(int(label))
@@ -54,25 +53,22 @@ def hardest(values: Any, labels: Any, k: int, classes: Sequence[int] | None = No
     return np.concatenate(chosen).astype(np.int64) if chosen else np.empty(0, np.int64)
 
 
-def predicted_failures(values: Any, labels: Any = None, classes: Sequence[int] | None = None) -> NDArray[np.int64]:
+def predicted_failures(values: Any, labels: Any = None, classes: Iterable[int] | None = None) -> NDArray[np.int64]:
     """Return the indices of all examples with h(x) < 0, the paper's set H (A.2), in their order.
 
     Args:
         values: (n,) decision values.
-        labels: (n,) class ids, where ``classes`` is given.
-        classes: take these only.
+        labels: (n,) class ids; needed where ``classes`` is given.
+        classes: take these only; any iterable of class ids.
 
     Raises:
-        InputError: for classes without labels, or a class that is empty.
+        InputError: for classes without labels, labels that are not one a value, or a class that is empty.
     """
     column = check_values(values)
     flagged = column < 0  # NaN is not
+    ids = None if labels is None else check_labels(labels, len(column))
     if classes is not None:
-        if labels is None:
+        if ids is None:
             raise InputError("classes was given without labels: pass the class id of every example")
-        ids = check_labels(labels, len(column))
-        absent = [int(label) for label in classes if not (ids == label).any()]
-        if absent:
-            raise InputError(f"class {absent[0]} is empty: no example has it; leave it out of classes")
-        flagged &= np.isin(ids, np.asarray(classes))
+        flagged &= np.isin(ids, check_classes(classes, ids))
     return np.flatnonzero(flagged)

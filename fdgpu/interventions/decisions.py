@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_numpy
+from fdgpu.arrays import doubles, to_numpy, to_torch
 from fdgpu.errors import InputError
 
 
@@ -15,9 +16,9 @@ def check_values(values: Any) -> NDArray[np.float64]:
     """Return (n,) decision values.
 
     Raises:
-        InputError: if there are none, or one is infinite.
+        InputError: if there are none, they are not numbers, or one is infinite.
     """
-    column = to_numpy(values, "values").astype(np.float64)
+    column = doubles(to_torch(values, "values"))
     if column.ndim != 1 or len(column) == 0:
         raise InputError(f"values has shape {column.shape}: pass one decision value an example, (n,) with n > 0")
     if np.isinf(column).any():
@@ -37,3 +38,25 @@ def check_labels(labels: Any, n: int) -> NDArray[np.int64]:
     if column.dtype.kind not in "iu":
         raise InputError(f"labels is of type {column.dtype}: pass integer class ids")
     return column.astype(np.int64)
+
+
+def check_classes(classes: Iterable[int], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the classes, each once, in the order in which they were given.
+
+    Args:
+        classes: class ids: a sequence, an array, a set, or any other iterable.
+        ids: (n,) class ids of the examples.
+
+    Raises:
+        InputError: if they are not integers, or no example has one of them.
+    """
+    if not isinstance(classes, Iterable):
+        raise InputError(f"classes is {classes!r}: pass several class ids, such as [{classes}]")
+    column = to_numpy(classes if hasattr(classes, "dtype") else list(classes), "classes")
+    if column.ndim != 1 or (len(column) and column.dtype.kind not in "iu"):
+        raise InputError(f"classes is of type {column.dtype} and shape {column.shape}: pass (k,) integer class ids")
+    once = np.array(list(dict.fromkeys(column.tolist())), np.int64)
+    absent = once[~np.isin(once, ids)]
+    if len(absent):
+        raise InputError(f"class {absent[0]} is empty: the pool has no example of it; leave it out of classes")
+    return once

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from fdgpu.errors import InputError
 from fdgpu.interventions.decisions import check_values
 
+LARGEST = float(np.finfo(np.float32).max)  # weights are float32
+
 
 def up_weights(values: Any, factor: float = 2.0) -> NDArray[np.float32]:
     """Return (n,) ``factor`` where h(x) < 0 and 1 elsewhere, the paper's h·1(x ∈ H) + 1(x ∉ H).
@@ -19,15 +21,10 @@ def up_weights(values: Any, factor: float = 2.0) -> NDArray[np.float32]:
         factor: weight of what is predicted to fail; the paper doubles.
 
     Raises:
-        InputError: if the factor is negative or not finite, or leaves no weight at all.
+        InputError: if the factor is negative or above what float32 holds, or leaves no weight at all.
     """
     column = check_values(values)
-    weights = np.where(column < 0, _checked(factor), 1.0)
-    if weights.sum() == 0:
-        raise InputError(
-            "weights sum to zero: every example is predicted to fail and factor is 0; use a factor above 0"
-        )
-    return weights.astype(np.float32)
+    return _as_weights(np.where(column < 0, _checked(factor), 1.0))
 
 
 def soft_up_weights(values: Any, factor: float = 2.0, width: float | None = None) -> NDArray[np.float32]:
@@ -42,7 +39,8 @@ def soft_up_weights(values: Any, factor: float = 2.0, width: float | None = None
         width: decision value over which the weight changes; by default the median of |h|.
 
     Raises:
-        InputError: if the factor is negative or not finite, or the width not above 0.
+        InputError: if the factor is negative or above what float32 holds, no weight is left at all, or the width is not
+            above 0.
     """
     column, top = check_values(values), _checked(factor)
     known = ~np.isnan(column)
@@ -53,10 +51,23 @@ def soft_up_weights(values: Any, factor: float = 2.0, width: float | None = None
         raise InputError(f"width is {width}: use a decision value above 0")
     share = np.zeros(len(column))
     share[known] = 0.5 * (1 - np.tanh(column[known] / width / 2))  # the logistic function, without overflow
-    return (1 + (top - 1) * share).astype(np.float32)
+    return _as_weights(1 + (top - 1) * share)
 
 
 def _checked(factor: float) -> float:
-    if not (np.isfinite(factor) and factor >= 0):
-        raise InputError(f"factor is {factor}: use 0 or more; the paper takes 2")
-    return float(factor)
+    try:
+        number = float(factor)
+    except (TypeError, ValueError):
+        raise InputError(f"factor is {factor!r}: use a number; the paper takes 2") from None
+    if not 0 <= number <= LARGEST:
+        raise InputError(f"factor is {factor}: use 0 or more, up to {LARGEST:.0e}; the paper takes 2")
+    return number
+
+
+def _as_weights(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    narrow = weights.astype(np.float32)
+    if not narrow.any():
+        raise InputError(
+            "weights sum to zero: every example is predicted to fail and factor is 0; use a factor above 0"
+        )
+    return narrow

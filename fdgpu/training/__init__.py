@@ -5,7 +5,7 @@ from fdgpu.training.augmenting import Augment, flip_and_shift
 from fdgpu.training.fine_tuning import fine_tune
 from fdgpu.training.loop import train
 from fdgpu.training.losses import GeneralisedCrossEntropy, Loss, binary_cross_entropy, cross_entropy
-from fdgpu.training.recipe import Recipe, recipe_names, triangular
+from fdgpu.training.recipe import Recipe, as_recipe, recipe_names, triangular
 from fdgpu.training.thresholds import best_f1_threshold
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "GeneralisedCrossEntropy",
     "Loss",
     "Recipe",
+    "as_recipe",
     "best_f1_threshold",
     "binary_cross_entropy",
     "cross_entropy",

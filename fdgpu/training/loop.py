@@ -18,7 +18,7 @@ from fdgpu.networks import dtype_of, scores_of
 from fdgpu.progress import Reporter, silent
 from fdgpu.training.augmenting import Augment
 from fdgpu.training.losses import Loss, cross_entropy
-from fdgpu.training.recipe import Recipe, triangular
+from fdgpu.training.recipe import Recipe, as_recipe, triangular
 
 
 def train(
@@ -67,7 +67,7 @@ def train(
         ModelError: where the loss is no longer finite; says after which epoch.
     """
     target = place(device).device
-    recipe = Recipe.named(recipe) if isinstance(recipe, str) else recipe
+    recipe = as_recipe(recipe)
     last = _last_epoch(stop_after, recipe)
     model.to(target).to(memory_format=torch.channels_last)
     source = open_batches(images, labels, target, workers, dtype_of(model))

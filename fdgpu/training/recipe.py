@@ -57,6 +57,11 @@ class Recipe:
         return _bundled()[name]
 
 
+def as_recipe(recipe: Recipe | str) -> Recipe:
+    """Return a recipe; a name is one of those that are bundled."""
+    return Recipe.named(recipe) if isinstance(recipe, str) else recipe
+
+
 def recipe_names() -> list[str]:
     """Return the names of the bundled recipes."""
     return sorted(_bundled())

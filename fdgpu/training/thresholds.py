@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fdgpu.arrays import to_numpy
+from fdgpu.arrays import doubles, to_torch
 from fdgpu.errors import InputError
 
 
@@ -18,11 +18,18 @@ def best_f1_threshold(scores: Any, labels: Any) -> float:
         labels: (n,) 0 or 1.
 
     Raises:
-        InputError: if no label is 1, or the numbers differ.
+        InputError: if no label is 1, one is neither 0 nor 1, a score is not finite, or the numbers differ.
     """
-    values, truth = to_numpy(scores, "scores").astype(np.float64), to_numpy(labels, "labels").astype(bool)
-    if values.ndim != 1 or values.shape != truth.shape:
-        raise InputError(f"scores has shape {values.shape}, labels has {truth.shape}: pass (n,) of one label, both")
+    values, given = doubles(to_torch(scores, "scores")), doubles(to_torch(labels, "labels"))
+    if values.ndim != 1 or values.shape != given.shape:
+        raise InputError(f"scores has shape {values.shape}, labels has {given.shape}: pass (n,) of one label, both")
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"scores holds NaN or infinity, the first at {int((~np.isfinite(values)).argmax())}: see what made it"
+        )
+    truth = given == 1
+    if not (truth | (given == 0)).all():
+        raise InputError(f"labels holds {given[~truth & (given != 0)][0]:g}: pass 1 where it applies and 0 elsewhere")
     if not truth.any():
         raise InputError("labels has no 1: F1 needs at least one positive")
     order = np.argsort(-values, kind="stable")

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from fdgpu.baselines.mixture import Mixture, MixtureFit, log_sum_exp
+from fdgpu.errors import InputError
 
 
 def blobs(n: int = 900, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -72,3 +73,17 @@ def test_more_components_than_samples_of_a_cell_and_duplicate_rows_stay_finite()
 def test_one_component_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         MixtureFit(components=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"components": 2.5}, "components is 2.5: .* a whole number"),
+        ({"gamma": float("nan")}, "gamma is nan: use 0 or more"),
+        ({"gamma": float("inf")}, "gamma is inf"),
+        ({"gamma": -1.0}, "gamma is -1"),
+    ],
+)
+def test_settings_that_no_mixture_has(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MixtureFit(**settings)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,13 @@ def test_a_class_without_a_direction_gives_none_and_is_named() -> None:
         (([1.0, np.nan], [0, 0], 2), "class 0 has 1 examples"),
         (([1.0, 2.0], [0, 1], 1, [0, 5]), "class 5 is empty: the pool has no example"),
         (([1.0, 2.0], [0, 1], 0), "k is 0"),
+        (([1.0, 2.0], [0, 1], 2.0), "k is 2.0: use a whole number"),
+        (([1.0, 2.0], [0, 1], np.nan), "k is nan"),
+        (([1.0, 2.0], [0, 1], None), "k is None"),
+        (([1.0, 2.0], [0, 1], 1, 1), r"classes is 1: pass several class ids, such as \[1\]"),
+        (([1.0, 2.0], [0, 1], 1, ["cat"]), "classes is of type <U3"),
+        (([1.0, 2.0], [0, 1], 1, [0.5]), "classes is of type float64"),
+        ((["a", "b"], [0, 1], 1), "values is of type <U1: pass .* or integers for class ids"),
         (([1.0, 2.0], [0], 1), "labels has shape"),
         (([1.0, 2.0], [0.5, 1.0], 1), "pass integer class ids"),
         (([], [], 1), "n > 0"),
@@ -66,5 +75,26 @@ def test_predicted_failures_of_some_classes() -> None:
     assert predicted_failures([-1.0, -1.0, 1.0, -2.0], [0, 1, 1, 1], classes=[1]).tolist() == [1, 3]
     with pytest.raises(InputError, match="class 9 is empty"):
         predicted_failures([-1.0], [0], classes=[9])
+    with pytest.raises(InputError, match=r"labels has shape \(2,\), values has 1"):
+        predicted_failures([-1.0], [0, 1])
+    with pytest.raises(InputError, match="classes is of type <U1"):
+        predicted_failures([-1.0], [0], classes=["a"])
     with pytest.raises(InputError, match="classes was given without labels"):
         predicted_failures([-1.0], classes=[0])
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, set, iter, np.array, torch.tensor, lambda own: dict.fromkeys(own).keys()]
+)
+@given(classes=st.lists(st.integers(0, 3), min_size=1, max_size=6), k=st.integers(1, 3).map(np.int64))
+def test_classes_are_a_set_of_whatever_kind(
+    kind: Callable[[list[int]], Iterable[int]], classes: list[int], k: np.int64
+) -> None:
+    """They count once each, in the order in which they came."""
+    values, labels = np.arange(24) % 7 - 3.0, np.arange(24) % 4
+    each = list(dict.fromkeys(classes))
+    order = sorted(each) if kind is set else each
+    parts = [np.flatnonzero(labels == c)[np.argsort(values[labels == c], kind="stable")[:k]] for c in order]
+    assert hardest(values, labels, k, kind(classes)).tolist() == np.concatenate(parts).tolist()
+    failures = [i for i in range(24) if values[i] < 0 and labels[i] in classes]
+    assert predicted_failures(values, labels, kind(classes)).tolist() == failures

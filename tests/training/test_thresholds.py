@@ -32,3 +32,24 @@ def test_what_has_no_best_threshold() -> None:
         best_f1_threshold([0.1, 0.2], [0, 0])
     with pytest.raises(InputError, match="both"):
         best_f1_threshold([0.1, 0.2], [1])
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, np.float32])
+def test_labels_of_every_kind_that_holds_0_and_1(kind: type) -> None:
+    assert best_f1_threshold([0.1, 0.4, 0.3], np.array([0, 1, 1], kind)) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        ([0.1, 1.0, 2.0], [-1, 1, 1], "labels holds -1: pass 1 where it applies and 0"),
+        ([0.1, 1.0, 2.0], [0, 3, 1], "labels holds 3"),
+        ([0.1, 1.0], [np.nan, 1], "labels holds nan"),
+        ([0.1, 1.0], ["no", "yes"], "labels is of type <U3"),
+        ([0.1, np.nan, 2.0], [1, 0, 1], "scores holds NaN or infinity, the first at 1"),
+        (["a"], [1], "scores is of type <U1"),
+    ],
+)
+def test_scores_and_labels_that_have_no_f1(scores: list[object], labels: list[object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        best_f1_threshold(scores, labels)
