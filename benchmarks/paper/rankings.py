@@ -16,6 +16,7 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
 from fdgpu.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
+from fdgpu.baselines.domino import COMPONENTS
 from fdgpu.interventions import hardest
 
 BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"
@@ -52,8 +53,14 @@ def all_rankings(lab: Lab, fit: FailureDirections, train: Seen, val: Examples, s
         **cheap_rankings(fit, seed),
         "early-stopped confidence": early_stopped(lab.network(classes, seed), train.inputs, labels, **settings),
         "Learning from Failure": learning_from_failure(lab.network(classes, seed), train.inputs, labels, **settings),
-        "Domino": Domino.fit(val, seed=seed),
+        "Domino": _domino(val, seed),
     }
+
+
+def _domino(val: Examples, seed: int) -> Domino:
+    """Fit Domino with its own number of components, or with one for every pair of class and prediction that occurs."""
+    pairs = np.unique(np.stack([val.labels, val.probabilities.argmax(axis=1)]), axis=1).shape[1]
+    return Domino.fit(val, components=max(COMPONENTS, pairs), seed=seed)
 
 
 def share_in_top(

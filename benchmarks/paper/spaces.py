@@ -33,7 +33,8 @@ def spaces_of(fitted: Fitted, others: Mapping[str, Space]) -> dict[str, Space]:
 def compare(spaces: Mapping[str, Space], fitted: Fitted, val: Seen, test: Seen, top: list[int]) -> list[Figure]:
     """Find directions in each space, and see what they rank hardest in test and flag in training.
 
-    In the model's own space next to no training example is flagged, as it has learned them all (the paper's remark).
+    In the model's own space, the paper remarks, next to no training example is flagged, as it has learned them all; how
+    much of the training set's minority is flagged in each space says whether that is so here.
     """
     labels, figures = test.labels.numpy(), []
     for name, space in spaces.items():

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import correct
 from benchmarks.paper.painting import with_pictures
-from benchmarks.paper.rankings import BASE, ORACLE, OURS
-from benchmarks.paper.remedies import TrainingSet
+from benchmarks.paper.rankings import BASE, CONFIDENCE, ORACLE, OURS, RANDOM
+from benchmarks.paper.remedies import TrainingSet, as_many
 from fdgpu import FailureDirections, slerp
+from fdgpu.baselines import Confidence, Examples
 
 REFERENCE, HARD_CAPTION = "reference caption", "hard caption"
 
@@ -31,11 +33,12 @@ class Words:
     minority: str
 
 
-def vectors_to_decode(fitted: Fitted, words: Sequence[Words], alpha: float) -> dict[str, Tensor]:
+def vectors_to_decode(fitted: Fitted, words: Sequence[Words], alpha: float, seed: int) -> dict[str, Tensor]:
     """Return for each method one vector a class, (k, d); ``words`` are in the order of the labels.
 
     The hard end of a direction is the reference caption's vector rotated by ``alpha`` towards -w. That w is fitted
-    without whitening, since it has to lie in the decoder's space (A.7).
+    without whitening, since it has to lie in the decoder's space (A.7). Beside it stand a rotation towards where the
+    base model is least confident, and one towards anywhere.
     """
     clip, val = fitted.lab.clip, fitted.val
     reference = _texts(clip, [own.reference for own in words])
@@ -44,9 +47,33 @@ def vectors_to_decode(fitted: Fitted, words: Sequence[Words], alpha: float) -> d
     return {
         REFERENCE: reference,
         OURS: slerp(reference, -w, alpha),
+        CONFIDENCE: slerp(reference, towards_doubt(val), alpha),
+        RANDOM: slerp(reference, _anywhere(w, seed), alpha),
         HARD_CAPTION: _texts(clip, [hardest_caption(fitted, own, label) for label, own in enumerate(words)]),
         ORACLE: _texts(clip, [own.minority for own in words]),
     }
+
+
+def towards_doubt(val: Examples) -> Tensor:
+    """Return for each class the unit vector from its mean to that of its least confident images, as many as are wrong.
+
+    It is what confidence has to say of a direction, without an SVM.
+    """
+    doubtful = as_many(Confidence().hardness(val), val.labels, ~correct(val))
+    shifts = [
+        val.embeddings[doubtful & own].mean(0) - val.embeddings[own].mean(0)
+        for own in (val.labels == label for label in np.unique(val.labels))
+    ]
+    return F.normalize(torch.from_numpy(np.asarray(shifts, np.float32)), dim=1)
+
+
+def _anywhere(like: Tensor, seed: int) -> Tensor:
+    return F.normalize(torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def names_the_minority(caption: str, words: Words) -> bool:
+    """Whether a caption has every word by which the minority's caption differs from that of the whole class."""
+    return set(words.minority.split()) - set(words.reference.split()) <= set(caption.split())
 
 
 def hardest_caption(fitted: Fitted, words: Words, label: int) -> str:

@@ -33,7 +33,14 @@ from benchmarks.paper.remedies import (
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import Space, compare, spaces_of
-from benchmarks.paper.synthetic import Painter, Words, decoded, vectors_to_decode
+from benchmarks.paper.synthetic import (
+    Painter,
+    Words,
+    decoded,
+    hardest_caption,
+    names_the_minority,
+    vectors_to_decode,
+)
 from benchmarks.paper.worlds import Evaluated
 
 
@@ -86,6 +93,7 @@ def _at_one_strength(world: World, fitted: Fitted, val: Seen, test: Seen) -> lis
     spaces = spaces_of(fitted, world.spaces())
     return [
         *_rankings(world, fitted, test),
+        _captions(world, fitted),
         *_as_training(world, fitted, world.val_as_training(strength), test),
         *compare(spaces, fitted, val, test, settings["top"]),
         *_remedies(world, fitted, world.pool(strength), test),
@@ -125,6 +133,12 @@ def _rankings(world: World, fitted: Fitted, test: Seen) -> list[Figure]:
         *minority_in_top("minority in top K", rankings, judged, test.minority, world.settings["top"]),
         Figure("minority among flagged", OURS, float(flagged.float().mean())),
     ]
+
+
+def _captions(world: World, fitted: Fitted) -> Figure:
+    """Of how many classes does the hardest caption name the minority (figure 3)?"""
+    found = [names_the_minority(hardest_caption(fitted, own, label), own) for label, own in enumerate(world.words())]
+    return Figure("the hardest caption names the minority", OURS, float(np.mean(found)))
 
 
 def _as_training(world: World, fitted: Fitted, val: Seen, test: Seen) -> list[Figure]:
@@ -173,7 +187,7 @@ def _synthetic(world: World, fitted: Fitted) -> dict[str, TrainingSet]:
     painter, settings = world.painter(), world.settings
     if painter is None:
         return {}
-    vectors = vectors_to_decode(fitted, world.words(), settings["alpha"])
+    vectors = vectors_to_decode(fitted, world.words(), settings["alpha"], world.seed)
     return decoded(fitted, vectors, painter, settings["synthetic"], world.seed)
 
 

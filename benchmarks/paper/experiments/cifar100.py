@@ -21,7 +21,7 @@ from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.cifar100_world import on_files
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.offline.rare_garments import garments
-from benchmarks.paper.rankings import OURS, cheap_rankings, minority_in_top, ours_and_confidence
+from benchmarks.paper.rankings import OURS, all_rankings, cheap_rankings, minority_in_top, ours_and_confidence
 from benchmarks.paper.remedies import filtered, outcomes
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
@@ -50,10 +50,14 @@ class World(Evaluated, Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """One choice of subclasses to cut, and what was trained with little of them; they are the minority of ``test``."""
+    """One choice of subclasses to cut, and what was trained with little of them; they are the minority of ``test``.
+
+    ``whole`` was trained on the pool's images too, so that there is nothing to add.
+    """
 
     rare: Sequence[str]
     fitted: Fitted
+    whole: Fitted
     val: Seen
     test: Seen
 
@@ -65,8 +69,10 @@ def run(world: World) -> list[Figure]:
     parts: list[list[Figure]] = []
     points: list[Degree] = []
     for rare in world.turns:
-        fitted = Fitted.on(lab, world.train(dict.fromkeys(rare, kept)), val, world.seed)
-        turn = Turn(rare, fitted, val, with_minority(world, test, rare))
+        few = dict.fromkeys(rare, kept)
+        fitted = Fitted.on(lab, world.train(few), val, world.seed)
+        whole = Fitted.on(lab, world.whole(few), val, world.seed)
+        turn = Turn(rare, fitted, whole, val, with_minority(world, test, rare))
         parts.append(
             [
                 *_rankings(world, turn),
@@ -94,7 +100,8 @@ def averaged(parts: list[list[Figure]]) -> list[Figure]:
 
 def _rankings(world: World, turn: Turn) -> list[Figure]:
     fitted, top = turn.fitted, world.settings["top"]
-    rankings, judged = cheap_rankings(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
+    rankings = all_rankings(world.lab, fitted.directions, fitted.train, fitted.val, world.seed)
+    judged = world.lab.judge(fitted.model, turn.test)
     return [
         *minority_in_top("minority in top K", rankings, judged, turn.test.minority, top),
         Figure("CV score", OURS, float(np.mean(fitted.directions.cv_score_))),
@@ -102,21 +109,23 @@ def _rankings(world: World, turn: Turn) -> list[Figure]:
 
 
 def _whole(world: World, turn: Turn) -> list[Figure]:
-    """Train on the pool too, so that there is nothing to add (figure 21)."""
-    train = world.whole(dict.fromkeys(turn.rare, world.settings["kept"]))
-    fitted = Fitted.on(world.lab, train, turn.val, world.seed)
+    """Rank where training has no pool beside it (figure 21)."""
+    fitted = turn.whole
     rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
     name = "minority in top K, without a pool"
     return minority_in_top(name, rankings, judged, turn.test.minority, world.settings["top"])
 
 
 def _degrees(world: World, turn: Turn) -> list[Degree]:
-    """Remove more and less of the minority; at the share of all else nothing has to be trained again."""
+    """Remove more and less of the minority where there is no pool, as the paper does (B.4).
+
+    At the share of all else nothing has to be trained again.
+    """
     minority, found = turn.test.minority.numpy(), []
     for removed in world.settings["removed"]:
-        fitted = turn.fitted
+        fitted = turn.whole
         if removed != 1 - world.settings["kept"]:
-            train = world.train(dict.fromkeys(turn.rare, 1 - removed))
+            train = world.whole(dict.fromkeys(turn.rare, 1 - removed))
             fitted = Fitted.on(world.lab, train, turn.val, world.seed)
         found += degrees(removed, fitted.directions, world.lab.judge(fitted.model, turn.test), minority)
     return found

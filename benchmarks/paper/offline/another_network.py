@@ -24,7 +24,9 @@ SPLIT = "clip"  # the photographs that no set of the experiments has
 
 @dataclass(frozen=True)
 class AnotherNetwork:
-    """Says garment and colour of photographs that no experiment uses; it stands for Inception, trained on ImageNet.
+    """Says garment and background of photographs that no experiment uses; it stands for Inception, trained on ImageNet.
+
+    Nobody has told it of colour, the attribute that is planted, as nobody has told Inception of gender.
 
     ``settings`` are ``photographs`` of each garment and ``seed``: as Inception, it is the same for all seeds.
     """
@@ -47,5 +49,5 @@ class AnotherNetwork:
         kinds = photographs.labels[rows]
         attributes = draw_attributes(len(rows), generator)
         images = render(photographs.pixels[rows], draw_scene(attributes, kinds, generator))
-        labels = kinds * len(world_settings().names("colour")) + attributes.colour
+        labels = kinds * len(world_settings().names("background")) + attributes.background
         return self.lab.train(self.lab.prepare(images, labels), labels, self.settings["seed"])

@@ -87,7 +87,8 @@ class GarmentsTogether(ThreeRendered):
     def _set(self, stream: int, name: str) -> Seen:
         settings, own = self.settings, dict(self.settings[name])
         ward = Ward(self.conditions, settings["others"], settings["lying"], tuple(settings["chances"]))
-        return self.lab.see(composed(ward, Part(**own["part"]), own["pictures"], 3 * self.seed + stream))
+        part = Part(**own["part"], seed=self.seed)
+        return self.lab.see(composed(ward, part, own["pictures"], 3 * self.seed + stream))
 
 
 def garments_together(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], GarmentsTogether]:

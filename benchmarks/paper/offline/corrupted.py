@@ -39,7 +39,7 @@ class CorruptedGarments(ThreeRendered):
     def _set(self, stream: int, name: str) -> Seen:
         share = self.settings["noisy_in_training" if stream == TRAIN else "noisy"]
         noise = Noise(share, self.settings["deviation"])
-        part, seed = Part(**self.settings[name]), 3 * self.seed + stream
+        part, seed = Part(**self.settings[name], seed=self.seed), 3 * self.seed + stream
         return self.lab.see(noisy_garments(self.settings["garments"], part, noise, seed, self.settings["held"]))
 
 

@@ -24,5 +24,5 @@ class FreeGarments(ThreeRendered):
 
     def _set(self, stream: int, name: str) -> Seen:
         groups = {garment: [garment] for garment in self.settings["garments"]}
-        part = Part(**self.settings[name])
+        part = Part(**self.settings[name], seed=self.seed)
         return self.lab.see(superclasses(groups, part, {}, 4 * self.seed + stream))

@@ -17,11 +17,15 @@ from fdgpu.demo.settings import world_settings
 
 @dataclass(frozen=True)
 class Part:
-    """Which photographs of every garment a set is made of: a bundled split, and a range within it."""
+    """Which photographs of every garment a set is made of: a range of a bundled split, in an order that a seed draws.
+
+    Ranges of one seed that do not overlap have no photograph in common.
+    """
 
     split: str
     start: int
     stop: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,15 @@ def hold(attributes: Attributes, held: Mapping[str, str]) -> Attributes:
 def photographs(names: Sequence[str], part: Part) -> tuple[Tensor, Tensor]:
     """Return grey garments (n, 28, 28) and the code of each, (n,)."""
     photographs = load_photographs(part.split)
-    rows = [(photographs.labels == _code(name)).nonzero()[part.start : part.stop, 0] for name in names]
-    chosen = torch.cat(rows)
+    chosen = torch.cat([_drawn(photographs.labels, _code(name), part) for name in names])
     return photographs.pixels[chosen], photographs.labels[chosen]
+
+
+def _drawn(labels: Tensor, code: int, part: Part) -> Tensor:
+    """Return a garment's rows; its order does not depend on which garments stand beside it."""
+    rows = (labels == code).nonzero()[:, 0]
+    generator = torch.Generator().manual_seed(len(world_settings().class_names) * part.seed + code)
+    return rows[torch.randperm(len(rows), generator=generator)[part.start : part.stop]]
 
 
 def _rendered(

@@ -46,7 +46,7 @@ class Garments(Rendered):
         return self._set(POOL, "pool")
 
     def _set(self, stream: int, name: str, kept: Mapping[str, float] | None = None) -> Seen:
-        part, seed = Part(**self.settings[name]), 4 * self.seed + stream
+        part, seed = Part(**self.settings[name], seed=self.seed), 4 * self.seed + stream
         return self.lab.see(superclasses(self.groups, part, kept or {}, seed, self.settings["held"]))
 
 

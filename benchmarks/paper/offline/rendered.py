@@ -1,4 +1,4 @@
-"""The sets of one seed, each rendered from photographs of its own."""
+"""The sets of one seed, each rendered from photographs of its own, which the seed draws."""
 
 from __future__ import annotations
 

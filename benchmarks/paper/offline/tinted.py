@@ -72,7 +72,8 @@ class TintedGarments(Rendered):
     def _set(self, stream: int, name: str, share: float = BALANCED) -> Seen:
         settings = self.settings
         groups = Groups(settings["groups"], settings["wrong"], settings["strength"], settings["held"])
-        return self.lab.see(tinted(groups, Part(**settings[name]), share, 3 * self.seed + stream))
+        part = Part(**settings[name], seed=self.seed)
+        return self.lab.see(tinted(groups, part, share, 3 * self.seed + stream))
 
 
 def tinted_garments(clip: Any, settings: Mapping[str, Any]) -> Callable[[int], TintedGarments]:

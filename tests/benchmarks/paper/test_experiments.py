@@ -63,7 +63,7 @@ FEW: dict[str, dict[str, Any]] = {
 
 STEERED = {"base", "fdgpu", "confidence", "random"}
 WITH_ORACLE = STEERED | {"oracle"}
-PAINTED = {"base", "reference caption", "fdgpu", "hard caption", "oracle"}
+PAINTED = {"base", "reference caption", "fdgpu", "confidence", "random", "hard caption", "oracle"}
 TRIALS = {
     "celeba": {"filtering": WITH_ORACLE, "up-weighting": WITH_ORACLE, "synthetic": PAINTED},
     "cifar100": {"filtering": WITH_ORACLE},
