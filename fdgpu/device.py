@@ -6,11 +6,12 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TypeVar
 
 import torch
 
-from fdgpu.errors import BackendError
+from fdgpu.errors import BackendError, InputError
 
 OLDEST_CAPABILITY = (7, 0)  # Volta
 BACKENDS = ("auto", "numba", "triton", "cuml")
@@ -165,9 +166,17 @@ def why_no_faiss_gpu() -> str | None:
 
 @dataclass
 class BatchSize:
-    """Rows to try at once; what did not fit once is not tried again."""
+    """Rows to try at once; what did not fit once is not tried again.
+
+    Raises:
+        InputError: unless it is a whole number of at least 1.
+    """
 
     rows: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rows, Integral) or self.rows < 1:
+            raise InputError(f"batch_size is {self.rows!r}: use a whole number of at least 1")
 
 
 def halving_batches(run: Callable[[int, int], T], total: int, batch: BatchSize) -> Iterator[tuple[int, T]]:

@@ -35,9 +35,9 @@ def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str,
         for s in ((1,) if quick else (1, 4))
     ]
     kandinsky = small_kandinsky(64, 128).to(net.device)
-    decoder = Decoder.from_diffusers(kandinsky, batch_size=32)
+    decoder = Decoder.from_diffusers(kandinsky, length=1.0, batch_size=32)
     job = _job(decoder.dimension, 1, quick, 10)
-    return [*timed, speed.row(decoder, partial(call_kandinsky, kandinsky), job, net.device, net.dtype, 1)]
+    return [*timed, speed.row(decoder, partial(call_kandinsky, kandinsky), job, net.device, net.dtype)]
 
 
 def _job(dimension: int, seeds: int, quick: bool, steps: int) -> speed.Job:

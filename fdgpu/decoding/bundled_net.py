@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, SIDE, WEIGHTS, condition, unfold
+from fdgpu.decoding.fingerprint import component_settings
 from fdgpu.decoding.spaces import ClipSpace
 from fdgpu.decoding.stage import Batch, Stage
 from fdgpu.device import place
@@ -60,6 +61,11 @@ class BundledNet:
         net = net.to(memory_format=torch.channels_last)
         space = ClipSpace(net.config.projection_class_embeddings_input_dim, ("bundled",))
         return cls(net, DDIMScheduler.from_pretrained(FOLDER), space, placement.device, placement.dtype)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its name, weights and scheduler."""
+        return {"pipeline": self.name, **component_settings({"net": self.net, "scheduler": self.scheduler})}
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode unit vectors (n, d) to pictures (n, 3, 32, 32) in [0, 1]."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from torch.nn import functional as F
 from fdgpu.arrays import finite_rows, restorer, rows_not_finite, to_torch
 from fdgpu.decoding.denoiser import Denoiser
 from fdgpu.decoding.pipelines import adapt
+from fdgpu.decoding.seeds import Seeds, picture_seeds
 from fdgpu.decoding.stage import UNGUIDED, Batch
 from fdgpu.device import BatchSize, halving_batches
-from fdgpu.errors import InputError, ModelError
+from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from fdgpu.progress import OneBar, Reporter
 
-Seeds = int | Sequence[int]
 BATCHES = {"cpu": 32}  # of a small net: more no longer fit into a core's cache, and are a tenth slower each
 
 
@@ -38,10 +39,8 @@ class Decoder:
     """
 
     def __init__(self, denoiser: Denoiser, batch_size: int = 64, length: float | None = None) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: use at least 1")
-        if length is not None and not 0 < length < float("inf"):
-            raise InputError(f"length is {length}: pass how long the pipeline's own CLIP vectors are, such as 20.0")
+        if length is not None and not (isinstance(length, Real) and 0 < length < float("inf")):
+            raise InputError(f"length is {length!r}: pass how long the pipeline's own CLIP vectors are, such as 20.0")
         self._denoiser = denoiser
         self._fitting, self._decoding = BatchSize(batch_size), BatchSize(batch_size)
         self.length = denoiser.length if length is None else length
@@ -91,8 +90,8 @@ class Decoder:
             clip: the :class:`fdgpu.ClipEmbedder` (or its name) whose vectors directions were fitted on, to be checked.
             size: side of the pictures in pixels; None: the pipeline's own.
             length: vectors are given this length, as most pipelines were trained on CLIP's image vectors *before* they
-                were made unit vectors. None: as the pipeline's statistics say; where it has none, vectors go in as
-                they come.
+                were made unit vectors: pass the mean norm of those. None: as the pipeline's statistics say, and 1 for
+                ``RDMPipeline``; where nothing says, vectors go in as they come, with a warning.
             negative: (d,) what guidance steers away from. None: as the pipeline was trained; for Kandinsky zeros,
                 unless its prior's ``get_zero_embed()`` is passed.
             batch_size: pictures at a time; halved whenever the device runs out of memory.
@@ -103,12 +102,26 @@ class Decoder:
         denoiser = adapt(pipeline, size, negative)
         if clip is not None:
             denoiser.space.check(clip, denoiser.name)
-        return cls(denoiser, batch_size, length)
+        decoder = cls(denoiser, batch_size, length)
+        if decoder.length is None:
+            warnings.warn(
+                f"{decoder.name} was trained on CLIP's image vectors before they were made unit vectors, and does not "
+                "say how long those are: vectors go in as they come; pass length=, the mean norm of the CLIP's "
+                "unnormalised image vectors",
+                FdgpuWarning,
+                stacklevel=2,
+            )
+        return decoder
 
     @property
     def dimension(self) -> int:
         """Length d of the vectors."""
         return self.space.dimension
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the pictures beside vectors and sampling, as plain data for a manifest."""
+        return {**self._denoiser.settings, "length": self.length, "size": list(self.size)}
 
     def check(self, clip: Any) -> None:
         """Raise an InputError if directions fitted on ``clip``'s vectors cannot be decoded here."""
@@ -138,7 +151,7 @@ class Decoder:
             (n, 3, h, w) float32 in [0, 1], in ``embeddings``' kind, where they lie.
 
         Raises:
-            InputError: for vectors of another length or not finite, and steps, seeds or guidance that cannot be.
+            InputError: for vectors of another length, zero or not finite, and steps, seeds or guidance that cannot be.
             ModelError: where the pipeline makes NaN.
         """
         vectors = self._checked(to_torch(embeddings, "embeddings"))
@@ -194,32 +207,20 @@ class Decoder:
             )
         vectors = vectors.float()
         finite_rows(vectors, "embeddings")
+        zero = (vectors.norm(dim=1) == 0).nonzero()[:, 0]
+        if len(zero):
+            raise InputError(
+                f"embeddings holds {len(zero)} vectors that are zero, the first is row {int(zero[0])}: a zero has no "
+                "direction to decode, drop these rows"
+            )
         return vectors if self.length is None else F.normalize(vectors, dim=1) * self.length
 
     def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         least, most = self._denoiser.least_steps, self._denoiser.most_steps
-        if not least <= steps <= most:
-            raise InputError(f"steps is {steps}: {self.name} takes {least} to {most}")
-        if not UNGUIDED <= guidance < float("inf"):
-            raise InputError(f"guidance is {guidance}: use 1 (none) or more, such as {self.guidance}")
-        return steps, guidance
-
-
-def picture_seeds(seed: Seeds, n: int) -> list[int]:
-    """Return one seed a picture; of two numbers, no picture's seed is another's by an ill-chosen sum.
-
-    Raises:
-        InputError: for a number of seeds that is not the number of pictures, or a negative one.
-    """
-    if isinstance(seed, (int, np.integer)):
-        if seed < 0:
-            raise InputError(f"seed is {seed}: use 0 or more")
-        return [int(np.random.SeedSequence([int(seed), i]).generate_state(1, np.uint64)[0] >> 1) for i in range(n)]
-    seeds = [int(one) for one in seed]
-    if len(seeds) != n:
-        raise InputError(f"seed holds {len(seeds)} seeds, there are {n} pictures: pass one number, or one a picture")
-    if min(seeds, default=0) < 0:
-        raise InputError(f"seed holds {min(seeds)}: use 0 or more")
-    return seeds
+        if not isinstance(steps, (int, np.integer)) or not least <= steps <= most:
+            raise InputError(f"steps is {steps!r}: {self.name} takes {least} to {most}, a whole number")
+        if not isinstance(guidance, Real) or not UNGUIDED <= guidance < float("inf"):
+            raise InputError(f"guidance is {guidance!r}: use a number of 1 (none) or more, such as {self.guidance}")
+        return int(steps), float(guidance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class Denoiser(Protocol):
         steps, guidance: what it samples with unless told otherwise.
         least_steps, most_steps: what its scheduler can do.
         length: of the vectors it was trained on; None where it takes them as they come.
+        settings: what decides its pictures beside vectors and sampling, as plain data for a manifest.
         device, dtype: where it computes, and in which precision.
     """
 
@@ -40,6 +41,8 @@ class Denoiser(Protocol):
     def guidance(self) -> float: ...  # noqa: D102
     @property
     def length(self) -> float | None: ...  # noqa: D102
+    @property
+    def settings(self) -> dict[str, Any]: ...  # noqa: D102
     @property
     def device(self) -> torch.device: ...  # noqa: D102
     @property

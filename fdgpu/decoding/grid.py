@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import restorer, to_torch
+from fdgpu.arrays import restorer, to_numpy, to_torch
 from fdgpu.decoding.decoder import Decoder
+from fdgpu.decoding.seeds import listed_seeds
 from fdgpu.decoding.slerp import slerp
 from fdgpu.errors import InputError
 
 ALPHAS = (0.1, 0.2, 0.3)  # the paper decodes with 0.1 and chooses in [0, 0.3]
 EASY, NEUTRAL, HARD = "easy", "neutral", "hard"
+SAME = 1e-6  # relative: 0.1 in float32, and 0.1 + 0.2, are the numbers that they were meant to be
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,11 @@ class DecodedGrid:
         Raises:
             InputError: if it was not decoded; says which were.
         """
-        if Rotation(end, alpha) not in self.rotations:
-            there = ", ".join(f"{rotation.end} {rotation.alpha:g}" for rotation in self.rotations)
-            raise InputError(f"{end} {alpha:g} was not decoded: there are {there}")
-        return self.pictures[:, self.rotations.index(Rotation(end, alpha))]
+        for column, rotation in enumerate(self.rotations):
+            if rotation.end == end and math.isclose(rotation.alpha, alpha, rel_tol=SAME):
+                return self.pictures[:, column]
+        there = ", ".join(f"{rotation.end} {rotation.alpha:g}" for rotation in self.rotations)
+        raise InputError(f"{end} {alpha:g} was not decoded: there are {there}")
 
 
 def decode_grid(
@@ -60,7 +64,7 @@ def decode_grid(
     references: Any,
     directions: Any,
     *,
-    alphas: Sequence[float] = ALPHAS,
+    alphas: float | Sequence[float] = ALPHAS,
     seeds: Sequence[int] = (0, 1, 2, 3),
     **sampling: Any,
 ) -> DecodedGrid:
@@ -78,14 +82,15 @@ def decode_grid(
         Pictures and vectors, of ``references``' kind.
 
     Raises:
-        InputError: for an α outside (0, 1], no or repeated seeds, and vectors that cannot be rotated.
+        InputError: for an α outside (0, 1], no or repeated seeds, no class, and vectors that cannot be rotated.
     """
     rotations = rotations_of(alphas)
     chosen = _checked_seeds(seeds)
     r, w = to_torch(references, "references"), to_torch(directions, "directions")
-    if r.ndim != 2 or r.shape != w.shape:
+    if r.ndim != 2 or r.shape != w.shape or not len(r):
         raise InputError(
-            f"references {tuple(r.shape)} and directions {tuple(w.shape)}: pass (k, d) of each, one row a class"
+            f"references {tuple(r.shape)} and directions {tuple(w.shape)}: pass (k, d) of each, one row a class and "
+            "at least one"
         )
     vectors = torch.stack([_rotated(r, w.to(r.device), rotation) for rotation in rotations], dim=1)
     k, p, s = len(vectors), len(rotations), len(chosen)
@@ -95,13 +100,16 @@ def decode_grid(
     return DecodedGrid(restore(pictures.view(k, p, s, *pictures.shape[1:])), restore(vectors), rotations, tuple(chosen))
 
 
-def rotations_of(alphas: Sequence[float]) -> tuple[Rotation, ...]:
+def rotations_of(alphas: float | Sequence[float]) -> tuple[Rotation, ...]:
     """Return the columns, the easiest first.
 
     Raises:
-        InputError: for an α outside (0, 1].
+        InputError: for an α outside (0, 1], or that is no number.
     """
-    shares = sorted({float(alpha) for alpha in alphas})
+    given = to_numpy(alphas, "alphas").reshape(-1)
+    if given.dtype.kind not in "fiu":
+        raise InputError(f"alphas is {alphas!r}: pass numbers, shares of the angle in (0, 1]")
+    shares = sorted(set(given.astype(float).tolist()))
     outside = [alpha for alpha in shares if not 0 < alpha <= 1]
     if outside:
         raise InputError(f"alphas holds {outside[0]:g}: pass shares of the angle in (0, 1]; neutral comes by itself")
@@ -115,7 +123,7 @@ def _rotated(references: Tensor, directions: Tensor, rotation: Rotation) -> Tens
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
-    chosen = [int(seed) for seed in seeds]
+    chosen = listed_seeds(seeds, "seeds")
     if not chosen or len(set(chosen)) < len(chosen):
         raise InputError(f"seeds is {chosen}: pass at least one, each once")
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,8 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fdgpu.arrays import rows_not_finite
 from fdgpu.decoding.decoder import Decoder
-from fdgpu.errors import InputError
+from fdgpu.decoding.fingerprint import pipeline_settings, plain, weights_digest
+from fdgpu.errors import FdgpuWarning, InputError, ModelError
+
+SET_HERE = ("prompt", "generator", "output_type", "return_dict", "num_images_per_prompt")
 
 
 class Painter(Protocol):
@@ -42,22 +47,41 @@ class PipelinePainter:
                 f"{type(self.pipeline).__name__} does not make pictures of a prompt alone: pass a text-to-image "
                 "pipeline of diffusers, or an fdgpu.Decoder and the ClipEmbedder that reads captions for it"
             )
+        reserved = [name for name in SET_HERE if name in self.arguments]
+        if reserved:
+            raise InputError(
+                f"{reserved[0]} was given, which fdgpu.text_to_image sets itself: leave it out, captions and "
+                "per_caption say what is painted and how often"
+            )
 
     def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Paint; one generator a picture, so that none depends on its batch."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        arguments = {"output_type": "np", **self.arguments}
-        made = self.pipeline(prompt=list(captions), generator=generators, **arguments).images
-        return _as_bytes(torch.from_numpy(np.asarray(made)).permute(0, 3, 1, 2))
+        made = self.pipeline(prompt=list(captions), generator=generators, output_type="np", **self.arguments)
+        pictures = torch.from_numpy(np.asarray(made.images)).permute(0, 3, 1, 2)
+        self._check_made(pictures, getattr(made, "nsfw_content_detected", None), captions)
+        return _as_bytes(pictures)
+
+    def _check_made(self, pictures: Tensor, blackened: Sequence[bool] | None, captions: Sequence[str]) -> None:
+        name, bad = type(self.pipeline).__name__, rows_not_finite(pictures.flatten(1))
+        if len(bad):
+            raise ModelError(
+                f"{name} made NaN of {len(bad)} of {len(pictures)} captions, the first is {captions[int(bad[0])]!r}: "
+                "load its VAE, which overflows in float16, in float32 or bfloat16"
+            )
+        black = [caption for caption, is_black in zip(captions, blackened or (), strict=False) if is_black]
+        if black:
+            warnings.warn(
+                f"the safety checker of {name} made {len(black)} of {len(pictures)} pictures black, the first is of "
+                f"{black[0]!r}: use other captions, or load the pipeline with safety_checker=None",
+                FdgpuWarning,
+                stacklevel=2,
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The pipeline's class, its scheduler, and what its call is given."""
-        return {
-            "pipeline": type(self.pipeline).__name__,
-            "scheduler": type(getattr(self.pipeline, "scheduler", None)).__name__,
-            "arguments": _plain(self.arguments),
-        }
+        """The pipeline's class, weights and schedulers, and what its call is given."""
+        return {**pipeline_settings(self.pipeline), "arguments": plain(self.arguments)}
 
 
 @dataclass(frozen=True)
@@ -80,8 +104,13 @@ class DecoderPainter:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The decoder and the CLIP that reads."""
-        return {"pipeline": self.decoder.name, "clip": str(self.clip.name), "arguments": _plain(self.arguments)}
+        """The decoder, the CLIP that reads, and what sampling is given."""
+        return {
+            **self.decoder.settings,
+            "clip": str(self.clip.name),
+            "clip_weights": weights_digest({"clip": getattr(self.clip, "model", None)}),
+            "arguments": plain(self.arguments),
+        }
 
 
 def painter_of(model: Any, clip: Any, arguments: dict[str, Any]) -> Painter:
@@ -106,11 +135,6 @@ def _needs_more(takes: Any) -> bool:
         for name, one in takes.items()
         if name not in given
     )
-
-
-def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest can hold: no callbacks and no tensors."""
-    return {name: value for name, value in arguments.items() if isinstance(value, (str, int, float, type(None)))}
 
 
 def _as_bytes(pictures: Tensor) -> Tensor:

@@ -24,21 +24,27 @@ class ClipSpace:
         """Check that ``clip``'s vectors are the ones that ``pipeline`` decodes.
 
         Args:
-            clip: a :class:`fdgpu.ClipEmbedder`, or its name such as ``"ViT-L-14:openai"``.
+            clip: a :class:`fdgpu.ClipEmbedder`, or its name such as ``"ViT-L-14:openai"``. Without a tag, or with a
+                file of weights for one, the model alone is compared; a hub's or a folder's name passes, as it says
+                nothing.
             pipeline: what the error calls it.
 
         Raises:
-            InputError: names both spaces, and the embedder to fit the directions again with.
+            InputError: names both spaces, and the embedder to fit the directions again with; or ``clip`` is neither an
+                embedder nor a name.
         """
-        name = clip if isinstance(clip, str) else str(clip.name)
-        dimension = None if isinstance(clip, str) else int(clip.dimension)
+        name, dimension = _told(clip)
         if dimension is not None and dimension != self.dimension:
             raise InputError(
                 f"{name} gives vectors of {dimension} numbers, {pipeline} decodes vectors of {self.dimension}"
                 f"{self._remedy()}"
             )
-        if self.names and name not in self.names and _is_a_name(name):
+        if self.names and not name.startswith(NAMELESS) and not self._holds(name):
             raise InputError(f"{pipeline} decodes vectors of {self.names[0]}, not of {name}{self._remedy()}")
+
+    def _holds(self, name: str) -> bool:
+        model, tag = _parts(name)
+        return any(model == own and tag in ("", own_tag) for own, own_tag in map(_parts, self.names))
 
     def _remedy(self) -> str:
         if not self.names:
@@ -49,19 +55,30 @@ class ClipSpace:
         return f": embed with fdgpu.ClipEmbedder({model!r}, {tag!r}) and fit the directions again, with whiten=False"
 
 
-def _is_a_name(name: str) -> bool:
-    """Whether a name says which weights are meant: a hub's or a folder's does not."""
-    _, _, tag = name.partition(":")
-    return name == "bundled" or (bool(tag) and not name.startswith(NAMELESS) and "/" not in tag and "." not in tag)
+def _told(clip: Any) -> tuple[str, int | None]:
+    """Name of an embedder, and the length of its vectors; of a name, the name alone."""
+    name = clip if isinstance(clip, str) else getattr(clip, "name", None)
+    if not name or not (isinstance(clip, str) or hasattr(clip, "dimension")):
+        raise InputError(f"clip is {clip!r}: pass an fdgpu.ClipEmbedder, or its name such as 'ViT-L-14:openai'")
+    return str(name), None if isinstance(clip, str) else int(clip.dimension)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Model and tag as open_clip spells them today; no tag where it is a file, which says nothing of the weights."""
+    model, _, tag = name.partition(":")
+    return model.replace("/", "-"), "" if "/" in tag or "." in tag else tag
 
 
 def space_of_encoder(config: Any, dimension: int) -> ClipSpace:
     """Recognise the CLIP whose vision tower has this (transformers) configuration.
 
     Args:
-        config: with ``hidden_size``, ``num_hidden_layers`` and ``patch_size``.
+        config: with ``hidden_size``, ``num_hidden_layers`` and ``patch_size``; None where a pipeline was loaded without
+            its encoder, and its space has no name.
         dimension: of the vectors.
     """
+    if config is None:
+        return ClipSpace(dimension)
     tower = (dimension, config.hidden_size, config.num_hidden_layers, config.patch_size)
     known = {(s["dimension"], s["width"], s["layers"], s["patch"]): tuple(s["names"]) for s in _spaces()}
     return ClipSpace(dimension, known.get(tower, ()))

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fdgpu.decoding.decoder import picture_seeds
+from fdgpu.decoding.manifest import Manifest, Painted, painted_before
 from fdgpu.decoding.painters import Painter, painter_of
+from fdgpu.decoding.seeds import picture_seeds
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
-from fdgpu.files import writable_folder, write_atomically, write_png
+from fdgpu.files import writable_folder, write_png
 from fdgpu.progress import OneBar, Reporter
-from fdgpu.version import __version__
-
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class Painted:
-    """One picture: ``path`` within the folder, and how it came about."""
-
-    path: str
-    class_name: str
-    kind: str
-    caption: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -48,13 +36,10 @@ class SyntheticImages:
         """Read a folder's manifest.
 
         Raises:
-            InputError: if there is none, or pictures are missing.
+            InputError: if there is none, or another program's, or pictures are missing.
         """
         place = Path(folder)
-        if not (place / MANIFEST).is_file():
-            raise InputError(f"{place} has no {MANIFEST}: pass a folder that fdgpu.text_to_image has written")
-        document = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        images = cls(place, tuple(Painted(**row) for row in document["images"]))
+        images = cls(place, Manifest.read(place).rows)
         missing = [row.path for row in images.rows if not (place / row.path).is_file()]
         if missing:
             raise InputError(
@@ -77,8 +62,12 @@ class SyntheticImages:
         return SyntheticImages(self.folder, rows)
 
     def pictures(self) -> Tensor:
-        """Read them: (n, 3, h, w) uint8."""
-        read = [np.asarray(Image.open(self.folder / row.path).convert("RGB")) for row in self.rows]
+        """Read them: (n, 3, h, w) uint8.
+
+        Raises:
+            InputError: names a file that cannot be read.
+        """
+        read = [_pixels(self.folder / row.path) for row in self.rows]
         return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).contiguous()
 
     @property
@@ -101,7 +90,9 @@ def text_to_image(
 ) -> SyntheticImages:
     """Paint pictures of each class's captions.
 
-    A call that was interrupted goes on when it is repeated: pictures that are there are not painted again.
+    A call that was interrupted goes on when it is repeated, or made with more captions or a larger ``per_caption``:
+    pictures that are there are not painted again. The model (its weights and schedulers, a decoder's length and
+    negative vector), ``clip``, ``seed`` and ``arguments`` have to be the same; ``manifest.json`` says what they were.
 
     Args:
         captions: class name → kind → caption, such as ``{"cat": {"hard": "a photo of a white cat on the grass",
@@ -116,16 +107,20 @@ def text_to_image(
         arguments: for the pipeline's call (``guidance_scale``, …), or for :meth:`Decoder.sample` (``steps``, …).
 
     Raises:
-        InputError: for no captions, an empty one, a model that cannot paint captions, or a folder of other pictures.
+        InputError: for no captions, an empty one, a model that cannot paint captions, arguments that are set here
+            (``output_type``, …), or a folder of other pictures.
+        ModelError: where the model makes NaN.
     """
-    painter = painter_of(model, clip, arguments)
+    painter, batch = painter_of(model, clip, arguments), BatchSize(batch_size)
     rows = _plan(captions, per_caption, seed)
     folder = writable_folder(Path(out))
-    _write_manifest(folder, rows, painter)
-    missing = [row for row in rows if not (folder / row.path).is_file()]
+    manifest = Manifest(painter.settings, tuple(rows))
+    painted = painted_before(folder, manifest)
+    manifest.write(folder)
+    missing = [row for row in rows if row not in painted]
     with OneBar(progress) as report:
         report("paint captions", len(rows) - len(missing), len(rows))
-        for stop, _ in halving_batches(_runner(painter, missing, folder), len(missing), BatchSize(batch_size)):
+        for stop, _ in halving_batches(_runner(painter, missing, folder), len(missing), batch):
             report("paint captions", len(rows) - len(missing) + stop, len(rows))
     return SyntheticImages(folder, tuple(rows))
 
@@ -141,43 +136,59 @@ def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Any:
 
 
 def _plan(captions: Mapping[str, Mapping[str, str]], per_caption: int, seed: int) -> list[Painted]:
-    if per_caption < 1:
-        raise InputError(f"per_caption is {per_caption}: use at least 1")
-    odd = [(name, kind) for name, own in captions.items() for kind, text in own.items() if not _is_caption(text)]
-    if odd or not any(captions.values()):
-        what = f"the {odd[0][1]} caption of {odd[0][0]} is not a text" if odd else "captions is empty"
-        raise InputError(f"{what}: pass class name → kind → caption")
-    seeds = picture_seeds(seed, per_caption)
-    folders = _folders(captions)
+    if not isinstance(per_caption, (int, np.integer)) or per_caption < 1:
+        raise InputError(f"per_caption is {per_caption!r}: use a whole number of at least 1")
+    _check_captions(captions)
+    seeds = picture_seeds(seed, int(per_caption))
+    classes = _folders(captions)
+    kinds = {name: _folders(own) for name, own in captions.items()}
     return [
-        Painted(f"{folders[name]}/{_slug(kind)}/{i:04d}.png", name, kind, text, seeds[i])
+        Painted(f"{classes[name]}/{kinds[name][kind]}/{i:04d}.png", name, kind, text, own_seed)
         for name, own in captions.items()
         for kind, text in own.items()
-        for i in range(per_caption)
+        for i, own_seed in enumerate(seeds)
     ]
 
 
-def _is_caption(text: Any) -> bool:
-    return isinstance(text, str) and bool(text.strip())
+def _check_captions(captions: Any) -> None:
+    remedy = 'pass class name → kind → caption, such as {"cat": {"hard": "a white cat"}}'
+    if not isinstance(captions, Mapping):
+        raise InputError(f"captions is a {type(captions).__name__}: {remedy}")
+    for name, own in captions.items():
+        if not isinstance(own, Mapping):
+            raise InputError(f"captions holds {own!r} for {name}: {remedy}")
+        if not all(isinstance(one, str) for one in (name, *own)):
+            raise InputError(f"captions holds the class {name!r} with the kinds {list(own)}: names are texts, {remedy}")
+        odd = [kind for kind, text in own.items() if not (isinstance(text, str) and text.strip())]
+        if odd:
+            raise InputError(f"the {odd[0]} caption of {name} is not a text: {remedy}")
+    if not any(captions.values()):
+        raise InputError(f"captions is empty: {remedy}")
 
 
-def _folders(captions: Mapping[str, Any]) -> dict[str, str]:
-    """A folder name each, numbered where two classes would share one."""
-    taken: dict[str, str] = {}
-    for place, name in enumerate(captions):
+def _folders(names: Iterable[str]) -> dict[str, str]:
+    """A folder name each, numbered where two would share one."""
+    folders: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
         slug = _slug(name)
-        taken[name] = f"{slug}-{place}" if slug in taken.values() else slug
-    return taken
+        numbered = (f"{slug}-{number}" for number in count(2))
+        folders[name] = next(free for free in chain([slug], numbered) if free not in taken)
+        taken.add(folders[name])
+    return folders
 
 
 def _slug(name: str) -> str:
+    """In small letters, as some file systems do not tell them from large ones."""
     return re.sub(r"[^\w-]+", "-", name).strip("-").lower() or "class"
 
 
-def _write_manifest(folder: Path, rows: list[Painted], painter: Painter) -> None:
-    document = {"fdgpu": __version__, "model": painter.settings, "images": [asdict(row) for row in rows]}
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    path = folder / MANIFEST
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise InputError(f"{folder} holds pictures of other captions or settings: choose another folder, or empty it")
-    write_atomically(path, text)
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises of broken files
+        raise InputError(
+            f"{path} cannot be read ({error}): delete it and call fdgpu.text_to_image with the same arguments, which "
+            "paints it again"
+        ) from None

@@ -48,7 +48,7 @@ def test_both_ways_give_the_same_pictures(net: BundledNet, tmp_path: Path) -> No
 
 def test_kandinskys_own_call_gives_the_same_pictures() -> None:
     pipeline = small_kandinsky(32, 128)
-    decoder = Decoder.from_diffusers(pipeline)
+    decoder = Decoder.from_diffusers(pipeline, length=1.0)
     assert decoder.size == (64, 64)
     call = partial(call_kandinsky, pipeline)
     row = speed.row(decoder, call, replace(job(), seeds=(3,)), torch.device("cpu"), torch.float32, repeats=1)

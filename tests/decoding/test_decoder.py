@@ -18,7 +18,7 @@ import fdgpu
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import SIDE, WEIGHTS, fold, unfold
 from fdgpu.decoding.bundled_net import BundledNet
-from fdgpu.decoding.decoder import picture_seeds
+from fdgpu.decoding.seeds import picture_seeds
 from fdgpu.errors import InputError, ModelError
 from tests.decoding import tiny
 
@@ -100,6 +100,7 @@ def test_one_net_call_a_step_holds_guidance_and_every_vector() -> None:
 
 def test_seeds() -> None:
     assert picture_seeds([3, 1], 2) == [3, 1]
+    assert picture_seeds(np.array([3, 1]), 2) == picture_seeds(torch.tensor([3, 1]), 2) == [3, 1]
     assert picture_seeds(7, 3) == picture_seeds(7, 5)[:3]
     every = {seed for base in range(20) for seed in picture_seeds(base, 20)}
     assert len(every) == 400
@@ -152,6 +153,19 @@ def test_the_pipelines_scheduler_is_left_alone() -> None:
         (torch.ones(1, tiny.D), {"seed": -1}, "seed is -1"),
         (torch.ones(1, tiny.D), {"seed": [1, 2]}, "2 seeds, there are 1 pictures"),
         (torch.ones(2, tiny.D), {"seed": [1, -2]}, "seed holds -2"),
+        (
+            torch.eye(tiny.D)[:4] * torch.tensor([1, 0, 1, 0])[:, None],
+            {},
+            "2 vectors that are zero, the first is row 1",
+        ),
+        (torch.ones(1, tiny.D), {"steps": 2.0}, "steps is 2.0: .* a whole number"),
+        (torch.ones(1, tiny.D), {"steps": "2"}, "steps is '2'"),
+        (torch.ones(1, tiny.D), {"guidance": "3"}, "guidance is '3': use a number"),
+        (torch.ones(1, tiny.D), {"seed": None}, "seed is None: pass whole numbers"),
+        (torch.ones(1, tiny.D), {"seed": 2.5}, "seed is 2.5"),
+        (torch.ones(2, tiny.D), {"seed": [1.5, 2]}, r"seed is \[1.5, 2\]"),
+        (torch.ones(2, tiny.D), {"seed": "12"}, "seed is '12'"),
+        (torch.ones(1, tiny.D), {"seed": [2**63]}, r"less than 2\*\*63"),
     ],
 )
 def test_says_what_is_wrong(embeddings: Tensor, arguments: dict[str, Any], says: str) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.decoding import Decoder, decode_grid, slerp
-from fdgpu.decoding.grid import Rotation, rotations_of
+from fdgpu.decoding.grid import DecodedGrid, Rotation, rotations_of
 from fdgpu.errors import InputError
 from tests.decoding import tiny
 
@@ -64,6 +66,23 @@ def test_neutral_is_decoded_once() -> None:
     assert [r.end for r in rotations_of([0.1, 0.2, 0.1])] == ["easy", "easy", "neutral", "hard", "hard"]
 
 
+@given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=5, unique_by=lambda alpha: round(alpha, 4)))
+@example([0.3, 0.1])
+def test_columns_are_found_whichever_way_a_share_was_rounded(alphas: list[float]) -> None:
+    rotations = rotations_of(np.float32(alphas))
+    grid = DecodedGrid(np.arange(len(rotations))[None], None, rotations, (0,))
+    ranks = np.argsort(np.argsort(alphas))
+    for alpha, rank in zip(alphas, ranks, strict=True):
+        assert grid.at("hard", alpha) == len(alphas) + 1 + rank
+        assert grid.at("easy", np.float32(alpha)) == len(alphas) - 1 - rank
+
+
+def test_shares_of_a_range_and_one_alone() -> None:
+    grid = DecodedGrid(np.arange(7)[None], None, rotations_of(np.arange(0.1, 0.35, 0.1)), (0,))
+    assert grid.at("hard", 0.3) == 6
+    assert rotations_of(0.1) == rotations_of([0.1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -72,6 +91,11 @@ def test_neutral_is_decoded_once() -> None:
         ({"alphas": (float("nan"),)}, "alphas holds nan"),
         ({"seeds": ()}, "pass at least one"),
         ({"seeds": (1, 1)}, "each once"),
+        ({"seeds": 3}, "seeds is 3: pass whole numbers"),
+        ({"seeds": (1.5,)}, r"seeds is \(1.5,\)"),
+        ({"seeds": None}, "seeds is None"),
+        ({"alphas": "ab"}, "alphas is 'ab': pass numbers"),
+        ({"alphas": None}, "alphas is not numeric"),
         ({"directions": DIRECTIONS[:1]}, "one row a class"),
         ({"directions": torch.full((2, tiny.D), float("nan"))}, "zero or not finite"),
         ({"directions": REFERENCES}, "opposite"),
@@ -80,3 +104,8 @@ def test_neutral_is_decoded_once() -> None:
 def test_says_what_is_wrong(decoder: Decoder, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         decode_grid(decoder, REFERENCES, **{"directions": DIRECTIONS, "steps": 1} | arguments)
+
+
+def test_no_class_is_told(decoder: Decoder) -> None:
+    with pytest.raises(InputError, match="one row a class and at least one"):
+        decode_grid(decoder, REFERENCES[:0], DIRECTIONS[:0], steps=1)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled_net import BundledNet
-from fdgpu.decoding.decoder import picture_seeds
+from fdgpu.decoding.seeds import picture_seeds
 from tests.decoding import tiny
 from tests.decoding.test_decoder import random_net, vectors
 
@@ -32,16 +32,17 @@ def test_the_bundled_net(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [tiny.stable_unclip, tiny.kandinsky, tiny.unclip, tiny.retrieval_augmented])
 def test_a_float32_pipeline_computes_in_half(make: Callable[[], Any]) -> None:
-    expected = Decoder.from_diffusers(make(), size=16).sample(vectors(5), 3)
+    expected = Decoder.from_diffusers(make(), size=16, length=1.0).sample(vectors(5), 3)
     pipeline = make().to("cuda")
-    pictures = Decoder.from_diffusers(pipeline, size=16).sample(vectors(5), 3)  # vectors on the CPU: so are pictures
+    decoder = Decoder.from_diffusers(pipeline, size=16, length=1.0)
+    pictures = decoder.sample(vectors(5), 3)  # vectors on the CPU: so are pictures
     assert not pictures.is_cuda
     torch.testing.assert_close(pictures, expected, atol=5e-2, rtol=0)
 
 
 def test_a_half_pipeline_stays_half() -> None:
     pipeline = tiny.stable_unclip().to("cuda", torch.float16)
-    decoder = Decoder.from_diffusers(pipeline)
+    decoder = Decoder.from_diffusers(pipeline, length=1.0)
     pictures = decoder.sample(vectors(3).cuda().half(), 3)
     assert pictures.dtype == torch.float32
     assert pictures.isfinite().all()

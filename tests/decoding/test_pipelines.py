@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.spaces import ClipSpace, space_named, space_of_encoder
-from fdgpu.errors import InputError
+from fdgpu.errors import FdgpuWarning, InputError
 from tests.decoding import tiny
 
 SEEDS = [5, 6, 7]
@@ -91,7 +91,7 @@ def one_by_one(pipeline: Any, call: Call, guidance: float) -> Tensor:
 def test_equals_the_pipelines_own_call(name: str, guidance: float) -> None:
     make, call = PIPELINES[name]
     pipeline = make()
-    decoder = Decoder.from_diffusers(pipeline, size=16)
+    decoder = Decoder.from_diffusers(pipeline, size=16, length=1.0)
     assert decoder.name == name
     pictures = decoder.sample(vectors(), STEPS, SEEDS, guidance=guidance)
     assert pictures.shape == (3, 3, 16, 16)
@@ -116,7 +116,9 @@ def test_image_variations_equal_the_pipelines_own_call(guidance: float) -> None:
         ).images
         for photograph, seed in zip(photographs, SEEDS, strict=True)
     ]
-    pictures = Decoder.from_diffusers(pipeline).sample(z, STEPS, SEEDS, guidance=guidance)
+    with pytest.warns(FdgpuWarning, match="vectors go in as they come"):
+        decoder = Decoder.from_diffusers(pipeline)
+    pictures = decoder.sample(z, STEPS, SEEDS, guidance=guidance)
     torch.testing.assert_close(
         pictures, torch.from_numpy(np.concatenate(expected)).permute(0, 3, 1, 2), atol=1e-4, rtol=0
     )
@@ -130,21 +132,22 @@ def test_any_scheduler_of_the_pipeline(scheduler: Any) -> None:
     """Multistep schedulers keep a state, ancestral ones draw noise at every step, Euler scales its input."""
     pipeline = tiny.stable_unclip()
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-    pictures = Decoder.from_diffusers(pipeline).sample(vectors(), STEPS, SEEDS, guidance=3.0)
+    pictures = Decoder.from_diffusers(pipeline, length=1.0).sample(vectors(), STEPS, SEEDS, guidance=3.0)
     torch.testing.assert_close(pictures, one_by_one(pipeline, call_stable_unclip, 3.0), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_picture_does_not_depend_on_its_batch(name: str) -> None:
     pipeline = PIPELINES[name][0]()
-    together = Decoder.from_diffusers(pipeline, size=16).sample(vectors(5), STEPS, 3)
-    by_two = Decoder.from_diffusers(pipeline, size=16, batch_size=2).sample(vectors(5), STEPS, 3)
+    together = Decoder.from_diffusers(pipeline, size=16, length=1.0).sample(vectors(5), STEPS, 3)
+    by_two = Decoder.from_diffusers(pipeline, size=16, length=1.0, batch_size=2).sample(vectors(5), STEPS, 3)
     torch.testing.assert_close(together, by_two, atol=1e-4, rtol=0)
 
 
 def test_vectors_get_the_length_of_the_training() -> None:
     pipeline = tiny.stable_unclip()
-    assert Decoder.from_diffusers(pipeline).length is None  # an untouched normaliser says nothing
+    with pytest.warns(FdgpuWarning, match="StableUnCLIPImg2ImgPipeline .* pass length=, the mean norm"):
+        assert Decoder.from_diffusers(pipeline).length is None  # an untouched normaliser says nothing
     with torch.no_grad():
         pipeline.image_normalizer.mean.fill_(1.0)
         pipeline.image_normalizer.std.fill_(2.0)
@@ -157,9 +160,75 @@ def test_vectors_get_the_length_of_the_training() -> None:
     torch.testing.assert_close(asked, short, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("make", [tiny.stable_unclip, tiny.kandinsky, tiny.unclip, tiny.image_variation])
+def test_says_where_the_length_is_unknown(make: Callable[[], Any]) -> None:
+    with pytest.warns(FdgpuWarning, match="vectors go in as they come; pass length=") as told:
+        assert Decoder.from_diffusers(make()).length is None
+    assert len(told) == 1
+    assert told[0].filename == __file__
+
+
+def test_the_retrieval_augmented_model_gets_unit_vectors() -> None:
+    decoder = Decoder.from_diffusers(tiny.retrieval_augmented())
+    pictures = decoder.sample(vectors(), STEPS, SEEDS)
+    torch.testing.assert_close(decoder.sample(5 * vectors(), STEPS, SEEDS), pictures, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "encoder"),
+    [
+        (tiny.stable_unclip, "image_encoder"),
+        (tiny.unclip, "image_encoder"),
+        (tiny.image_variation, "image_encoder"),
+        (tiny.retrieval_augmented, "clip"),
+    ],
+)
+def test_an_encoder_that_was_left_out_is_not_missed(make: Callable[[], Any], encoder: str) -> None:
+    pipeline = make()
+    whole = Decoder.from_diffusers(pipeline, length=1.0).sample(vectors(), 2, SEEDS)
+    pipeline.register_modules(**{encoder: None})
+    decoder = Decoder.from_diffusers(pipeline, length=1.0)
+    assert decoder.space == ClipSpace(tiny.D)
+    torch.testing.assert_close(decoder.sample(vectors(), 2, SEEDS), whole, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [(tiny.stable_unclip, "vae"), (tiny.kandinsky, "movq"), (tiny.retrieval_augmented, "vae")],
+)
+def test_latents_are_decoded_in_the_autoencoders_own_precision(make: Callable[[], Any], part: str) -> None:
+    pipeline = make()
+    decoder = Decoder.from_diffusers(pipeline, size=16, length=1.0)
+    single = decoder.sample(vectors(), 2, SEEDS)
+    getattr(pipeline, part).double()
+    torch.testing.assert_close(decoder.sample(vectors(), 2, SEEDS), single, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_pipeline_may_change_its_precision_after_it_became_a_decoder(name: str) -> None:
+    pipeline = PIPELINES[name][0]()
+    before = Decoder.from_diffusers(pipeline, size=16, length=1.0)
+    before.sample(vectors(), 2, SEEDS)
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            nn.Module.to(part, torch.float64)  # as the pipeline's own would, without its messages
+    pictures = Decoder.from_diffusers(pipeline, size=16, length=1.0).sample(vectors(), 2, SEEDS)
+    torch.testing.assert_close(before.sample(vectors(), 2, SEEDS), pictures, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_unclip_enlarges_in_half_precision_on_a_cpu_too(dtype: torch.dtype) -> None:
+    pipeline = tiny.unclip()
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            nn.Module.to(part, dtype)
+    assert Decoder.from_diffusers(pipeline, length=1.0).sample(vectors(), 2, SEEDS).isfinite().all()
+
+
 def test_kandinsky_steers_away_from_its_priors_vector() -> None:
     pipeline, negative = tiny.kandinsky(), vectors(9)[8]
-    pictures = Decoder.from_diffusers(pipeline, size=16, negative=negative).sample(vectors(1), 2, [5], guidance=3.0)
+    decoder = Decoder.from_diffusers(pipeline, size=16, length=1.0, negative=negative)
+    pictures = decoder.sample(vectors(1), 2, [5], guidance=3.0)
     expected = pipeline(
         image_embeds=vectors(1),
         negative_image_embeds=negative[None],
@@ -187,7 +256,19 @@ class Named:
 L14 = ClipSpace(768, ("ViT-L-14:openai", "ViT-L-14-quickgelu:openai"))
 
 
-@pytest.mark.parametrize("clip", ["ViT-L-14:openai", "local-dir:/weights", Named("ViT-L-14-quickgelu:openai", 768)])
+@pytest.mark.parametrize(
+    "clip",
+    [
+        "ViT-L-14:openai",
+        "ViT-L/14:openai",
+        "ViT-L-14",
+        "ViT-L/14",
+        "ViT-L-14:/weights/tuned.pt",
+        "local-dir:/weights",
+        "hf-hub:openai/clip-vit-base-patch32",
+        Named("ViT-L-14-quickgelu:openai", 768),
+    ],
+)
 def test_the_right_space_passes(clip: Any) -> None:
     L14.check(clip, "the pipeline")
 
@@ -201,6 +282,14 @@ def test_the_right_space_passes(clip: Any) -> None:
         ),
         ("ViT-L-14:laion2b_s32b_b82k", "not of ViT-L-14:laion2b_s32b_b82k"),
         ("bundled", "not of bundled"),
+        ("ViT-B-32", "not of ViT-B-32"),
+        ("ViT-B/32", "not of ViT-B/32"),
+        ("ViT-B-32:/weights/tuned.pt", "not of ViT-B-32:/weights/tuned.pt"),
+        (Named("ViT-B-16", 768), "not of ViT-B-16"),
+        ("", "clip is '': pass an fdgpu.ClipEmbedder, or its name"),
+        (3, "clip is 3"),
+        (None, "clip is None"),
+        (type("Nameless", (), {"name": "ViT-L-14:openai"})(), "clip is .*Nameless.*: pass an fdgpu.ClipEmbedder"),
         (Named("ViT-B-32:openai", 512), r"512 numbers, Unclip decodes vectors of 768: .*\('ViT-L-14', 'openai'\)"),
     ],
 )
@@ -231,8 +320,12 @@ def test_from_diffusers_checks_the_clip() -> None:
         (tiny.unclip, {"size": 64}, "size is 64"),
         (tiny.unclip, {"negative": torch.zeros(tiny.D)}, "learnt its own"),
         (tiny.kandinsky, {"negative": torch.zeros(3)}, "negative has 3 numbers"),
+        (tiny.kandinsky, {"size": 16.0}, "size is 16.0"),
         (tiny.kandinsky, {"length": 0.0}, "length is 0.0"),
+        (tiny.kandinsky, {"length": "3"}, "length is '3'"),
         (tiny.kandinsky, {"batch_size": 0}, "batch_size is 0"),
+        (tiny.kandinsky, {"batch_size": 1.5}, "batch_size is 1.5: use a whole number of at least 1"),
+        (tiny.kandinsky, {"clip": 123}, "clip is 123"),
     ],
 )
 def test_says_what_it_cannot_decode(make: Callable[[], Any], arguments: dict[str, Any], says: str) -> None:
@@ -242,4 +335,4 @@ def test_says_what_it_cannot_decode(make: Callable[[], Any], arguments: dict[str
 
 def test_a_scheduler_that_needs_two_steps_says_so() -> None:
     with pytest.raises(InputError, match="steps is 1: UnCLIPImageVariationPipeline takes 2 to 1000"):
-        Decoder.from_diffusers(tiny.unclip()).sample(vectors(1), 1)
+        Decoder.from_diffusers(tiny.unclip(), length=1.0).sample(vectors(1), 1)

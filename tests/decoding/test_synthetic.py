@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu import SyntheticImages, text_to_image
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.decoder import picture_seeds
 from fdgpu.decoding.painters import DecoderPainter, PipelinePainter
+from fdgpu.decoding.seeds import picture_seeds
+from fdgpu.decoding.synthetic import _plan
 from fdgpu.errors import InputError
 from tests.decoding import tiny
 
@@ -115,7 +118,9 @@ def test_a_decoder_paints_the_captions_vector(tmp_path: Path) -> None:
     shown = np.asarray(Image.open(tmp_path / row.path)).transpose(2, 0, 1) / 255
     assert np.abs(shown - expected.numpy()).max() <= 1 / 255
     document = json.loads((tmp_path / "manifest.json").read_text())
-    assert document["model"] == {"pipeline": "RDMPipeline", "clip": "reader", "arguments": {"steps": 2}}
+    model = document["model"]
+    assert (model["pipeline"], model["clip"], model["arguments"]) == ("RDMPipeline", "reader", {"steps": 2})
+    assert (model["length"], model["size"]) == (1.0, [16, 16])
 
 
 def test_refuses_what_it_cannot_paint(tmp_path: Path) -> None:
@@ -129,21 +134,46 @@ def test_refuses_what_it_cannot_paint(tmp_path: Path) -> None:
     for pipeline in (tiny.kandinsky(), tiny.image_variation(), object()):
         with pytest.raises(InputError, match="does not make pictures of a prompt alone"):
             text_to_image(CAPTIONS, pipeline, tmp_path)
-    with pytest.raises(InputError, match="per_caption is 0"):
-        text_to_image(CAPTIONS, tiny.text_to_image(), tmp_path, per_caption=0)
+    for number in (0, 1.5, "2"):
+        with pytest.raises(InputError, match=f"per_caption is {number!r}"):
+            text_to_image(CAPTIONS, tiny.text_to_image(), tmp_path, per_caption=number)
+    for size in (0, -1, 1.5, "4"):
+        with pytest.raises(InputError, match=f"batch_size is {size!r}: use a whole number of at least 1"):
+            text_to_image(CAPTIONS, decoder, tmp_path, clip=Reader(), batch_size=size)
     for empty in ({}, {"cat": {}}):
         with pytest.raises(InputError, match="captions is empty"):
             text_to_image(empty, tiny.text_to_image(), tmp_path)
     with pytest.raises(InputError, match="the hard caption of cat is not a text"):
         text_to_image({"cat": {"hard": " "}}, tiny.text_to_image(), tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing is written for a call that cannot be
 
 
-def test_never_mixes_pictures_of_two_settings(tmp_path: Path) -> None:
-    text_to_image({"cat": {"hard": "a cat"}}, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
-    with pytest.raises(InputError, match="holds pictures of other captions or settings"):
-        text_to_image({"cat": {"hard": "a dog"}}, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
-    with pytest.raises(InputError, match=r"has no manifest.json"):
-        SyntheticImages.load(tmp_path / "cat")
+@pytest.mark.parametrize(
+    ("captions", "says"),
+    [
+        ({"cat": "a cat"}, "captions holds 'a cat' for cat: pass class name → kind → caption, such as"),
+        (["a cat"], "captions is a list"),
+        ({0: {"hard": "a cat"}}, "captions holds the class 0 .* names are texts"),
+        ({"cat": {1: "a cat"}}, r"the class 'cat' with the kinds \[1\]: names are texts"),
+        ({"cat": {"hard": 3}}, "the hard caption of cat is not a text"),
+    ],
+)
+def test_says_what_captions_are(captions: Any, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        text_to_image(captions, tiny.text_to_image(), tmp_path)
+
+
+def test_a_picture_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    made = text_to_image({"cat": {"hard": "a cat"}}, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
+    path, whole = tmp_path / made.rows[0].path, made.pictures()
+    data = path.read_bytes()
+    for size in (0, 1, 20, len(data) // 2):
+        path.write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"cat/hard/0000.png cannot be read .* delete it and call"):
+            SyntheticImages.load(tmp_path).pictures()
+    path.unlink()
+    again = text_to_image({"cat": {"hard": "a cat"}}, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
+    assert torch.equal(again.pictures(), whole)
 
 
 def test_classes_whose_names_look_alike_keep_folders_of_their_own(tmp_path: Path) -> None:
@@ -151,3 +181,14 @@ def test_classes_whose_names_look_alike_keep_folders_of_their_own(tmp_path: Path
     made = text_to_image(captions, tiny.text_to_image(), tmp_path, per_caption=1, **FEW)
     assert len({row.path for row in made.rows}) == 3
     assert all((tmp_path / row.path).resolve().is_relative_to(tmp_path.resolve()) for row in made.rows)
+
+
+NAMES = st.text("aAb-2/ ", min_size=1, max_size=4)
+
+
+@given(st.dictionaries(NAMES, st.dictionaries(NAMES, st.just("a caption"), min_size=1, max_size=4), min_size=1))
+@example({"a-2": {"hard": "x"}, "a": {"hard": "x"}, "A": {"hard": "x"}})
+@example({"a": {"hard": "x", "Hard": "x"}})
+def test_no_two_pictures_share_a_file(captions: dict[str, dict[str, str]]) -> None:
+    paths = [row.path.lower() for row in _plan(captions, 2, 0)]  # as file systems that do not tell letters' cases
+    assert len(set(paths)) == len(paths) == 2 * sum(map(len, captions.values()))

@@ -87,7 +87,8 @@ class Garments:
         self, stream: int, split: str, rows: Sequence[int], shares: tuple[float, float], renderings: int = 1
     ) -> Seen:
         pair = Pair(tuple(self.settings["garments"]), self.settings["attribute"], tuple(self.settings["values"]))
-        part = Part(split, *rows, self.seed)
+        start, stop = rows
+        part = Part(split, start, stop, self.seed)
         return self.lab.see(spurious_pair(pair, part, shares, 4 * self.seed + stream, renderings))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fdgpu.decoding.denoiser import Denoiser
-from fdgpu.decoding.pipelines.context import Context
+from fdgpu.decoding.pipelines.context import Context, RetrievalAugmented
 from fdgpu.decoding.pipelines.kandinsky import Kandinsky
 from fdgpu.decoding.pipelines.stable_unclip import StableUnclip
 from fdgpu.decoding.pipelines.unclip import Unclip
@@ -18,7 +18,7 @@ ADAPTERS: dict[str, Adapter] = {
     "StableUnCLIPImg2ImgPipeline": StableUnclip,
     "KandinskyV22Pipeline": Kandinsky,
     "UnCLIPImageVariationPipeline": Unclip,
-    "RDMPipeline": Context,  # a research project of diffusers, and no class of the package
+    "RDMPipeline": RetrievalAugmented,  # a research project of diffusers, and no class of the package
     "StableDiffusionImageVariationPipeline": Context,
 }
 

@@ -30,7 +30,7 @@ class Context(PipelineDenoiser):
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
-        told = batch.beside(self.negative, vectors)[:, None]
+        told = batch.beside(self.negative.to(vectors), vectors)[:, None]
 
         def predict(rows: Tensor, t: Tensor) -> Tensor:
             with self.fast():
@@ -40,10 +40,17 @@ class Context(PipelineDenoiser):
         return self._drawn(batch, predict, self._by_vae)
 
 
+class RetrievalAugmented(Context):
+    """``RDMPipeline``, whose own call makes CLIP's vectors unit vectors first, as its training did."""
+
+    length = 1.0
+
+
 def _space(pipeline: Any) -> ClipSpace:
-    """RDM holds a whole CLIP, image variations only its vision tower."""
-    whole = getattr(pipeline, "clip", None)
+    """RDM holds a whole CLIP, image variations only its vision tower; either may be loaded without."""
+    whole, tower = getattr(pipeline, "clip", None), getattr(pipeline, "image_encoder", None)
     if whole is not None:
         return space_of_encoder(whole.config.vision_config, whole.config.projection_dim)
-    tower = pipeline.image_encoder.config
-    return space_of_encoder(tower, tower.projection_dim)
+    if tower is not None:
+        return space_of_encoder(tower.config, tower.config.projection_dim)
+    return ClipSpace(pipeline.unet.config.cross_attention_dim)

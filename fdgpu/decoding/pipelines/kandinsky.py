@@ -24,7 +24,7 @@ class Kandinsky(PipelineDenoiser):
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
-        told = {"image_embeds": batch.beside(self.negative, vectors)}
+        told = {"image_embeds": batch.beside(self.negative.to(vectors), vectors)}
 
         def predict(rows: Tensor, t: Tensor) -> Tensor:
             with self.fast():
@@ -34,4 +34,5 @@ class Kandinsky(PipelineDenoiser):
         return self._drawn(batch, predict, self._decoded)
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        return to_unit_interval(self.pipeline.movq.decode(latents, force_not_quantize=True, return_dict=False)[0])
+        movq = self.pipeline.movq
+        return to_unit_interval(movq.decode(latents.to(movq.dtype), force_not_quantize=True, return_dict=False)[0])

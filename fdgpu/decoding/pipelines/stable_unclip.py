@@ -19,8 +19,10 @@ class StableUnclip(PipelineDenoiser):
     steps, guidance = 20, 10.0
 
     def __init__(self, pipeline: Any, size: int | None, negative: Any) -> None:
-        tower = pipeline.image_encoder.config
-        super().__init__(pipeline, pipeline.unet, space_of_encoder(tower, tower.projection_dim), negative)
+        space = space_of_encoder(
+            getattr(pipeline.image_encoder, "config", None), pipeline.image_normalizer.config.embedding_dim
+        )
+        super().__init__(pipeline, pipeline.unet, space, negative)
         scale = pipeline.vae_scale_factor
         self._make_room(size, scale, 768)
         self.length = _usual_length(pipeline.image_normalizer)
@@ -32,11 +34,11 @@ class StableUnclip(PipelineDenoiser):
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
-        noised = self.pipeline.noise_image_embeddings(vectors, 0, noise=batch.noise((vectors.shape[1],)))
+        noised = self.pipeline.noise_image_embeddings(vectors, 0, noise=batch.noise((vectors.shape[1],))).to(vectors)
         nothing = torch.zeros_like(noised)  # the noise level too
-        nothing[:, : vectors.shape[1]] = self.negative
+        nothing[:, : vectors.shape[1]] = self.negative.to(vectors)
         told = batch.beside(nothing, noised)
-        prompt = self._empty.expand(len(told), -1, -1)
+        prompt = self._empty.to(vectors).expand(len(told), -1, -1)
 
         def predict(rows: Tensor, t: Tensor) -> Tensor:
             with self.fast():

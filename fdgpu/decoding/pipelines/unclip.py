@@ -24,11 +24,13 @@ class Unclip(PipelineDenoiser):
     least_steps = 2  # its scheduler divides by one step less
 
     def __init__(self, pipeline: Any, size: int | None, negative: Any) -> None:
-        tower = pipeline.image_encoder.config
-        super().__init__(pipeline, pipeline.decoder, space_of_encoder(tower, tower.projection_dim), negative)
+        space = space_of_encoder(
+            getattr(pipeline.image_encoder, "config", None), pipeline.text_proj.config.clip_embeddings_dim
+        )
+        super().__init__(pipeline, pipeline.decoder, space, negative)
         side = pipeline.super_res_first.config.sample_size
         if size not in (None, side):
-            raise InputError(f"size is {size}: {self.name} makes pictures of {side} pixels, and of no other size")
+            raise InputError(f"size is {size!r}: {self.name} makes pictures of {side} pixels, and of no other size")
         if negative is not None:
             raise InputError(f"negative: {self.name} has learnt its own, leave it out")
         self.size = (side, side)
@@ -46,11 +48,11 @@ class Unclip(PipelineDenoiser):
         pooled, states, mask = (part.repeat_interleave(len(vectors), 0) for part in self._prompt(batch.guided))
         context, added = self.pipeline.text_proj(
             image_embeddings=vectors,
-            prompt_embeds=pooled,
-            text_encoder_hidden_states=states,
+            prompt_embeds=pooled.to(vectors),
+            text_encoder_hidden_states=states.to(vectors),
             do_classifier_free_guidance=batch.guided,
         )
-        mask = F.pad(mask, (self.pipeline.text_proj.config.clip_extra_context_tokens, 0), value=True)
+        mask = F.pad(mask, (self.pipeline.text_proj.config.clip_extra_context_tokens, 0), value=True).to(vectors.device)
 
         def predict(rows: Tensor, t: Tensor) -> Tensor:
             with self.fast():
@@ -63,7 +65,8 @@ class Unclip(PipelineDenoiser):
 
     def _enlarged(self, small: Tensor, batch: Batch) -> Tensor:
         first, last = self.pipeline.super_res_first, self.pipeline.super_res_last
-        large = F.interpolate(small, size=self.size, mode="bicubic", align_corners=False, antialias=True)
+        single = small.float()  # the CPU knows no bicubic in half precision
+        large = F.interpolate(single, size=self.size, mode="bicubic", align_corners=False, antialias=True).to(small)
 
         def predict(rows: Tensor, t: Tensor) -> Tensor:
             with self.fast():
