@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.paper.experiments import imagenet
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.subpopulations import EASY, HARD, Extremes, accuracies_near, near_both_ends
@@ -64,3 +68,22 @@ def test_what_a_model_fails_on_is_its_hardest_caption() -> None:
     assert own[EASY] == listed[scores.argmax()]
     assert extremes.vectors[1][HARD] == pytest.approx(clip.texts([own[HARD]])[0].numpy(), abs=1e-5)
     assert extremes.named(captions) == {"boot": own}
+
+
+def test_transfer_judges_a_second_model_near_the_first_ones_captions_and_near_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second model is right on the first four images, which lie near its own captions."""
+    right = np.array([True] * 4 + [False] * 4)
+    monkeypatch.setattr(imagenet, "is_right", lambda *_: right)
+
+    def near(rows: list[int]) -> Any:
+        return SimpleNamespace(extremes=SimpleNamespace(nearest=lambda *_: [np.array(rows)]), model=None)
+
+    world: Any = SimpleNamespace(lab=None, settings={"top": [2], "bars_at": 4})
+    found = imagenet._transfer(world, near([4, 5, 6, 7]), "second", near([0, 1, 2, 3]), None)  # type: ignore[arg-type]
+    values = {(figure.measure, figure.at): figure.value for figure in found}
+    assert values["all", None] == 0.5
+    for end in ("hard", "easy"):
+        assert values[f"first run's {end}", None] == values[f"first run's {end}, over K", 2] == 0
+        assert values[f"own {end}", None] == values[f"own {end}, over K", 2] == 1

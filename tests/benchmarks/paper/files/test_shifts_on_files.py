@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,21 @@ def noise_is_a_share_of_each_class_and_parts_do_not_overlap(world_of: Any) -> bo
     assert [len(seen) for seen in (train, val, test)] == [64, 80, 50]
     assert not set(train.marked.images) & set(val.marked.images)
     assert [int(seen.minority.sum()) for seen in (train, val)] == [6, 40]
+    clean = replace(world, settings=world.settings | {"deviation": 1e-9})
+    for seen, same in ((train, clean.train()), (val, clean.val()), (test, clean.test())):
+        moved = [not torch.equal(seen.inputs[row][0], same.inputs[row][0]) for row in range(len(seen))]
+        assert moved == seen.minority.tolist()
+        assert (np.abs(seen.embeddings - same.embeddings).max(1) > 1e-4).tolist() == moved
     return bool(np.isfinite(test.embeddings).all())
 
 
 def xrays_are_embedded_once(world_of: Any) -> bool:
+    train, val, test = (set(seen.marked.files) for seen in (world_of(0).train(), world_of(0).val(), world_of(0).test()))
+    assert len(test) == 40
+    assert len(train) + len(val) == 160
+    assert not train & val
+    assert not train & test
+    assert not val & test
     assert world_of(0).val().labels.shape[1] == 14
     return world_of(0).test() is world_of(1).test()
 
