@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
-from benchmarks.paper.results import Summary
+from benchmarks.paper.results import Key, Summary
 
-Values = Mapping[tuple[str, str, float | None], float]
+# of a claim's table: what differs where the data set's own files are measured, or false where it is not asked there
+ON_FILES = "on_files"
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,12 @@ class Claim:
     """One sentence, and the figure that it stands on.
 
     Attributes:
-        text: what is claimed.
+        text: what is claimed; ``{at:g}`` in it is the figure's.
         measure, method, at: of the figure.
         at_least, at_most: bounds of its mean.
+        more_than: a bound that it has to exceed.
         above, below: methods whose figures of the same measure it has to exceed, or stay under.
+        not_above: methods whose figures it may reach.
         below_measures: other measures, of the same method, that it has to stay under.
         short_of: method → by how much the figure may fall short of that method's.
     """
@@ -30,76 +34,141 @@ class Claim:
     at: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    more_than: float | None = None
     above: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
+    not_above: tuple[str, ...] = ()
     below_measures: tuple[str, ...] = ()
     short_of: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if (
-            not (self.above or self.below or self.below_measures or self.short_of)
-            and self.at_least is None
-            and self.at_most is None
-        ):
+        rivals = self.above or self.below or self.not_above or self.below_measures or self.short_of
+        bounds = (self.at_least, self.at_most, self.more_than)
+        if not rivals and all(bound is None for bound in bounds):
             raise ValueError(f"the claim {self.text!r} compares with nothing, so nothing could refute it")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim held against figures: ``holds`` is None where a figure has not been measured."""
+    """A claim held against figures.
 
-    text: str
+    Attributes:
+        claim: what was claimed.
+        holds: None where a figure has not been measured.
+        figure: the claim's own; None where it has not been measured.
+        against: what it has to be, in words.
+        close: whether one deviation of the figures could turn the verdict; False where no deviation is known.
+    """
+
+    claim: Claim
     holds: bool | None
-    value: float | None
+    figure: Summary | None
     against: str
+    close: bool
 
 
-def claims_of(document: Mapping[str, Any]) -> list[Claim]:
-    """Read the ``[[claims]]`` of an experiment's TOML."""
+@dataclass(frozen=True)
+class Check:
+    """One comparison: ``margin`` is how far the figure is on the right side, None where one is missing."""
+
+    words: str
+    margin: float | None
+    strict: bool = False
+    deviation: float | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it is on the right side; None where nobody knows."""
+        if self.margin is None:
+            return None
+        return self.margin > 0 if self.strict else self.margin >= 0
+
+    @property
+    def close(self) -> bool:
+        """Whether the margin is within one deviation."""
+        return self.margin is not None and self.deviation is not None and abs(self.margin) <= self.deviation
+
+
+def claims_of(document: Mapping[str, Any], *, on_files: bool = False) -> list[Claim]:
+    """Read the ``[[claims]]`` of an experiment's TOML, as they are meant offline or on the data set's own files."""
     entries: Iterable[Mapping[str, Any]] = document.get("claims", [])
-    return [_claim(entry) for entry in entries]
+    return [_claim(entry, on_files) for entry in entries if not on_files or entry.get(ON_FILES) is not False]
 
 
-def _claim(entry: Mapping[str, Any]) -> Claim:
+def _claim(entry: Mapping[str, Any], on_files: bool) -> Claim:
+    own = {key: value for key, value in entry.items() if key != ON_FILES}
+    if on_files:
+        own |= entry.get(ON_FILES, {})
     # TOML has lists where a claim has tuples
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    return Claim(**values)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in own.items()}
+    claim = Claim(**values)
+    return replace(claim, text=claim.text.format(at=claim.at))
 
 
 def verdicts(claims: Iterable[Claim], summaries: Sequence[Summary]) -> list[Verdict]:
-    """Hold every claim against the figures."""
-    means = {(s.measure, s.method, s.at): s.mean for s in summaries}
-    return [_verdict(claim, means) for claim in claims]
+    """Hold every claim against the figures; one that is NaN counts as not measured."""
+    known = {s.key: s for s in summaries if isfinite(s.mean)}
+    return [_verdict(claim, known) for claim in claims]
 
 
-def _verdict(claim: Claim, means: Values) -> Verdict:
-    value = means.get((claim.measure, claim.method, claim.at))
-    bounds = ((claim.at_least, "at least", 1), (claim.at_most, "at most", -1))
-    rivals = [(other, claim.measure, other, "above", 1, 0.0) for other in claim.above]
-    rivals += [(other, claim.measure, other, "below", -1, 0.0) for other in claim.below]
-    rivals += [(other, other, claim.method, "below", -1, 0.0) for other in claim.below_measures]
-    allowances = (claim.short_of or {}).items()
-    rivals += [(other, claim.measure, other, f"at most {x:g} short of", 1, x) for other, x in allowances]
-    checks = [
-        (None if value is None else sign * (value - bound) >= 0, f"{word} {bound:g}")
-        for bound, word, sign in bounds
+def _verdict(claim: Claim, known: Mapping[Key, Summary]) -> Verdict:
+    figure = known.get((claim.measure, claim.method, claim.at))
+    checks = [*_bounds(claim, figure), *_rivals(claim, figure, known)]
+    held = [check.holds for check in checks]
+    holds = None if None in held else all(held)
+    # one close comparison is enough to lose a claim that holds; all that fail have to turn for one that does not
+    close = any(c.close for c in checks) if holds else all(c.close for c in checks if not c.holds)
+    return Verdict(claim, holds, figure, ", ".join(c.words for c in checks), close and holds is not None)
+
+
+def _bounds(claim: Claim, figure: Summary | None) -> list[Check]:
+    bounds = (("at least", claim.at_least, 1), ("at most", claim.at_most, -1), ("more than", claim.more_than, 1))
+    return [
+        Check(
+            f"{word} {bound:g}",
+            None if figure is None else sign * (figure.mean - bound),
+            strict=word == "more than",
+            deviation=None if figure is None else figure.known_deviation,
+        )
+        for word, bound, sign in bounds
         if bound is not None
     ]
-    for name, measure, method, word, sign, allowed in rivals:
-        rival = means.get((measure, method, claim.at))
-        checks.append((_compared(value, rival, sign, allowed), f"{word} {name} {_number(rival)}"))
-    known = [held for held, _ in checks if held is not None]
-    holds = None if len(known) < len(checks) else all(known)
-    return Verdict(claim.text, holds, value, ", ".join(words for _, words in checks))
 
 
-def _compared(value: float | None, rival: float | None, sign: int, allowed: float) -> bool | None:
-    """Whether a figure is beyond its rival, or not too far short of it; None where one is missing."""
-    if value is None or rival is None:
-        return None
-    margin = sign * (value - rival)
-    return margin > 0 if allowed == 0 else margin >= -allowed
+def _rivals(claim: Claim, figure: Summary | None, known: Mapping[Key, Summary]) -> list[Check]:
+    def other(method: str) -> Summary | None:
+        return known.get((claim.measure, method, claim.at))
+
+    def measure(name: str) -> Summary | None:
+        return known.get((name, claim.method, claim.at))
+
+    return [
+        *(_compared("above", name, figure, other(name), strict=True) for name in claim.above),
+        *(_compared("below", name, figure, other(name), sign=-1, strict=True) for name in claim.below),
+        *(_compared("not above", name, figure, other(name), sign=-1) for name in claim.not_above),
+        *(_compared("below", name, figure, measure(name), sign=-1, strict=True) for name in claim.below_measures),
+        *(
+            _compared(f"at most {allowed:g} short of", name, figure, other(name), allowed=allowed)
+            for name, allowed in (claim.short_of or {}).items()
+        ),
+    ]
 
 
-def _number(value: float | None) -> str:
-    return "(not measured)" if value is None else f"{value:.3f}"
+def _compared(
+    word: str,
+    name: str,
+    figure: Summary | None,
+    rival: Summary | None,
+    *,
+    sign: int = 1,
+    strict: bool = False,
+    allowed: float = 0.0,
+) -> Check:
+    """Compare with another figure; the deviation is the larger one of the two."""
+    if rival is None:
+        return Check(f"{word} {name} (not measured)", None)
+    words = f"{word} {name} {rival.mean:.3f}"
+    if figure is None:
+        return Check(words, None)
+    deviations = [d for d in (figure.known_deviation, rival.known_deviation) if d is not None]
+    return Check(words, sign * (figure.mean - rival.mean) + allowed, strict, max(deviations, default=None))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.results import Figure, Key, Summary, published, summarise
+from benchmarks.paper.results import Figure, Key, Summary, concluded, means, published, summarise
 from fdgpu.training import Recipe
 
 FOLDER = Path(__file__).parent / "experiments"
@@ -45,9 +46,16 @@ class Experiment:
 
     def summary(self, seeds: Sequence[Sequence[Figure]]) -> list[Summary]:
         """Return means and deviations, the paper's numbers beside them, and what follows."""
-        summaries = summarise(seeds, self.paper)
-        means = [Figure(s.measure, s.method, s.mean, s.at) for s in summaries]
-        return summaries + summarise([self.conclude(means)], self.paper)
+        measured = summarise(seeds, self.paper)
+        return measured + concluded(self.conclude, measured, self.paper)
+
+    def stored(self, path: Path) -> tuple[dict[str, str], list[Summary]]:
+        """Read the machine and what was measured on it; what follows, and the paper's numbers, are those of today."""
+        document = json.loads(path.read_text(encoding="utf-8"))
+        rows = [Summary.of_row(row) for row in document["rows"]]
+        follows = {figure.key for figure in self.conclude(means(rows))}
+        measured = [replace(row, paper=self.paper.get(row.key)) for row in rows if row.key not in follows]
+        return document["machine"], measured + concluded(self.conclude, measured, self.paper)
 
     @property
     def paper(self) -> dict[Key, float]:

@@ -7,40 +7,50 @@ Every table, plot and verdict is read from ``benchmarks/results/paper``; what ha
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.charts import draw
-from benchmarks.paper.claims import Verdict, claims_of, verdicts
+from benchmarks.paper.claims import Claim, Verdict, claims_of, verdicts
 from benchmarks.paper.experiment import Experiment
-from benchmarks.paper.results import Summary
+from benchmarks.paper.prose import filled, tried
+from benchmarks.paper.tables import claims_table, figures_tables
 from benchmarks.stored import FOLDER
 
 PAGE = Path(__file__).parent / "README.md"
 PLOTS = "../results/paper"
-MARKS = {True: "yes", False: "**no**", None: "not measured"}
+ON_FILES = "_files"  # after the name of an experiment that was measured on the data set's own files
 
 
 def main() -> None:
     """Draw the plots and write the page."""
     for experiment in EXPERIMENTS.values():
-        path = FOLDER / "paper" / f"{experiment.name}.json"
-        if path.is_file():
-            draw(path.with_suffix(".svg"), _read(path)[1], experiment.panels)
+        for mode in ("", ON_FILES):
+            path = FOLDER / "paper" / f"{experiment.name}{mode}.json"
+            if path.is_file():
+                draw(path.with_suffix(".svg"), experiment.stored(path)[1], experiment.panels)
     PAGE.write_text(page(EXPERIMENTS.values(), FOLDER / "paper"), encoding="utf-8")
     print(PAGE)
 
 
 def page(experiments: Iterable[Experiment], results: Path) -> str:
     """Return the page of all experiments, in their order."""
-    parts = [_section(experiment, results) for experiment in experiments]
-    judged = [verdict for _, own in parts for verdict in own]
-    counts = Counter(verdict.holds for verdict in judged)
-    said = f"{counts[True]} hold, {counts[False]} do not" + (f", {counts[None]} wait" if counts[None] else "")
-    head = [
+    offline: list[Verdict] = []
+    on_files: list[Verdict] = []
+    lines: list[str] = []
+    for experiment in experiments:
+        own, judged = _offline(experiment, results)
+        offline += judged
+        further, judged = _on_files(experiment, results)
+        on_files += judged
+        lines += [*own, *further]
+    return "\n".join([*_head(offline, on_files), *lines])
+
+
+def _head(offline: Sequence[Verdict], on_files: Sequence[Verdict]) -> list[str]:
+    return [
         "# The paper's experiments, on the bundled world",
         "",
         "Each experiment of *Distilling Model Failures as Directions in Latent Space*, in its matching form on what",
@@ -53,94 +63,64 @@ def page(experiments: Iterable[Experiment], results: Path) -> str:
         "python -m benchmarks.paper.page                  # this page, from what was written",
         "```",
         "",
-        f"Of {len(judged)} claims {said}. Means are over seeds; ± is one deviation of a sample.",
+        _counts("", offline),
+        *([_counts(" on the data sets' own files", on_files)] if on_files else []),
+        "",
+        "Means are over seeds. A seed draws the photographs, how they are rendered, and where every model starts; ± is",
+        "one deviation of a sample over seeds. A figure *of means* follows from the means, its ± from each seed alone.",
+        "A verdict *within one deviation* would turn if a figure moved by the larger deviation of the two compared.",
         "",
     ]
-    return "\n".join([*head, *(line for lines, _ in parts for line in lines)])
 
 
-def _section(experiment: Experiment, results: Path) -> tuple[list[str], list[Verdict]]:
-    about = experiment.document["page"]
-    path = results / f"{experiment.name}.json"
-    lines = [f"## {about['title']}", "", *_wrapped(about["text"]), "", *_files(experiment.name, about)]
+def _counts(where: str, judged: Sequence[Verdict]) -> str:
+    counts = Counter(verdict.holds for verdict in judged)
+    close = sum(verdict.close for verdict in judged)
+    waiting = f", {counts[None]} wait" if counts[None] else ""
+    return (
+        f"Of {len(judged)} claims{where} {counts[True]} hold, {counts[False]} do not{waiting}; "
+        f"{close} of these verdicts are within one deviation."
+    )
+
+
+def _offline(experiment: Experiment, results: Path) -> tuple[list[str], list[Verdict]]:
+    """What is measured on the bundled world."""
+    about, settings = experiment.document["page"], experiment.document["offline"]
+    path, claims = results / f"{experiment.name}.json", claims_of(experiment.document)
+    lines = [f"## {about['title']}", "", *filled(about["text"], settings), ""]
+    lines += [*filled(f"Settings: {about['settings'].strip()}", settings), ""]
     if not path.is_file():
-        return [*lines, "Not measured yet.", ""], verdicts(claims_of(experiment.document), [])
-    about_machine, summaries = _read(path)
-    judged = verdicts(claims_of(experiment.document), summaries)
-    lines += _claims(judged)
-    lines += [f"![{about['title']}]({PLOTS}/{experiment.name}.svg)", ""]
-    lines += ["<details><summary>All figures</summary>", "", *_tables(summaries), "</details>", ""]
-    lines += [f"Measured on {_machine(about_machine)}.", ""]
-    return lines, judged
+        return [*lines, "Not measured yet.", ""], verdicts(claims, [])
+    judged, tables, rest = _measured(experiment, path, claims)
+    return [*lines, *tables, *tried(about.get("tried", []), judged, settings), *rest], judged
 
 
-def _read(path: Path) -> tuple[dict[str, str], list[Summary]]:
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return stored["machine"], [Summary.of_row(row) for row in stored["rows"]]
-
-
-def _files(name: str, about: Mapping[str, str]) -> list[str]:
-    """What ``--data`` has to hold; nothing for an experiment that reads no files."""
+def _on_files(experiment: Experiment, results: Path) -> tuple[list[str], list[Verdict]]:
+    """What is measured on the data set's own files, or how it would be; nothing for an experiment that reads none."""
+    about: Mapping[str, str] = experiment.document["page"]
     if "files" not in about:
-        return []
-    return [f"On the real data, `python -m benchmarks.paper {name} --data FOLDER`, FOLDER holds {about['files']}.", ""]
+        return [], []
+    command = f"`python -m benchmarks.paper {experiment.name} --data FOLDER --write`, FOLDER holds {about['files']}."
+    path = results / f"{experiment.name}{ON_FILES}.json"
+    if not path.is_file():
+        return [f"Not measured on the data set's own files: {command}", ""], []
+    judged, tables, rest = _measured(experiment, path, claims_of(experiment.document, on_files=True))
+    lines = [f"### {about['title'].split(':')[0]}, on the data set's own files", "", f"By {command}", ""]
+    return [*lines, *tables, *rest], judged
 
 
-def _wrapped(text: str) -> list[str]:
-    return text.strip().splitlines()
+def _measured(
+    experiment: Experiment, path: Path, claims: Sequence[Claim]
+) -> tuple[list[Verdict], list[str], list[str]]:
+    """Return the verdicts on what a file holds, their table, and plot, figures and machine."""
+    machine, summaries = experiment.stored(path)
+    judged = verdicts(claims, summaries)
+    rest = [f"![{experiment.document['page']['title']}]({PLOTS}/{path.stem}.svg)", ""]
+    rest += ["<details><summary>All figures</summary>", "", *figures_tables(summaries), "</details>", ""]
+    return judged, claims_table(judged), [*rest, f"Measured on {_machine(machine)}.", ""]
 
 
-def _claims(judged: Sequence[Verdict]) -> list[str]:
-    if not judged:
-        return []
-    rows = [
-        f"| {v.text} | {'–' if v.value is None else f'{v.value:.3f}'} | {v.against} | {MARKS[v.holds]} |"
-        for v in judged
-    ]
-    return ["| claim | measured | it has to be | holds |", "|---|---|---|---|", *rows, ""]
-
-
-def _tables(summaries: Sequence[Summary]) -> list[str]:
-    """One table for each set of measures with the same places: methods or places across, measures down."""
-    lines: list[str] = []
-    flat = [s for s in summaries if s.at is None]
-    if flat:
-        lines += _flat(flat)
-    groups: dict[str, list[Summary]] = defaultdict(list)
-    for s in summaries:
-        if s.at is not None:
-            groups[s.measure].append(s)
-    for measure, own in groups.items():
-        lines += _over_places(measure, own)
-    return lines
-
-
-def _flat(summaries: Sequence[Summary]) -> list[str]:
-    rows = [
-        f"| {s.measure} | {s.method} | {_mean(s)} | {len(s.values)} | {'' if s.paper is None else f'{s.paper:.3f}'} |"
-        for s in summaries
-    ]
-    return ["| measure | method | mean | seeds | paper |", "|---|---|---|---|---|", *rows, ""]
-
-
-def _over_places(measure: str, summaries: Sequence[Summary]) -> list[str]:
-    places = sorted({s.at for s in summaries if s.at is not None})
-    lines = [f"**{measure}**, {len(summaries[0].values)} seeds", ""]
-    lines += ["| | " + " | ".join(f"{place:g}" for place in places) + " |", "|---" * (len(places) + 1) + "|"]
-    for method in dict.fromkeys(s.method for s in summaries):
-        own = {s.at: s for s in summaries if s.method == method}
-        lines.append(f"| {method} | " + " | ".join(_mean(own[p]) if p in own else "" for p in places) + " |")
-        if any(s.paper is not None for s in own.values()):
-            paper = ["" if p not in own or own[p].paper is None else f"{own[p].paper:.3f}" for p in places]
-            lines.append(f"| the paper's {method} | " + " | ".join(paper) + " |")
-    return [*lines, ""]
-
-
-def _mean(summary: Summary) -> str:
-    return f"{summary.mean:.3f} ± {summary.deviation:.3f}" if len(summary.values) > 1 else f"{summary.mean:.3f}"
-
-
-def _machine(about: dict[str, str]) -> str:
+def _machine(about: Mapping[str, str]) -> str:
     device = "no GPU" if about["device"] == "none" else about["device"]
     return f"{about['processor']} ({about['cores']} cores, {device}), torch {about['torch']}, commit {about['commit']}"
 

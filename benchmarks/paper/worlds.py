@@ -12,9 +12,20 @@ from benchmarks.paper.sets import Seen
 class Evaluated(Protocol):
     """A world that says on what directions are fitted and models judged; how it trains is the experiment's own."""
 
-    lab: Lab
-    settings: Mapping[str, Any]
-    seed: int
+    @property
+    def lab(self) -> Lab:
+        """Return what trains and judges."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return the experiment's settings."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Return what the sets and the trainings were drawn by."""
+        ...
 
     def val(self) -> Seen:
         """Return validation, on which directions are fitted."""

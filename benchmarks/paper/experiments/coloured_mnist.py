@@ -73,7 +73,7 @@ def _rankings(judged: Examples, test: Seen, rankings: Mapping[str, Ranking], top
 
 
 def _correlations(figures: Sequence[Figure]) -> list[Figure]:
-    """Pearson's r over the share: of the CV score, all and where the tint is relied on, accuracy, and the gain."""
+    """Pearson's r over the share: of the CV score and the gain, all and where the tint is relied on, and accuracy."""
     at = {(f.measure, f.method): {g.at: g.value for g in figures if g.key[:2] == f.key[:2]} for f in figures}
     shares, scores = (np.array(list(pair)) for pair in (at["CV score", OURS], at["CV score", OURS].values()))
     base, ours = (np.array(list(at[AFTER, method].values())) for method in (BASE, OURS))
@@ -83,6 +83,7 @@ def _correlations(figures: Sequence[Figure]) -> list[Figure]:
         ("Pearson r, CV score and share relied on", OURS): (shares[relied], scores[relied]),
         ("Pearson r, accuracy and share", BASE): (shares, base),
         ("Pearson r, gain and share", OURS): (shares, ours - base),
+        ("Pearson r, gain and share relied on", OURS): (shares[relied], (ours - base)[relied]),
     }
     return [Figure(*key, pearson(*pair)) for key, pair in found.items()]
 

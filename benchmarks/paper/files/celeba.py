@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.paper.files.malformed import bad_file, bad_line
-from benchmarks.paper.files.missing import need, need_images
+from benchmarks.paper.files.missing import need_file, need_folder, need_images, own_folder
 from benchmarks.paper.sets import Marked
 
 SPLITS = ("train", "val", "test")  # by their number in list_eval_partition.txt
-ATTRIBUTES = "list_attr_celeba.txt"
+ATTRIBUTES, PARTITION, PICTURES = "list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba"
 SIGNS = {"1": 1, "-1": 0}
 
 
@@ -39,10 +39,9 @@ def celeba(folder: Path) -> dict[str, Marked]:
     Raises:
         InputError: for a missing file, or one that does not hold what it should.
     """
-    root = folder if (folder / ATTRIBUTES).exists() else folder / "celeba"
-    attributes = need(root / ATTRIBUTES, "celeba")
-    partition = need(root / "list_eval_partition.txt", "celeba")
-    pictures = need(root / "img_align_celeba", "celeba")
+    root = own_folder(folder, ["celeba"], [ATTRIBUTES, PARTITION, PICTURES]) or folder / "celeba"
+    attributes, partition = (need_file("celeba", root / name) for name in (ATTRIBUTES, PARTITION))
+    pictures = need_folder("celeba", root / PICTURES)
     faces = _faces(attributes)
     splits = _splits(partition, faces)
     paths = need_images({name: face.line for name, face in faces.items()}, [pictures], attributes, "celeba")

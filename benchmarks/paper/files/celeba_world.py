@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.paper.files.celeba import celeba
+from benchmarks.paper.files.pipelines import check_space, load_decoder
 from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked, Seen
@@ -78,7 +79,8 @@ class Faces:
 
     def painter(self) -> Painter | None:
         """Return a pipeline that decodes the embedder's vectors, where there is one."""
-        decoder = _decoder(self.settings["decoder"], self.lab.clip)
+        pipeline, clip = self.settings["decoder"], self.lab.clip
+        decoder = _decoder(pipeline, clip) if _fits(pipeline, self.settings["decoder_clip"], clip) else None
         return None if decoder is None else partial(_paint, decoder)
 
     def _rows(self, strength: float) -> Tensor:
@@ -88,8 +90,10 @@ class Faces:
 
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Faces]:
     """Return the worlds of the faces in a folder, see :func:`benchmarks.paper.files.celeba.celeba`."""
+    splits = celeba(folder)
+    _fits(settings["decoder"], settings["decoder_clip"], clip)  # said before hours of work
     lab = Lab.on_files(clip, Recipe.named(settings["recipe"]), workers=settings.get("workers"))
-    return partial(Faces, lab, settings, SeenOnce(lab, celeba(folder)))
+    return partial(Faces, lab, settings, SeenOnce(lab, splits))
 
 
 @cache
@@ -98,23 +102,30 @@ def _other_spaces(name: str) -> dict[str, Space]:
     try:
         embedder = FeatureEmbedder.torchvision(name)
     except ModelError as error:
-        Console().print(f"without the space of {name}: {error}")
+        Console().print(f"without the space of {name}: {error}", markup=False)
         return {}
     return {OTHER: lambda seen: embedder.images(seen.marked.images).cpu().numpy()}
 
 
 @cache
-def _decoder(name: str, clip: Any) -> Decoder | None:
-    """Load a pipeline that samples from the embedder's space; none, and a line, where it is another's."""
-    from diffusers import DiffusionPipeline  # takes seconds
-
+def _fits(pipeline: str, wanted: str, clip: Any) -> bool:
+    """Whether a pipeline decodes the embedder's vectors, by name; a line, once, where it does not."""
     try:
-        decoder = Decoder.from_diffusers(DiffusionPipeline.from_pretrained(name))
-        decoder.check(clip)
-    except (OSError, InputError) as error:
-        Console().print(f"without decoded faces: {name}: {error}")
+        check_space(pipeline, wanted, clip)
+    except InputError as error:
+        Console().print(f"without decoded faces: {error}", markup=False)
+        return False
+    return True
+
+
+@cache
+def _decoder(pipeline: str, clip: Any) -> Decoder | None:
+    """Load a pipeline; none, and a line, where it cannot be had, or is of another space after all."""
+    try:
+        return load_decoder(pipeline, clip)
+    except (ModelError, InputError) as error:
+        Console().print(f"without decoded faces: {error}", markup=False)
         return None
-    return decoder
 
 
 def _paint(decoder: Decoder, vectors: Tensor, seed: int) -> Tensor:

@@ -3,6 +3,8 @@
 FOLDER/Data_Entry_2017.csv                    (or Data_Entry_2017_v2020.csv)
 FOLDER/train_val_list.txt, FOLDER/test_list.txt
 FOLDER/images/00000001_000.png …              (or FOLDER/images_001/images/ …, as the archives unpack)
+
+FOLDER may hold all of it in ``chestxray14``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.paper.files.malformed import bad_line
-from benchmarks.paper.files.missing import get_it, need, need_images, need_one_of
+from benchmarks.paper.files.missing import get_it, need_file, need_images, own_folder
 from benchmarks.paper.sets import Marked
 from fdgpu.errors import InputError
 
@@ -23,6 +25,7 @@ CONDITIONS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
+TABLES, LISTS = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv"), ("train_val_list.txt", "test_list.txt")
 HEALTHY = "No Finding"
 VIEWS = {"PA": 0, "AP": 1}  # from the back, standing; from the front, mostly in bed
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position")
@@ -46,15 +49,15 @@ def chestxray14(folder: Path, val_share: float = 0.1, seed: int = 0) -> dict[str
     Raises:
         InputError: for a missing file or image, or a row that does not hold what it should.
     """
-    names = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")
-    table = need_one_of([folder / name for name in names], "chestxray14")
-    lists = [need(folder / name, "chestxray14") for name in ("train_val_list.txt", "test_list.txt")]
+    root = own_folder(folder, ["chestxray14"], [*TABLES, *LISTS]) or folder
+    table = need_file("chestxray14", *(root / name for name in TABLES))
+    lists = [need_file("chestxray14", root / name) for name in LISTS]
     xrays = _table(table)
     train_val, test = (_listed(path, xrays) for path in lists)
     for name, line in test.items():
         if name in train_val:
             raise bad_line(lists[1], line, f"an image that {lists[0].name} does not name", name)
-    folders = _folders(folder)
+    folders = _folders(root)
     paths: dict[str, Path] = {}
     for names_of_list, path in zip((train_val, test), lists, strict=True):
         paths |= need_images(names_of_list, folders, path, "chestxray14")

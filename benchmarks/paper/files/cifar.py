@@ -2,6 +2,8 @@
 
 FOLDER/cifar-10-batches-py/data_batch_1 … test_batch        FOLDER/cifar-10-batches-bin/data_batch_1.bin …
 FOLDER/cifar-100-python/train, test, meta                   FOLDER/cifar-100-binary/train.bin, test.bin, *_names.txt
+
+FOLDER may be any of these four itself.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.paper.files.malformed import bad_file
-from benchmarks.paper.files.missing import need, need_one_of
+from benchmarks.paper.files.missing import need_file, need_folder, own_folder
 from benchmarks.paper.files.pickled import read_pickled
 from benchmarks.paper.sets import Marked
 
@@ -40,7 +42,7 @@ def cifar10(folder: Path) -> dict[str, Marked]:
     Raises:
         InputError: for a missing file, or one that does not hold what it should.
     """
-    root = need_one_of([folder / "cifar-10-batches-py", folder / "cifar-10-batches-bin"], "cifar10")
+    root = _root(folder, "cifar10", ["cifar-10-batches-py", "cifar-10-batches-bin"], ["data_batch_*", "test_batch*"])
     files = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
     return {split: _read(root, names, "cifar10", ["labels"], [10]) for split, names in files.items()}
 
@@ -65,10 +67,10 @@ def cifar100_names(folder: Path) -> Superclasses:
     root = _cifar100_folder(folder)
     keys = {"coarse_label_names": 20, "fine_label_names": 100}
     if _binary(root):
-        paths = {key: need(root / f"{key}.txt", "cifar100") for key in keys}
-        found = {key: path.read_text(encoding="utf-8").split() for key, path in paths.items()}
+        paths = {key: need_file("cifar100", root / f"{key}.txt") for key in keys}
+        found = {key: path.read_text(encoding="utf-8", errors="replace").split() for key, path in paths.items()}
     else:
-        path = need(root / "meta", "cifar100")
+        path = need_file("cifar100", root / "meta")
         paths, found = dict.fromkeys(keys, path), read_pickled(path)
     for key, count in keys.items():
         if len(found.get(key, [])) != count:
@@ -77,16 +79,22 @@ def cifar100_names(folder: Path) -> Superclasses:
 
 
 def _cifar100_folder(folder: Path) -> Path:
-    return need_one_of([folder / "cifar-100-python", folder / "cifar-100-binary"], "cifar100")
+    content = ["meta", "*_label_names.txt", "train.bin", "test.bin"]
+    return _root(folder, "cifar100", ["cifar-100-python", "cifar-100-binary"], content)
+
+
+def _root(folder: Path, data_set: str, versions: Sequence[str], content: Sequence[str]) -> Path:
+    return own_folder(folder, versions, content) or need_folder(data_set, *(folder / name for name in versions))
 
 
 def _binary(root: Path) -> bool:
-    return root.name.endswith(("-bin", "-binary"))
+    """Whether it is the binary version; by its files, since a folder may have been renamed."""
+    return root.name.endswith(("-bin", "-binary")) or any(root.glob("*.bin"))
 
 
 def _read(root: Path, names: Sequence[str], data_set: str, keys: Sequence[str], classes: Sequence[int]) -> Marked:
     suffix, read = (".bin", _from_binary) if _binary(root) else ("", _from_pickle)
-    paths = [need(root / f"{name}{suffix}", data_set) for name in names]
+    paths = [need_file(data_set, root / f"{name}{suffix}") for name in names]
     batches = [_checked(path, read(path, keys), classes) for path in paths]
     images = torch.cat([images for images, _ in batches])
     labels, *finer = (torch.cat(columns) for columns in zip(*(columns for _, columns in batches), strict=True))

@@ -1,4 +1,4 @@
-"""ImageNet's files: FOLDER/train/<wnid>/*.JPEG and FOLDER/val/<wnid>/*.JPEG."""
+"""ImageNet's files: FOLDER/train/<wnid>/*.JPEG and FOLDER/val/<wnid>/*.JPEG; FOLDER may hold them in ``imagenet``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.paper.files.missing import get_it, need
+from benchmarks.paper.files.missing import get_it, need_folder, own_folder
 from benchmarks.paper.sets import Marked
 from fdgpu.errors import InputError
 
@@ -20,7 +20,7 @@ def wnids(folder: Path) -> list[str]:
     Raises:
         InputError: if there is no class.
     """
-    train = need(folder / "train", "imagenet")
+    train = need_folder("imagenet", _root(folder) / "train")
     names = _classes(train)
     if not names:
         raise InputError(f"{train} holds no folder: it has one of each class, such as n01440764; {get_it('imagenet')}")
@@ -33,17 +33,21 @@ def imagenet(folder: Path) -> dict[str, Marked]:
     Raises:
         InputError: for a missing folder, a class without images, or a class of val that train lacks.
     """
-    classes = wnids(folder)
-    val = need(folder / "val", "imagenet")
+    root, classes = _root(folder), wnids(folder)
+    val = need_folder("imagenet", root / "val")
     validated = _classes(val)
     unknown = [name for name in validated if name not in classes]
     if unknown:
-        raise InputError(f"{val / unknown[0]} is a class that {folder / 'train'} lacks: {get_it('imagenet')}")
+        raise InputError(f"{val / unknown[0]} is a class that {root / 'train'} lacks: {get_it('imagenet')}")
     if not validated:
         raise InputError(
             f"{val} holds no folder of a class: sort its images into val/<wnid>/, as torchvision.datasets.ImageNet does"
         )
-    return {split: _read(folder / split, classes) for split in ("train", "val")}
+    return {split: _read(root / split, classes) for split in ("train", "val")}
+
+
+def _root(folder: Path) -> Path:
+    return own_folder(folder, ["imagenet"], ["train/n*", "val/n*"]) or folder
 
 
 def _classes(folder: Path) -> list[str]:
@@ -55,7 +59,7 @@ def _read(folder: Path, classes: list[str]) -> Marked:
     paths: list[Path] = []
     labels: list[int] = []
     for label, wnid in enumerate(classes):
-        own = _images(need(folder / wnid, "imagenet"))
+        own = _images(need_folder("imagenet", folder / wnid))
         paths += own
         labels += [label] * len(own)
     places = torch.tensor(labels)

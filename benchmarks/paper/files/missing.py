@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from fdgpu.errors import InputError
 
 
-def need(path: Path, data_set: str) -> Path:
-    """Return a file or folder that has to be there.
+def own_folder(folder: Path, names: Sequence[str], content: Sequence[str]) -> Path | None:
+    """Return a data set's own folder: the one that was given, or one in it; None where neither can be told.
 
-    Raises:
-        InputError: if it is not.
+    Args:
+        folder: what was given.
+        names: of the data set's own folder, as its archives unpack, in the order in which they are looked for.
+        content: patterns of what lies in it and in no other data set's.
     """
-    return need_one_of([path], data_set)
+    if any(any(folder.glob(pattern)) for pattern in content):
+        return folder
+    for name in names:
+        if (folder / name).is_dir():
+            return folder / name
+    return folder if folder.name in {Path(name).name for name in names} else None
 
 
-def need_one_of(paths: Sequence[Path], data_set: str) -> Path:
-    """Return the first of several files or folders that is there.
+def need_file(data_set: str, *paths: Path) -> Path:
+    """Return the first of several paths that is a file.
 
     Raises:
         InputError: if none is.
     """
+    return _first(data_set, paths, Path.is_file, "file")
+
+
+def need_folder(data_set: str, *paths: Path) -> Path:
+    """Return the first of several paths that is a folder.
+
+    Raises:
+        InputError: if none is.
+    """
+    return _first(data_set, paths, Path.is_dir, "folder")
+
+
+def _first(data_set: str, paths: Sequence[Path], fits: Callable[[Path], bool], kind: str) -> Path:
+    for path in paths:
+        if fits(path):
+            return path
     for path in paths:
         if path.exists():
-            return path
+            raise InputError(f"{path} is there, but is no {kind}: {get_it(data_set)}")
     names = " or ".join(str(path) for path in paths)
     raise InputError(f"{names} is missing: {get_it(data_set)}")
 

@@ -1,6 +1,6 @@
 """MNIST's files: FOLDER/MNIST/raw/train-images-idx3-ubyte and its three fellows, each plain or as .gz.
 
-FOLDER may be ``raw`` itself.
+FOLDER may be ``MNIST`` or ``raw`` itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.paper.files.idx import read_idx
 from benchmarks.paper.files.malformed import bad_file
-from benchmarks.paper.files.missing import need_one_of
+from benchmarks.paper.files.missing import need_file, own_folder
 from benchmarks.paper.sets import Marked
 
 DIGITS = 10
@@ -21,7 +21,7 @@ def mnist(folder: Path) -> dict[str, Marked]:
     Raises:
         InputError: for a missing file, or one that does not hold what it should.
     """
-    root = folder if any(folder.glob("*-ubyte*")) else folder / "MNIST" / "raw"
+    root = own_folder(folder, ["MNIST/raw", "raw"], ["*-ubyte*"]) or folder / "MNIST" / "raw"
     return {"train": _read(root, "train"), "test": _read(root, "t10k")}
 
 
@@ -36,4 +36,4 @@ def _read(root: Path, part: str) -> Marked:
 
 
 def _file(root: Path, name: str) -> Path:
-    return need_one_of([root / name, root / f"{name}.gz"], "mnist")
+    return need_file("mnist", root / name, root / f"{name}.gz")

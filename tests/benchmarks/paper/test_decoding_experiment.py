@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.paper.experiments import decoding
 from benchmarks.paper.experiments.decoding import CLASSES_OF, DEMO, EASY, FREE, HARD, PLANTED, SHOWS, Audited
+from benchmarks.paper.files.images import at_resolution
 from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections
 from fdgpu.demo.settings import world_settings
@@ -33,7 +35,7 @@ class Bright(nn.Module):
 @dataclass(frozen=True)
 class Ready:
     unplanted: Audited
-    taught: Audited
+    taught: Audited | None
     net: Decoder
     clip: ClipEmbedder
     settings: dict[str, Any]
@@ -42,7 +44,7 @@ class Ready:
     def free(self) -> Audited:
         return self.unplanted
 
-    def planted(self) -> Audited:
+    def planted(self) -> Audited | None:
         return self.taught
 
     def decoder(self) -> Decoder:
@@ -73,8 +75,34 @@ def test_accuracy_is_the_models_on_each_rotation(tmp_path: Path) -> None:
         assert found[SHOWS[end], EASY, 0.0] == pytest.approx(share)
 
 
-def concluded(values: dict[tuple[str, float], float]) -> dict[str, float]:
-    figures = [Figure(measure, end, value, at) for measure in CLASSES_OF for (end, at), value in values.items()]
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_some_noises_at_a_time_are_the_same_pictures_at_the_size_that_the_model_takes(
+    at_once: int, tmp_path: Path
+) -> None:
+    part = make_class(60, 128, 0.3, 3.0, 0)
+    fit = FailureDirections(whiten=False).fit(part.x, torch.ones(60, dtype=torch.long), part.right)
+    references = F.normalize(torch.randn(1, 128, generator=torch.Generator().manual_seed(1)), dim=1)
+    sides: list[int] = []
+
+    class Seeing(Bright):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            sides.append(pictures.shape[-1])
+            return super().forward(pictures)
+
+    settings, decoder = {"alphas": [0.1], "pictures": 3, "steps": 2}, Decoder.of(random_net(tmp_path))
+    whole = decoding._decoded(settings, decoder, Audited(Seeing(), fit, references)).grid
+    audited = Audited(Seeing(), fit, references, resolution=16)
+    parts = decoding._decoded(settings | {"at_once": at_once}, decoder, audited).grid
+    assert (parts.seeds, parts.rotations) == (whole.seeds, whole.rotations) == ((0, 1, 2), parts.rotations)
+    assert (whole.pictures.shape[2:], parts.pictures.shape[2:]) == ((3, 3, 32, 32), (3, 3, 16, 16))
+    torch.testing.assert_close(parts.pictures, at_resolution(whole.pictures, 16), atol=1e-5, rtol=0)
+    world = Ready(audited, None, decoder, ClipEmbedder.bundled("cpu"), settings | {"at_once": at_once})
+    assert {figure.measure for figure in decoding.run(world)} == {FREE}
+    assert set(sides) == {16}
+
+
+def concluded(values: dict[tuple[str, float], float], measures: Collection[str] = CLASSES_OF) -> dict[str, float]:
+    figures = [Figure(measure, end, value, at) for measure in measures for (end, at), value in values.items()]
     return {figure.measure: figure.value for figure in decoding.conclude(figures)}
 
 
@@ -98,3 +126,7 @@ def test_the_least_gap_and_the_least_rise_are_over_every_rotation(
     for classes in CLASSES_OF.values():
         assert found[f"least gap, {classes}"] == pytest.approx(gap)
         assert found[f"least rise towards easy, {classes}"] == pytest.approx(rise)
+
+
+def test_of_files_nothing_is_concluded_of_what_is_planted() -> None:
+    assert set(concluded(RISING, [FREE])) == {"least gap, nothing planted", "least rise towards easy, nothing planted"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from benchmarks.paper.__main__ import EXPERIMENTS, table
 from benchmarks.paper.charts import draw
 from benchmarks.paper.experiment import recipe_of
 from benchmarks.paper.experiments.cifar100 import averaged
-from benchmarks.paper.results import Figure, summarise
+from benchmarks.paper.results import Figure, Summary, concluded, summarise
 
 SEEDS = [
     [Figure("share", "fdgpu", 0.8, 10), Figure("share", "fdgpu", 0.6, 20), Figure("accuracy", "base", 0.5)],
@@ -40,6 +42,38 @@ def test_the_score_of_the_mean_is_correlated_with_the_strength() -> None:
     assert found["Pearson r, CV score and ratio, of means"] == pytest.approx(1)
     expected = np.corrcoef([0, 1 / 3, 3 / 5], [1, 2, 4])[0, 1]
     assert found["Pearson r, CV score and correlation, of means"] == pytest.approx(expected)
+
+
+def test_what_is_stored_is_read_back() -> None:
+    for summary in summarise(SEEDS, {("share", "fdgpu", 10): 0.9}):
+        assert Summary.of_row(json.loads(json.dumps(summary.row()))).row() == summary.row()
+
+
+def test_a_conclusion_is_of_means_and_its_values_are_of_seeds() -> None:
+    """Of a product the mean of the seeds' own is another number than that of the means."""
+
+    def product(figures: Sequence[Figure]) -> list[Figure]:
+        one, other, _ = (figure.value for figure in figures)
+        return [Figure("product", "fdgpu", one * other)]
+
+    found = concluded(product, summarise(SEEDS, {}), {("product", "fdgpu", None): 0.4})[0]
+    assert found.mean == pytest.approx(0.7 * 0.5)
+    assert found.values == pytest.approx((0.48, 0.24))
+    assert found.deviation == pytest.approx(0.24 / 2**0.5)
+    assert found.paper == 0.4
+
+
+def test_a_conclusion_has_no_deviation_where_a_seed_lacks_a_figure() -> None:
+    def count(figures: Sequence[Figure]) -> list[Figure]:
+        return [Figure("count", "fdgpu", len(figures))]
+
+    found = concluded(count, summarise([*SEEDS, SEEDS[1][:2]], {}), {})[0]
+    assert (found.mean, found.values, found.known_deviation) == (3, (3,), None)
+
+
+def test_what_is_not_known_at_a_seed_has_no_deviation_either() -> None:
+    found = summarise([[Figure("r", "fdgpu", 0.5)], [Figure("r", "fdgpu", float("nan"))]], {})[0]
+    assert np.isnan([found.mean, found.deviation]).all()
 
 
 def test_turns_are_averaged() -> None:

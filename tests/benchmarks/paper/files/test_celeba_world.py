@@ -10,20 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.paper.files import celeba_world
 from benchmarks.paper.files.celeba_world import group_sizes, on_files, subset
 from benchmarks.paper.sets import Marked
 from fdgpu.errors import InputError
 from tests.benchmarks.paper.files.tiny import write_celeba
 
 GROUPS = list(product((0, 1), (0, 1)))  # young, male
-SETTINGS = {"recipe": "celeba", "workers": 0, "per_class": 10, "held_out_each": 2}
+SETTINGS: dict[str, Any] = {
+    "recipe": "celeba", "workers": 0, "per_class": 10, "held_out_each": 2,
+    "decoder": "a/pipeline", "decoder_clip": "ViT-L-14:openai",
+}  # fmt: skip
 
 
 class CountingClip:
     """Gives every file its number as its vector, and counts calls."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, name: str = "ViT-B-32:openai") -> None:
+        self.name, self.calls = name, 0
 
     def images(self, paths: list[Path]) -> Tensor:
         self.calls += 1
@@ -104,3 +108,43 @@ def test_a_validation_split_that_is_too_small_is_refused(folder: Path) -> None:
     settings: dict[str, Any] = SETTINGS | {"held_out_each": 1795}
     with pytest.raises(InputError, match=r"the split has 3 old of the majority, .*1795 of each minority are asked for"):
         on_files(CountingClip(), settings, folder)(0).val()
+
+
+def test_a_pipeline_of_another_space_is_said_at_once_and_never_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(celeba_world, "load_decoder", lambda *_: pytest.fail("the pipeline was loaded"))
+    world_of = on_files(CountingClip(), SETTINGS, folder)
+    words = " ".join(capsys.readouterr().out.split())
+    assert words == (
+        "without decoded faces: a/pipeline decodes vectors of ViT-L-14:openai, not of ViT-B-32:openai: "
+        "use --clip ViT-L-14:openai"
+    )
+    assert world_of(0).painter() is None
+    assert world_of(1).painter() is None
+    assert capsys.readouterr().out == ""
+
+
+def test_faces_are_decoded_where_the_space_is_the_pipelines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Grey:
+        def sample(self, vectors: Tensor, seed: int) -> Tensor:
+            return torch.full((len(vectors), 3, 8, 8), seed / 10)
+
+    clip, asked = CountingClip("ViT-L-14:openai"), []
+    monkeypatch.setattr(celeba_world, "load_decoder", lambda *given: asked.append(given) or Grey())
+    world_of = on_files(clip, SETTINGS, folder)
+    pictures = [world_of(seed).painter()(torch.zeros(2, 4), 5) for seed in (0, 1)]
+    assert [float(picture.mean()) for picture in pictures] == [0.5, 0.5]
+    assert asked == [("a/pipeline", clip)]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_pipeline_that_cannot_be_had_is_left_out_with_a_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    settings = SETTINGS | {"decoder": str(tmp_path / "empty")}
+    assert on_files(CountingClip("ViT-L-14:openai"), settings, folder)(0).painter() is None
+    assert "without decoded faces: " in capsys.readouterr().out

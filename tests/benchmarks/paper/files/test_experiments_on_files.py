@@ -31,7 +31,7 @@ from tests.decoding.test_decoder import random_net
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
         "workers": 0, "strengths": [2, 4], "per_class": 10, "held_out_each": 10, "top": [5, 10], "added": 3,
-        "held_out_as_training": 10,
+        "held_out_as_training": 10, "decoder_clip": "bundled",
     },
     "cifar100": {"workers": 0, "top": [5, 10], "added": 3},
 }  # fmt: skip
