@@ -1,4 +1,4 @@
-"""ImageNet-C: light Gaussian noise on a tenth of training and half of what is judged (paper, B.3, figure 19).
+"""ImageNet-C: Gaussian noise on a tenth of training and half of what is judged (paper, B.3, figure 19).
 
 Offline the classes are garments. Noise makes images harder, and is one of many things that do: which ranking has more
 of the noisy images among the hardest? The bundled CLIP has seen no noise while it was trained, unlike the paper's.
