@@ -48,12 +48,8 @@ class TensorBatches:
 class DatasetBatches:
     """A map-style Dataset of pairs (image, label)."""
 
-    def __init__(self, dataset: Any, device: torch.device, dtype: torch.dtype, workers: int = WORKERS) -> None:
-        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-            raise InputError(
-                f"{type(dataset).__name__} has no length, its images cannot be shuffled: pass a map-style Dataset, one "
-                "with __len__ and __getitem__"
-            )
+    def __init__(self, dataset: Any, device: torch.device, dtype: torch.dtype, workers: int) -> None:
+        check_map_style(dataset)
         self.dataset, self.device, self.dtype, self.workers = dataset, device, dtype, workers
 
     def __len__(self) -> int:
@@ -71,12 +67,8 @@ class DatasetBatches:
         """Take images and labels; None for labels that are not there, or are text, which only training minds."""
         if isinstance(loaded, Tensor):
             return loaded, None
-        if isinstance(loaded, (list, tuple)) and len(loaded) == 2 and isinstance(loaded[0], Tensor):
-            return loaded[0], loaded[1] if isinstance(loaded[1], Tensor) else None
-        came = f"{len(loaded)} parts" if isinstance(loaded, (list, tuple)) else f"a {type(loaded).__name__}"
-        raise InputError(
-            f"an item of {type(self.dataset).__name__} is {came}: it has to be a pair (image tensor, label)"
-        )
+        images, labels = pair_of(loaded, self.dataset)
+        return images, labels if isinstance(labels, Tensor) else None
 
 
 def open_batches(
@@ -111,6 +103,30 @@ def open_batches(
     if len(batches) == 0:
         raise InputError("images is empty: pass at least one")
     return batches
+
+
+def check_map_style(dataset: Any) -> None:
+    """Check that a Dataset can be read in any order.
+
+    Raises:
+        InputError: if it has no length.
+    """
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise InputError(
+            f"{type(dataset).__name__} has no length: pass a map-style Dataset, one with __len__ and __getitem__"
+        )
+
+
+def pair_of(item: Any, dataset: Any) -> tuple[Any, Any]:
+    """Return the image and the label of an item, or those of a batch of items.
+
+    Raises:
+        InputError: if it is no pair; says what ``dataset`` gave.
+    """
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return item[0], item[1]
+    came = f"{len(item)} parts" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
+    raise InputError(f"an item of {type(dataset).__name__} is {came}: it has to be a pair (image, label)")
 
 
 def in_order(n: int, size: int) -> list[Tensor]:

@@ -48,12 +48,19 @@ def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: i
     Raises:
         InputError: if the model's output does not come straight from a linear layer.
     """
-    return penultimate_and_targets(model, _opened(model, images, workers), batch)[0]
+    source = _opened(model, images, workers)
+    return inputs_and_targets(model, last_linear_of(model, source), source, batch)[0]
 
 
-def penultimate_and_targets(model: nn.Module, source: Batches, batch: int = BATCH) -> tuple[Tensor, Tensor | None]:
-    """Return :func:`penultimate` and the labels, which a Dataset gives along with its images; one pass for both."""
-    layer = last_linear(model, next(source.over([torch.arange(1)]))[0])
+def last_linear_of(model: nn.Module, source: Batches) -> nn.Linear:
+    """Return :func:`last_linear`, by the first of its images."""
+    return last_linear(model, next(source.over([torch.arange(1)]))[0])
+
+
+def inputs_and_targets(
+    model: nn.Module, layer: nn.Module, source: Batches, batch: int = BATCH
+) -> tuple[Tensor, Tensor | None]:
+    """Return what goes into a layer, (n, d), and in the same pass the labels, which a Dataset gives with its images."""
     with inputs_of(layer, model) as features:
         parts = list(_outputs(model, features, source, batch))
     targets = [own for _, own in parts if own is not None]

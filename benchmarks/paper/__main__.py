@@ -36,7 +36,7 @@ from benchmarks.paper.experiments import (
 from benchmarks.paper.results import Figure, Summary
 from benchmarks.stored import FOLDER, store
 from fdgpu import ClipEmbedder
-from fdgpu.errors import FdgpuError, InputError
+from fdgpu.errors import FdgpuError
 
 PAPERS_CLIP = "ViT-B-32:openai"
 CLIP_HELP = (
@@ -81,8 +81,6 @@ def worlds(experiment: Experiment, data: Path | None, clip: str | None) -> World
     """Return the sets of any seed: on the bundled world, or from files, which are looked at before CLIP is loaded."""
     if data is None:
         return experiment.offline(ClipEmbedder.from_name(clip or "bundled"), experiment.document["offline"])
-    if experiment.on_files is None:
-        raise InputError(f"{experiment.name} reads no files yet: run it with --offline")
     settings = experiment.document["on_files"]
     return experiment.on_files(Deferred(clip or settings.get("clip", PAPERS_CLIP)), settings, data)
 

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
-from benchmarks.paper.names import colour, in_order, short
+from benchmarks.paper.legend import colour, in_order, short
 from benchmarks.paper.results import Summary
 
 STYLE: Any = {  # matplotlib types its settings one by one

@@ -36,7 +36,7 @@ class Experiment:
     run: Callable[[Any], list[Figure]]
     offline: Callable[[Any, Mapping[str, Any]], WorldOf]
     panels: Sequence[Panel]
-    on_files: Callable[[Any, Mapping[str, Any], Path], WorldOf] | None = None
+    on_files: Callable[[Any, Mapping[str, Any], Path], WorldOf]
     conclude: Callable[[Sequence[Figure]], list[Figure]] = lambda _: []
 
     @cached_property

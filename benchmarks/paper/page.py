@@ -96,10 +96,8 @@ def _offline(experiment: Experiment, results: Path) -> tuple[list[str], list[Ver
 
 
 def _on_files(experiment: Experiment, results: Path) -> tuple[list[str], list[Verdict]]:
-    """What is measured on the data set's own files, or how it would be; nothing for an experiment that reads none."""
+    """What is measured on the data set's own files, or how it would be."""
     about: Mapping[str, str] = experiment.document["page"]
-    if "files" not in about:
-        return [], []
     command = f"`python -m benchmarks.paper {experiment.name} --data FOLDER --write`, FOLDER holds {about['files']}."
     path = results / f"{experiment.name}{ON_FILES}.json"
     if not path.is_file():

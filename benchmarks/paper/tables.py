@@ -20,7 +20,7 @@ def claims_table(judged: Sequence[Verdict]) -> list[str]:
 
 
 def figures_tables(summaries: Sequence[Summary]) -> list[str]:
-    """One table for each set of measures with the same places: methods or places across, measures down."""
+    """Return one table of the measures without places, and one of each other measure: methods down, places across."""
     lines: list[str] = []
     flat = [s for s in summaries if s.at is None]
     if flat:

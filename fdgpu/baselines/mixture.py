@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ class MixtureFit:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.components, (int, np.integer)) or self.components < 2:
+        if not isinstance(self.components, Integral) or self.components < 2:
             raise InputError(
                 f"components is {self.components}: a mixture tells slices apart, use a whole number of at least 2"
             )

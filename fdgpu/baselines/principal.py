@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class PrincipalComponents:
         Raises:
             InputError: for less than one dimension.
         """
-        if not isinstance(dimensions, (int, np.integer)) or dimensions < 1:
+        if not isinstance(dimensions, Integral) or dimensions < 1:
             raise InputError(f"dimensions is {dimensions}: use a whole number of at least 1; Domino takes 128")
         mean = x.mean(axis=0)
         centred = x - mean

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -219,7 +218,7 @@ class Decoder:
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         least, most = self._denoiser.least_steps, self._denoiser.most_steps
-        if not isinstance(steps, (int, np.integer)) or not least <= steps <= most:
+        if not isinstance(steps, Integral) or not least <= steps <= most:
             raise InputError(f"steps is {steps!r}: {self.name} takes {least} to {most}, a whole number")
         if not isinstance(guidance, Real) or not UNGUIDED <= guidance < float("inf"):
             raise InputError(f"guidance is {guidance!r}: use a number of 1 (none) or more, such as {self.guidance}")

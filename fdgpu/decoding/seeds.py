@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def picture_seeds(seed: Seeds, n: int) -> list[int]:
     Raises:
         InputError: for a number of seeds that is not the number of pictures, and seeds that are not whole or negative.
     """
-    if isinstance(seed, (int, np.integer)):
+    if isinstance(seed, Integral):
         if seed < 0:
             raise InputError(f"seed is {seed}: use 0 or more")
         return [int(np.random.SeedSequence([int(seed), i]).generate_state(1, np.uint64)[0] >> 1) for i in range(n)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Any:
 
 
 def _plan(captions: Mapping[str, Mapping[str, str]], per_caption: int, seed: int) -> list[Painted]:
-    if not isinstance(per_caption, (int, np.integer)) or per_caption < 1:
+    if not isinstance(per_caption, Integral) or per_caption < 1:
         raise InputError(f"per_caption is {per_caption!r}: use a whole number of at least 1")
     _check_captions(captions)
     seeds = picture_seeds(seed, int(per_caption))

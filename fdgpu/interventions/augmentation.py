@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
-from fdgpu.arrays import to_numpy, to_torch
+from fdgpu.arrays import to_torch
+from fdgpu.batches import as_targets, check_map_style, pair_of
 from fdgpu.errors import InputError
 
 
@@ -33,12 +34,9 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
     def __init__(
         self, base: Dataset[Any], images: Tensor, labels: Tensor, transform: Callable[[Tensor], Any] | None = None
     ) -> None:
-        if isinstance(base, IterableDataset) or not hasattr(base, "__len__"):
-            raise InputError(
-                f"{type(base).__name__} has no length: pass a map-style Dataset, one with __len__ and __getitem__"
-            )
+        check_map_style(base)
         self.base, self.images, self.labels, self.transform = base, images.cpu(), labels.cpu(), transform
-        self.n_base, self.n_added = len(base), len(images)
+        self.n_base, self.n_added = len(base), len(images)  # type: ignore[arg-type]
         if self.n_base and self.n_added:
             self._check_alike()
 
@@ -50,20 +48,10 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
         if not 0 <= place < len(self):
             raise IndexError(f"index {index} of {len(self)} examples")
         if place < self.n_base:
-            image, label = self._pair(place)
+            image, label = pair_of(self.base[place], self.base)
             return image, _label(label)
         image = self.images[place - self.n_base]
         return image if self.transform is None else self.transform(image), _label(self.labels[place - self.n_base])
-
-    def _pair(self, place: int) -> tuple[Any, Any]:
-        item = self.base[place]
-        if isinstance(item, (tuple, list)) and len(item) == 2:
-            return item[0], item[1]
-        came = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, (tuple, list)) else "")
-        raise InputError(
-            f"the Dataset gives {came} as item {place}: its items have to be pairs (image, label); wrap it in one that "
-            "gives these"
-        )
 
     def _check_alike(self) -> None:
         """Images and labels of both kinds go into one batch."""
@@ -91,7 +79,7 @@ def augmented(
     Args:
         dataset: map-style, of (image, label); ``TensorDataset(images, labels)`` where they are tensors.
         images: (m, 3, h, w) to add, for example what a :class:`fdgpu.Decoder` made of the hard captions.
-        labels: (m,) class ids, or (m, k) of 0 and 1 where the data set's images have several labels.
+        labels: (m,) whole class ids, or (m, k) of 0 and 1 where the data set's images have several labels.
         transform: of each added image, on the CPU; has to give what the data set gives.
 
     Raises:
@@ -106,16 +94,12 @@ def augmented(
 
 def _labels(labels: Any, m: int) -> Tensor:
     """Return (m,) integers, or (m, k) floats."""
-    given = to_numpy(labels, "labels")
-    if given.ndim not in (1, 2) or len(given) != m:
-        raise InputError(
-            f"labels has shape {given.shape}, images has {m}: pass one label an image, (m,), or several, (m, k)"
-        )
-    if given.ndim == 1 and given.dtype.kind not in "iu":
-        raise InputError(f"labels is of type {given.dtype}: pass integer class ids")
-    if given.ndim == 2 and not ((given == 0) | (given == 1)).all():
+    targets = as_targets(labels)
+    if len(targets) != m:
+        raise InputError(f"labels has {len(targets)} entries, images has {m}: pass one label an image")
+    if targets.ndim == 2 and not bool(((targets == 0) | (targets == 1)).all()):
         raise InputError("labels (m, k) holds something else than 0 and 1: pass 1 where a label applies, else 0")
-    return torch.from_numpy(given.astype("int64" if given.ndim == 1 else "float32"))
+    return targets
 
 
 def _label(label: Any) -> int | Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def hardest(values: Any, labels: Any, k: int, classes: Iterable[int] | None = No
     """
     column = check_values(values)
     ids = check_labels(labels, len(column))
-    if not isinstance(k, (int, np.integer)) or k < 1:
+    if not isinstance(k, Integral) or k < 1:
         raise InputError(f"k is {k!r}: use a whole number of at least 1")
     chosen, without = [], []
     for label in np.unique(ids) if classes is None else check_classes(classes, ids):

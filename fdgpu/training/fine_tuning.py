@@ -11,7 +11,7 @@ from torch import nn
 from fdgpu.batches import is_dataset, open_batches
 from fdgpu.device import place
 from fdgpu.errors import InputError
-from fdgpu.networks import dtype_of, last_linear, penultimate_and_targets
+from fdgpu.networks import dtype_of, inputs_and_targets, last_linear_of
 from fdgpu.training.loop import train
 from fdgpu.training.recipe import Recipe
 
@@ -60,10 +60,10 @@ def fine_tune(
     if layers == "all":
         return train(tuned, images, labels, workers=workers, **settings)
     source = open_batches(images, labels, target, workers, dtype_of(tuned))
-    head = last_linear(tuned, next(source.over([torch.arange(1)]))[0])
+    head = last_linear_of(tuned, source)
     once = not is_dataset(images) if features_once is None else features_once
     if training.get("augment") is not None or not once:
         return train(tuned, source, only=head, **settings)
-    features, targets = penultimate_and_targets(tuned, source)
+    features, targets = inputs_and_targets(tuned, head, source)
     train(head, features, targets, **settings)
     return tuned.eval()

@@ -37,8 +37,8 @@ def test_further_images_follow_and_go_through_the_transform() -> None:
     [
         (torch.zeros(2, 3, 4, 4), [0, 1], r"shape \(3, 2, 2\), the added ones \(3, 4, 4\): pass a transform"),
         (torch.zeros(2, 3, 2, 2, dtype=torch.uint8), [0, 1], r"dtype torch.float32, the added ones torch.uint8"),
-        (torch.zeros(2, 3, 2, 2), [0], "images has 2: pass one label"),
-        (torch.zeros(2, 3, 2, 2), [0.5, 1.0], "integer class ids"),
+        (torch.zeros(2, 3, 2, 2), [0], "labels has 1 entries, images has 2: pass one label"),
+        (torch.zeros(2, 3, 2, 2), [0.5, 1.0], "not whole: pass class ids"),
         (torch.zeros(3, 2, 2), [0, 1, 2], r"\(m, 3, h, w\)"),
         (
             torch.zeros(2, 3, 2, 2),
@@ -46,7 +46,7 @@ def test_further_images_follow_and_go_through_the_transform() -> None:
             r"labels have shape \(\), the added ones \(2,\): pass \(m,\) class",
         ),
         (torch.zeros(2, 3, 2, 2), [[1, 0], [0, 2]], r"labels \(m, k\) holds something else than 0 and 1"),
-        (torch.zeros(2, 3, 2, 2), [["a"], ["b"]], r"labels \(m, k\) holds something else than 0 and 1"),
+        (torch.zeros(2, 3, 2, 2), [["a"], ["b"]], "labels is of type <U1"),
         (torch.zeros(2, 3, 2, 2), [[[0]], [[1]]], r"labels has shape \(2, 1, 1\)"),
     ],
 )
@@ -97,9 +97,9 @@ class Items(Dataset[Any]):
     [
         (Endless(), "Endless has no length: pass a map-style Dataset"),
         (Unmeasured(), "Unmeasured has no length"),
-        (Items((ADDED[0], 0, 7)), r"gives a tuple of 3 as item 0: its items have to be pairs"),
-        (Items(ADDED[0]), r"gives a Tensor as item 0: its items have to be pairs"),
-        (Items({"image": ADDED[0], "label": 0}), r"gives a dict as item 0"),
+        (Items((ADDED[0], 0, 7)), "an item of Items is 3 parts: it has to be a pair"),
+        (Items(ADDED[0]), "an item of Items is a Tensor: it has to be a pair"),
+        (Items({"image": ADDED[0], "label": 0}), "an item of Items is a dict"),
         (Items((ADDED[0], 0.7)), r"the Dataset's label is 0.7: it has to be a whole class id"),
         (Items((ADDED[0], torch.tensor(torch.nan))), r"the Dataset's label is tensor\(nan\)"),
         (Items((ADDED[0], "cat")), r"the Dataset's label is of type <U3"),

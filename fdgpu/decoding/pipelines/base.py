@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +67,7 @@ class PipelineDenoiser:
 
     def _make_room(self, size: int | None, scale: int, usual: int) -> None:
         """Settle the side of the latents: of pictures of ``size``, the net's own, or that of the ``usual`` pictures."""
-        if size is not None and (not isinstance(size, (int, np.integer)) or size < scale or size % scale):
+        if size is not None and (not isinstance(size, Integral) or size < scale or size % scale):
             raise InputError(f"size is {size!r}: {self.name} makes pictures of a multiple of {scale} pixels")
         self.side: int = size // scale if size else self.net.config.sample_size or usual // scale
         self.size = (self.side * scale, self.side * scale)

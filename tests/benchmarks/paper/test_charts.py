@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.charts import STYLE, Panel, plotted
-from benchmarks.paper.names import BLUE, GREY, RED, colour, in_order, short
+from benchmarks.paper.legend import BLUE, GREY, RED, colour, in_order, short
 from benchmarks.paper.results import Figure, Summary, summarise
 from benchmarks.stored import FOLDER
 

@@ -199,14 +199,6 @@ def test_arguments_that_cannot_be_are_refused(
     assert failed(capsys, *arguments).startswith(said)
 
 
-def test_an_experiment_that_reads_no_files_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(EXPERIMENTS, "celeba", replace(EXPERIMENTS["celeba"], on_files=None))
-    said = failed(capsys, "celeba", "--data", str(tmp_path))
-    assert said == "celeba reads no files yet: run it with --offline\n"
-
-
 def test_the_help_names_the_clip_that_a_decoder_needs() -> None:
     words = " ".join(command_line().format_help().split())
     decoding, celeba = (EXPERIMENTS[name].document["on_files"] for name in ("decoding", "celeba"))

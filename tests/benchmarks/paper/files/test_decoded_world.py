@@ -80,7 +80,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 
 def test_a_weak_models_directions_are_decoded_and_named(settings: dict[str, Any], tmp_path: Path) -> None:
     experiment, clip = EXPERIMENTS["decoding"], TinyClip()
-    assert experiment.on_files is not None
     world_of = experiment.on_files(clip, settings, tmp_path)
     figures = experiment.run(world_of(0))
     assert {figure.key for figure in figures} == {(FREE, end, at) for end in (EASY, HARD) for at in (0.0, 0.1)}

@@ -99,7 +99,6 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
     write(tmp_path)
     experiment = EXPERIMENTS[name]
     settings = experiment.document["on_files"] | FEW[name]
-    assert experiment.on_files is not None
     figures = experiment.run(experiment.on_files(ClipEmbedder.bundled("cpu"), settings, tmp_path)(0))
     assert len({figure.key for figure in figures}) == len(figures)
     measures = {figure.measure for figure in figures}

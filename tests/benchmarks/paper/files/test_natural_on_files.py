@@ -47,7 +47,6 @@ def write_imagenet(folder: Path) -> None:
 
 def figures(experiment: Experiment, folder: Path, few: dict[str, Any]) -> list[Figure]:
     settings = copy.deepcopy(experiment.document["on_files"]) | {"workers": 0} | few
-    assert experiment.on_files is not None
     return experiment.run(experiment.on_files(ClipEmbedder.bundled("cpu"), settings, folder)(0))
 
 

@@ -82,7 +82,6 @@ def quick_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_experiment_runs_on_its_data_sets_files(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path)
     experiment = EXPERIMENTS[name]
-    assert experiment.on_files is not None
     world_of = experiment.on_files(
         ClipEmbedder.bundled("cpu"), experiment.document["on_files"] | SETTINGS[name], tmp_path
     )
