@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit, grow_captions
     from fdgpu.auditing.decoded import decode_directions, extreme_captions
     from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
-    from fdgpu.captions.index import CaptionIndex, VectorIndex
+    from fdgpu.index import CaptionIndex, VectorIndex
     from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
-    "CaptionIndex": "fdgpu.captions.index",
+    "CaptionIndex": "fdgpu.index",
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
     "SyntheticImages": "fdgpu.decoding",
-    "VectorIndex": "fdgpu.captions.index",
+    "VectorIndex": "fdgpu.index",
     "audit": "fdgpu.auditing",
     "decode_directions": "fdgpu.auditing.decoded",
     "extreme_captions": "fdgpu.auditing.decoded",

@@ -13,7 +13,7 @@ from benchmarks.paper.lab import correct
 from benchmarks.paper.rankings import BASE, OURS, Directions
 from benchmarks.paper.results import Figure
 from fdgpu import FailureDirections
-from fdgpu.baselines import Examples
+from benchmarks.baselines import Examples
 
 SCORES, ACCURACIES = "CV score by share removed", "minority accuracy by share removed"
 

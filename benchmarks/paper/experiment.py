@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.results import Figure, Key, Summary, concluded, means, published, summarise
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 FOLDER = Path(__file__).parent / "experiments"
 

@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
-from fdgpu.baselines import Examples
+from benchmarks.baselines import Examples
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from benchmarks.paper.files.images import as_inputs
 from benchmarks.paper.sets import Images, Inputs, Marked, Seen
 from fdgpu import FailureDirections
-from fdgpu.baselines import Examples
+from benchmarks.baselines import Examples
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
-from fdgpu.training import Augment, Loss, Recipe, cross_entropy, fine_tune, flip_and_shift, resnet18, train
+from fdgpu.repair import Augment, Loss, Recipe, cross_entropy, fine_tune, flip_and_shift, resnet18, train
 
 CIFAR = 32  # pixels
 

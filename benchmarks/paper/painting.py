@@ -16,7 +16,7 @@ from benchmarks.paper.remedies import TrainingSet
 from benchmarks.paper.sets import Seen
 from fdgpu import text_to_image
 from fdgpu.captions import Recipe
-from fdgpu.interventions import augmented
+from fdgpu.repair import augmented
 
 
 def paint(

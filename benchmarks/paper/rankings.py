@@ -15,9 +15,9 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
-from fdgpu.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
-from fdgpu.baselines.domino import COMPONENTS
-from fdgpu.interventions import hardest
+from benchmarks.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
+from benchmarks.baselines.domino import COMPONENTS
+from fdgpu.repair import hardest
 
 BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"
 

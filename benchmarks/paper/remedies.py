@@ -15,8 +15,8 @@ from benchmarks.paper.lab import Accuracies, Lab
 from benchmarks.paper.rankings import BASE, ORACLE, OURS
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Inputs, Seen, join, take
-from fdgpu.baselines import Examples, Ranking
-from fdgpu.interventions import hardest, up_weights
+from benchmarks.baselines import Examples, Ranking
+from fdgpu.repair import hardest, up_weights
 
 APART = 1000  # between the seeds of one model's trainings, so that no two seeds of an experiment share one
 

@@ -17,7 +17,7 @@ from benchmarks.paper.painting import with_pictures
 from benchmarks.paper.rankings import BASE, CONFIDENCE, ORACLE, OURS, RANDOM
 from benchmarks.paper.remedies import TrainingSet, as_many
 from fdgpu import FailureDirections, slerp
-from fdgpu.baselines import Confidence, Examples
+from benchmarks.baselines import Confidence, Examples
 
 REFERENCE, HARD_CAPTION = "reference caption", "hard caption"
 

@@ -12,7 +12,7 @@ from benchmarks.slices.domino import Domino
 from benchmarks.slices.methods import Confidence, Directions, Method, Random
 from benchmarks.slices.metric import FOUND, precision_at
 from benchmarks.slices.planting import Planted, Setting, plant
-from benchmarks.slices.spotlight import Spotlight
+from benchmarks.baselines.spotlight import Spotlight
 
 OURS = "fdgpu"
 

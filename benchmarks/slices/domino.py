@@ -1,4 +1,4 @@
-"""Domino (fdgpu.baselines.mixture) as a method of slice discovery, in the setting it was published with.
+"""Domino (benchmarks.baselines.mixture) as a method of slice discovery, in the setting it was published with.
 
 As in its paper z is the embedding reduced to 128 principal components, there are 25 components, gamma is 10, and
 the five first slices are the ones shown. Samples are ranked by the log odds of their slice: the order of the paper's
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.slices.planting import Samples
-from fdgpu.baselines.mixture import MixtureFit, log_sum_exp
-from fdgpu.baselines.principal import PrincipalComponents
+from benchmarks.baselines.mixture import MixtureFit, log_sum_exp
+from benchmarks.baselines.principal import PrincipalComponents
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,12 @@ class BundledNet:
         """Load the weights; half precision on CUDA.
 
         Raises:
-            ModelError: where there are none; they are made by ``python -m fdgpu.demo.train_decoder``.
+            ModelError: where there are none; they are made by ``python -m tools.train_decoder``.
         """
         placement = place(device)
         weights = folder / WEIGHTS
         if not weights.is_file():
-            raise ModelError(f"{weights} is not there: train it with python -m fdgpu.demo.train_decoder")
+            raise ModelError(f"{weights} is not there: train it with python -m tools.train_decoder")
         net: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
         net.load_state_dict(load_file(weights))
         # torch's own ``to``: diffusers' warns of modules that should stay float32, of which there are none

@@ -13,8 +13,8 @@ from fdgpu import ClipEmbedder
 from fdgpu.auditing import read_predictions
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.run import DemoResult, demo
-from fdgpu.demo.train_clip import FOLDER, WEIGHTS, multi_positive_loss, rendered
-from fdgpu.demo.zero_shot import REQUIRED, zero_shot_accuracy
+from tools.train_clip import FOLDER, WEIGHTS, multi_positive_loss, rendered
+from tools.zero_shot import REQUIRED, zero_shot_accuracy
 
 
 @pytest.mark.slow

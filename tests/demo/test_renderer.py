@@ -6,7 +6,7 @@ import torch
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import ATTRIBUTES, world_settings
-from fdgpu.demo.speech import adjectives, all_captions, prepositions, truth_table
+from tools.speech import adjectives, all_captions, prepositions, truth_table
 
 N = 60
 

@@ -9,7 +9,7 @@ from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_mod
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import TEST, TRAIN, VAL, make_split, phrase, truth_document
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 
 @pytest.fixture

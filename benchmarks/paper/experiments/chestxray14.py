@@ -26,10 +26,10 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
-from fdgpu.baselines import Examples
-from fdgpu.interventions import hardest
+from benchmarks.baselines import Examples
+from fdgpu.repair import hardest
 from fdgpu.networks import class_scores
-from fdgpu.training import best_f1_threshold
+from fdgpu.repair import best_f1_threshold
 
 WITHOUT, WITH = 0, 1  # the classes of a condition
 MEAN = "condition"  # in the names of means over conditions

@@ -34,7 +34,7 @@ from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import Plant, world_settings
 from fdgpu.demo.world import TRAIN, VAL, make_split
-from fdgpu.demo.zero_shot import read_codes
+from tools.zero_shot import read_codes
 from fdgpu.networks import class_scores
 
 FREE = "accuracy on decoded pictures"

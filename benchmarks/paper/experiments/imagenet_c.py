@@ -18,7 +18,7 @@ from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_to
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
-from fdgpu.baselines import Examples
+from benchmarks.baselines import Examples
 
 
 def run(world: ThreeSets) -> list[Figure]:

@@ -23,7 +23,7 @@ from fdgpu import Decoder
 from fdgpu.captions import Recipe as Captions
 from fdgpu.embedding import FeatureEmbedder
 from fdgpu.errors import InputError, ModelError
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 CLASSES = ("old", "young")
 MINORITIES = ("woman", "man")

@@ -13,7 +13,7 @@ from benchmarks.paper.files.chestxray14 import chestxray14 as read
 from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
-from fdgpu.training import Recipe, binary_cross_entropy
+from fdgpu.repair import Recipe, binary_cross_entropy
 
 
 @dataclass(frozen=True)

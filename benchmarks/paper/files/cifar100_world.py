@@ -16,7 +16,7 @@ from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked, Seen
 from fdgpu.errors import InputError
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 from benchmarks.paper.tints import flipped, painted, tints
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 SPLIT, TRAIN, VAL, TEST = range(4)  # streams of random numbers of a seed
 LARGE = 5  # the first digit of label 1

@@ -18,7 +18,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.noise import CorruptedFiles
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
 BATCH = 256

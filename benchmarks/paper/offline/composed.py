@@ -20,7 +20,7 @@ from benchmarks.paper.offline.rendered import ThreeRendered
 from benchmarks.paper.sets import Marked, Seen
 from fdgpu.demo.renderer import MOST_GARMENTS, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
-from fdgpu.training import binary_cross_entropy
+from fdgpu.repair import binary_cross_entropy
 
 
 @dataclass(frozen=True)

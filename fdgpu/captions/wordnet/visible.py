@@ -14,7 +14,7 @@ def visual_adjectives(*kinds: str) -> list[str]:
 
     WordNet 3.0 says which adjectives are values of a noun ("large" of size) and which are like those ("huge"). Here are
     the values of nouns for what a picture shows, by the first name of each synset, where this is the first thing that
-    the name means and it occurs in WordNet's tagged texts; ``python -m fdgpu.captions.wordnet.derive`` lists them.
+    the name means and it occurs in WordNet's tagged texts; ``python -m tools.derive_word_lists`` lists them.
 
     Args:
         kinds: some of "colour", "light", "size", "shape", "surface", "build", "age", "beauty", "condition" and

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.paper.correlations import pearson
 from benchmarks.paper.cv_study import Degree, conclude, degrees, study
 from benchmarks.paper.results import Figure
-from fdgpu.baselines import Examples
+from benchmarks.baselines import Examples
 
 
 class Known:

@@ -9,8 +9,8 @@ import torch
 from benchmarks.paper import remedies
 from benchmarks.paper.lab import Accuracies, Lab
 from benchmarks.paper.sets import Marked, Seen
-from fdgpu.baselines import Chance, Examples
-from fdgpu.training import Recipe
+from benchmarks.baselines import Chance, Examples
+from fdgpu.repair import Recipe
 
 LAB = Lab.offline(None, Recipe(2, 0.1, 1, 8, 32))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import fdgpu
-from fdgpu.captions.wordnet.derive import VISIBLE
+from tools.derive_word_lists import VISIBLE
 from fdgpu.captions.wordnet.visible import shipped_adjectives
 from fdgpu.errors import InputError
 

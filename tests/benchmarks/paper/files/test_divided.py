@@ -11,7 +11,7 @@ from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked
 from fdgpu.captions import Recipe as Captions
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 
 SETTINGS = {"shares": {"train": 0.2, "pool": 0.6, "val": 0.2}}
 

@@ -23,7 +23,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import OTHER
 from fdgpu import ClipEmbedder, Decoder
-from fdgpu.training import Recipe
+from fdgpu.repair import Recipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
 from tests.benchmarks.paper.lottery import Lottery
 from tests.decoding.test_decoder import random_net

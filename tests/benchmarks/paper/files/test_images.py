@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from benchmarks.paper.files.images import ImageFiles, as_inputs, at_resolution
 from benchmarks.paper.lab import Lab
 from fdgpu.errors import InputError
-from fdgpu.training import Recipe, flip_and_shift
+from fdgpu.repair import Recipe, flip_and_shift
 from tests.benchmarks.paper.files.tiny import noise
 
 

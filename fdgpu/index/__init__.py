@@ -1,0 +1,7 @@
+"""Indexes of vectors with names on FAISS, and of captions that directions are searched in."""
+
+from fdgpu.index.caption_index import CaptionIndex
+from fdgpu.index.kinds import IndexKind
+from fdgpu.index.vector_index import Neighbours, VectorIndex
+
+__all__ = ["CaptionIndex", "IndexKind", "Neighbours", "VectorIndex"]

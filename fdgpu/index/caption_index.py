@@ -1,0 +1,168 @@
+"""``CaptionIndex``: millions of captions, searched by a direction, an image or another caption (paper, 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.arrays import restorer
+from fdgpu.index.blocks import batches
+from fdgpu.index.encoding import TextEmbedder, captions_at, encoded
+from fdgpu.index.kinds import IndexKind
+from fdgpu.index.store import Rows
+from fdgpu.index.validation import check_rows, check_scale, check_unit_rows, check_vector, host_rows
+from fdgpu.index.vector_index import Neighbours, VectorIndex
+from fdgpu.errors import InputError
+from fdgpu.kernels.whiten_numba import whiten_rows
+from fdgpu.progress import OneBar, Reporter
+
+EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is the reference
+
+
+class CaptionIndex(VectorIndex):
+    """Unit vectors of captions, and the captions.
+
+    Two kinds of question take two kinds of index:
+
+    - Without ``reference`` it holds the captions themselves, for the images' or captions' vectors that they are
+      nearest to.
+    - With ``reference`` r it holds the unit differences d = (c - r) / σ, so that the score of a failure direction w is
+      the inner product w·d: what :meth:`fdgpu.FailureDirections.score_captions` gives, for all captions at once.
+      :meth:`hardest` and :meth:`easiest` ask for the two ends. σ is ``scale``, the fit's ``scale_``; all its
+      classes share it. A caption that equals the reference has no direction and is left out.
+
+    Args:
+        embeddings: (n, d) unit vectors of the captions. None if they come by :meth:`add`.
+        captions: n captions: a list, a :class:`fdgpu.CaptionGrammar`, or any other sequence.
+        reference: (d,) unit vector of the caption that all are compared with.
+        scale: (d,) deviations that a difference is divided by; default ones, as with ``whiten=False``.
+        kind, expected, dtype, backend: as of :class:`fdgpu.VectorIndex`.
+    """
+
+    _names_are = "captions"
+    _own_names = ("reference", "scale")
+
+    def __init__(
+        self,
+        embeddings: Any = None,
+        captions: Sequence[str] | None = None,
+        *,
+        reference: Any = None,
+        scale: Any = None,
+        kind: str | IndexKind = "auto",
+        expected: int | None = None,
+        dtype: str = "float32",
+        backend: str = "auto",
+    ) -> None:
+        self.reference = None if reference is None else check_vector(reference, "reference", None)
+        self.scale = self._checked_scale(scale)
+        super().__init__(embeddings, captions, kind=kind, expected=expected, dtype=dtype, backend=backend)
+
+    @classmethod
+    def from_captions(
+        cls,
+        captions: Sequence[str],
+        embedder: TextEmbedder,
+        *,
+        batch_size: int = 16384,
+        reference: Any = None,
+        progress: Reporter | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Encode captions batch by batch into an index; in memory are the index and one batch.
+
+        Where lists or a graph are built, captions are taken in shuffled blocks of neighbours: the lists are learned
+        from captions of all kinds, and neighbours still share their beginnings, which are encoded once.
+
+        Args:
+            captions: a grammar, a list, or any other sequence.
+            embedder: a :class:`fdgpu.ClipEmbedder`, or whatever has its ``texts(captions, progress)``.
+            batch_size: captions to encode at a time.
+            reference: (d,) unit vector, or the reference caption itself.
+            progress: reports to it; default a bar on a terminal.
+            settings: ``scale``, ``kind``, ``dtype``, ``backend``, ``expected``.
+        """
+        if batch_size != int(batch_size) or batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: use at least 1")
+        if isinstance(reference, str):
+            reference = encoded(embedder, [reference])[0]
+        index = cls(None, captions, reference=reference, **settings)
+        with OneBar(progress) as report:
+            index._encode(embedder, int(batch_size), report)
+        return index
+
+    def _encode(self, embedder: TextEmbedder, batch_size: int, report: Reporter) -> None:
+        """Encode and store the captions that the index was made with."""
+        count = len(self.names)
+        if not count:
+            raise InputError("captions is empty: there is nothing to index")
+        one = check_rows(encoded(embedder, [self.names[0]]), "embeddings", self.dimension)
+        store = self._open(one.shape[1], count)
+        store.reserve(count)
+        for blocks in batches(count, batch_size, shuffled=store.kind.name != "flat"):
+            report("index captions", self._seen, count)
+            vectors = encoded(embedder, captions_at(self.names, blocks))
+            rows = host_rows(check_unit_rows(vectors, "embeddings", self.dimension))
+            self._add(rows, blocks)
+            self._seen += len(rows)
+        report("index captions", count, count)
+
+    def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+        """Return the unit differences from the reference, without those of captions that equal it."""
+        if self.reference is None or self.scale is None:
+            return super()._stored(rows)
+        kept = np.linalg.norm(rows - self.reference, axis=1) >= EQUAL
+        differences = np.empty_like(rows)
+        whiten_rows(rows, self.reference, 1 / self.scale, differences)
+        return (differences if kept.all() else differences[kept]), kept
+
+    def _checked_scale(self, scale: Any) -> NDArray[np.float64] | None:
+        if self.reference is None:
+            if scale is not None:
+                raise InputError("scale was given without a reference: pass reference= to index differences from it")
+            return None
+        return np.ones(len(self.reference)) if scale is None else check_scale(scale, len(self.reference))
+
+    @property
+    def captions(self) -> Sequence[str]:
+        """The captions of all rows, looked up when asked for."""
+        return self.names
+
+    @property
+    def dimension(self) -> int | None:
+        """Length d of the vectors; None before the first, without a reference."""
+        return super().dimension if self.reference is None else len(self.reference)
+
+    # --- searching --------------------------------------------------------------------------------------------------
+
+    def hardest(self, directions: Any, k: int, *, exact: bool = False) -> Neighbours:
+        """Find the captions that name what each direction's failures share: the most negative scores.
+
+        Args:
+            directions: (q, d) w in whitened space, rows of ``fit.coef_``.
+            k: how many captions for each direction.
+            exact: look at every caption, whatever the kind of index.
+
+        Returns:
+            ``scores`` (q, k), those of ``score_captions``, the hardest first, and ``ids`` (q, k).
+
+        Raises:
+            InputError: if the index has no reference, and as :meth:`search`. A class without a direction has a row of
+                NaN, and is to be left out.
+        """
+        return self._ends(directions, k, exact, -1)
+
+    def easiest(self, directions: Any, k: int, *, exact: bool = False) -> Neighbours:
+        """Find the most positive scores; see :meth:`hardest`."""
+        return self._ends(directions, k, exact, 1)
+
+    def _ends(self, directions: Any, k: int, exact: bool, sign: int) -> Neighbours:
+        if self.reference is None:
+            raise InputError("the index holds captions, not differences: make it with reference= to search directions")
+        rows, k = self._checked(directions, k, "directions")
+        scores, ids = self._search(sign * rows, k, exact)
+        restore = restorer(directions)
+        return Neighbours(restore(sign * scores), restore(ids))

@@ -1,0 +1,270 @@
+"""``VectorIndex``: unit vectors with names, searched by inner product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import restorer
+from fdgpu.index import persistence
+from fdgpu.index.blocks import batches
+from fdgpu.index.chain import Chain
+from fdgpu.index.kinds import IndexKind, check_kind, check_place
+from fdgpu.index.persistence import Saved
+from fdgpu.index.places import Places
+from fdgpu.index.store import Rows, Store
+from fdgpu.index.validation import check_k, check_names, check_rows, check_unit_rows, host_rows
+from fdgpu.device import choose_index_backend
+from fdgpu.errors import InputError
+
+DTYPES = ("float32", "float16")
+CHUNK = 1 << 16  # rows that are brought to the host and stored at a time
+TIE = 1e-6  # of score: captions that read alike have one vector up to rounding, and either may be found
+
+
+class Neighbours(NamedTuple):
+    """``scores`` (q, k), and ``ids`` (q, k): the rows of the vectors they belong to, in the order they were added."""
+
+    scores: Any
+    ids: Any
+
+
+class VectorIndex:
+    """Unit vectors with names, on FAISS: the K images nearest to a caption, or the captions nearest to an image.
+
+    Vectors come all at once, or in chunks by :meth:`add`; names are looked up and never copied, so that a grammar
+    stands for its captions however many they are.
+
+    Args:
+        embeddings: (n, d) unit vectors: torch, NumPy, CuPy or JAX. None if they come by :meth:`add`.
+        names: n strings, such as the paths of images. Without ``embeddings``: those of the rows to come.
+        kind: ``"auto"`` chooses by size, ``"flat"``, ``"ivf"`` or ``"hnsw"``, or an :class:`IndexKind` of your own.
+        expected: how many vectors there will be, which the choice goes by; default as many as there are names.
+        dtype: ``"float32"``, or ``"float16"`` for half the memory; scores then differ by about 1e-4.
+        backend: ``"auto"``, ``"cpu"`` or ``"gpu"``; one asked for by name runs or raises.
+
+    Attributes:
+        names: the names of all rows.
+        kind_: the :class:`IndexKind` that was chosen, and why; None before the first vectors.
+        backend_, backend_reason_: where it runs, and why.
+
+    Raises:
+        InputError: for embeddings that do not go with the names, are not finite or not of unit length, or settings
+            that are not known.
+        BackendError: if the GPU was asked for and cannot be used.
+    """
+
+    _names_are = "names"
+    _own_names: tuple[str, ...] = ()  # of vectors that a subclass keeps
+
+    def __init__(
+        self,
+        embeddings: Any = None,
+        names: Sequence[str] | None = None,
+        *,
+        kind: str | IndexKind = "auto",
+        expected: int | None = None,
+        dtype: str = "float32",
+        backend: str = "auto",
+    ) -> None:
+        if dtype not in DTYPES:
+            raise InputError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
+        if expected is not None and (expected != int(expected) or expected < 1):
+            raise InputError(f"expected is {expected}: pass how many vectors there will be, at least 1")
+        chosen = choose_index_backend(backend)
+        self.backend_, self.backend_reason_ = chosen.name, chosen.reason
+        self._asked_kind, self._expected, self._half = check_kind(kind), expected, dtype == "float16"
+        self._store: Store | None = None
+        self._places, self._seen = Places(), 0
+        self.names = Chain()
+        if embeddings is not None:
+            self.add(embeddings, names)
+        elif names is not None:
+            self.names.append(check_names(names, self._names_are))
+
+    # --- adding -----------------------------------------------------------------------------------------------------
+
+    def add(self, embeddings: Any, names: Sequence[str] | None = None) -> Self:
+        """Add the next rows.
+
+        Inverted lists are learned from the first ``kind_.training_rows`` rows: where rows come in several chunks and
+        their order means something, shuffle them.
+
+        Args:
+            embeddings: (n, d) unit vectors.
+            names: n strings. None where the index knows the names of the rows to come.
+
+        Raises:
+            InputError: for rows that do not go with the names, are not finite or not of unit length; nothing is added.
+        """
+        rows = check_unit_rows(embeddings, "embeddings", self.dimension)
+        if names is None:
+            self._check_room(len(rows))
+        else:
+            names = self._checked_names(names, len(rows))
+        store = self._open(rows.shape[1], len(rows))
+        store.reserve(len(rows))
+        for blocks in batches(len(rows), CHUNK, shuffled=store.kind.name != "flat"):
+            some = torch.cat([rows[block.start : block.stop] for block in blocks])
+            self._add(host_rows(some), [range(self._seen + block.start, self._seen + block.stop) for block in blocks])
+        self._seen += len(rows)
+        if names is not None:
+            self.names.append(names)
+        return self
+
+    def _checked_names(self, names: Sequence[str], rows: int) -> Sequence[str]:
+        listed = check_names(names, self._names_are)
+        if len(listed) != rows:
+            raise InputError(f"{self._names_are} has {len(listed)} entries, embeddings has {rows} rows: pass one a row")
+        if self._seen < len(self.names):
+            raise InputError(
+                f"the index waits for the rows of {len(self.names) - self._seen} {self._names_are} that it was made "
+                "with: add those first, without naming them again"
+            )
+        return listed
+
+    def _check_room(self, rows: int) -> None:
+        left = len(self.names) - self._seen
+        if rows > left:
+            raise InputError(
+                f"embeddings has {rows} rows, the index has {self._names_are} for {left}: pass {self._names_are}, "
+                "one a row"
+            )
+
+    def _add(self, rows: Rows, blocks: Sequence[range]) -> None:
+        """Store rows whose ids are those of the blocks, one after another."""
+        vectors, kept = self._stored(rows)
+        self._open(rows.shape[1], len(rows)).add(vectors)
+        for block in blocks:
+            self._places.append(block.start, kept[: len(block)])
+            kept = kept[len(block) :]
+
+    def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+        """Return the vectors that are stored for rows, and which of the rows (n,) have one."""
+        return rows, np.ones(len(rows), bool)
+
+    def _open(self, dimension: int, rows: int) -> Store:
+        """Return the store, making it when the first rows have come."""
+        if self._store is None:
+            gpu, kind = self.backend_ == "gpu", self._asked_kind
+            if not isinstance(kind, IndexKind):
+                kind = IndexKind.choose(kind, self._expected or max(rows, len(self.names)), dimension, gpu)
+            self._store = Store(dimension, check_place(kind, gpu), self._half, gpu)
+        return self._store
+
+    # --- searching --------------------------------------------------------------------------------------------------
+
+    def search(self, queries: Any, k: int, *, exact: bool = False) -> Neighbours:
+        """Find the vectors of the largest inner product with each query.
+
+        Args:
+            queries: (q, d), of any length: the score is the inner product.
+            k: how many for each, at most ``len(index)``.
+            exact: look at every vector, whatever the kind.
+
+        Returns:
+            ``scores`` (q, k) float32, the highest first, and ``ids`` (q, k) int64, of the queries' kind of array.
+
+        Raises:
+            InputError: for queries of another dimension or with NaN, k larger than the index, or an empty index.
+        """
+        scores, ids = self._search(*self._checked(queries, k), exact)
+        restore = restorer(queries)
+        return Neighbours(restore(scores), restore(ids))
+
+    def recall(self, queries: Any, k: int) -> float:
+        """Return the share of the true k nearest that :meth:`search` finds, over all queries, by an exact search."""
+        rows, k = self._checked(queries, k)
+        found, _ = self._search(rows, k, False)
+        true, _ = self._search(rows, k, True)
+        tie = TIE * np.linalg.norm(rows, axis=1, keepdims=True)
+        return float((found >= true[:, -1:] - tie).mean())
+
+    def _checked(self, queries: Any, k: int, name: str = "queries") -> tuple[Rows, int]:
+        checked = check_k(k, len(self), gpu=self.backend_ == "gpu")
+        return host_rows(check_rows(queries, name, self.dimension)), checked
+
+    def _search(self, queries: Rows, k: int, exact: bool) -> tuple[Rows, NDArray[np.int64]]:
+        assert self._store is not None  # noqa: S101 - check_k has seen vectors
+        scores, positions = self._store.search(queries, k, exact)
+        return scores, self._places.ids(positions)
+
+    def names_of(self, ids: Any) -> list[Any]:
+        """Return the names of ids, in (nested) lists of their shape."""
+        return [self.names_of(row) if np.ndim(row) else self.names[int(row)] for row in ids]
+
+    # --- storage ----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write one file: the vectors in FAISS's format, the names, and how they go together.
+
+        A grammar is stored as its template and words, any other sequence name by name.
+
+        Raises:
+            InputError: if the index is empty, or the folder cannot be written.
+        """
+        if self._store is None or not len(self):
+            raise InputError("the index is empty: add embeddings before saving it")
+        settings = {
+            "kind": asdict(self._store.kind),
+            "dtype": DTYPES[self._half],
+            "seen": self._seen,
+            "runs": self._places.runs,
+            **self._own_settings(),
+        }
+        persistence.save(Saved(self._store.on_host, self.names.parts, settings), self._format(), Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, backend: str = "auto") -> Self:
+        """Read what :meth:`save` wrote, to ``backend``; more can be added to it.
+
+        Raises:
+            InputError: if the file is missing, cut short, damaged, or of another kind of index.
+            BackendError: if the GPU was asked for and cannot be used.
+        """
+        saved = persistence.load(cls._format(), Path(path))
+        own: dict[str, Any] = {
+            name: np.array(saved.settings[name]) for name in cls._own_names if saved.settings[name] is not None
+        }
+        index = cls(dtype=saved.settings["dtype"], backend=backend, **own)
+        gpu, kind = index.backend_ == "gpu", IndexKind(**saved.settings["kind"])
+        index._asked_kind = kind
+        index._store = Store.of(saved.index, check_place(kind, gpu), index._half, gpu)
+        index._places, index._seen = Places(saved.settings["runs"], saved.index.ntotal), saved.settings["seen"]
+        for part in saved.names:
+            index.names.append(part)
+        return index
+
+    @classmethod
+    def _format(cls) -> str:
+        return f"{cls.__name__}/1"
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Return what the manifest holds of a subclass: its vectors, as lists of numbers."""
+        own = {name: getattr(self, name) for name in self._own_names}
+        return {name: None if value is None else value.tolist() for name, value in own.items()}
+
+    # --- what it holds ----------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def dimension(self) -> int | None:
+        """Length d of the vectors; None before the first."""
+        return None if self._store is None else self._store.dimension
+
+    @property
+    def kind_(self) -> IndexKind | None:
+        """The kind of index, and why; None before the first vectors."""
+        return None if self._store is None else self._store.kind
+
+    def __repr__(self) -> str:
+        kind = "empty" if self._store is None else f"{self.dimension} dimensions, {self._store.kind.name}"
+        return f"{type(self).__name__}({len(self)} vectors, {kind}, {self.backend_})"

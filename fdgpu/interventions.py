@@ -1,0 +1,3 @@
+"""Moved to ``fdgpu.repair``."""
+
+raise ImportError("fdgpu.interventions is part of fdgpu.repair now: from fdgpu.repair import …")

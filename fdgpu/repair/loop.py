@@ -1,0 +1,209 @@
+"""The training loop: SGD over shuffled batches with a triangular learning rate (paper, A.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fdgpu.arrays import to_torch
+from fdgpu.batches import Batches, as_targets, open_batches
+from fdgpu.device import place
+from fdgpu.errors import InputError, ModelError
+from fdgpu.networks import dtype_of, scores_of
+from fdgpu.progress import Reporter, silent
+from fdgpu.repair.augmenting import Augment
+from fdgpu.repair.losses import Loss, cross_entropy
+from fdgpu.repair.training_recipe import Recipe, as_recipe, triangular
+
+
+def train(
+    model: nn.Module,
+    images: Any,
+    labels: Any = None,
+    *,
+    recipe: Recipe | str,
+    weights: Any = None,
+    loss: Loss = cross_entropy,
+    augment: Augment | None = None,
+    stop_after: int | None = None,
+    only: nn.Module | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    amp: bool | None = None,
+    workers: int = 0,
+    after_epoch: Callable[[int, nn.Module], None] | None = None,
+    progress: Reporter = silent,
+) -> nn.Module:
+    """Train a model in place, and return it in evaluation mode.
+
+    Args:
+        model: images → (n, k) scores, of float32 parameters.
+        images: (n, 3, h, w) uint8 or floats, or a Dataset of (image, label).
+        labels: (n,) classes from 0 to k - 1, or (n, k) of 0 and 1 with ``loss=binary_cross_entropy``; None for a
+            Dataset.
+        recipe: epochs, batch and learning rate, or the name of a bundled recipe. A last batch of a single image goes
+            with the one before, since normalisation over a batch needs two.
+        weights: (n,) factors of the examples' losses, not normalised: twice the weight is twice the pull (the paper's
+            up-weighting, A.2). None weighs all alike.
+        loss: scores and targets → one number an example.
+        augment: changes every batch of inputs; see :func:`flip_and_shift`.
+        stop_after: epochs to run, where the schedule of the whole recipe is broken off (Just Train Twice).
+        only: the part of the model that is trained; the rest stays as it is, statistics of normalisation included.
+        seed: of the order of the batches, and of ``augment``.
+        device: where to train; the model stays there.
+        amp: mixed precision; by default where the device is CUDA.
+        workers: processes that load a Dataset.
+        after_epoch: called with the number of epochs done and the model.
+        progress: told of every epoch.
+
+    Raises:
+        InputError: for no example, labels that are not the model's classes, weights that are negative, not finite or
+            all zero, numbers that differ, a model of half precision, or a ``stop_after`` beyond the recipe.
+        ModelError: where the loss is no longer finite; says after which epoch.
+    """
+    target = place(device).device
+    recipe = as_recipe(recipe)
+    last = _last_epoch(stop_after, recipe)
+    model.to(target).to(memory_format=torch.channels_last)
+    source = open_batches(images, labels, target, workers, dtype_of(model))
+    factors = None if weights is None else check_weights(weights, len(source)).to(target)
+    generator = torch.Generator().manual_seed(seed)
+    with _training(model, only) as parameters:
+        step = _Stepper(model, parameters, recipe, loss, len(source), target.type == "cuda" if amp is None else amp)
+        for epoch in range(last):
+            for rows, inputs, targets in _shuffled(source, recipe.batch, generator):
+                changed = inputs if augment is None else augment(inputs, generator)
+                step(changed, targets, None if factors is None else factors[rows.to(target)])
+            step.check_loss(epoch + 1)
+            progress("train", epoch + 1, last)
+            if after_epoch is not None:
+                after_epoch(epoch + 1, model)
+    return model.eval()
+
+
+class _Stepper:
+    """One optimiser, its schedule, and in half precision the scale of its gradients."""
+
+    def __init__(
+        self, model: nn.Module, parameters: list[nn.Parameter], recipe: Recipe, loss: Loss, n: int, amp: bool
+    ) -> None:
+        self.model, self.recipe, self.loss, self.amp = model, recipe, loss, amp
+        self.kind = parameters[0].device.type
+        self.half = torch.float16 if self.kind == "cuda" else torch.bfloat16
+        self.optimizer = torch.optim.SGD(
+            parameters, lr=recipe.peak_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(self.kind, enabled=amp and self.half == torch.float16)
+        self.per_epoch = len(_groups(torch.arange(n), recipe.batch))
+        self.steps, self.peak, self.done = recipe.epochs * self.per_epoch, recipe.peak_epoch * self.per_epoch, 0
+        self.total = torch.zeros((), device=parameters[0].device)  # of the losses, so that one look an epoch will do
+
+    def __call__(self, inputs: Tensor, targets: Tensor, factors: Tensor | None) -> None:
+        # one step beyond the ends, so that neither the first step nor the last is wasted on a rate of zero
+        share = triangular(self.done + 1, self.steps + 1, self.peak)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.peak_lr * share
+        with torch.autocast(self.kind, self.half, enabled=self.amp):
+            scores = scores_of(self.model, inputs)
+        if self.done < self.per_epoch:  # by its end every label has been seen
+            _check_targets(targets, scores)
+        losses = self.loss(scores.float(), targets)
+        mean = losses.mean() if factors is None else (losses * factors).mean()
+        self.total += mean.detach()
+        self.optimizer.zero_grad()
+        self.scaler.scale(mean).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.done += 1
+
+    def check_loss(self, epoch: int) -> None:
+        """Raise a ModelError if a loss was not finite."""
+        if not bool(self.total.isfinite()):
+            raise ModelError(
+                f"the loss is no longer finite after epoch {epoch} of {self.recipe.epochs}: look for images that hold "
+                f"NaN, or lower the recipe's peak_lr, {self.recipe.peak_lr:g}"
+            )
+
+
+def _last_epoch(stop_after: int | None, recipe: Recipe) -> int:
+    if stop_after is None:
+        return recipe.epochs
+    if not isinstance(stop_after, Integral) or not 1 <= stop_after <= recipe.epochs:
+        raise InputError(f"stop_after is {stop_after}: use a number of epochs from 1 to the recipe's {recipe.epochs}")
+    return int(stop_after)
+
+
+def _groups(rows: Tensor, size: int) -> list[Tensor]:
+    """Split into batches; a last one of a single row joins the one before."""
+    groups = list(rows.split(size))
+    if len(groups) > 1 and len(groups[-1]) == 1 < size:
+        groups[-2:] = [torch.cat(groups[-2:])]
+    return groups
+
+
+def _shuffled(source: Batches, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    groups = _groups(torch.randperm(len(source), generator=generator), size)
+    for rows, (inputs, targets) in zip(groups, source.over(groups), strict=True):
+        if targets is None:
+            raise InputError("labels is missing: pass one number an image, or a Dataset of (image, label)")
+        yield rows, inputs, as_targets(targets)
+
+
+def _check_targets(targets: Tensor, scores: Tensor) -> None:
+    if scores.ndim != 2:
+        raise InputError(
+            f"the model gives {tuple(scores.shape)} for {len(targets)} images: it has to give (n, classes)"
+        )
+    if targets.ndim == 1 and not bool(((targets >= 0) & (targets < scores.shape[1])).all()):
+        raise InputError(
+            f"labels holds {int(targets.min())} to {int(targets.max())}, the model has {scores.shape[1]} classes: pass "
+            f"class ids from 0 to {scores.shape[1] - 1}, in the order of its scores"
+        )
+    if targets.ndim == 2 and not bool(((targets >= 0) & (targets <= 1)).all()):
+        raise InputError("labels of shape (n, k) holds a number outside [0, 1]: pass 1 where a label applies, else 0")
+
+
+@contextmanager
+def _training(model: nn.Module, only: nn.Module | None) -> Iterator[list[nn.Parameter]]:
+    """Open the model, or one part of it, for training; give what is to be optimised."""
+    if dtype_of(model) in (torch.float16, torch.bfloat16):
+        raise InputError(
+            f"{type(model).__name__} is of {dtype_of(model)}, in which steps of SGD are lost to rounding: train "
+            "model.float(), whose passes are in half precision all the same with amp=True"
+        )
+    model.eval()
+    part = model if only is None else only
+    part.train()
+    own = {id(parameter) for parameter in part.parameters()}
+    frozen = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
+    parameters = [p for p in part.parameters() if p.requires_grad]
+    if not parameters:
+        raise InputError(f"{type(part).__name__} has no parameter that requires a gradient: unfreeze what is to learn")
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield parameters
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+def check_weights(weights: Any, n: int) -> Tensor:
+    """Return (n,) float32 factors of losses.
+
+    Raises:
+        InputError: if they are not n, negative, not finite, or sum to zero.
+    """
+    factors = to_torch(weights, "weights").float()
+    if factors.shape != (n,):
+        raise InputError(f"weights has shape {tuple(factors.shape)}, there are {n} examples: pass one weight each")
+    if not bool(factors.isfinite().all()) or bool((factors < 0).any()):
+        raise InputError("weights holds a number that is negative, NaN or infinite: use 0 or more, such as 1 and 2")
+    if float(factors.sum()) == 0:
+        raise InputError("weights sum to zero: no example would be learned from; give at least one a weight above 0")
+    return factors

@@ -1,0 +1,79 @@
+"""How a model is trained, as plain data: the paper's figures by name, or a user's own."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from math import isfinite
+from numbers import Integral
+
+from fdgpu.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with a triangular learning rate (paper, A.3).
+
+    ``peak_lr`` is reached at the end of epoch ``peak_epoch``, zero at the end of the last; ``batch`` is in images,
+    ``resolution`` in pixels.
+
+    Raises:
+        InputError: for a figure that cannot be.
+    """
+
+    epochs: int
+    peak_lr: float
+    peak_epoch: int
+    batch: int
+    resolution: int
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "peak_epoch", "batch", "resolution"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise InputError(f"{name} is {value}: use a whole number of at least 1")
+        if self.peak_epoch > self.epochs:
+            raise InputError(f"peak_epoch is {self.peak_epoch}, after the last of {self.epochs} epochs: lower it")
+        if not (isfinite(self.peak_lr) and self.peak_lr > 0):
+            raise InputError(f"peak_lr is {self.peak_lr}: use a number greater than 0, such as 0.1")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum}: use a number from 0 to below 1, such as 0.9")
+        if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"weight_decay is {self.weight_decay}: use 0 or more, such as 5e-4")
+
+    @classmethod
+    def named(cls, name: str) -> Recipe:
+        """Return a bundled recipe, such as ``"cifar"`` or ``"celeba"``.
+
+        Raises:
+            InputError: for an unknown name; lists those there are.
+        """
+        if name not in _bundled():
+            raise InputError(f"there is no recipe {name!r}: use one of {', '.join(recipe_names())}, or a Recipe")
+        return _bundled()[name]
+
+
+def as_recipe(recipe: Recipe | str) -> Recipe:
+    """Return a recipe; a name is one of those that are bundled."""
+    return Recipe.named(recipe) if isinstance(recipe, str) else recipe
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the bundled recipes."""
+    return sorted(_bundled())
+
+
+@cache
+def _bundled() -> dict[str, Recipe]:
+    """Read ``training_recipes.toml``; the result is cached, since it never changes while a program runs."""
+    text = resources.files("fdgpu.repair").joinpath("training_recipes.toml").read_text(encoding="utf-8")
+    return {name: Recipe(**figures) for name, figures in tomllib.loads(text).items()}
+
+
+def triangular(step: int, steps: int, peak: int) -> float:
+    """Return the share of the peak learning rate: linearly up to ``peak`` steps, then linearly to zero."""
+    return step / peak if step < peak else max(0.0, (steps - step) / (steps - peak))

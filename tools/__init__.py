@@ -1,0 +1,1 @@
+"""Scripts that made what ships with fdgpu: photographs, weights, word lists. They are not in the wheel."""
