@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from fdgpu.auditing import AuditResult, audit, grow_captions
     from fdgpu.auditing.decoded import decode_directions, extreme_captions
     from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
-    from fdgpu.index import CaptionIndex, VectorIndex
     from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
     from fdgpu.directions import FailureDirections
     from fdgpu.embedding import ClipEmbedder
+    from fdgpu.index import CaptionIndex, VectorIndex
 
 _HOME = {
     "AuditResult": "fdgpu.auditing",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fdgpu.errors import InputError
 
+Array = Any  # a torch tensor, a NumPy, CuPy or JAX array, or nested sequences of numbers
 Restore = Callable[[Any], Any]
 TORCH_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # bytes of NumPy's kinds
 

@@ -4,9 +4,58 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Status(StrEnum):
+    """Whether a class has a direction, or why not."""
+
+    OK = "ok"
+    NO_SAMPLES = "no_samples"
+    NO_ERRORS = "no_errors"
+    ALL_ERRORS = "all_errors"
+    TOO_FEW_ERRORS = "too_few_errors"
+    TOO_FEW_CORRECT = "too_few_correct"
+
+
+class Split(StrEnum):
+    """Which part of the data an image belongs to."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class Side(StrEnum):
+    """A side of a direction; neutral is the reference, which lies on neither."""
+
+    EASY = "easy"
+    NEUTRAL = "neutral"
+    HARD = "hard"
+
+
+class DecidedBy(StrEnum):
+    """What decided whether a caption is reliable: the first three let it stand, the others withhold it."""
+
+    RANK = "rank"
+    GAP = "gap"
+    RANK_AND_GAP = "rank and gap"
+    NEITHER = "neither"
+    CONTRADICTED = "contradicted"
+    CHANCE = "chance"
+
+
+class CurveRole(StrEnum):
+    """What orders the images of a curve, and so its colour."""
+
+    HARD_CAPTION = "hard_caption"
+    EASY_CAPTION = "easy_caption"
+    DECISION_VALUE = "decision_value"
+    CONFIDENCE = "confidence"
+    CHANCE = "chance"
 
 
 @dataclass(frozen=True)
@@ -96,9 +145,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Curve:
-    """A quantity over the number of images K: ``value[i]`` belongs to ``k[i]``."""
+    """A quantity over the number of images K: ``value[i]`` belongs to ``k[i]``; ``role`` says how K were chosen."""
 
     name: str
+    role: CurveRole
     k: tuple[int, ...]
     value: tuple[float, ...]
 

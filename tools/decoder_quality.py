@@ -23,10 +23,10 @@ from fdgpu.demo.base_model import train_base_model
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import ATTRIBUTES
-from tools.speech import Caption, all_captions
-from tools.zero_shot import zero_shot_accuracy
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.networks import class_scores
+from tools.speech import Caption, all_captions
+from tools.zero_shot import zero_shot_accuracy
 
 READ = ("noun", "colour", "background", "size")
 JUDGED = "noun, by a classifier"  # which took no part in the decoder's training, as the bundled CLIP did

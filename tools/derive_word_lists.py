@@ -26,8 +26,8 @@ from typing import Annotated
 
 import typer
 
-from tools.wordnet_database import WordNetAdjectives, WordNetDatabase
 from fdgpu.files import write_atomically
+from tools.wordnet_database import WordNetAdjectives, WordNetDatabase
 
 HERE = Path(__file__).parents[1] / "fdgpu" / "captions" / "wordnet"
 RECIPES = HERE.parent / "recipes"

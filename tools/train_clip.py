@@ -27,10 +27,10 @@ from torch.nn import functional as F
 
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from tools.speech import Caption, all_captions, truth_table
-from tools.zero_shot import REQUIRED, zero_shot_accuracy
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.repair import triangular
+from tools.speech import Caption, all_captions, truth_table
+from tools.zero_shot import REQUIRED, zero_shot_accuracy
 
 FOLDER = Path(__file__).parents[1] / "fdgpu" / "demo" / "clip"
 CONFIG = "open_clip_config.json"

@@ -38,13 +38,13 @@ from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold
 from fdgpu.decoding.slerp import slerp
-from tools.decoder_loss import SeenLoss
-from tools.decoder_quality import quality, table
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from tools.speech import all_captions, truth_table
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.files import write_atomically
+from tools.decoder_loss import SeenLoss
+from tools.decoder_quality import quality, table
+from tools.speech import all_captions, truth_table
 
 BATCH = 48  # at so few pictures in all, more steps teach more than calmer ones
 PEAK_LR = 1e-3

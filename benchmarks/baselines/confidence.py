@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fdgpu.arrays import rows_not_finite
 from benchmarks.baselines.ranking import Examples
+from fdgpu.arrays import rows_not_finite
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import class_scores
 from fdgpu.repair import GeneralisedCrossEntropy, Recipe, as_recipe, train

@@ -29,8 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.slices.planting import Samples
 from benchmarks.baselines.principal import PrincipalComponents
+from benchmarks.slices.planting import Samples
 
 
 @dataclass(frozen=True)

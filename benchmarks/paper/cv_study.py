@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.correlations import of_means, pearson
 from benchmarks.paper.lab import correct
 from benchmarks.paper.rankings import BASE, OURS, Directions
 from benchmarks.paper.results import Figure
 from fdgpu import FailureDirections
-from benchmarks.baselines import Examples
 
 SCORES, ACCURACIES = "CV score by share removed", "minority accuracy by share removed"
 

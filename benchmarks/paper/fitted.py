@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
-from benchmarks.baselines import Examples
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.files.images import as_inputs
 from benchmarks.paper.sets import Images, Inputs, Marked, Seen
 from fdgpu import FailureDirections
-from benchmarks.baselines import Examples
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
+from benchmarks.baselines.domino import COMPONENTS
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
-from benchmarks.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
-from benchmarks.baselines.domino import COMPONENTS
 from fdgpu.repair import hardest
 
 BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.baselines import Examples, Ranking
 from benchmarks.paper.lab import Accuracies, Lab
 from benchmarks.paper.rankings import BASE, ORACLE, OURS
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Inputs, Seen, join, take
-from benchmarks.baselines import Examples, Ranking
 from fdgpu.repair import hardest, up_weights
 
 APART = 1000  # between the seeds of one model's trainings, so that no two seeds of an experiment share one

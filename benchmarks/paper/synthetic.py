@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.baselines import Confidence, Examples
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import correct
 from benchmarks.paper.painting import with_pictures
 from benchmarks.paper.rankings import BASE, CONFIDENCE, ORACLE, OURS, RANDOM
 from benchmarks.paper.remedies import TrainingSet, as_many
 from fdgpu import FailureDirections, slerp
-from benchmarks.baselines import Confidence, Examples
 
 REFERENCE, HARD_CAPTION = "reference caption", "hard caption"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.baselines.spotlight import Spotlight
 from benchmarks.slices.domino import Domino
 from benchmarks.slices.methods import Confidence, Directions, Method, Random
 from benchmarks.slices.metric import FOUND, precision_at
 from benchmarks.slices.planting import Planted, Setting, plant
-from benchmarks.baselines.spotlight import Spotlight
 
 OURS = "fdgpu"
 

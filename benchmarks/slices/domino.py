@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.slices.planting import Samples
 from benchmarks.baselines.mixture import MixtureFit, log_sum_exp
 from benchmarks.baselines.principal import PrincipalComponents
+from benchmarks.slices.planting import Samples
 
 
 @dataclass(frozen=True)

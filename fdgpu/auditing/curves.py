@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.findings import Curve
+from fdgpu.findings import Curve, CurveRole
 
 POINTS = 60  # of a curve: as many as a chart can show
 
 
-def running_share(name: str, flags: NDArray[np.bool_]) -> Curve:
+def running_share(name: str, role: CurveRole, flags: NDArray[np.bool_]) -> Curve:
     """Return the share of True among the first K of ``flags``, for up to :data:`POINTS` values of K."""
     ks = k_grid(len(flags))
     shares = np.cumsum(flags) / np.arange(1, len(flags) + 1)
-    return Curve(name, tuple(ks), tuple(float(shares[k - 1]) for k in ks))
+    return Curve(name, role, tuple(ks), tuple(float(shares[k - 1]) for k in ks))
 
 
 def k_grid(n: int, points: int = POINTS, first: int = 5) -> list[int]:

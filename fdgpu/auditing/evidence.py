@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fdgpu.auditing.curves import running_share
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.truth import hardest_by_confidence
-from fdgpu.findings import Curve, Example, Histogram
+from fdgpu.findings import Curve, CurveRole, Example, Histogram
 
 EXAMPLES = 10  # images of each kind that the page shows of a failure mode
 BINS = 30
@@ -78,9 +78,9 @@ class Shown:
         """Return (m,) whether the model was right, the image nearest to a caption first."""
         return np.asarray(self.correct[np.argsort(-similarity, kind="stable")])
 
-    def nearest_accuracy(self, name: str, similarity: NDArray[Any]) -> Curve:
+    def nearest_accuracy(self, name: str, role: CurveRole, similarity: NDArray[Any]) -> Curve:
         """Return the accuracy of the K images nearest to a caption (paper, figure 7b)."""
-        return running_share(name, self.nearest_first(similarity))
+        return running_share(name, role, self.nearest_first(similarity))
 
 
 def examples(

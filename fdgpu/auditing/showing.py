@@ -19,7 +19,16 @@ from fdgpu.directions import FailureDirections
 from fdgpu.directions.problem import REMEDIES
 from fdgpu.embedding import ImageSource
 from fdgpu.embedding.sources import UNREADABLE
-from fdgpu.findings import ClassFindings, Curve, Findings, ModeFindings, PlantedTruth, ScoredCaption, Thumbnails
+from fdgpu.findings import (
+    ClassFindings,
+    Curve,
+    CurveRole,
+    Findings,
+    ModeFindings,
+    PlantedTruth,
+    ScoredCaption,
+    Thumbnails,
+)
 
 THUMBNAIL = 96  # pixels of the longer side
 TOP_WORDS = 12  # of a failure mode, on the page and in audit.json; effects.parquet has all
@@ -168,7 +177,7 @@ def _nearest_curves(captions: ModeCaptions, shown: Shown, vectors: NDArray[np.fl
     if not len(vectors):
         return ()
     return tuple(
-        shown.nearest_accuracy(f"nearest to the {end} caption", vectors @ caption)
+        shown.nearest_accuracy(f"nearest to the {end} caption", CurveRole(f"{end}_caption"), vectors @ caption)
         for end, caption in captions.ends.items()
     )
 

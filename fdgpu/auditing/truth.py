@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.curves import running_share
-from fdgpu.findings import Curve, PlantedTruth
+from fdgpu.findings import Curve, CurveRole, PlantedTruth
 
 TOP = 100  # images that the single figure of a class speaks of
 
@@ -57,10 +57,10 @@ def judge(
     top = min(TOP, len(rows))
     chance = float(minority.mean()) if len(rows) else float("nan")
     by_decision = np.argsort(decisions, kind="stable")
-    curves = [running_share("decision value", minority[by_decision])]
+    curves = [running_share("decision value", CurveRole.DECISION_VALUE, minority[by_decision])]
     if by_confidence is not None:
-        curves.append(running_share("confidence", minority[by_confidence]))
-    curves.append(Curve("chance", curves[0].k, (chance,) * len(curves[0].k)))
+        curves.append(running_share("confidence", CurveRole.CONFIDENCE, minority[by_confidence]))
+    curves.append(Curve("chance", CurveRole.CHANCE, curves[0].k, (chance,) * len(curves[0].k)))
     return PlantedTruth(
         attribute=planted.attribute,
         easy=planted.easy,

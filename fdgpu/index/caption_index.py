@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import restorer
+from fdgpu.errors import InputError
 from fdgpu.index.blocks import batches
 from fdgpu.index.encoding import TextEmbedder, captions_at, encoded
 from fdgpu.index.kinds import IndexKind
 from fdgpu.index.store import Rows
 from fdgpu.index.validation import check_rows, check_scale, check_unit_rows, check_vector, host_rows
 from fdgpu.index.vector_index import Neighbours, VectorIndex
-from fdgpu.errors import InputError
 from fdgpu.kernels.whiten_numba import whiten_rows
 from fdgpu.progress import OneBar, Reporter
 

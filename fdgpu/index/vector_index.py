@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import restorer
+from fdgpu.device import choose_index_backend
+from fdgpu.errors import InputError
 from fdgpu.index import persistence
 from fdgpu.index.blocks import batches
 from fdgpu.index.chain import Chain
@@ -20,8 +22,6 @@ from fdgpu.index.persistence import Saved
 from fdgpu.index.places import Places
 from fdgpu.index.store import Rows, Store
 from fdgpu.index.validation import check_k, check_names, check_rows, check_unit_rows, host_rows
-from fdgpu.device import choose_index_backend
-from fdgpu.errors import InputError
 
 DTYPES = ("float32", "float16")
 CHUNK = 1 << 16  # rows that are brought to the host and stored at a time

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.baselines.spotlight import Spotlight
 from benchmarks.slices.contenders import Contender, contenders, measure, warm_up
 from benchmarks.slices.domino import Domino
 from benchmarks.slices.methods import Confidence, Directions, Method, Random
 from benchmarks.slices.metric import precision_at
 from benchmarks.slices.planting import Geometry, Planted, Samples, Setting, plant
-from benchmarks.baselines.spotlight import Spotlight
 
 EASY = Setting("rare", 0.15, separation=8.0, samples=3000, geometry=Geometry(d=32, subclasses=2, distractors=2))
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from fdgpu import device, doctor
-from fdgpu.index import IndexKind, VectorIndex
 from fdgpu.device import choose_index_backend
 from fdgpu.errors import BackendError, InputError
+from fdgpu.index import IndexKind, VectorIndex
 from tests.index.vectors import exact, names, unit_rows
 
 N, D = 1000, 12

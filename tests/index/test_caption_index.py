@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import fdgpu
-from fdgpu.index import CaptionIndex, IndexKind, blocks
-from fdgpu.index.caption_index import EQUAL
 from fdgpu.directions import scoring
 from fdgpu.errors import InputError
+from fdgpu.index import CaptionIndex, IndexKind, blocks
+from fdgpu.index.caption_index import EQUAL
 from tests.index.vectors import names, unit_rows
 
 N, D, K = 3000, 24, 6

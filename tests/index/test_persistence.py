@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fdgpu
-from fdgpu.index import CaptionIndex, IndexKind, VectorIndex
 from fdgpu.errors import InputError
+from fdgpu.index import CaptionIndex, IndexKind, VectorIndex
 from tests.index.vectors import names, unit_rows
 
 N, D = 1000, 12

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fdgpu
-from fdgpu.index import IndexKind, VectorIndex
 from fdgpu.device import cpu_count
 from fdgpu.errors import InputError
+from fdgpu.index import IndexKind, VectorIndex
 from tests.index.vectors import exact, names, unit_rows
 
 KINDS = ("flat", "ivf", "hnsw")

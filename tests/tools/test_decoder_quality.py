@@ -11,6 +11,10 @@ from torch import Tensor
 
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS
+from fdgpu.demo.photographs import load_photographs
+from fdgpu.demo.renderer import Attributes, draw_scene, render
+from fdgpu.demo.settings import ATTRIBUTES
+from fdgpu.embedding import ClipEmbedder
 from tools.decoder_quality import (
     JUDGED,
     READ,
@@ -22,11 +26,7 @@ from tools.decoder_quality import (
     read_images,
     table,
 )
-from fdgpu.demo.photographs import load_photographs
-from fdgpu.demo.renderer import Attributes, draw_scene, render
-from fdgpu.demo.settings import ATTRIBUTES
 from tools.speech import Caption, all_captions
-from fdgpu.embedding import ClipEmbedder
 
 
 class Draws:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.wordnet_database import Adjective, WordNetAdjectives, WordNetDatabase
+from fdgpu.captions.wordnet.libraries import Noun
+from fdgpu.errors import InputError
 from tools.derive_word_lists import (
     CIFAR10,
     adjective_lists,
@@ -15,8 +16,7 @@ from tools.derive_word_lists import (
     imagenet_classes,
     read_words,
 )
-from fdgpu.captions.wordnet.libraries import Noun
-from fdgpu.errors import InputError
+from tools.wordnet_database import Adjective, WordNetAdjectives, WordNetDatabase
 
 DEBIAN, DICTIONARIES = Path("/usr/share/wordnet"), Path("/usr/share/dict")
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, fold, unfold
+from fdgpu.embedding import ClipEmbedder
 from tools.decoder_loss import SeenLoss
 from tools.decoder_quality import held_out_pictures
 from tools.train_decoder import Pictures, Trainer, _conditions, noise_levels
-from fdgpu.embedding import ClipEmbedder
 
 N, D = 6, 128
 

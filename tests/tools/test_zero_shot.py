@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tools.decoder_quality import held_out_pictures
 from fdgpu.demo.settings import world_settings
+from fdgpu.embedding import ClipEmbedder
+from tools.decoder_quality import held_out_pictures
 from tools.speech import compose
 from tools.zero_shot import read_codes
-from fdgpu.embedding import ClipEmbedder
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.chestxray14_world import chestxray14
@@ -26,10 +27,8 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
-from benchmarks.baselines import Examples
-from fdgpu.repair import hardest
 from fdgpu.networks import class_scores
-from fdgpu.repair import best_f1_threshold
+from fdgpu.repair import best_f1_threshold, hardest
 
 WITHOUT, WITH = 0, 1  # the classes of a condition
 MEAN = "condition"  # in the names of means over conditions

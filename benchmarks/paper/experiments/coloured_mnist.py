@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from benchmarks.baselines import Examples, Ranking
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.correlations import of_means, pearson
 from benchmarks.paper.experiment import Experiment
@@ -30,7 +31,6 @@ from benchmarks.paper.remedies import outcomes, up_weighted
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import Evaluated
-from benchmarks.baselines import Examples, Ranking
 
 RELIED = 0.75  # with a quarter of the labels wrong, a tint that is right this often is as good a guide as the digit
 AFTER, MINORITY = "up-weighting: overall", "up-weighting: minority"

@@ -34,8 +34,8 @@ from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import Plant, world_settings
 from fdgpu.demo.world import TRAIN, VAL, make_split
-from tools.zero_shot import read_codes
 from fdgpu.networks import class_scores
+from tools.zero_shot import read_codes
 
 FREE = "accuracy on decoded pictures"
 DEMO = "accuracy on decoded pictures of the demo's classes"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.imagenet_c_world import imagenet_c
@@ -18,7 +19,6 @@ from benchmarks.paper.rankings import BASE, OURS, cheap_rankings, minority_in_to
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
-from benchmarks.baselines import Examples
 
 
 def run(world: ThreeSets) -> list[Figure]:

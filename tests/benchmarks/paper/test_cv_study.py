@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.correlations import pearson
 from benchmarks.paper.cv_study import Degree, conclude, degrees, study
 from benchmarks.paper.results import Figure
-from benchmarks.baselines import Examples
 
 
 class Known:

@@ -18,10 +18,10 @@ from benchmarks.paper.files.images import at_resolution
 from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections
 from fdgpu.demo.settings import world_settings
-from tools.speech import compose
 from fdgpu.embedding import ClipEmbedder
 from tests.conftest import make_class
 from tests.decoding.test_decoder import random_net
+from tools.speech import compose
 
 
 class Bright(nn.Module):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.baselines import Chance, Examples
 from benchmarks.paper import remedies
 from benchmarks.paper.lab import Accuracies, Lab
 from benchmarks.paper.sets import Marked, Seen
-from benchmarks.baselines import Chance, Examples
 from fdgpu.repair import Recipe
 
 LAB = Lab.offline(None, Recipe(2, 0.1, 1, 8, 32))

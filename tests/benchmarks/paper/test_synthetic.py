@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.baselines import Examples
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.synthetic import Words, decoded, vectors_to_decode
 from fdgpu import FailureDirections
-from benchmarks.baselines import Examples
 from fdgpu.repair import Recipe
 
 AXES = {"class 0": [1.0, 0, 0, 0], "class 1": [0, 1.0, 0, 0], "dark": [0, 0, 1.0, 0], "pale": [0, 0, -1.0, 0]}

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 import fdgpu
-from tools.derive_word_lists import VISIBLE
 from fdgpu.captions.wordnet.visible import shipped_adjectives
 from fdgpu.errors import InputError
+from tools.derive_word_lists import VISIBLE
 
 
 def test_adjectives_by_kind() -> None:
