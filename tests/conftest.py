@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bare import BareEnvironment, project
+
 
 @dataclass(frozen=True)
 class ClassData:
@@ -40,6 +42,12 @@ def load_jax() -> Any:
 @pytest.fixture
 def planted_class() -> Callable[..., ClassData]:
     return make_class
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
+    """An environment without any extra."""
+    return BareEnvironment(tmp_path_factory.mktemp("bare"), project()["dependencies"])
 
 
 @pytest.fixture(autouse=True)
