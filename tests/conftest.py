@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.bare import BareEnvironment, project
 
@@ -42,6 +45,22 @@ def load_jax() -> Any:
 @pytest.fixture
 def planted_class() -> Callable[..., ClassData]:
     return make_class
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with ``photos/`` of grey squares, and ``predictions.csv`` of a model that is wrong on dark ones."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    rows = []
+    for i in range(60):
+        level, label = int(rng.integers(0, 256)), ("cat", "dog")[i % 2]
+        Image.new("RGB", (16, 16), (level,) * 3).save(tmp_path / "photos" / f"{i}.png")
+        predicted = label if level > 90 else ("dog", "cat")[i % 2]
+        rows.append((f"{i}.png", label, predicted, ("val", "test")[i % 3 == 0], "0.9"))
+    with (tmp_path / "predictions.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("path", "label", "prediction", "split", "confidence"), *rows])
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,30 +10,12 @@ import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import fdgpu
 from tests.bare import ROOT, BareEnvironment, project
 
 LARGEST_WHEEL = 28_000_000  # bytes
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Grey squares, and a CSV of a model that is wrong where they are dark."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for i in range(60):
-        level = int(rng.integers(0, 256))
-        Image.new("RGB", (16, 16), (level,) * 3).save(tmp_path / f"{i}.png")
-        label = ("cat", "dog")[i % 2]
-        said = label if level > 90 else ("dog", "cat")[i % 2]
-        rows.append((f"{i}.png", label, said, ("val", "test")[i % 3 == 0]))
-    with (tmp_path / "predictions.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([("path", "label", "prediction", "split"), *rows])
-    return tmp_path
 
 
 def test_the_bare_environment_is_bare(bare: BareEnvironment) -> None:
@@ -48,7 +28,7 @@ def test_the_bare_environment_is_bare(bare: BareEnvironment) -> None:
 
 def test_an_audit_runs_without_any_extra(bare: BareEnvironment, photos: Path) -> None:
     done = bare.fdgpu(
-        "audit", "--images", photos, "--predictions", photos / "predictions.csv", "--out", photos / "report"
+        "audit", "--images", photos / "photos", "--predictions", photos / "predictions.csv", "--out", photos / "report"
     )
     assert done.returncode == 0, done.stderr
     document = json.loads((photos / "report" / "audit.json").read_text())
@@ -71,7 +51,8 @@ def test_the_doctor_is_content_without_any_extra(bare: BareEnvironment) -> None:
 def test_an_index_is_exact_without_faiss(bare: BareEnvironment) -> None:
     code = (
         "import fdgpu, numpy as np; rows = np.eye(4, dtype='float32'); "
-        "found = fdgpu.VectorIndex(rows, list('abcd')).search(rows[2:3] + 0.1 * rows[1:2], 2); print(found.ids.tolist())"
+        "found = fdgpu.VectorIndex(rows, list('abcd')).search(rows[2:3] + 0.1 * rows[1:2], 2); "
+        "print(found.ids.tolist())"
     )
     done = bare.python(code)
     assert done.stdout.strip() == "[[2, 1]]", done.stderr
@@ -92,7 +73,14 @@ def test_a_missing_extra_is_named(bare: BareEnvironment, code: str, extra: str) 
 
 def test_decoding_on_the_command_line_names_its_extra(bare: BareEnvironment, photos: Path) -> None:
     done = bare.fdgpu(
-        "audit", "--images", photos, "--predictions", photos / "predictions.csv", "--out", photos / "out", "--decode"
+        "audit",
+        "--images",
+        photos / "photos",
+        "--predictions",
+        photos / "predictions.csv",
+        "--out",
+        photos / "out",
+        "--decode",
     )
     assert done.returncode == 1
     assert "pip install 'fdgpu[decode]'" in done.stderr
@@ -106,7 +94,7 @@ def test_extras_never_bring_two_builds_of_faiss() -> None:
     assert extras["all"] == ["fdgpu[decode,index,wordnet]"]
 
 
-# --- what is built ------------------------------------------------------------------------------------------------------
+# --- what is built ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +107,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in filter(None, listed.stdout.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_symlink():
-            (folder / name).symlink_to(os.readlink(ROOT / name))
+            (folder / name).symlink_to((ROOT / name).readlink())
         elif (ROOT / name).is_file():
             shutil.copy2(ROOT / name, folder / name)
     return folder
