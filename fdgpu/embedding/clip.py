@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.device import BatchSize, Choice, place
+from fdgpu.device import BatchSize, Choice, choose_device
 from fdgpu.embedding.encoding import Embeddings, ImageEncoder
 from fdgpu.embedding.loading import LoadedModel, load_model
 from fdgpu.embedding.preprocess import Preprocess
@@ -50,7 +50,7 @@ class ClipEmbedder:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: use at least 1")
-        self.placement = place(device)
+        self.placement = choose_device(device)
         self.batch_size = batch_size
         self._fitting = BatchSize(batch_size)
         self.name = f"{model}:{pretrained}" if pretrained else model

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 
-from fdgpu.device import BatchSize, Placement, place
+from fdgpu.device import BatchSize, Placement, choose_device
 from fdgpu.embedding.encoding import Embeddings, ImageEncoder
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import image_source
@@ -58,7 +58,7 @@ class FeatureEmbedder:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}: use at least 1")
-        self.placement: Placement = place(device)
+        self.placement: Placement = choose_device(device)
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
         self.name = name or type(model).__name__
         self.model = model.to(self.placement.device, self.placement.dtype).eval()

@@ -8,7 +8,6 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as V
 
 from fdgpu import CaptionGrammar, ClipEmbedder
-from fdgpu.device import BatchSize, halving_batches
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import BackendError, FdgpuWarning, InputError, ModelError
 
@@ -117,10 +116,10 @@ def test_captions_are_strings(clip: ClipEmbedder) -> None:
 
 
 def test_repeated_captions_are_encoded_once(clip: ClipEmbedder) -> None:
-    told = []
+    reports = []
     listed = ["a coat", "a bag", "a coat", "A  Coat", "a bag"]
-    vectors = clip.texts(listed, progress=lambda *args: told.append(args))
-    assert told[-1] == ("embed captions", 2, 2)
+    vectors = clip.texts(listed, progress=lambda *args: reports.append(args))
+    assert reports[-1] == ("embed captions", 2, 2)
     assert torch.equal(vectors, clip.texts(["a coat", "a bag"])[[0, 1, 0, 0, 1]])
 
 
@@ -178,31 +177,9 @@ def test_a_cuda_device_that_is_not_there() -> None:
         ClipEmbedder.bundled("cuda")
 
 
-def test_out_of_memory_halves_the_batch_and_loses_no_row() -> None:
-    tried = []
-
-    def run(start: int, stop: int) -> list[int]:
-        tried.append(stop - start)
-        if stop - start > 3:
-            raise torch.OutOfMemoryError
-        return list(range(start, stop))
-
-    batch = BatchSize(8)
-    rows = [row for _, part in halving_batches(run, 10, batch) for row in part]
-    assert rows == list(range(10))
-    assert tried == [8, 4, 2, 2, 2, 2, 2]
-    assert batch.rows == 2
-
-    def hopeless(*_: int) -> None:
-        raise torch.OutOfMemoryError
-
-    with pytest.raises(torch.OutOfMemoryError):
-        list(halving_batches(hopeless, 4, BatchSize(4)))
-
-
-def test_progress_is_told(clip: ClipEmbedder) -> None:
-    told = []
-    clip.images(pictures(9), progress=lambda *args: told.append(args))
-    assert told[0] == ("embed images", 0, 9)
-    assert told[-1] == ("embed images", 9, 9)
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+def test_progress_is_reported(clip: ClipEmbedder) -> None:
+    reports = []
+    clip.images(pictures(9), progress=lambda *args: reports.append(args))
+    assert reports[0] == ("embed images", 0, 9)
+    assert reports[-1] == ("embed images", 9, 9)
+    assert [done for _, done, _ in reports] == sorted(done for _, done, _ in reports)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from fdgpu import CaptionGrammar, ClipEmbedder
-from fdgpu.device import BatchSize, Placement, place
+from fdgpu.device import BatchSize, Placement, choose_device
 from fdgpu.embedding.text_encoder import TextEncoder
 from fdgpu.embedding.tokens import CaptionTokens
 from tests.embedding.towers import CONTEXT, END, captions, narrow
 
-CPU = place("cpu")
+CPU = choose_device("cpu")
 TOWERS: dict[str, dict[str, Any]] = {
     "CLIP": {},
     "QuickGELU": {"quick_gelu": True},

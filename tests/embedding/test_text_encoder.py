@@ -8,7 +8,7 @@ import open_clip
 import pytest
 import torch
 
-from fdgpu.device import BatchSize, place
+from fdgpu.device import BatchSize, choose_device
 from fdgpu.embedding.prefix_encoder import PrefixEncoder
 from fdgpu.embedding.prefix_tree import TokenPaths
 from fdgpu.embedding.text_encoder import TextEncoder
@@ -17,7 +17,7 @@ from fdgpu.embedding.tree_attention import BLOCK
 from fdgpu.errors import BackendError, FdgpuWarning
 from tests.embedding.towers import END, VISION, captions, hugging_face, narrow, roughened
 
-CPU = place("cpu")
+CPU = choose_device("cpu")
 
 
 class OddBlock(open_clip.transformer.ResidualAttentionBlock):
