@@ -122,7 +122,7 @@ def _is_output(model: nn.Module, layer: nn.Linear, example: Tensor) -> bool:
 
     def plant(_layer: nn.Module, _inputs: object, out: Tensor) -> Tensor:
         planted[:] = [torch.arange(-1, out.numel() - 1, device=out.device, dtype=out.dtype).view_as(out)]
-        return planted[0].clone()  # of its own, as a layer behind may write into it
+        return planted[0].clone()  # a copy, as a layer behind may write into it
 
     hook = layer.register_forward_hook(plant)
     try:

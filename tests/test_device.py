@@ -1,4 +1,4 @@
-"""Which device and which backend run, and what is said where one cannot."""
+"""Which device and which backend run, and the errors that say why one cannot."""
 
 from __future__ import annotations
 

@@ -43,6 +43,12 @@ class ClipEmbedder(ImageEmbedder):
     Raises:
         ModelError: for an unknown model or tag (lists those there are), or weights that cannot be had.
         BackendError: for a device that is not here.
+
+    Example:
+        >>> clip = ClipEmbedder.bundled()
+        >>> captions = clip.texts(["a photo of a coat", "a photo of a red coat"])
+        >>> captions.shape == (2, clip.dimension)
+        True
     """
 
     def __init__(
@@ -114,7 +120,7 @@ class ClipEmbedder(ImageEmbedder):
         """How captions are encoded, and why: ``"prefix_tree"``, ``"cut_context"`` or ``"encode_text"``.
 
         It follows from the text tower's structure. Where the first captions show that it does not give what
-        ``encode_text`` gives, another takes its place, with a warning.
+        ``encode_text`` gives, another is taken, with a warning.
         """
         return self._texts.choice
 

@@ -37,6 +37,11 @@ class FeatureEmbedder(ImageEmbedder):
 
     Raises:
         InputError: if the model's output does not come straight from a linear layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5), nn.ReLU(), nn.Linear(5, 2))
+        >>> FeatureEmbedder(model, (8, 8)).images(torch.zeros(4, 3, 8, 8)).shape
+        torch.Size([4, 5])
     """
 
     def __init__(

@@ -24,6 +24,10 @@ class ResizeMode(StrEnum):
     SQUASH = "squash"  # both sides are scaled, each by its own ratio
     LONGEST = "longest"  # the longer side is scaled, and the rest padded
 
+    @classmethod
+    def _missing_(cls, value: object) -> ResizeMode:
+        raise InputError(f"resize_mode is {value!r}: use one of {', '.join(cls)}")
+
 
 @dataclass(frozen=True)
 class Preprocess:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import doctest
+from types import ModuleType
+
 import numpy as np
 import open_clip
 import pytest
@@ -7,6 +10,8 @@ import torch
 from PIL import Image
 
 from fdgpu import CaptionGrammar, ClipEmbedder
+from fdgpu.embedding import clip as clip_module
+from fdgpu.embedding import features as features_module
 from fdgpu.embedding.clip import _check_name
 from fdgpu.errors import BackendError, FdgpuWarning, InputError, ModelError
 
@@ -132,6 +137,12 @@ def test_openai_weights_bring_quick_gelu() -> None:
     assert _check_name("ViT-B-32", "openai")
     assert not _check_name("ViT-B-32-quickgelu", "openai")
     assert not _check_name("ViT-B-32", "laion2b_s34b_b79k")
+
+
+@pytest.mark.parametrize("module", [clip_module, features_module])
+def test_the_examples_run(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 def test_devices_and_batches_that_cannot_be() -> None:
