@@ -7,18 +7,9 @@ used, so that ``import fdgpu`` costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fdgpu.version import __version__
-
-if TYPE_CHECKING:
-    from fdgpu.auditing import AuditResult, audit, grow_captions
-    from fdgpu.auditing.decoded import decode_directions, extreme_captions
-    from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
-    from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
-    from fdgpu.directions import FailureDirections
-    from fdgpu.embedding import ClipEmbedder
-    from fdgpu.index import CaptionIndex, VectorIndex
+from fdgpu.version import __version__ as __version__
 
 _HOME = {
     "AuditResult": "fdgpu.auditing",
@@ -40,29 +31,29 @@ _HOME = {
     "word_effects": "fdgpu.captions",
 }
 
-__all__ = [
-    "AuditResult",
-    "CaptionGrammar",
-    "CaptionIndex",
-    "ClipEmbedder",
-    "Decoder",
-    "FailureDirections",
-    "SyntheticImages",
-    "VectorIndex",
-    "__version__",
-    "audit",
-    "decode_directions",
-    "extreme_captions",
-    "grow_captions",
-    "nouns_below",
-    "slerp",
-    "text_to_image",
-    "visual_adjectives",
-    "word_effects",
-]
+if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes each public
+    from fdgpu.auditing import AuditResult as AuditResult
+    from fdgpu.auditing import audit as audit
+    from fdgpu.auditing import grow_captions as grow_captions
+    from fdgpu.auditing.decoded import decode_directions as decode_directions
+    from fdgpu.auditing.decoded import extreme_captions as extreme_captions
+    from fdgpu.captions import CaptionGrammar as CaptionGrammar
+    from fdgpu.captions import nouns_below as nouns_below
+    from fdgpu.captions import visual_adjectives as visual_adjectives
+    from fdgpu.captions import word_effects as word_effects
+    from fdgpu.decoding import Decoder as Decoder
+    from fdgpu.decoding import SyntheticImages as SyntheticImages
+    from fdgpu.decoding import slerp as slerp
+    from fdgpu.decoding import text_to_image as text_to_image
+    from fdgpu.directions import FailureDirections as FailureDirections
+    from fdgpu.embedding import ClipEmbedder as ClipEmbedder
+    from fdgpu.index import CaptionIndex as CaptionIndex
+    from fdgpu.index import VectorIndex as VectorIndex
+else:  # a type checker would take an __all__ that it cannot read for an empty one
+    __all__ = [*_HOME, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'fdgpu' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
@@ -71,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*_HOME, "__version__"])

@@ -1,13 +1,14 @@
 """torch, CuPy, NumPy or JAX in; the caller's own kind out, on the caller's device.
 
-Embeddings become torch tensors where they lie (DLPack, or a view of NumPy's memory): nothing is copied, and nothing
-that is on a device comes down. Labels and results are small and are worked on as NumPy arrays.
+Embeddings become torch tensors where they lie, through DLPack or as a view of NumPy's memory. Nothing is copied, and
+nothing that is on a device comes down to the host. Labels and results are small, and are NumPy arrays.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 from fdgpu.errors import InputError
 
 Array = Any  # a torch tensor, a NumPy, CuPy or JAX array, or nested sequences of numbers
-Restore = Callable[[Any], Any]
+Host = NDArray[Any]
+Restore = Callable[[Array], Array]
 TORCH_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # bytes of NumPy's kinds
 
 
-def to_numpy(array: Any, name: str) -> NDArray[Any]:
+def to_numpy(array: Array, name: str) -> Host:
     """Return ``array`` as a NumPy array on the host; torch's bfloat16, which NumPy lacks, becomes float32.
 
     Args:
@@ -39,7 +41,7 @@ def to_numpy(array: Any, name: str) -> NDArray[Any]:
     if _module(array) == "cupy":
         return np.asarray(array.get())
     try:
-        host: NDArray[Any] = np.asarray(array)
+        host: Host = np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be read as an array ({error}): pass a rectangular array") from None
     if host.dtype.kind == "O":
@@ -47,7 +49,7 @@ def to_numpy(array: Any, name: str) -> NDArray[Any]:
     return host
 
 
-def to_torch(array: Any, name: str) -> torch.Tensor:
+def to_torch(array: Array, name: str) -> torch.Tensor:
     """Return ``array`` as a tensor on the device where it lies, sharing its memory where that is possible.
 
     Args:
@@ -74,14 +76,14 @@ def to_torch(array: Any, name: str) -> torch.Tensor:
         return torch.from_numpy(host)
 
 
-def _over_dlpack(array: Any, name: str) -> torch.Tensor:
+def _over_dlpack(array: Array, name: str) -> torch.Tensor:
     try:
         return torch.utils.dlpack.from_dlpack(array)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{name} cannot be shared with torch ({error}): pass an array on one device") from None
 
 
-def restorer(array: Any) -> Restore:
+def restorer(array: Array) -> Restore:
     """Return the function that turns tensors and NumPy results into the kind of ``array``, on its device.
 
     JAX gives numbers of its default precision, 32 bits unless ``jax_enable_x64`` is set.
@@ -96,7 +98,7 @@ def restorer(array: Any) -> Restore:
     return _host
 
 
-def _to_cupy(result: Any, device: Any) -> Any:
+def _to_cupy(result: Array, device: AbstractContextManager[object]) -> Array:
     import cupy
 
     if _on_cuda(result):
@@ -105,7 +107,7 @@ def _to_cupy(result: Any, device: Any) -> Any:
         return cupy.asarray(_host(result))
 
 
-def _to_jax(result: Any, device: Any) -> Any:
+def _to_jax(result: Array, device: object) -> Array:
     import jax
 
     if _on_cuda(result):
@@ -120,36 +122,36 @@ def _to_jax(result: Any, device: Any) -> Any:
     return there
 
 
-def _on_cuda(result: Any) -> bool:
+def _on_cuda(result: Array) -> bool:
     return isinstance(result, torch.Tensor) and result.is_cuda
 
 
-def _tensor(result: Any) -> torch.Tensor:
+def _tensor(result: Array) -> torch.Tensor:
     return result if isinstance(result, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(result))
 
 
-def _host(result: Any) -> NDArray[Any]:
+def _host(result: Array) -> Host:
     return result.cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
 
 
 def doubles(tensor: torch.Tensor) -> NDArray[np.float64]:
-    """Return float64 numbers on the host."""
+    """Return a tensor as float64 on the host."""
     return np.asarray(tensor.double().cpu().numpy())
 
 
 def bring_down(*tensors: torch.Tensor) -> list[NDArray[np.float64]]:
-    """Return float64 numbers of tensors on one device, in one copy to the host: there is one wait for the device."""
+    """Return tensors that are on one device as float64 on the host, in one copy, so that the host waits once."""
     flat = doubles(torch.cat([tensor.reshape(-1).double() for tensor in tensors]))
-    ends = np.cumsum([tensor.numel() for tensor in tensors])[:-1]
-    return [part.reshape(tensor.shape) for part, tensor in zip(np.split(flat, ends), tensors, strict=True)]
+    bounds = np.cumsum([tensor.numel() for tensor in tensors])[:-1]
+    return [part.reshape(tensor.shape) for part, tensor in zip(np.split(flat, bounds), tensors, strict=True)]
 
 
-def is_array(images: Any) -> bool:
+def is_array(value: object) -> bool:
     """Whether something is one CuPy or JAX array, rather than an iterable of things."""
-    return _module(images) in ("cupy", "jax", "jaxlib")
+    return _module(value) in ("cupy", "jax", "jaxlib")
 
 
-def _module(array: Any) -> str:
+def _module(array: object) -> str:
     return type(array).__module__.partition(".")[0]
 
 
@@ -168,15 +170,15 @@ def finite_rows(rows: torch.Tensor, name: str, chunk: int = 65536) -> None:
 
 
 def rows_not_finite(rows: torch.Tensor, chunk: int = 65536) -> torch.Tensor:
-    """Return the places of the rows of ``rows`` (n, d) that hold NaN or infinity, ascending.
+    """Return the indices of the rows of ``rows`` (n, d) that hold NaN or infinity, ascending.
 
     Where there are none, that takes one pass and one wait for the device.
     """
-    # a sum is only finite where all of its terms are, and one that overflows is sorted out below; in the rows' own
-    # type, which torch sums thirty times faster than it widens them
+    # A row's sum is finite only where all of its entries are. One that merely overflows is sorted out below. Sums are
+    # taken in the rows' own type, thirty times faster than torch widens them; half precision would overflow too often.
     kind = torch.float32 if rows.dtype in (torch.float16, torch.bfloat16) else rows.dtype
     sums = [part.sum(dim=1, dtype=kind) for part in rows.split(chunk)]
-    places = torch.cat([total.isfinite() for total in sums]).logical_not().nonzero()[:, 0]
-    if not len(places):
-        return places
-    return torch.cat([at[~rows[at].isfinite().all(dim=1)] for at in places.split(chunk)])
+    suspects = torch.cat([total.isfinite() for total in sums]).logical_not().nonzero()[:, 0]
+    if not len(suspects):
+        return suspects
+    return torch.cat([some[~rows[some].isfinite().all(dim=1)] for some in suspects.split(chunk)])

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from fdgpu.arrays import to_torch
+from fdgpu.arrays import Array, to_torch
 from fdgpu.errors import InputError
 
-WORKERS = 0  # of the DataLoader: decoding images in further processes is the caller's choice
+Images = Any  # one array (n, …), a map-style Dataset of (image, label), or batches that were made before
+WORKERS = 0  # of the DataLoader: loading images in further processes is the caller's choice
 
 
 class Batches(Protocol):
-    """Images in any order; of the model's precision, [0, 1] where they were uint8, channels last, on the device."""
+    """Images in any order, on the device, in the model's precision and channels last; [0, 1] where they were uint8."""
 
     def __len__(self) -> int: ...
 
@@ -26,7 +27,7 @@ class Batches(Protocol):
 
 
 class TensorBatches:
-    """Images that are one tensor, (n, …), with their labels (n,) or (n, k), if any; both go to the device whole."""
+    """Images that are one tensor (n, …), with labels (n,) or (n, k) or none; they go to the device whole."""
 
     def __init__(self, images: Tensor, labels: Tensor | None, device: torch.device, dtype: torch.dtype) -> None:
         if labels is not None and len(labels) != len(images):
@@ -48,7 +49,7 @@ class TensorBatches:
 class DatasetBatches:
     """A map-style Dataset of pairs (image, label)."""
 
-    def __init__(self, dataset: Any, device: torch.device, dtype: torch.dtype, workers: int) -> None:
+    def __init__(self, dataset: Images, device: torch.device, dtype: torch.dtype, workers: int) -> None:
         check_map_style(dataset)
         self.dataset, self.device, self.dtype, self.workers = dataset, device, dtype, workers
 
@@ -58,13 +59,13 @@ class DatasetBatches:
     def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Load each group's pairs."""
         rows = [group.tolist() for group in groups]
-        loader: DataLoader[Any] = DataLoader(self.dataset, batch_sampler=rows, num_workers=self.workers)
+        loader: DataLoader[object] = DataLoader(self.dataset, batch_sampler=rows, num_workers=self.workers)
         for loaded in loader:
             inputs, targets = self._pair(loaded)
             yield as_input(inputs.to(self.device), self.dtype), None if targets is None else targets.to(self.device)
 
-    def _pair(self, loaded: Any) -> tuple[Tensor, Tensor | None]:
-        """Take images and labels; None for labels that are not there, or are text, which only training minds."""
+    def _pair(self, loaded: object) -> tuple[Tensor, Tensor | None]:
+        """Return images and labels; None for labels that are missing or are text, which only training refuses."""
         if isinstance(loaded, Tensor):
             return loaded, None
         images, labels = pair_of(loaded, self.dataset)
@@ -72,17 +73,17 @@ class DatasetBatches:
 
 
 def open_batches(
-    images: Any,
-    labels: Any,
+    images: Images,
+    labels: Array | None,
     device: torch.device,
     workers: int = WORKERS,
     dtype: torch.dtype = torch.float32,
 ) -> Batches:
-    """Make batches of whatever the caller has.
+    """Make batches of an array or a Dataset.
 
     Args:
         images: (n, …) tensor or array, uint8 or floats as the model takes them; a map-style Dataset of (image, label);
-            or batches that were made before, which are given back.
+            or batches that were made before, which are returned.
         labels: (n,) class ids, (n, k) 0 or 1 for several labels an image; None for a Dataset, or where none is needed.
         device: where the batches go.
         workers: processes that load a Dataset.
@@ -105,7 +106,7 @@ def open_batches(
     return batches
 
 
-def check_map_style(dataset: Any) -> None:
+def check_map_style(dataset: object) -> None:
     """Check that a Dataset can be read in any order.
 
     Raises:
@@ -117,7 +118,7 @@ def check_map_style(dataset: Any) -> None:
         )
 
 
-def pair_of(item: Any, dataset: Any) -> tuple[Any, Any]:
+def pair_of(item: object, dataset: object) -> tuple[Any, Any]:
     """Return the image and the label of an item, or those of a batch of items.
 
     Raises:
@@ -134,8 +135,8 @@ def in_order(n: int, size: int) -> list[Tensor]:
     return list(torch.arange(n).split(size))
 
 
-def is_dataset(images: Any) -> bool:
-    """Whether images come one by one: from a torch Dataset, or from what looks like one and is no array."""
+def is_dataset(images: object) -> bool:
+    """Whether images come one by one: from a torch Dataset, or from an object that has its methods and is no array."""
     if isinstance(images, Dataset):
         return True
     array = hasattr(images, "__array__") or hasattr(images, "__dlpack__") or isinstance(images, (list, tuple, dict))
@@ -146,7 +147,7 @@ def as_input(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Bring uint8 to [0, 1], all to one precision, and images to the memory format in which convolutions are fast.
 
     Raises:
-        InputError: for other integers, whose range nobody knows.
+        InputError: for other integers, whose range is not known.
     """
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise InputError(
@@ -156,7 +157,7 @@ def as_input(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return floats.contiguous(memory_format=torch.channels_last) if floats.ndim == 4 else floats
 
 
-def as_targets(labels: Any) -> Tensor:
+def as_targets(labels: Array) -> Tensor:
     """Return class ids (n,) as integers, or several labels an image (n, k) as floats.
 
     Raises:
@@ -173,7 +174,7 @@ def as_targets(labels: Any) -> Tensor:
 
 
 def _moved(images: Tensor, device: torch.device) -> Tensor:
-    """Move a whole set to the device; one that does not fit stays, and goes there batch by batch."""
+    """Move all images to the device; where they do not fit they stay, and go there batch by batch."""
     try:
         return images.to(device)
     except torch.OutOfMemoryError:

@@ -211,10 +211,10 @@ def _estimator(permutations: int, directions: int, stop_after: int, nested: bool
 
 
 def _checked_device(device: str) -> None:
-    from fdgpu.device import place
+    from fdgpu.device import choose_device
 
     try:
-        place(device)
+        choose_device(device)
     except FdgpuError as error:
         raise typer.BadParameter(str(error), param_hint="--device") from None
 

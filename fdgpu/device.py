@@ -6,27 +6,42 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from numbers import Integral
 from typing import TypeVar
 
 import torch
 
 from fdgpu.errors import BackendError, InputError
+from fdgpu.extras import install
 
 OLDEST_CAPABILITY = (7, 0)  # Volta
-BACKENDS = ("auto", "numba", "triton", "cuml")
-CUML_REMEDY = "install fdgpu with its extra gpu-cu12 for CUDA 12, or gpu-cu13 for CUDA 13"
-INDEX_BACKENDS = ("auto", "cpu", "gpu")
-FAISS_GPU_REMEDY = (
-    "pip uninstall faiss-cpu, then pip install faiss-gpu-cu12 for CUDA 12 or faiss-gpu-cuvs for CUDA 13; side by side "
-    "the CPU's build hides the other"
-)
+GPU_EXTRAS = f"{install('gpu-cu12')} for CUDA 12, or 'fdgpu[gpu-cu13]' for CUDA 13"
+FAISS_GPU_REMEDY = f"pip uninstall faiss-cpu, then {GPU_EXTRAS}; side by side the CPU's build hides the other"
 T = TypeVar("T")
+B = TypeVar("B", bound=StrEnum)
+
+
+class Backend(StrEnum):
+    """What solves the SVMs."""
+
+    AUTO = "auto"
+    NUMBA = "numba"
+    TRITON = "triton"
+    CUML = "cuml"
+
+
+class IndexBackend(StrEnum):
+    """Where FAISS keeps and searches an index."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that was chosen, and the reason in words."""
+    """What was chosen, by its name, and the reason in words."""
 
     name: str
     reason: str
@@ -48,8 +63,8 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def place(device: str | torch.device = "auto") -> Placement:
-    """Choose a device and precision: float16 on CUDA, float32 elsewhere.
+def choose_device(device: str | torch.device = "auto") -> Placement:
+    """Choose a device and a precision: float16 on CUDA, float32 elsewhere.
 
     Args:
         device: ``"auto"``, or anything that :class:`torch.device` takes.
@@ -59,8 +74,8 @@ def place(device: str | torch.device = "auto") -> Placement:
     """
     if device == "auto":
         if torch.cuda.is_available():
-            return _placed(torch.device("cuda"), "auto: a CUDA device is here")
-        return _placed(torch.device("cpu"), f"auto: no CUDA device, {cpu_count()} CPU cores")
+            return _placement(torch.device("cuda"), "auto: a CUDA device is here")
+        return _placement(torch.device("cpu"), f"auto: no CUDA device, {cpu_count()} CPU cores")
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -73,10 +88,10 @@ def place(device: str | torch.device = "auto") -> Placement:
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, NotImplementedError) as error:
         raise BackendError(f"device {device!r} was asked for, but does not compute here ({error})") from None
-    return _placed(chosen, "asked for by name")
+    return _placement(chosen, "asked for by name")
 
 
-def _placed(device: torch.device, reason: str) -> Placement:
+def _placement(device: torch.device, reason: str) -> Placement:
     return Placement(device, torch.float16 if device.type == "cuda" else torch.float32, reason)
 
 
@@ -94,20 +109,24 @@ def choose_backend(requested: str) -> Choice:
         BackendError: if the name is unknown, or the backend asked for by name cannot run here. It never falls
             back in silence.
     """
-    if requested not in BACKENDS:
-        raise BackendError(f"backend is {requested!r}: use one of {', '.join(BACKENDS)}")
-    if requested == "auto":
+    backend = _named(Backend, requested)
+    if backend is Backend.AUTO:
         missing = _why_no_triton()
         if missing is None:
-            return Choice("triton", f"auto: the Triton solver on {torch.cuda.get_device_name()}")
-        return Choice("numba", f"auto: the numba solver on {cpu_count()} CPU cores; {missing}")
-    why_not = {"triton": _why_no_triton, "cuml": why_no_cuml}.get(requested)
+            return Choice(Backend.TRITON, f"auto: the Triton solver on {torch.cuda.get_device_name()}")
+        return Choice(Backend.NUMBA, f"auto: the numba solver on {cpu_count()} CPU cores; {missing}")
+    why_not = {Backend.TRITON: _why_no_triton, Backend.CUML: why_no_cuml}.get(backend)
     missing = why_not() if why_not else None
     if missing is not None:
-        raise BackendError(
-            f"backend {requested!r} was asked for, but cannot run here: {missing}; use 'numba' or 'auto'"
-        )
-    return Choice(requested, "asked for by name")
+        raise BackendError(f"backend '{backend}' was asked for, but cannot run here: {missing}; use 'numba' or 'auto'")
+    return Choice(backend, "asked for by name")
+
+
+def _named(backends: type[B], name: str) -> B:
+    try:
+        return backends(name)
+    except ValueError:
+        raise BackendError(f"backend is {name!r}: use one of {', '.join(backends)}") from None
 
 
 def _why_no_triton() -> str | None:
@@ -127,32 +146,43 @@ def why_no_cuml() -> str | None:
     lacking = [] if torch.cuda.is_available() else [f"no CUDA device ({why_no_cuda()})"]
     absent = [package for package in ("cupy", "cuml") if importlib.util.find_spec(package) is None]
     if absent:
-        lacking.append(f"{' and '.join(absent)} not installed ({CUML_REMEDY})")
+        lacking.append(f"{' and '.join(absent)} not installed ({GPU_EXTRAS})")
     return "; ".join(lacking) or None
 
 
 def choose_index_backend(requested: str) -> Choice:
-    """Choose where FAISS keeps and searches an index of captions.
+    """Choose where FAISS keeps and searches an index.
+
+    Where FAISS is not installed, ``"auto"`` and ``"cpu"`` are the CPU all the same: the index that opens says then
+    what to install.
 
     Raises:
         BackendError: if the name is unknown, or the GPU was asked for by name and cannot be used.
     """
-    if requested not in INDEX_BACKENDS:
-        raise BackendError(f"backend is {requested!r}: use one of {', '.join(INDEX_BACKENDS)}")
-    if requested == "cpu":
-        return Choice("cpu", "asked for by name")
+    backend = _named(IndexBackend, requested)
+    if backend is IndexBackend.CPU:
+        return Choice(backend, "asked for by name")
     missing = why_no_faiss_gpu()
-    if requested == "gpu":
+    if backend is IndexBackend.GPU:
         if missing is not None:
             raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
-        return Choice("gpu", "asked for by name")
+        return Choice(backend, "asked for by name")
     if missing is None:
-        return Choice("gpu", f"auto: FAISS on {torch.cuda.get_device_name()}")
-    return Choice("cpu", f"auto: FAISS on {cpu_count()} CPU cores; {missing}")
+        return Choice(IndexBackend.GPU, f"auto: FAISS on {torch.cuda.get_device_name()}")
+    if not has_faiss():
+        return Choice(IndexBackend.CPU, f"auto: {missing}")
+    return Choice(IndexBackend.CPU, f"auto: FAISS on {cpu_count()} CPU cores; {missing}")
+
+
+def has_faiss() -> bool:
+    """Whether any build of FAISS is installed."""
+    return importlib.util.find_spec("faiss") is not None
 
 
 def why_no_faiss_gpu() -> str | None:
     """Say what FAISS lacks to search on a GPU, and how to get it; None if nothing."""
+    if not has_faiss():
+        return f"FAISS is not installed ({GPU_EXTRAS if torch.cuda.is_available() else install('index')})"
     if not torch.cuda.is_available():
         return f"no CUDA device ({why_no_cuda()})"
     import faiss

@@ -8,26 +8,37 @@ import platform
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 import torch
 
-from fdgpu.device import choose_backend, choose_index_backend, cpu_count, place, why_no_cuda, why_no_cuml
+from fdgpu.device import (
+    GPU_EXTRAS,
+    choose_backend,
+    choose_device,
+    choose_index_backend,
+    cpu_count,
+    has_faiss,
+    why_no_cuda,
+    why_no_cuml,
+)
+from fdgpu.extras import install
 from fdgpu.version import __version__
 
 REQUIRED = (
     "torch",
     "torchvision",
     "open_clip",
-    "diffusers",
     "numba",
     "numpy",
+    "scipy",
+    "pydantic",
     "PIL",
     "pyarrow",
     "safetensors",
     "jinja2",
-    "faiss",
 )
 DISTRIBUTIONS = {
     "open_clip": ("open_clip_torch",),
@@ -37,75 +48,93 @@ DISTRIBUTIONS = {
     "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy"),
     "cuml": ("cuml-cu12", "cuml-cu13"),
 }
+EXTRAS = {  # what extras of fdgpu bring: for what, and how to get it
+    "diffusers": ("decoding directions into pictures", install("decode")),
+    "accelerate": ("loading diffusers pipelines", install("decode")),
+    "faiss": ("an index of captions or images", install("index")),
+    "cupy": ("CuPy arrays in and out", GPU_EXTRAS),
+    "cuml": ("SVMs of very large classes on the GPU", GPU_EXTRAS),
+    "wn": ("nouns from WordNet", install("wordnet")),
+}
 OPTIONAL = {
     "triton": "GPU kernels",
-    "cupy": "CuPy arrays in and out",
-    "cuml": "SVMs of very large classes on the GPU",
-    "ffcv": "images from .beton files",
     "nltk": "nouns from WordNet",
-    "wn": "nouns from WordNet",
     "transformers": "diffusers pipelines that read text",
     "sklearn": "the tests' oracle",
 }
+IMPORTED = {"diffusers", "faiss"}  # where they are installed; the others are slow to import
+WEIGHTS = {
+    "bundled CLIP": "demo/clip/open_clip_model.safetensors",
+    "bundled decoder": "demo/decoder/diffusion_pytorch_model.safetensors",
+}
+
+
+class State(StrEnum):
+    """What was found."""
+
+    OK = "ok"
+    ABSENT = "absent"  # and not required
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at: good, merely absent, or broken."""
+    """One thing that was looked at."""
 
     name: str
-    state: str  # "ok", "absent" or "broken"
+    state: State
     detail: str
 
 
 def examine() -> list[Line]:
     """Look at everything; nothing is changed."""
-    lines = [
-        Line("fdgpu", "ok", __version__),
-        Line("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Line("cores", "ok", f"{cpu_count()} for this process"),
-        *[_package(name, None) for name in REQUIRED],
-        *[_package(name, use) for name, use in OPTIONAL.items()],
+    runs_on, backend = choose_device(), choose_backend("auto")
+    return [
+        Line("fdgpu", State.OK, __version__),
+        Line("python", State.OK, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Line("cores", State.OK, f"{cpu_count()} for this process"),
+        *[_required(module) for module in REQUIRED],
+        *[_optional(module, use, f" ({remedy})") for module, (use, remedy) in EXTRAS.items()],
+        *[_optional(module, use) for module, use in OPTIONAL.items()],
         *_faiss_twice(),
         *_cuda(),
-    ]
-    placement, backend = place(), choose_backend("auto")
-    weights = files("fdgpu") / "demo" / "clip" / "open_clip_model.safetensors"
-    bundled = Line("bundled CLIP", "ok", "its weights are here")
-    if not weights.is_file():
-        bundled = Line("bundled CLIP", "broken", "its weights are missing: install fdgpu again")
-    decoder = files("fdgpu") / "demo" / "decoder" / "diffusion_pytorch_model.safetensors"
-    decoding = Line("bundled decoder", "ok", "its weights are here")
-    if not decoder.is_file():
-        decoding = Line("bundled decoder", "broken", "its weights are missing: install fdgpu again")
-    recipes = sorted(file.name for file in (files("fdgpu") / "captions" / "recipes").iterdir())
-    named = ", ".join(name.removesuffix(".toml") for name in recipes if name.endswith(".toml"))
-    return [
-        *lines,
-        bundled,
-        decoding,
-        Line("recipes", "ok", named),
-        Line("embedding runs on", "ok", f"{placement.device}, {placement.dtype} ({placement.reason})"),
-        Line("solver runs on", "ok", f"{backend.name} ({backend.reason})"),
+        *[_weights(name, path) for name, path in WEIGHTS.items()],
+        _recipes(),
+        Line("embedding runs on", State.OK, f"{runs_on.device}, {runs_on.dtype} ({runs_on.reason})"),
+        Line("solver runs on", State.OK, f"{backend.name} ({backend.reason})"),
         *_caption_index(),
         _backend_cuml(),
     ]
 
 
-def _package(module: str, use: str | None) -> Line:
-    """Look a package up; one that is required is imported, since two that do not fit only fail then."""
-    purpose = f", for {use}" if use else ""
+def _required(module: str) -> Line:
     if importlib.util.find_spec(module) is None:
-        return Line(module, "absent" if use else "broken", f"not installed{purpose}")
-    if use is None:
-        try:
-            importlib.import_module(module)
-        except (ImportError, OSError, RuntimeError) as error:  # a missing shared library, or versions that clash
-            return Line(module, "broken", f"cannot be imported ({error})")
+        return Line(module, State.BROKEN, "not installed")
+    return _imported(module, "")
+
+
+def _optional(module: str, use: str, remedy: str = "") -> Line:
+    if importlib.util.find_spec(module) is None:
+        return Line(module, State.ABSENT, f"not installed, for {use}{remedy}")
+    if module in IMPORTED:
+        return _imported(module, f", for {use}")
+    return Line(module, State.OK, f"{_version(module)}, for {use}")
+
+
+def _imported(module: str, purpose: str) -> Line:
+    """Import a package that is installed: two that do not fit together only fail then."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:  # a missing shared library, or versions that clash
+        return Line(module, State.BROKEN, f"cannot be imported ({error})")
+    return Line(module, State.OK, f"{_version(module)}{purpose}")
+
+
+def _version(module: str) -> str:
     for distribution in DISTRIBUTIONS.get(module, (module,)):
         with suppress(PackageNotFoundError):
-            return Line(module, "ok", f"{version(distribution)}{purpose}")
-    return Line(module, "ok", f"of unknown version{purpose}")
+            return version(distribution)
+    return "of unknown version"
 
 
 def _faiss_twice() -> list[Line]:
@@ -116,36 +145,49 @@ def _faiss_twice() -> list[Line]:
             found.append(f"{distribution} {version(distribution)}")
     if len(found) < 2:
         return []
-    return [Line("faiss twice", "broken", f"{' and '.join(found)}: pip uninstall both, then install one")]
+    return [Line("faiss twice", State.BROKEN, f"{' and '.join(found)}: pip uninstall both, then install one")]
+
+
+def _cuda() -> list[Line]:
+    if not torch.cuda.is_available():
+        return [Line("CUDA", State.ABSENT, why_no_cuda())]
+    lines = []
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        detail = f"{device.name}, sm_{device.major}{device.minor}, {device.total_memory / 2**30:.0f} GiB"
+        lines.append(Line(f"CUDA {index}", State.OK, detail))
+    return lines
+
+
+def _weights(name: str, path: str) -> Line:
+    if (files("fdgpu") / path).is_file():
+        return Line(name, State.OK, "its weights are here")
+    return Line(name, State.BROKEN, "its weights are missing: install fdgpu again")
+
+
+def _recipes() -> Line:
+    names = sorted(file.name for file in (files("fdgpu") / "captions" / "recipes").iterdir())
+    return Line("recipes", State.OK, ", ".join(n.removesuffix(".toml") for n in names if n.endswith(".toml")))
 
 
 def _caption_index() -> list[Line]:
-    """Say where captions are searched; nothing where FAISS cannot be imported, which its own line says."""
+    """Say where captions are searched; nothing where there is no FAISS that can be imported, as its own line says."""
+    if not has_faiss():
+        return []
     try:
         choice = choose_index_backend("auto")
     except (ImportError, OSError, RuntimeError):
         return []
-    return [Line("caption index runs on", "ok", f"{choice.name} ({choice.reason})")]
+    return [Line("caption index runs on", State.OK, f"{choice.name} ({choice.reason})")]
 
 
 def _backend_cuml() -> Line:
     missing = why_no_cuml()
     if missing:
-        return Line("backend cuml", "absent", missing)
-    return Line("backend cuml", "ok", "runs when asked for by name")
-
-
-def _cuda() -> list[Line]:
-    if not torch.cuda.is_available():
-        return [Line("CUDA", "absent", why_no_cuda())]
-    lines = []
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        detail = f"{device.name}, sm_{device.major}{device.minor}, {device.total_memory / 2**30:.0f} GiB"
-        lines.append(Line(f"CUDA {index}", "ok", detail))
-    return lines
+        return Line("backend cuml", State.ABSENT, missing)
+    return Line("backend cuml", State.OK, "runs when asked for by name")
 
 
 def healthy(lines: list[Line]) -> bool:
     """Whether everything that is required is there."""
-    return not any(line.state == "broken" for line in lines) and sys.version_info >= (3, 11)
+    return not any(line.state is State.BROKEN for line in lines) and sys.version_info >= (3, 11)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fdgpu.batches import Batches, in_order, open_batches
+from fdgpu.batches import Batches, Images, in_order, open_batches
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
 
 BATCH = 1024
 
 
-def class_scores(model: nn.Module, images: Any, *, batch: int = BATCH, workers: int = 0) -> Tensor:
+def class_scores(model: nn.Module, images: Images, *, batch: int = BATCH, workers: int = 0) -> Tensor:
     """Return a classifier's scores (logits), (n, k) float32 on the CPU, in evaluation mode.
 
     Args:
@@ -36,7 +35,7 @@ def class_scores(model: nn.Module, images: Any, *, batch: int = BATCH, workers: 
     return scores
 
 
-def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: int = 0) -> Tensor:
+def penultimate(model: nn.Module, images: Images, *, batch: int = BATCH, workers: int = 0) -> Tensor:
     """Return what goes into the model's last linear layer, (n, d) float32 on the CPU (paper, B.1.6).
 
     Args:
@@ -53,14 +52,14 @@ def penultimate(model: nn.Module, images: Any, *, batch: int = BATCH, workers: i
 
 
 def last_linear_of(model: nn.Module, source: Batches) -> nn.Linear:
-    """Return :func:`last_linear`, by the first of its images."""
+    """Return :func:`last_linear`, tried on the first image of a source."""
     return last_linear(model, next(source.over([torch.arange(1)]))[0])
 
 
 def inputs_and_targets(
     model: nn.Module, layer: nn.Module, source: Batches, batch: int = BATCH
 ) -> tuple[Tensor, Tensor | None]:
-    """Return what goes into a layer, (n, d), and in the same pass the labels, which a Dataset gives with its images."""
+    """Return what goes into a layer, (n, d), and the labels that a Dataset gives with its images, in one pass."""
     with inputs_of(layer, model) as features:
         parts = list(_outputs(model, features, source, batch))
     targets = [own for _, own in parts if own is not None]
@@ -69,7 +68,7 @@ def inputs_and_targets(
 
 @contextmanager
 def inputs_of(layer: nn.Module, model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield the function that runs the model and returns what went into one of its layers, where the model is."""
+    """Yield a function that runs the model and returns what went into one of its layers, on the model's device."""
     caught: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].detach()))
 
@@ -104,7 +103,7 @@ def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:
         for hook in hooks:
             hook.remove()
     for layer, out in reversed(made):
-        if out.shape == scores.shape and torch.equal(out, scores) and _hands_through(model, layer, example):
+        if out.shape == scores.shape and torch.equal(out, scores) and _is_output(model, layer, example):
             return layer
     last = list(model.modules())[-1]
     raise InputError(
@@ -113,18 +112,22 @@ def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:
     )
 
 
-def _hands_through(model: nn.Module, layer: nn.Linear, example: Tensor) -> bool:
-    """Whether whatever the layer puts out is the model's output; a ReLU behind it shows in negative numbers only."""
+def _is_output(model: nn.Module, layer: nn.Linear, example: Tensor) -> bool:
+    """Whether the model returns the layer's output unchanged.
+
+    Equal scores for one image do not prove it: a ReLU behind the layer changes negative numbers only. So the layer's
+    output is replaced by −1, 0, 1, …, and the model has to return exactly these.
+    """
     planted: list[Tensor] = []
 
-    def plant(_layer: nn.Module, _inputs: Any, out: Tensor) -> Tensor:
-        planted.append(torch.arange(-1, out.numel() - 1, device=out.device, dtype=out.dtype).view_as(out))
-        return planted[-1].clone()
+    def plant(_layer: nn.Module, _inputs: object, out: Tensor) -> Tensor:
+        planted[:] = [torch.arange(-1, out.numel() - 1, device=out.device, dtype=out.dtype).view_as(out)]
+        return planted[0].clone()  # a copy, as a layer behind may write into it
 
     hook = layer.register_forward_hook(plant)
     try:
         with evaluating(model), torch.no_grad():
-            return torch.equal(scores_of(model, example.to(device_of(model))), planted[-1])
+            return torch.equal(scores_of(model, example.to(device_of(model))), planted[0])
     finally:
         hook.remove()
 
@@ -166,7 +169,7 @@ def dtype_of(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _opened(model: nn.Module, images: Any, workers: int) -> Batches:
+def _opened(model: nn.Module, images: Images, workers: int) -> Batches:
     return open_batches(images, None, device_of(model), workers, dtype_of(model))
 
 

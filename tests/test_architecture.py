@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
+import fdgpu
+
 PACKAGE = Path(__file__).parents[1] / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair"}
-GROUND = {"arrays", "batches", "device", "errors", "files", "findings", "kernels", "networks", "progress", "version"}
+GROUND = {"arrays", "batches", "device", "errors", "extras", "files", "findings", "kernels", "networks", "progress"}
+GROUND |= {"version"}
 MOVED = {"interventions", "training", "baselines"}  # each says where its names are now
 ALLOWED = {
     **dict.fromkeys(GROUND, GROUND),
     **{stage: GROUND | {stage} for stage in STAGES},
     "index": GROUND | {"captions", "index"},
-    **dict.fromkeys(MOVED, set()),
+    **{part: set() for part in MOVED},
     "auditing": GROUND | STAGES | {"auditing"},
     "demo": GROUND | STAGES | {"auditing", "demo"},
     "doctor": GROUND,
@@ -69,6 +72,13 @@ def test_public_names_are_there_in_any_order() -> None:
         "import torch; assert not torch.cuda.is_initialized()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_type_checkers_see_the_public_names_where_they_are_imported_from() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (seen,) = [node.body for node in tree.body if isinstance(node, ast.If)]
+    shown = {alias.asname: node.module for node in seen if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert shown == fdgpu._HOME
 
 
 def test_no_file_of_the_package_holds_a_pickle() -> None:

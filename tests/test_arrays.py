@@ -110,11 +110,11 @@ def test_labels_of_another_kind_than_the_embeddings() -> None:
 def test_bfloat16_of_jax_is_torchs() -> None:
     jax = load_jax()
     x, labels, right = data()
-    halves = jax.device_put(x).astype(jax.numpy.bfloat16)
-    fit = FailureDirections().fit(halves, labels, right)
+    half = jax.device_put(x).astype(jax.numpy.bfloat16)
+    fit = FailureDirections().fit(half, labels, right)
     expected = FailureDirections().fit(torch.from_numpy(x).bfloat16(), labels, right)
     assert np.allclose(np.asarray(fit.coef_), expected.coef_, equal_nan=True)
-    assert to_torch(halves, "x").dtype == torch.bfloat16
+    assert to_torch(half, "x").dtype == torch.bfloat16
 
 
 def test_class_ids_that_jax_would_cut_are_not_returned() -> None:

@@ -16,7 +16,7 @@ from fdgpu.decoding.bundled import FOLDER, SIDE, WEIGHTS, condition, unfold
 from fdgpu.decoding.fingerprint import component_settings
 from fdgpu.decoding.spaces import ClipSpace
 from fdgpu.decoding.stage import Batch, Stage
-from fdgpu.device import place
+from fdgpu.device import choose_device
 from fdgpu.errors import ModelError
 
 STEPS = 20
@@ -50,7 +50,7 @@ class BundledNet:
         Raises:
             ModelError: where there are none; they are made by ``python -m tools.train_decoder``.
         """
-        placement = place(device)
+        placement = choose_device(device)
         weights = folder / WEIGHTS
         if not weights.is_file():
             raise ModelError(f"{weights} is not there: train it with python -m tools.train_decoder")

@@ -20,7 +20,7 @@ from fdgpu.decoding import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import TEST, TRAIN, VAL, Split, make_split, phrase, truth_document
-from fdgpu.device import cpu_count, place
+from fdgpu.device import choose_device, cpu_count
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.embedding.sources import TensorSource
@@ -57,7 +57,7 @@ def demo(
         progress: a reporter; by default a bar where a person watches standard error.
     """
     folder = writable_folder(Path(out))
-    target = place(device).device
+    target = choose_device(device).device
     decoder = Decoder.bundled(device) if decode else None
     watch = Stopwatch()
     with OneBar(progress) as report:

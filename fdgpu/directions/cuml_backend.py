@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import to_torch
-from fdgpu.device import CUML_REMEDY
+from fdgpu.device import GPU_EXTRAS
 from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout, PaperFits
 from fdgpu.directions.choosing import paper_fits_in_turn
 from fdgpu.directions.folds import folds_of_sheets
@@ -79,7 +79,7 @@ def _load() -> Cuml:
         from cuml.svm import SVC
     except (ImportError, OSError, RuntimeError) as error:  # a missing shared library, or versions that clash
         raise BackendError(
-            f"backend 'cuml' was asked for, but cuML cannot be imported ({error}): {CUML_REMEDY}"
+            f"backend 'cuml' was asked for, but cuML cannot be imported ({error}): {GPU_EXTRAS}"
         ) from error
     return Cuml(SVC, cupy.from_dlpack)
 

@@ -1,7 +1,7 @@
 """Images and captions to unit vectors in CLIP's shared space (paper, section 2), or images in another space."""
 
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.encoding import Embeddings
+from fdgpu.embedding.embedder import Embeddings
 from fdgpu.embedding.features import FeatureEmbedder
 from fdgpu.embedding.sources import ImageSource, image_source
 

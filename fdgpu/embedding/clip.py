@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import difflib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from fdgpu.device import BatchSize, Choice, place
-from fdgpu.embedding.encoding import Embeddings, ImageEncoder
-from fdgpu.embedding.loading import LoadedModel, load_model
+from fdgpu.device import Choice, Placement
+from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.embedding.sources import image_source
 from fdgpu.embedding.text_encoder import TextEncoder
-from fdgpu.embedding.tokens import CaptionTokens
-from fdgpu.errors import InputError
+from fdgpu.embedding.text_tower import ClipModel
+from fdgpu.embedding.tokens import CaptionTokens, Tokenizer
+from fdgpu.errors import InputError, ModelError
 from fdgpu.progress import OneBar, Reporter
 
+SCHEMAS = ("local-dir:", "hf-hub:")
 
-class ClipEmbedder:
+
+class ClipEmbedder(ImageEmbedder):
     """Embeds images and captions into one space of unit vectors.
 
     Args:
@@ -39,6 +43,12 @@ class ClipEmbedder:
     Raises:
         ModelError: for an unknown model or tag (lists those there are), or weights that cannot be had.
         BackendError: for a device that is not here.
+
+    Example:
+        >>> clip = ClipEmbedder.bundled()
+        >>> captions = clip.texts(["a photo of a coat", "a photo of a red coat"])
+        >>> captions.shape == (2, clip.dimension)
+        True
     """
 
     def __init__(
@@ -48,18 +58,13 @@ class ClipEmbedder:
         device: str | torch.device = "auto",
         batch_size: int = 256,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: use at least 1")
-        self.placement = place(device)
-        self.batch_size = batch_size
-        self._fitting = BatchSize(batch_size)
-        self.name = f"{model}:{pretrained}" if pretrained else model
-        loaded: LoadedModel = load_model(model, pretrained, self.placement)
-        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        super().__init__(f"{model}:{pretrained}" if pretrained else model, device, batch_size)
+        self.model, self.tokenizer, config = _load_model(model, pretrained, self.placement)
         self._tokens = CaptionTokens(self.tokenizer, self.name)
         self._texts = TextEncoder(self.model, self.placement, self._fitting)
-        self.preprocess = Preprocess.of_model(loaded.preprocess_config)
-        self.dimension = int(self._encode(self.model.encode_text, self._on_device(self.tokenizer(["a"]))).shape[-1])
+        self.preprocess = Preprocess.of_model(config)
+        with torch.inference_mode():
+            self.dimension = self.model.encode_text(self.tokenizer(["a"]).to(self.placement.device)).shape[-1]
 
     @classmethod
     def bundled(cls, device: str | torch.device = "auto", batch_size: int = 256) -> ClipEmbedder:
@@ -74,42 +79,19 @@ class ClipEmbedder:
         """Load ``"bundled"`` or ``"MODEL:PRETRAINED"``, as the command line spells them."""
         if name == "bundled":
             return cls.bundled(device, batch_size)
-        if name.startswith(("local-dir:", "hf-hub:")):
+        if name.startswith(SCHEMAS):
             return cls(name, device=device, batch_size=batch_size)
         model, _, pretrained = name.partition(":")
         return cls(model, pretrained or None, device, batch_size)
 
-    def images(self, source: Any, progress: Reporter | None = None) -> Tensor:
-        """Embed images.
-
-        Args:
-            source: see :func:`fdgpu.embedding.image_source`.
-            progress: a reporter; by default a bar where a person watches standard error.
-
-        Returns:
-            (n, d) float32 unit vectors on the model's device, one row an image. An image that cannot be read gives
-            a row of NaN and a warning that names it; :meth:`embed` returns the reasons.
-        """
-        return self.embed(source, progress).vectors_with_warning()
-
-    def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
-        """Embed images and keep their ids and what could not be read; see :meth:`images`."""
-        images = image_source(source)
-        encoder = ImageEncoder(
-            lambda pixels: self._encode(self.model.encode_image, pixels),
-            self.preprocess,
-            self.dimension,
-            self.placement,
-            self.batch_size,
-            self._fitting,
-        )
-        with OneBar(progress) as report:
-            return encoder(images, report, stage)
+    def _features(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
 
     def texts(self, captions: str | Sequence[str] | Iterable[str], progress: Reporter | None = None) -> Tensor:
         """Embed captions, or a whole :class:`fdgpu.CaptionGrammar`.
 
-        A caption that stands twice is encoded once, and so is a beginning that captions share (``text_method_``).
+        A caption that is given twice is encoded once. Most models encode a beginning that captions share once too: see
+        ``text_method_``.
 
         Returns:
             (n, d) float32 unit vectors on the model's device, equal to ``encode_text`` within 1e-4 in float32.
@@ -133,19 +115,12 @@ class ClipEmbedder:
         row = {caption: i for i, caption in enumerate(distinct)}
         return vectors[torch.tensor([row[caption] for caption in listed], device=vectors.device)]
 
-    def _on_device(self, batch: Tensor) -> Tensor:
-        return batch.to(self.placement.device, non_blocking=True)
-
-    @torch.inference_mode()
-    def _encode(self, tower: Any, batch: Tensor) -> Tensor:
-        vectors: Tensor = F.normalize(tower(batch).float(), dim=-1)
-        return vectors
-
     @property
     def text_method_(self) -> Choice:
         """How captions are encoded, and why: ``"prefix_tree"``, ``"cut_context"`` or ``"encode_text"``.
 
-        Known by the text tower's structure; the first captions may still show that it does not hold.
+        It follows from the text tower's structure. Where the first captions show that it does not give what
+        ``encode_text`` gives, another is taken, with a warning.
         """
         return self._texts.choice
 
@@ -161,3 +136,80 @@ class ClipEmbedder:
     def context_length(self) -> int:
         """Most tokens of a caption."""
         return self._tokens.context_length
+
+
+def _load_model(name: str, pretrained: str | None, placement: Placement) -> tuple[ClipModel, Tokenizer, dict[str, Any]]:
+    """Load a model through open_clip, in evaluation mode and without gradients.
+
+    Args:
+        name: a model name of open_clip, or with a ``local-dir:`` or ``hf-hub:`` prefix.
+        pretrained: a tag or a checkpoint's path; None with a prefix, which names the weights too.
+        placement: where it runs and in which precision.
+
+    Returns:
+        the model on its device, its tokenizer, and its preprocessing as open_clip configures it.
+
+    Raises:
+        ModelError: for an unknown name or tag, or weights that cannot be had. Random weights are never used.
+    """
+    import open_clip
+
+    quick_gelu = _check_name(name, pretrained)
+    precision = "fp16" if placement.device.type == "cuda" else "fp32"
+    try:
+        with _quiet_root_logger():
+            model = open_clip.create_model(
+                name,
+                pretrained,
+                precision=precision,
+                device=placement.device,
+                force_quick_gelu=quick_gelu,
+                require_pretrained=True,
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:  # open_clip, the hub client and torch each raise their own kinds
+        raise ModelError(
+            f"{name}{':' + pretrained if pretrained else ''} could not be loaded ({error}). "
+            "Weights are fetched from a model hub on first use: without a network, pass the path of a local checkpoint"
+        ) from error
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model, tokenizer, open_clip.get_model_preprocess_cfg(model)
+
+
+def _check_name(name: str, pretrained: str | None) -> bool:
+    """Check name and tag; return whether the weights were trained with QuickGELU.
+
+    open_clip only warns when the tag's activation is not the model's, and the embeddings are then wrong.
+    """
+    import open_clip
+
+    if name.startswith(SCHEMAS):
+        return False
+    known = open_clip.list_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else f"there are {len(known)}, such as ViT-B-32"
+        raise ModelError(f"open_clip has no model {name!r}: {hint}")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+    if pretrained is None:
+        raise ModelError(f"{name} was asked for without weights: add a tag, one of {tags}, or a checkpoint's path")
+    if Path(pretrained).is_file():
+        return False
+    config = open_clip.get_pretrained_cfg(name, pretrained)
+    if not config:
+        raise ModelError(f"{pretrained!r} is neither a file nor a pretrained tag of {name}: use one of {tags}")
+    return bool(config.get("quick_gelu", False)) and not name.endswith("-quickgelu")
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """open_clip logs its whole loading to the root logger, which prints warnings where nobody configured logging."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

@@ -6,23 +6,18 @@ Such a space holds images only: directions are found in it, and captions are not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 
-from fdgpu.device import BatchSize, Placement, place
-from fdgpu.embedding.encoding import Embeddings, ImageEncoder
-from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.embedding.sources import image_source
-from fdgpu.errors import InputError, ModelError
+from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.preprocess import Preprocess, ResizeMode
+from fdgpu.errors import ModelError
 from fdgpu.networks import inputs_of, last_linear
-from fdgpu.progress import OneBar, Reporter
 
 
-class FeatureEmbedder:
+class FeatureEmbedder(ImageEmbedder):
     """Embeds images by what goes into a classifier's last linear layer.
 
     Args:
@@ -42,6 +37,11 @@ class FeatureEmbedder:
 
     Raises:
         InputError: if the model's output does not come straight from a linear layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5), nn.ReLU(), nn.Linear(5, 2))
+        >>> FeatureEmbedder(model, (8, 8)).images(torch.zeros(4, 3, 8, 8)).shape
+        torch.Size([4, 5])
     """
 
     def __init__(
@@ -56,25 +56,29 @@ class FeatureEmbedder:
         device: str | torch.device = "auto",
         batch_size: int = 256,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: use at least 1")
-        self.placement: Placement = place(device)
-        self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
-        self.name = name or type(model).__name__
+        super().__init__(name or type(model).__name__, device, batch_size)
         self.model = model.to(self.placement.device, self.placement.dtype).eval()
-        self.preprocess = Preprocess(size, mean, std, InterpolationMode.BILINEAR, resize_mode)
+        self.preprocess = Preprocess(size, mean, std, InterpolationMode.BILINEAR, ResizeMode(resize_mode))
         example = torch.zeros(1, len(mean), *size, dtype=self.placement.dtype, device=self.placement.device)
         self._layer = last_linear(self.model, example)
         self.dimension = self._layer.in_features
 
     @classmethod
-    def torchvision(cls, name: str, weights: str | None = "DEFAULT", **settings: Any) -> FeatureEmbedder:
+    def torchvision(
+        cls,
+        name: str,
+        weights: str | None = "DEFAULT",
+        *,
+        device: str | torch.device = "auto",
+        batch_size: int = 256,
+    ) -> FeatureEmbedder:
         """Load a torchvision classifier, such as the paper's ``"inception_v3"``.
 
         Args:
             name: as ``torchvision.models.list_models()`` has it.
             weights: a name of its weights; None for random ones.
-            settings: ``device``, ``batch_size``.
+            device: as above.
+            batch_size: as above.
 
         Raises:
             ModelError: for an unknown name or weights, or weights that cannot be had.
@@ -88,15 +92,25 @@ class FeatureEmbedder:
             return network
 
         network = _loaded(load, f"torchvision has no {name!r} with weights {weights!r}")
-        size, mean, std = (299 if name == "inception_v3" else 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        side, mean, std = (299 if name == "inception_v3" else 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         if weights is not None:
             preset = models.get_model_weights(name)[weights].transforms()
-            size, mean, std = preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
-        shape = {"size": (size, size), "mean": mean, "std": std, "resize_mode": "shortest"}
-        return cls(network, **{"name": f"torchvision:{name}", **shape, **settings})
+            side, mean, std = preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
+        return cls(
+            network,
+            (side, side),
+            mean=mean,
+            std=std,
+            resize_mode="shortest",
+            name=f"torchvision:{name}",
+            device=device,
+            batch_size=batch_size,
+        )
 
     @classmethod
-    def timm(cls, name: str, pretrained: bool = True, **settings: Any) -> FeatureEmbedder:
+    def timm(
+        cls, name: str, pretrained: bool = True, *, device: str | torch.device = "auto", batch_size: int = 256
+    ) -> FeatureEmbedder:
         """Load a timm classifier, with the preprocessing that timm says it was trained with.
 
         Raises:
@@ -107,34 +121,20 @@ class FeatureEmbedder:
 
         network = _loaded(lambda: timm.create_model(name, pretrained=pretrained), f"timm has no {name!r}")
         config = resolve_data_config({}, model=network)
-        shape = {"size": tuple(config["input_size"][1:]), "mean": tuple(config["mean"]), "std": tuple(config["std"])}
-        return cls(network, **{"name": f"timm:{name}", **shape, "resize_mode": "shortest", **settings})
-
-    def images(self, source: Any, progress: Reporter | None = None) -> Tensor:
-        """Embed images.
-
-        Args:
-            source: see :func:`fdgpu.embedding.image_source`.
-            progress: a reporter; by default a bar where a person watches standard error.
-
-        Returns:
-            (n, d) float32 unit vectors on the model's device; NaN and a warning where an image cannot be read.
-        """
-        return self.embed(source, progress).vectors_with_warning()
-
-    def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
-        """Embed images and keep their ids and what could not be read; see :meth:`images`."""
-        images = image_source(source)
-        encoder = ImageEncoder(
-            self._encode, self.preprocess, self.dimension, self.placement, self.batch_size, self._fitting
+        return cls(
+            network,
+            tuple(config["input_size"][1:]),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            resize_mode="shortest",
+            name=f"timm:{name}",
+            device=device,
+            batch_size=batch_size,
         )
-        with OneBar(progress) as report:
-            return encoder(images, report, stage)
 
-    @torch.inference_mode()
-    def _encode(self, pixels: Tensor) -> Tensor:
+    def _features(self, pixels: Tensor) -> Tensor:
         with inputs_of(self._layer, self.model) as features:
-            return F.normalize(features(pixels).float(), dim=1)
+            return features(pixels)
 
 
 def _loaded(load: Callable[[], nn.Module], what: str) -> nn.Module:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,32 +17,40 @@ from torchvision.transforms.v2 import functional as V
 from fdgpu.errors import InputError
 
 
+class ResizeMode(StrEnum):
+    """How an image of another aspect ratio comes to the model's size; open_clip's names."""
+
+    SHORTEST = "shortest"  # the shorter side is scaled, and the centre cropped
+    SQUASH = "squash"  # both sides are scaled, each by its own ratio
+    LONGEST = "longest"  # the longer side is scaled, and the rest padded
+
+    @classmethod
+    def _missing_(cls, value: object) -> ResizeMode:
+        raise InputError(f"resize_mode is {value!r}: use one of {', '.join(cls)}")
+
+
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, crop and normalise.
-
-    ``resize_mode`` is open_clip's: "shortest" scales the shorter side and crops the centre, "squash" ignores the
-    aspect ratio, "longest" fits the whole image and pads.
-    """
+    """Resize, crop and normalise."""
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: InterpolationMode
-    resize_mode: str
+    resize_mode: ResizeMode
 
     @classmethod
-    def of_model(cls, config: dict[str, Any]) -> Preprocess:
+    def of_model(cls, config: Mapping[str, Any]) -> Preprocess:
         """Take it from ``model.visual.preprocess_cfg``."""
         size = config["size"]
         return cls(
             size=(size, size) if isinstance(size, int) else tuple(size),
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
-            interpolation=InterpolationMode(config["interpolation"])
-            if config["interpolation"] != "random"
-            else InterpolationMode.BICUBIC,
-            resize_mode=config["resize_mode"],
+            interpolation=InterpolationMode(
+                "bicubic" if config["interpolation"] == "random" else config["interpolation"]
+            ),
+            resize_mode=ResizeMode(config["resize_mode"]),
         )
 
     def resize(self, images: Tensor) -> Tensor:
@@ -48,18 +58,19 @@ class Preprocess:
         height, width = self.size
         if images.shape[-2:] == self.size:
             return images
-        if self.resize_mode == "squash":
+        if self.resize_mode is ResizeMode.SQUASH:
             return self._scaled(images, height, width)
-        if self.resize_mode == "shortest":
+        if self.resize_mode is ResizeMode.SHORTEST:
             images = self._near_aspect(images)
         h, w = images.shape[-2:]
-        ratio = max(height / h, width / w) if self.resize_mode == "shortest" else min(height / h, width / w)
+        fit = max if self.resize_mode is ResizeMode.SHORTEST else min
+        ratio = fit(height / h, width / w)
         scaled = self._scaled(images, max(1, round(h * ratio)), max(1, round(w * ratio)))
         cropped: Tensor = V.center_crop(scaled, [height, width])  # pads with zeros where the image is smaller
         return cropped
 
     def _near_aspect(self, images: Tensor) -> Tensor:
-        """Crop what the centre crop would drop anyway, but for a margin: an image of 1 x 100 000 stays small."""
+        """Crop what the centre crop would drop anyway, up to a margin, so that an image of 1 x 100 000 stays small."""
         height, width = self.size
         h, w = images.shape[-2:]
         most_h, most_w = 4 * max(1, -(-w * height // width)), 4 * max(1, -(-h * width // height))
@@ -80,7 +91,7 @@ class Preprocess:
         return ((scaled - mean) / std).to(dtype)
 
 
-def as_picture(image: Any) -> Tensor:
+def as_picture(image: object) -> Tensor:
     """Turn one PIL image, array or tensor into (3, h, w), uint8 or floats in [0, 1].
 
     Grey images are repeated over the channels; of four channels the last is dropped.
@@ -109,7 +120,7 @@ def as_pictures(images: Tensor) -> Tensor:
 
 
 def _from_pil(image: Image.Image) -> Tensor:
-    """PIL's own conversion cuts 16-bit greys off at 255; those are scaled instead."""
+    """Return RGB as (h, w, 3). 16-bit greys are scaled, as PIL's own conversion would cut them off at 255."""
     if image.mode.startswith("I;16"):
         return torch.from_numpy(np.asarray(image).astype(np.float32) / 65535)
     if image.mode in ("I", "F"):

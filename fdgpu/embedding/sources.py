@@ -1,7 +1,6 @@
 """Where images come from: anything that yields batches of pictures with their ids.
 
-A further source (a ``.beton`` file, tar shards, a hub data set) is one more class with the two members of
-:class:`ImageSource`, and no further code path.
+A further source, such as tar shards or a hub's data set, is one more class with the members of :class:`ImageSource`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,13 +34,12 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBom
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Pictures that were read, and those that could not be.
+    """Images that were read, and the reasons why others were not.
 
-    ``pixels`` is (n, 3, h, w) in the model's size, uint8 or floats in [0, 1], with ``ids``; ``unreadable`` maps the
-    ids of the others to the reason. ``order`` holds every id of the batch, as the source gave them.
+    ``ids`` holds the id of every image, in the order of the source; ``unreadable`` maps those that could not be read
+    to the reason. ``pixels`` is (m, 3, h, w) in the model's size, uint8 or floats in [0, 1]: the m others, in order.
     """
 
-    order: list[str]
     ids: list[str]
     pixels: Tensor
     unreadable: dict[str, str]
@@ -59,8 +57,8 @@ class ImageSource(Protocol):
         """Yield batches of at most ``size`` images, each brought to the model's size by ``resize``."""
         ...
 
-    def picture(self, place: int) -> Tensor | None:
-        """Return one image (3, h, w) again, for show; None where the source can be read only once."""
+    def picture(self, index: int) -> Tensor | None:
+        """Return one image (3, h, w) again, to be shown; None where the source can be read only once."""
         ...
 
 
@@ -82,7 +80,7 @@ class FileSource:
             return _read_file(path, resize)
 
         with ThreadPoolExecutor(cpu_count()) as pool:
-            ahead: list[tuple[list[str], Any]] = []
+            ahead: list[tuple[list[str], Iterator[Tensor | str]]] = []  # batches in the pool: the next, and one more
             for rows in _batched(range(len(self.paths)), size):
                 ids = [self.ids[i] for i in rows]
                 ahead.append((ids, pool.map(load, [self.paths[i] for i in rows])))
@@ -91,9 +89,9 @@ class FileSource:
             for ids, loaded in ahead:
                 yield _gather(ids, loaded)
 
-    def picture(self, place: int) -> Tensor | None:
+    def picture(self, index: int) -> Tensor | None:
         """Read one file again, in its own size."""
-        return read_picture(self.paths[place])
+        return read_picture(self.paths[index])
 
 
 class TensorSource:
@@ -114,17 +112,17 @@ class TensorSource:
         """Yield slices of the tensor, resized on its device."""
         for start in range(0, self.count, size):
             ids = self.ids[start : start + size]
-            yield ImageBatch(ids, ids, resize(self.images[start : start + size]), {})
+            yield ImageBatch(ids, resize(self.images[start : start + size]), {})
 
-    def picture(self, place: int) -> Tensor | None:
+    def picture(self, index: int) -> Tensor | None:
         """Return one image."""
-        return self.images[place]
+        return self.images[index]
 
 
 class IterableSource:
     """Any iterable of PIL images, arrays or tensors; read once, a batch at a time."""
 
-    def __init__(self, images: Iterable[Any]) -> None:
+    def __init__(self, images: Iterable[object]) -> None:
         self.images = images
 
     @property
@@ -137,9 +135,9 @@ class IterableSource:
         for rows in _batched(enumerate(self.images), size):
             yield _gather([str(i) for i, _ in rows], [_convert(image, resize) for _, image in rows])
 
-    def picture(self, place: int) -> Tensor | None:
-        """Return one image of a sequence; a generator has forgotten it."""
-        return as_picture(self.images[place]) if isinstance(self.images, Sequence) else None
+    def picture(self, index: int) -> Tensor | None:
+        """Return one image of a sequence; None for a generator, which is read once."""
+        return as_picture(self.images[index]) if isinstance(self.images, Sequence) else None
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -149,8 +147,8 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def image_source(images: Any) -> ImageSource:
-    """Make a source of whatever the caller has.
+def image_source(images: object) -> ImageSource:
+    """Make a source of images, in any of the forms below.
 
     Args:
         images: a folder (searched for image files, in sorted order), a list of paths, a tensor or array of images,
@@ -160,7 +158,7 @@ def image_source(images: Any) -> ImageSource:
         InputError: for a folder that does not exist or holds no image.
     """
     if hasattr(images, "batches"):
-        return images  # type: ignore[no-any-return]
+        return cast(ImageSource, images)
     if isinstance(images, (str, Path)):
         return _folder(Path(images))
     if isinstance(images, torch.Tensor):
@@ -174,8 +172,8 @@ def image_source(images: Any) -> ImageSource:
     raise InputError(f"images is a {type(images).__name__}: pass a folder, paths, a tensor or an iterable of images")
 
 
-def _listed(images: Iterable[Any]) -> ImageSource:
-    """Tell an iterable of paths from one of pictures by its first item; a generator is not read any further."""
+def _listed(images: Iterable[object]) -> ImageSource:
+    """Distinguish paths from pictures by the first item; of a generator no more than that is read."""
     if isinstance(images, (Sequence, np.ndarray)) or not isinstance(images, Iterator):
         first = next(iter(images), None)
     else:
@@ -197,7 +195,7 @@ def _folder(root: Path) -> FileSource:
 
 
 def printable(path: Path) -> str:
-    """Return a path as text that can be written as UTF-8, whatever bytes its name holds."""
+    """Return a path as text that can be written as UTF-8; bytes of its name that are no UTF-8 are escaped."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -219,7 +217,7 @@ def _read_file(path: Path, resize: Resize) -> Tensor | str:
         return f"cannot be decoded ({error})"
 
 
-def _convert(image: Any, resize: Resize) -> Tensor | str:
+def _convert(image: object, resize: Resize) -> Tensor | str:
     try:
         return resize(as_picture(image))
     except UNREADABLE as error:
@@ -227,12 +225,11 @@ def _convert(image: Any, resize: Resize) -> Tensor | str:
 
 
 def _gather(ids: list[str], loaded: Iterable[Tensor | str]) -> ImageBatch:
-    """Stack what was read; pictures of different types in a batch become floats."""
+    """Stack what was read, (3, h, w) each; pictures of different types in a batch become floats."""
     results = list(loaded)
-    read = [(i, pixels) for i, pixels in zip(ids, results, strict=True) if isinstance(pixels, Tensor)]
     unreadable = {i: reason for i, reason in zip(ids, results, strict=True) if isinstance(reason, str)}
-    pictures = [pixels for _, pixels in read]
+    pictures = [pixels for pixels in results if isinstance(pixels, Tensor)]
     if len({pixels.dtype for pixels in pictures}) > 1:
         pictures = [pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float() for pixels in pictures]
     stacked = torch.stack(pictures) if pictures else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    return ImageBatch(ids, [i for i, _ in read], stacked, unreadable)
+    return ImageBatch(ids, stacked, unreadable)

@@ -1,33 +1,60 @@
-"""open_clip's causal text tower, taken apart so that some of its positions can be computed alone."""
+"""open_clip's causal text tower, taken apart so that some positions of a caption can be computed alone.
+
+A position sees itself and the ones before it. So a node of the tree of all captions' prefixes (see
+:mod:`~fdgpu.embedding.prefix_tree`) depends only on the nodes above it, and each node is computed once. The whole tree
+goes through one layer after the other. A walk level by level would need a matrix product for each level, and would
+hold the keys and values of all layers; here one product runs over all nodes, and those of one layer are held.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fdgpu.embedding.prefix_tree import Ints, PrefixTree, TokenPaths, Tokens, TreeAttention
+
+if TYPE_CHECKING:  # open_clip is slow to import
+    from open_clip import CLIP, CoCa, CustomTextCLIP
+    from open_clip.transformer import Attention, ResidualAttentionBlock, TextTransformer, Transformer
 
 
-@dataclass(frozen=True)
+class ClipModel(Protocol):
+    """What every model of open_clip has."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Embed the model's input (n, 3, h, w)."""
+        ...
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """Embed token ids (n, L)."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Give the weights."""
+        ...
+
+
 class CausalTower:
-    """The parts of a text tower in which a position sees itself and what stands before it, and nothing else.
+    """The parts of a text tower in which a position sees itself and the ones before it.
 
     A caption's vector is the final state at one position, so nothing past that one need be computed.
     """
 
-    transformer: Any
-    token_embedding: Any
-    positional_embedding: Tensor
-    attn_mask: Tensor
-    ln_final: Any
-    text_projection: Any
-    pool_type: str
-    eos_id: int | None
+    def __init__(self, tower: TextTransformer, pool_type: str, eos_id: int | None) -> None:
+        self.transformer = tower.transformer
+        self.token_embedding = tower.token_embedding
+        self.positional_embedding: Tensor = tower.positional_embedding
+        self.attn_mask = tower.attn_mask
+        self.ln_final = tower.ln_final
+        self.text_projection = tower.text_projection
+        self.pool_type, self.eos_id = pool_type, eos_id
 
-    def lengths(self, tokens: NDArray[np.int32]) -> NDArray[np.int64]:
+    def lengths(self, tokens: Tokens) -> Ints:
         """Return (m,) how many leading tokens of (m, L) decide a caption's vector."""
         if self.pool_type == "first":
             return np.ones(len(tokens), np.int64)
@@ -47,39 +74,26 @@ class CausalTower:
         states = self.ln_final(states)
         if self.text_projection is None:
             return states
-        if isinstance(self.text_projection, torch.nn.Linear):
+        if isinstance(self.text_projection, nn.Linear):
             projected: Tensor = self.text_projection(states)
             return projected
         in_clip_space: Tensor = states @ self.text_projection
         return in_clip_space
 
 
-def causal_tower(model: Any) -> CausalTower | str:
+def causal_tower(model: CLIP | CustomTextCLIP | CoCa) -> CausalTower | str:
     """Take an open_clip model's text tower apart, or say why that cannot be done."""
     import open_clip
     from open_clip.transformer import TextTransformer
 
     if type(model) is open_clip.CLIP:
-        return _if_causal(_parts(model, model.text_pool_type, getattr(model, "text_eos_id", None)))
-    text: Any = getattr(model, "text", None)
+        return _if_causal(CausalTower(model, model.text_pool_type, getattr(model, "text_eos_id", None)))
+    text: TextTransformer = getattr(model, "text", None)
     if type(model) not in (open_clip.CustomTextCLIP, open_clip.CoCa) or type(text) is not TextTransformer:
         return f"the text tower, {type(text or model).__name__}, is not open_clip's own"
     if text.cls_emb is not None or getattr(text, "use_pad_mask", False):
         return "the text tower appends a token to the caption, or masks its padding"
-    return _if_causal(_parts(text, text.pool_type, getattr(text, "eos_id", None)))
-
-
-def _parts(tower: Any, pool_type: str, eos_id: int | None) -> CausalTower:
-    return CausalTower(
-        tower.transformer,
-        tower.token_embedding,
-        tower.positional_embedding,
-        tower.attn_mask,
-        tower.ln_final,
-        tower.text_projection,
-        pool_type,
-        eos_id,
-    )
+    return _if_causal(CausalTower(text, text.pool_type, getattr(text, "eos_id", None)))
 
 
 def _if_causal(tower: CausalTower) -> CausalTower | str:
@@ -92,3 +106,87 @@ def _if_causal(tower: CausalTower) -> CausalTower | str:
     if tower.pool_type == "none":
         return "the text tower does not choose one position of a caption"
     return tower
+
+
+def unknown_block(transformer: Transformer) -> str | None:
+    """Say why the blocks of a transformer cannot be run over a tree; None if they can."""
+    from open_clip import transformer as theirs
+
+    if type(transformer) is not theirs.Transformer:
+        return f"its transformer is a {type(transformer).__name__}, not open_clip's own"
+    for block in transformer.resblocks:
+        if type(block) is theirs.ResidualAttentionBlock:
+            known = type(block.attn) is nn.MultiheadAttention and _is_plain(block.attn)
+        else:
+            known = type(block) is theirs.CustomResidualAttentionBlock and type(block.attn) is theirs.Attention
+            known = known and block.attn.logit_scale is None
+        if not known:
+            return f"it has a {type(block).__name__} whose attention is not the usual one"
+    return None
+
+
+def _is_plain(attention: nn.MultiheadAttention) -> bool:
+    return attention.in_proj_weight is not None and attention.bias_k is None and not attention.add_zero_attn
+
+
+@torch.inference_mode()
+def encode_paths(tower: CausalTower, paths: TokenPaths) -> Tensor:
+    """Encode captions through a tower whose blocks are known, each shared prefix once.
+
+    Its plain twin is ``encode_text``.
+
+    Args:
+        tower: one for which :func:`unknown_block` finds nothing.
+        paths: u captions.
+
+    Returns:
+        (u, d), one row a path.
+    """
+    device = tower.positional_embedding.device
+    tree = PrefixTree.of(paths)
+    attend = TreeAttention(tree, device, tower.transformer.get_cast_dtype())
+    filling = (0, attend.nodes - len(tree))
+
+    def padded(array: Tokens | Ints) -> Tensor:
+        return torch.from_numpy(np.pad(array, filling)).to(device, non_blocking=True)
+
+    states = tower.embed(padded(tree.token), padded(tree.level))  # (attend.nodes, d)
+    *blocks, last = tower.transformer.resblocks
+    for block in blocks:
+        states = _through(block, states, attend)
+    return tower.project(_through(last, states, attend, kept=torch.from_numpy(tree.last).to(device)))
+
+
+def _through(
+    block: ResidualAttentionBlock, states: Tensor, attend: TreeAttention, kept: Tensor | None = None
+) -> Tensor:
+    """Run one block over all nodes; all of it but the attention treats each node alone, and is called as it is.
+
+    Args:
+        block: one of open_clip's.
+        states: (n, d).
+        attend: the tree.
+        kept: (u,) the nodes whose states are wanted, all by default. After the last block only the paths' last are.
+    """
+    attended = _attention(block.attn, block.ln_1(states), attend)
+    if kept is not None:
+        attended, states = attended[kept], states[kept]
+    attended = block.attn.out_proj(attended)
+    states = states + block.ls_1(block.ln_attn(attended) if hasattr(block, "ln_attn") else attended)
+    through: Tensor = states + block.ls_2(block.mlp(block.ln_2(states)))
+    return through
+
+
+def _attention(attention: Attention, states: Tensor, attend: TreeAttention) -> Tensor:
+    """Compute all of an attention, open_clip's own or torch's, but its last matrix: (n, d) → (n, d)."""
+    qkv = F.linear(states, attention.in_proj_weight, attention.in_proj_bias)  # (n, 3 d)
+    qkv = qkv.unflatten(1, (3, attention.num_heads, -1))  # (n, 3, heads, d / heads)
+    q, kv = qkv[:, 0], qkv[:, 1:]
+    is_custom = not isinstance(attention, nn.MultiheadAttention)
+    if is_custom:
+        q, kv = attention.ln_q(q), torch.stack([attention.ln_k(kv[:, 0]), kv[:, 1]], dim=1)
+    mixed = attend(q, kv)
+    if is_custom and attention.head_scale is not None:
+        mixed = mixed * attention.head_scale[:, 0]
+    mixed = mixed.flatten(1)
+    return attention.ln_inner(mixed) if is_custom else mixed

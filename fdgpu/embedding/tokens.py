@@ -1,25 +1,30 @@
-"""Captions as token ids, and what a tokenizer would change without a word."""
+"""Captions as token ids; a caption that a tokenizer would cut or change in silence is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.errors import InputError
 
+if TYPE_CHECKING:
+    from open_clip import HFTokenizer, SimpleTokenizer
+
+Tokenizer: TypeAlias = "SimpleTokenizer | HFTokenizer"
+
 
 class CaptionTokens:
-    """A model's tokenizer that refuses, with a reason, any caption which the model would not read whole.
+    """A model's tokenizer. It refuses, with a reason, a caption that the model would not read whole.
 
     Args:
         tokenizer: one of open_clip's.
         name: the model's name in messages.
     """
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
         import open_clip
 
         self.tokenizer, self.name = tokenizer, name
@@ -81,8 +86,8 @@ class CaptionTokens:
     def _encode(self, caption: str) -> list[int]:
         """Encode a caption by its words, each of which is encoded once.
 
-        Exact for plain text: there the tokenizer's cleaning works character by character, and no token reaches
-        across a space. Entities (``&amp;``) and everything beyond ASCII go through it whole.
+        That is exact for plain text: the tokenizer cleans it character by character, and no token reaches across a
+        space. Captions with entities (``&amp;``) or with characters beyond ASCII are encoded whole.
         """
         if not (caption.isascii() and caption.isprintable()) or "&" in caption:
             whole: list[int] = self.tokenizer.encode(caption)
@@ -98,5 +103,6 @@ class CaptionTokens:
     def _padded(self, rows: list[list[int]]) -> NDArray[np.int32]:
         lengths = np.array([len(row) for row in rows])
         matrix = np.zeros((len(rows), self.context_length), np.int32)
+        # (m, L) marks the tokens of all rows in the order in which they are concatenated
         matrix[np.arange(self.context_length) < lengths[:, None]] = np.concatenate(rows)
         return matrix

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fdgpu.batches import is_dataset, open_batches
-from fdgpu.device import place
+from fdgpu.device import choose_device
 from fdgpu.errors import InputError
 from fdgpu.networks import dtype_of, inputs_and_targets, last_linear_of
 from fdgpu.repair.loop import train
@@ -55,7 +55,7 @@ def fine_tune(
     if layers not in ("last", "all"):
         raise InputError(f"layers is {layers!r}: use 'last' or 'all'")
     settings = {"recipe": recipe, "device": device, **training}
-    target = place(device).device
+    target = choose_device(device).device
     tuned = deepcopy(model).to(target)
     if layers == "all":
         return train(tuned, images, labels, workers=workers, **settings)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fdgpu.arrays import to_torch
 from fdgpu.batches import Batches, as_targets, open_batches
-from fdgpu.device import place
+from fdgpu.device import choose_device
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import dtype_of, scores_of
 from fdgpu.progress import Reporter, silent
@@ -66,7 +66,7 @@ def train(
             all zero, numbers that differ, a model of half precision, or a ``stop_after`` beyond the recipe.
         ModelError: where the loss is no longer finite; says after which epoch.
     """
-    target = place(device).device
+    target = choose_device(device).device
     recipe = as_recipe(recipe)
     last = _last_epoch(stop_after, recipe)
     model.to(target).to(memory_format=torch.channels_last)

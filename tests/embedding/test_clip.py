@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import doctest
+from types import ModuleType
+
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms.v2 import functional as V
 
 from fdgpu import CaptionGrammar, ClipEmbedder
-from fdgpu.device import BatchSize, halving_batches
-from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding import clip as clip_module
+from fdgpu.embedding import features as features_module
+from fdgpu.embedding.clip import _check_name
 from fdgpu.errors import BackendError, FdgpuWarning, InputError, ModelError
 
 
@@ -59,33 +62,6 @@ def test_a_grammar_is_a_list_of_captions(clip: ClipEmbedder) -> None:
     assert clip.texts([]).shape == (0, clip.dimension)
 
 
-def test_preprocessing_is_open_clips_within_a_level_or_two() -> None:
-    config = {"size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 71, 3), dtype=np.uint8))
-    theirs = open_clip.image_transform(32, is_train=False, mean=(0.5,) * 3, std=(0.25,) * 3)(image)
-    ours = Preprocess.of_model(config)
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    mine = ours.normalise(ours.resize(tensor)[None], torch.float32)[0]
-    assert (mine - theirs).abs().max() <= 2.5 / 255 / 0.25
-
-
-def test_a_very_long_image_stays_small() -> None:
-    config = {"size": 32, "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
-    preprocess = Preprocess.of_model(config)
-    assert preprocess.resize(torch.zeros(3, 1, 200_000, dtype=torch.uint8)).shape == (3, 32, 32)
-    line = torch.arange(400, dtype=torch.uint8).repeat(3, 40, 1)
-    expected = V.center_crop(V.resize(line, [32, 320], antialias=True), [32, 32])
-    bilinear = Preprocess.of_model({**config, "interpolation": "bilinear"})
-    assert (bilinear.resize(line).int() - expected.int()).abs().max() <= 2
-
-
-@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
-@pytest.mark.parametrize("shape", [(64, 64), (20, 90), (90, 20), (1, 1), (31, 33)])
-def test_every_shape_comes_out_in_the_models_size(mode: str, shape: tuple[int, int]) -> None:
-    config = {"size": (32, 32), "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear", "resize_mode": mode}
-    assert Preprocess.of_model(config).resize(torch.zeros(3, *shape, dtype=torch.uint8)).shape == (3, 32, 32)
-
-
 def test_unreadable_images_keep_their_row_as_nan_and_are_named(clip: ClipEmbedder, tmp_path) -> None:
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no")
@@ -117,10 +93,10 @@ def test_captions_are_strings(clip: ClipEmbedder) -> None:
 
 
 def test_repeated_captions_are_encoded_once(clip: ClipEmbedder) -> None:
-    told = []
+    reports = []
     listed = ["a coat", "a bag", "a coat", "A  Coat", "a bag"]
-    vectors = clip.texts(listed, progress=lambda *args: told.append(args))
-    assert told[-1] == ("embed captions", 2, 2)
+    vectors = clip.texts(listed, progress=lambda *args: reports.append(args))
+    assert reports[-1] == ("embed captions", 2, 2)
     assert torch.equal(vectors, clip.texts(["a coat", "a bag"])[[0, 1, 0, 0, 1]])
 
 
@@ -158,11 +134,15 @@ def test_models_that_do_not_exist(model: str, pretrained: str | None, message: s
 
 
 def test_openai_weights_bring_quick_gelu() -> None:
-    from fdgpu.embedding.loading import _check_name
+    assert _check_name("ViT-B-32", "openai")
+    assert not _check_name("ViT-B-32-quickgelu", "openai")
+    assert not _check_name("ViT-B-32", "laion2b_s34b_b79k")
 
-    assert _check_name(open_clip, "ViT-B-32", "openai")
-    assert not _check_name(open_clip, "ViT-B-32-quickgelu", "openai")
-    assert not _check_name(open_clip, "ViT-B-32", "laion2b_s34b_b79k")
+
+@pytest.mark.parametrize("module", [clip_module, features_module])
+def test_the_examples_run(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 def test_devices_and_batches_that_cannot_be() -> None:
@@ -178,31 +158,9 @@ def test_a_cuda_device_that_is_not_there() -> None:
         ClipEmbedder.bundled("cuda")
 
 
-def test_out_of_memory_halves_the_batch_and_loses_no_row() -> None:
-    tried = []
-
-    def run(start: int, stop: int) -> list[int]:
-        tried.append(stop - start)
-        if stop - start > 3:
-            raise torch.OutOfMemoryError
-        return list(range(start, stop))
-
-    batch = BatchSize(8)
-    rows = [row for _, part in halving_batches(run, 10, batch) for row in part]
-    assert rows == list(range(10))
-    assert tried == [8, 4, 2, 2, 2, 2, 2]
-    assert batch.rows == 2
-
-    def hopeless(*_: int) -> None:
-        raise torch.OutOfMemoryError
-
-    with pytest.raises(torch.OutOfMemoryError):
-        list(halving_batches(hopeless, 4, BatchSize(4)))
-
-
-def test_progress_is_told(clip: ClipEmbedder) -> None:
-    told = []
-    clip.images(pictures(9), progress=lambda *args: told.append(args))
-    assert told[0] == ("embed images", 0, 9)
-    assert told[-1] == ("embed images", 9, 9)
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+def test_progress_is_reported(clip: ClipEmbedder) -> None:
+    reports = []
+    clip.images(pictures(9), progress=lambda *args: reports.append(args))
+    assert reports[0] == ("embed images", 0, 9)
+    assert reports[-1] == ("embed images", 9, 9)
+    assert [done for _, done, _ in reports] == sorted(done for _, done, _ in reports)

@@ -28,8 +28,8 @@ def test_the_base_models_own_space_is_its_penultimate_layer() -> None:
 
 def test_it_takes_what_every_embedder_takes(tmp_path) -> None:
     embedder = FeatureEmbedder(network(), (16, 16), mean=(0.5,) * 3, std=(0.2,) * 3, device="cpu")
-    for place, picture in enumerate(PICTURES):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{place}.png")
+    for index, picture in enumerate(PICTURES):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{index}.png")
     torch.testing.assert_close(embedder.images(tmp_path), embedder.images(PICTURES))
     (tmp_path / "2.png").write_bytes(b"no image")
     with pytest.warns(FdgpuWarning, match="1 of 5 images could not be read"):
@@ -53,5 +53,7 @@ def test_models_that_are_none() -> None:
         FeatureEmbedder.timm("resnet19", pretrained=False)
     with pytest.raises(InputError, match="straight from a linear layer"):
         FeatureEmbedder(network()[:-1], (16, 16), device="cpu")
+    with pytest.raises(InputError, match="resize_mode is 'crop': use one of shortest, squash, longest"):
+        FeatureEmbedder(network(), (16, 16), resize_mode="crop")
     with pytest.raises(InputError, match="batch_size is 0"):
         FeatureEmbedder(network(), (16, 16), batch_size=0)

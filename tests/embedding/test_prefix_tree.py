@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from fdgpu.embedding.prefix_tree import PrefixTree, TokenPaths
+from fdgpu.embedding.prefix_tree import BLOCK, PrefixTree, TokenPaths, TreeAttention, attend_plainly
 
 
 @st.composite
@@ -32,7 +33,7 @@ def test_every_row_is_a_path_and_every_prefix_one_node(given_rows: tuple[np.ndar
         nodes = tree.of_path[path, : len(row)]
         assert tuple(tree.token[nodes]) == row
         assert tree.level[nodes].tolist() == list(range(len(row)))
-        assert tree.end[path] == nodes[-1]
+        assert tree.last[path] == nodes[-1]
 
 
 @given(token_rows())
@@ -74,3 +75,51 @@ def test_what_stands_past_a_rows_length_does_not_count() -> None:
 def test_no_rows_are_no_paths(width: int) -> None:
     paths, path_of_row = TokenPaths.of(np.zeros((0, width), np.int32), np.zeros(0, np.int64))
     assert len(paths) == len(path_of_row) == paths.nodes == 0
+
+
+CPU = torch.device("cpu")
+
+
+def chain(length: int) -> PrefixTree:
+    return PrefixTree.of(TokenPaths.of(np.zeros((1, length), np.int32), np.array([length]))[0])
+
+
+def bush(rows: int, width: int, words: int, seed: int = 0) -> PrefixTree:
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(0, words, (rows, width), dtype=np.int32)
+    return PrefixTree.of(TokenPaths.of(tokens, rng.integers(1, width + 1, rows))[0])
+
+
+TREES = {
+    "one node": chain(1),
+    "a block less one": chain(BLOCK - 1),
+    "a block": chain(BLOCK),
+    "a block and one": chain(BLOCK + 1),
+    "CLIP's context": chain(77),
+    "deep": bush(60, 70, 2),
+    "broad": bush(500, 3, 40),
+    "many roots": bush(70, 1, 100),
+    "as captions": bush(200, 12, 3),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_blocks_see_what_the_plain_twin_sees(name: str) -> None:
+    tree = TREES[name]
+    generator = torch.Generator().manual_seed(0)
+    attend = TreeAttention(tree, CPU, torch.float32)
+    q = torch.randn(attend.nodes, 3, 8, generator=generator)
+    kv = torch.randn(attend.nodes, 2, 3, 8, generator=generator)
+    expected = attend_plainly(q[: len(tree)].double(), kv[: len(tree)].double(), tree)
+    found = attend(q, kv)
+    assert found.isfinite().all()  # the nodes that fill up the last block, too
+    assert (found[: len(tree)] - expected).abs().max() < 2e-6
+
+
+def test_blocks_hold_no_more_than_one_path_of_other_nodes() -> None:
+    tree = TREES["as captions"]
+    attend = TreeAttention(tree, CPU, torch.float16)
+    assert attend.mask.dtype == torch.float16
+    assert attend.mask.shape[2:] == (BLOCK, attend.above.shape[1] + BLOCK)
+    assert attend.above.shape[1] < tree.of_path.shape[1]
+    assert attend.nodes - len(tree) < BLOCK

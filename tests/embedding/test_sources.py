@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fdgpu.embedding.preprocess import as_picture, as_pictures
 from fdgpu.embedding.sources import FileSource, TensorSource, image_source
 from fdgpu.errors import InputError
 
@@ -39,42 +38,11 @@ def test_unreadable_files_are_listed_and_the_rest_goes_on(folder) -> None:
     (folder / "empty.png").touch()
     names = ["a/1.png", "cut.png", "text.png", "empty.png", "missing.png", "b/2.png"]
     (batch,) = FileSource([folder / name for name in names], names).batches(10, same)
-    assert batch.order == names
-    assert batch.ids == ["a/1.png", "b/2.png"]
+    assert batch.ids == names
+    assert len(batch.pixels) == 2
     assert set(batch.unreadable) == {"cut.png", "text.png", "empty.png", "missing.png"}
     assert batch.unreadable["missing.png"] == "does not exist"
     assert batch.unreadable["text.png"] == "is not an image"
-
-
-@pytest.mark.parametrize(
-    "shape", [(5, 3, 6, 7), (5, 6, 7, 3), (5, 6, 7), (5, 1, 6, 7), (5, 6, 7, 1), (5, 4, 6, 7), (5, 6, 7, 4)]
-)
-def test_layouts_of_a_tensor(shape: tuple[int, ...]) -> None:
-    pixels = torch.randint(256, shape, dtype=torch.uint8)
-    assert as_pictures(pixels).shape == (5, 3, 6, 7)
-    assert torch.equal(as_pictures(pixels)[2], as_picture(pixels[2]))
-
-
-def test_arrays_pil_and_tensors_of_one_picture_are_the_same() -> None:
-    array = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
-    expected = torch.from_numpy(array).permute(2, 0, 1)
-    for image in (array, Image.fromarray(array), torch.from_numpy(array), expected):
-        assert torch.equal(as_picture(image), expected)
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (torch.full((3, 4, 4), 7.0), "outside"),
-        (torch.full((3, 4, 4), float("nan")), "NaN"),
-        (torch.zeros(2, 4, 5), "1, 3 or 4 channels"),
-        (torch.zeros(3, 4, 4, dtype=torch.int32), "uint8, or floats"),
-        ("a string", "pass PIL images"),
-    ],
-)
-def test_a_picture_that_is_none(image: object, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        as_picture(image)
 
 
 def test_a_generator_is_read_once_a_batch_at_a_time() -> None:
@@ -116,11 +84,6 @@ def test_paths_from_a_generator_or_an_array_are_files(folder) -> None:
         assert isinstance(image_source(paths), FileSource)
 
 
-def test_few_grey_images_are_not_the_channels_of_one() -> None:
-    for n in range(1, 7):
-        assert as_pictures(torch.zeros(n, 28, 28, dtype=torch.uint8)).shape == (n, 3, 28, 28)
-
-
 def test_sixteen_bit_images_keep_their_greys(tmp_path) -> None:
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "xray.png")
@@ -131,7 +94,8 @@ def test_sixteen_bit_images_keep_their_greys(tmp_path) -> None:
 def test_images_without_a_pixel_or_of_unknown_range_are_listed() -> None:
     odd = [np.zeros((0, 4, 3), np.uint8), Image.new("F", (4, 4)), np.zeros((4, 4, 3), np.uint8)]
     (batch,) = image_source(odd).batches(3, same)
-    assert batch.ids == ["2"]
+    assert len(batch.pixels) == 1
+    assert set(batch.unreadable) == {"0", "1"}
     assert "no pixel" in batch.unreadable["0"]
     assert "range is not known" in batch.unreadable["1"]
 

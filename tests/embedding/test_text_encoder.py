@@ -8,16 +8,13 @@ import open_clip
 import pytest
 import torch
 
-from fdgpu.device import BatchSize, place
-from fdgpu.embedding.prefix_encoder import PrefixEncoder
-from fdgpu.embedding.prefix_tree import TokenPaths
-from fdgpu.embedding.text_encoder import TextEncoder
-from fdgpu.embedding.text_methods import CutContext, CutPadding, SharedPrefixes
-from fdgpu.embedding.tree_attention import BLOCK
+from fdgpu.device import BatchSize, choose_device
+from fdgpu.embedding.prefix_tree import BLOCK, TokenPaths
+from fdgpu.embedding.text_encoder import CutContext, CutPadding, SharedPrefixes, TextEncoder, TextMethod
 from fdgpu.errors import BackendError, FdgpuWarning
 from tests.embedding.towers import END, VISION, captions, hugging_face, narrow, roughened
 
-CPU = place("cpu")
+CPU = choose_device("cpu")
 
 
 class OddBlock(open_clip.transformer.ResidualAttentionBlock):
@@ -98,14 +95,14 @@ def test_the_context_is_cut_to_the_longest_caption(monkeypatch: pytest.MonkeyPat
 def test_a_method_that_gives_something_else_is_dropped_with_a_warning(
     wrong: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = PrefixEncoder.__call__
+    plain = SharedPrefixes.__call__
 
-    def spoiled(self: PrefixEncoder, paths: TokenPaths) -> torch.Tensor:
+    def spoiled(self: SharedPrefixes, paths: TokenPaths) -> torch.Tensor:
         vectors = plain(self, paths)
         vectors[:, 0] = wrong * vectors[:, 0] + (wrong - 1)
         return vectors
 
-    monkeypatch.setattr(PrefixEncoder, "__call__", spoiled)
+    monkeypatch.setattr(SharedPrefixes, "__call__", spoiled)
     model, tokens = narrow(), captions(20)
     encoder = TextEncoder(model, CPU, BatchSize(64))
     with pytest.warns(FdgpuWarning, match="prefix_tree differs from encode_text by .*encoded by cut_context"):
@@ -137,7 +134,7 @@ def test_a_model_of_nothing_but_nan_keeps_its_method() -> None:
 
 
 def test_a_method_asked_for_by_name_runs_or_raises() -> None:
-    for name in ("prefix_tree", "cut_context", "encode_text"):
+    for name in ("prefix_tree", "cut_context", TextMethod.ENCODE_TEXT):
         encoder = TextEncoder(narrow(), CPU, BatchSize(4), name)
         assert (encoder.choice.name, encoder.choice.reason) == (name, "asked for by name")
     with pytest.raises(BackendError, match=r"'prefix_tree' was asked for, but .* allows only 'encode_text'"):
@@ -175,23 +172,23 @@ def test_out_of_memory_halves_the_batch_and_loses_no_caption(
     fits: Callable[[TokenPaths], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokens = narrow(), captions(40)
-    plain = PrefixEncoder.__call__
+    plain = SharedPrefixes.__call__
     refused = []
 
-    def small(self: PrefixEncoder, paths: TokenPaths) -> torch.Tensor:
+    def small(self: SharedPrefixes, paths: TokenPaths) -> torch.Tensor:
         if not fits(paths):
             refused.append(paths.nodes)
             raise torch.OutOfMemoryError
         return plain(self, paths)
 
-    monkeypatch.setattr(PrefixEncoder, "__call__", small)
+    monkeypatch.setattr(SharedPrefixes, "__call__", small)
     batch = BatchSize(64)
     encoder = TextEncoder(model, CPU, batch, "prefix_tree")
-    told = []
-    vectors = encoder(tokens, lambda *args: told.append(args[1]))
+    reported = []
+    vectors = encoder(tokens, lambda *args: reported.append(args[1]))
     assert (vectors - encode_text(model, tokens)).abs().max() < 2e-6
-    assert told == sorted(told)
-    assert told[-1] == 40
+    assert reported == sorted(reported)
+    assert reported[-1] == 40
     assert batch.rows < 64
     tried_at_first = len(refused)
     encoder(tokens)
@@ -199,8 +196,8 @@ def test_out_of_memory_halves_the_batch_and_loses_no_caption(
 
 
 def test_progress_counts_distinct_captions() -> None:
-    told = []
+    reported = []
     tokens = np.repeat(captions(20, words=50), 2, axis=0)
-    TextEncoder(narrow(), CPU, BatchSize(6), "encode_text")(tokens, lambda *args: told.append(args))
-    assert [args[1] for args in told] == [6, 12, 18, 20]
-    assert {args[::2] for args in told} == {("embed captions", 20)}
+    TextEncoder(narrow(), CPU, BatchSize(6), "encode_text")(tokens, lambda *args: reported.append(args))
+    assert [args[1] for args in reported] == [6, 12, 18, 20]
+    assert {args[::2] for args in reported} == {("embed captions", 20)}

@@ -47,7 +47,7 @@ from benchmarks.paper.subpopulations import (
 )
 from fdgpu import Decoder
 from fdgpu.captions import Recipe as Captions
-from fdgpu.device import place
+from fdgpu.device import choose_device
 from fdgpu.errors import ModelError
 
 
@@ -87,7 +87,7 @@ class Cifar10(Shares):
 
         name = self.settings["text_to_image"]
         try:
-            return DiffusionPipeline.from_pretrained(name).to(place("auto").device)
+            return DiffusionPipeline.from_pretrained(name).to(choose_device("auto").device)
         except OSError as error:
             Console().print(f"pictures of captions are left out: {name} cannot be loaded ({error})")
             return None

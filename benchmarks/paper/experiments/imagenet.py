@@ -44,7 +44,7 @@ from benchmarks.paper.subpopulations import (
     near_both_ends,
 )
 from fdgpu.captions import Recipe as Captions
-from fdgpu.device import place
+from fdgpu.device import choose_device
 
 FIRST, SECOND = "first run", "second run"
 CLASSES = 1000  # of a pre-trained network
@@ -105,7 +105,7 @@ class ImageNet(Shares):
         except (URLError, OSError) as error:
             Console().print(f"{name} is left out: its weights cannot be loaded ({error})")
             return None
-        return nn.Sequential(Normalize(MEAN, DEVIATION), network).to(place("auto").device).eval()
+        return nn.Sequential(Normalize(MEAN, DEVIATION), network).to(choose_device("auto").device).eval()
 
 
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], ImageNet]:

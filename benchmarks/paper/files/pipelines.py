@@ -7,7 +7,7 @@ from typing import Any
 
 from fdgpu import Decoder
 from fdgpu.decoding.spaces import ClipSpace
-from fdgpu.device import place
+from fdgpu.device import choose_device
 from fdgpu.errors import InputError, ModelError
 
 UNNAMED = 0  # length of vectors that nobody has seen yet
@@ -48,4 +48,4 @@ def load_decoder(pipeline: str, clip: Any) -> Decoder:
             f"{pipeline} cannot be loaded ({error}): it is fetched from a hub on first use; without a network, name a "
             "folder in the experiment's TOML file"
         ) from error
-    return Decoder.from_diffusers(loaded.to(place("auto").device), clip=clip)
+    return Decoder.from_diffusers(loaded.to(choose_device("auto").device), clip=clip)

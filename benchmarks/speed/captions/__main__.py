@@ -30,7 +30,7 @@ from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu import CaptionGrammar, ClipEmbedder
 from fdgpu.captions import pool_captions
-from fdgpu.device import BatchSize, Placement, place
+from fdgpu.device import BatchSize, Placement, choose_device
 from fdgpu.embedding.prefix_tree import TokenPaths
 from fdgpu.embedding.text_encoder import TextEncoder
 from fdgpu.embedding.text_tower import CausalTower, causal_tower
@@ -85,7 +85,7 @@ def captions_of(name: str) -> list[str]:
 
 def models(device: str) -> list[Model]:
     """Return ViT-B/32 with random weights (speed does not depend on them), and the model that ships."""
-    placement = place(device)
+    placement = choose_device(device)
     torch.manual_seed(0)
     precision = "fp16" if placement.dtype == torch.float16 else "fp32"
     vit = open_clip.create_model(

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from fdgpu import CaptionGrammar, ClipEmbedder
-from fdgpu.device import BatchSize, Placement, place
+from fdgpu.device import BatchSize, Placement, choose_device
 from fdgpu.embedding.text_encoder import TextEncoder
 from fdgpu.embedding.tokens import CaptionTokens
 from tests.embedding.towers import CONTEXT, END, captions, narrow
 
-CPU = place("cpu")
+CPU = choose_device("cpu")
 TOWERS: dict[str, dict[str, Any]] = {
     "CLIP": {},
     "QuickGELU": {"quick_gelu": True},
@@ -72,11 +72,11 @@ def test_half_precision(dtype: torch.dtype, custom: bool) -> None:
     [
         captions(1),
         captions(1, longest=2),
-        captions(60, words=1),  # every caption but its end is a prefix of the longest
+        captions(60, words=1),  # every caption but its end token is a prefix of the longest
         captions(40, words=90),
         np.repeat(captions(5), 9, axis=0),
-        np.full((3, CONTEXT), END, np.int32),  # nothing but ends
-        np.zeros((2, CONTEXT), np.int32),  # no end at all
+        np.full((3, CONTEXT), END, np.int32),  # nothing but the end token
+        np.zeros((2, CONTEXT), np.int32),  # no end token at all
     ],
 )
 def test_captions_of_every_shape(tokens: np.ndarray) -> None:

@@ -1,0 +1,76 @@
+"""Pixels: every layout becomes channels first, and every shape the model's size, as open_clip does it."""
+
+from __future__ import annotations
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as V
+
+from fdgpu.embedding.preprocess import Preprocess, as_picture, as_pictures
+from fdgpu.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 3, 6, 7), (5, 6, 7, 3), (5, 6, 7), (5, 1, 6, 7), (5, 6, 7, 1), (5, 4, 6, 7), (5, 6, 7, 4)]
+)
+def test_layouts_of_a_tensor(shape: tuple[int, ...]) -> None:
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    assert as_pictures(pixels).shape == (5, 3, 6, 7)
+    assert torch.equal(as_pictures(pixels)[2], as_picture(pixels[2]))
+
+
+def test_arrays_pil_and_tensors_of_one_picture_are_the_same() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    expected = torch.from_numpy(array).permute(2, 0, 1)
+    for image in (array, Image.fromarray(array), torch.from_numpy(array), expected):
+        assert torch.equal(as_picture(image), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.full((3, 4, 4), 7.0), "outside"),
+        (torch.full((3, 4, 4), float("nan")), "NaN"),
+        (torch.zeros(2, 4, 5), "1, 3 or 4 channels"),
+        (torch.zeros(3, 4, 4, dtype=torch.int32), "uint8, or floats"),
+        ("a string", "pass PIL images"),
+    ],
+)
+def test_a_picture_that_is_none(image: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        as_picture(image)
+
+
+def test_few_grey_images_are_not_the_channels_of_one() -> None:
+    for n in range(1, 7):
+        assert as_pictures(torch.zeros(n, 28, 28, dtype=torch.uint8)).shape == (n, 3, 28, 28)
+
+
+def test_preprocessing_is_open_clips_within_a_level_or_two() -> None:
+    config = {"size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 71, 3), dtype=np.uint8))
+    theirs = open_clip.image_transform(32, is_train=False, mean=(0.5,) * 3, std=(0.25,) * 3)(image)
+    ours = Preprocess.of_model(config)
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    mine = ours.normalise(ours.resize(tensor)[None], torch.float32)[0]
+    assert (mine - theirs).abs().max() <= 2.5 / 255 / 0.25
+
+
+def test_a_very_long_image_stays_small() -> None:
+    config = {"size": 32, "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    preprocess = Preprocess.of_model(config)
+    assert preprocess.resize(torch.zeros(3, 1, 200_000, dtype=torch.uint8)).shape == (3, 32, 32)
+    line = torch.arange(400, dtype=torch.uint8).repeat(3, 40, 1)
+    expected = V.center_crop(V.resize(line, [32, 320], antialias=True), [32, 32])
+    bilinear = Preprocess.of_model({**config, "interpolation": "bilinear"})
+    assert (bilinear.resize(line).int() - expected.int()).abs().max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
+@pytest.mark.parametrize("shape", [(64, 64), (20, 90), (90, 20), (1, 1), (31, 33)])
+def test_every_shape_comes_out_in_the_models_size(mode: str, shape: tuple[int, int]) -> None:
+    config = {"size": (32, 32), "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear", "resize_mode": mode}
+    assert Preprocess.of_model(config).resize(torch.zeros(3, *shape, dtype=torch.uint8)).shape == (3, 32, 32)
