@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:
-    from fdgpu.auditing import AuditResult, audit, grow_captions
-    from fdgpu.auditing.decoded import decode_directions, extreme_captions
+    from fdgpu.auditing import AuditResult, audit, decode_directions, extreme_captions, grow_captions
     from fdgpu.captions import CaptionGrammar, nouns_below, visual_adjectives, word_effects
     from fdgpu.decoding import Decoder, SyntheticImages, slerp, text_to_image
     from fdgpu.directions import FailureDirections
@@ -30,8 +29,8 @@ _HOME = {
     "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.index",
     "audit": "fdgpu.auditing",
-    "decode_directions": "fdgpu.auditing.decoded",
-    "extreme_captions": "fdgpu.auditing.decoded",
+    "decode_directions": "fdgpu.auditing",
+    "extreme_captions": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
     "slerp": "fdgpu.decoding",
