@@ -94,9 +94,7 @@ def caption_classes(
     return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
-def _shown(
-    images: AuditImages | None, k: int, dimension: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
+def _shown(images: AuditImages | None, k: int, dimension: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
     """Return the vectors of a class's shown images, whether the model was right, and whether none was fitted on."""
     if images is None:
         return np.empty((0, dimension), np.float32), np.empty(0, np.bool_), True

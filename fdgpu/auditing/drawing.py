@@ -1,4 +1,4 @@
-"""From a fit or an audit to pictures: directions to a decoder, captions to a text-to-image pipeline (paper, A.7, A.8)."""
+"""From a fit or an audit to pictures: directions to a decoder, captions to a text-to-image pipeline (A.7, A.8)."""
 
 from __future__ import annotations
 

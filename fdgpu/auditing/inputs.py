@@ -96,7 +96,11 @@ class AuditImages:
 
 
 def check_inputs(
-    labels: Array, predictions: Array, class_names: Sequence[str] | None, splits: Sequence[str] | None, confidence: Array
+    labels: Array,
+    predictions: Array,
+    class_names: Sequence[str] | None,
+    splits: Sequence[str] | None,
+    confidence: Array,
 ) -> AuditInputs:
     """Check the columns against each other.
 

@@ -231,10 +231,9 @@ def rank_stability(
         cosine: mean cosine of those with the direction.
 
     Returns:
-        For each group the median, the 5th and the 95th percentile of its head's rank, from 1; the share of the resamples
-        in which any of the group is among the top; and how often what resampling adds to the scores lifts any caption
-        as far as this one is lifted: the p-value of its leaning further than the average caption, over all candidates
-        at once. NaN without resamples.
+        For each group: the median, the 5th and the 95th percentile of its head's rank, from 1; the share of the
+        resamples in which any of the group is among the top; and the p-value of its head leaning further than the
+        average caption: how often what resampling adds to the scores lifts any candidate as far. NaN without resamples.
     """
     if not groups or not len(resampled):
         return [(NAN, NAN, NAN, NAN, NAN)] * len(groups)
