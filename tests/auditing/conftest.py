@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import fdgpu
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import Planted
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
@@ -55,6 +56,15 @@ def world() -> dict:
         "predictions": predictions.tolist(),
         "splits": splits.tolist(),
     }
+
+
+@pytest.fixture(scope="session")
+def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("audit")
+    return fdgpu.audit(
+        world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip, out=out,
+        grammar="demo", confidence=np.linspace(0.4, 1, len(world["labels"])),
+    )  # fmt: skip
 
 
 class StandIn:

@@ -19,15 +19,6 @@ from fdgpu.errors import InputError
 from tests.auditing.conftest import CLASSES, PER_CLASS
 
 
-@pytest.fixture(scope="module")
-def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFactory):
-    out = tmp_path_factory.mktemp("audit")
-    return fdgpu.audit(
-        world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip, out=out,
-        grammar="demo", confidence=np.linspace(0.4, 1, len(world["labels"])),
-    )  # fmt: skip
-
-
 def test_it_finds_and_names_the_failure(audited) -> None:
     boot = next(c for c in audited.findings.classes if c.name == "boot")
     assert boot.status == "ok"
