@@ -21,8 +21,8 @@ _HOME = {
     "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.index",
     "audit": "fdgpu.auditing",
-    "decode_directions": "fdgpu.auditing.decoded",
-    "extreme_captions": "fdgpu.auditing.decoded",
+    "decode_directions": "fdgpu.auditing",
+    "extreme_captions": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
     "slerp": "fdgpu.decoding",
@@ -34,9 +34,9 @@ _HOME = {
 if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes each public
     from fdgpu.auditing import AuditResult as AuditResult
     from fdgpu.auditing import audit as audit
+    from fdgpu.auditing import decode_directions as decode_directions
+    from fdgpu.auditing import extreme_captions as extreme_captions
     from fdgpu.auditing import grow_captions as grow_captions
-    from fdgpu.auditing.decoded import decode_directions as decode_directions
-    from fdgpu.auditing.decoded import extreme_captions as extreme_captions
     from fdgpu.captions import CaptionGrammar as CaptionGrammar
     from fdgpu.captions import nouns_below as nouns_below
     from fdgpu.captions import visual_adjectives as visual_adjectives

@@ -8,15 +8,23 @@ from __future__ import annotations
 import math
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
+from fdgpu.errors import FdgpuError, FdgpuWarning
+
+if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
+    from fdgpu.captions import Recipe
+    from fdgpu.directions import FailureDirections
+    from fdgpu.findings import Findings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +50,12 @@ Decode = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
 
+# The folder is read, not the recipes: to import what reads them takes seconds.
+RECIPES = sorted(
+    entry.name.removesuffix(".toml")
+    for entry in (resources.files("fdgpu") / "captions" / "recipes").iterdir()
+    if entry.name.endswith(".toml")
+)
 
 MOST_ROWS = 30  # of the summary: the report has them all
 
@@ -67,22 +81,29 @@ def demo(
         fdgpu audit --images OUT/images --predictions OUT/predictions.csv --out again
     """
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
-    _checked_device(device)
+    _check_device(device)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
 
     with ProgressBars() as progress:
         result = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
-    _summary(result.audit)
+    _summary(result.audit.findings)
     typer.echo(f"The base model is right on {result.accuracy:.1%} of the test images.")
-    _goodbye(out)
+    typer.echo(f"Report: {out / 'report.html'}")
 
 
 @app.command()
 def audit(
-    images: Annotated[Path, typer.Option(help="Folder that the paths in the CSV start from.")],
+    images: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder that the paths in the CSV start from.")
+    ],
     predictions: Annotated[
-        Path, typer.Option(help="CSV with the columns path,label,prediction,split and optionally confidence.")
+        Path,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="CSV with the columns path,label,prediction,split and optionally confidence.",
+        ),
     ],
     out: Out,
     model: Annotated[
@@ -90,13 +111,13 @@ def audit(
     ] = "bundled",
     grammar: Annotated[
         str | None,
-        typer.Option(
-            help="Candidate captions: a TOML file of your own, or a recipe: celeba, chestxray14, cifar10, "
-            "cifar10_extended, cifar100, coloured_mnist, demo, general, imagenet, imagenet_c."
-        ),
+        typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
     ] = None,
     class_names: Annotated[
-        Path | None, typer.Option(help="Text file with one class name a line, if the CSV has class numbers.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Text file with one class name a line, if the CSV has class numbers."
+        ),
     ] = None,
     permutations: Permutations = 0,
     directions: Directions = 1,
@@ -114,10 +135,6 @@ def audit(
     embeddings are whitened by train (by val where there is none), and examples are shown from test (from val where
     there is none). An image that cannot be read is left out and listed in the report.
     """
-    if not images.is_dir():
-        raise typer.BadParameter(f"{images} is not a folder", param_hint="--images")
-    if not predictions.is_file():
-        raise typer.BadParameter(f"{predictions} does not exist", param_hint="--predictions")
     if decode and model != "bundled":
         raise typer.BadParameter(
             f"the bundled decoder draws directions of the bundled CLIP, not of {model}: leave it out, or pass "
@@ -125,7 +142,7 @@ def audit(
             param_hint="--decode",
         )
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
-    _checked_device(device)
+    _check_device(device)
     recipe = _recipe(grammar)
     from fdgpu.auditing import audit as run_audit
     from fdgpu.auditing import read_predictions
@@ -136,12 +153,12 @@ def audit(
 
     table = read_predictions(predictions)
     decoder = Decoder.bundled(device) if decode else None
-    names, labels, said = _classes(class_names, table.labels, table.predictions)
+    names, labels, predicted = _classes(class_names, table.labels, table.predictions)
     with ProgressBars() as progress:
         result = run_audit(
             FileSource([images / path for path in table.paths], table.paths),
             labels,
-            said,
+            predicted,
             class_names=names,
             embedder=ClipEmbedder.from_name(model, device, batch_size),
             grammar=recipe,
@@ -153,8 +170,8 @@ def audit(
             seed=seed,
             progress=progress,
         )
-    _summary(result)
-    _goodbye(out)
+    _summary(result.findings)
+    typer.echo(f"Report: {out / 'report.html'}")
 
 
 @app.command()
@@ -181,7 +198,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     """Print our own warnings as one line, and none of other libraries'."""
     if issubclass(category, FdgpuWarning):
         _complain("warning", str(message))
@@ -191,12 +208,23 @@ def _complain(kind: str, message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/bold red] {escape(message)}")
 
 
-def _estimator(permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int) -> Any:
-    """Build the estimator first: settings that cannot work are wrong usage, before any work was done."""
+@contextmanager
+def _usage(option: str | None = None) -> Iterator[None]:
+    """Make an error of ours wrong usage, of an option where that is known: nothing was done yet."""
+    try:
+        yield
+    except FdgpuError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _estimator(
+    permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int
+) -> FailureDirections:
+    """Build the estimator first, whose settings may not go together."""
     from fdgpu.directions import FailureDirections
     from fdgpu.directions.stability import RESAMPLES
 
-    try:
+    with _usage():
         return FailureDirections(
             n_permutations=permutations,
             n_resamples=RESAMPLES,
@@ -206,28 +234,20 @@ def _estimator(permutations: int, directions: int, stop_after: int, nested: bool
             backend=backend,
             random_state=seed,
         )
-    except FdgpuError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
-def _checked_device(device: str) -> None:
+def _check_device(device: str) -> None:
     from fdgpu.device import choose_device
 
-    try:
+    with _usage("--device"):
         choose_device(device)
-    except FdgpuError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from None
 
 
-def _recipe(grammar: str | None) -> Any:
+def _recipe(grammar: str | None) -> Recipe | None:
     from fdgpu.captions import Recipe
 
-    if grammar is None:
-        return None
-    try:
-        return Recipe.named(grammar)
-    except InputError as error:
-        raise typer.BadParameter(str(error), param_hint="--grammar") from None
+    with _usage("--grammar"):
+        return None if grammar is None else Recipe.named(grammar)
 
 
 def _classes(
@@ -239,9 +259,7 @@ def _classes(
     try:
         names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(
-            f"{file} does not exist or cannot be read ({error})", param_hint="--class-names"
-        ) from None
+        raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint="--class-names") from None
     if "" in names:
         raise typer.BadParameter(
             f"{file}, line {names.index('') + 1} is empty: every line names the class of its number",
@@ -252,9 +270,8 @@ def _classes(
     return names, labels, predictions
 
 
-def _summary(result: Any) -> None:
+def _summary(findings: Findings) -> None:
     """Print the overview, the clearest failure first; what was tested with p and q, the significant before the rest."""
-    findings = result.findings
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("class", "status"):
         table.add_column(column)
@@ -284,7 +301,3 @@ def _summary(result: Any) -> None:
 
 def _three_digits(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
-
-
-def _goodbye(out: Path) -> None:
-    typer.echo(f"Report: {out / 'report.html'}")

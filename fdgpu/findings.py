@@ -60,22 +60,23 @@ class CurveRole(StrEnum):
 
 @dataclass(frozen=True)
 class CaptionEvidence:
-    """Whether a caption can be trusted, and the figures that decided; NaN where there was nothing to compute one from.
+    """Whether a caption is reliable, and the figures that decided; NaN where there was nothing to compute one from.
 
     Attributes:
-        reliable: its rank is stable or its gap holds, its gap does not contradict it, and its mode is no chance.
-        decided_by: "rank", "gap", "rank and gap"; of a withheld caption "neither", "contradicted" or "chance".
-        rank: from 1 at its end, of ``candidates``.
-        rank_median, rank_low, rank_high: over fits of random halves of the samples; 5th to 95th percentile.
-        top_share: share of the halves in which it, or one that says the same, is among the first ``top`` ranks.
+        reliable: its rank is stable or its gap holds, its gap does not contradict it, and its mode is distinguishable
+            from chance, where that was tested.
+        decided_by: what of this decided.
+        rank: from 1 on its side, of ``candidates``.
+        rank_median, rank_low, rank_high: over the resamples; 5th to 95th percentile.
+        top_share: share of the resamples in which it, or one that says the same, is among the first ``top`` ranks.
         noise_p: how often the noise of resampling alone lifts any of the candidates as far.
         nearest: K, of the images that are nearest to it.
-        nearest_accuracy: theirs.
-        gap: that minus the accuracy of the class, with the ends of its interval.
+        nearest_accuracy: the accuracy on those.
+        gap: that minus the accuracy of the class, with the bounds of its interval.
     """
 
     reliable: bool
-    decided_by: str
+    decided_by: DecidedBy
     rank: int
     candidates: int
     rank_median: float
@@ -114,10 +115,10 @@ class ScoredCaption:
 
 @dataclass(frozen=True)
 class WordEffect:
-    """What a word does to the alignment of the captions that have it: ``effect`` ± ``half_width`` (95 %).
+    """What a word adds to the alignment of the captions that have it: ``effect`` ± ``half_width`` (95 %).
 
     ``against`` is what it is measured against: ``"mean"`` (of what its slot may hold) or ``"left out"`` (its slot left
-    empty). ``n`` captions have the word; ``half_width`` is NaN where they are too few to tell.
+    empty). ``n`` captions have the word; ``half_width`` is NaN where these are too few.
     """
 
     slot: str
@@ -184,12 +185,13 @@ class PlantedTruth:
 
 @dataclass(frozen=True)
 class DecodedPictures:
-    """Pictures decoded from a class's reference caption, rotated by a share ``alpha`` of the angle towards ``end``.
+    """Pictures decoded from a class's reference caption, rotated by a share ``alpha`` of the angle towards a side.
 
-    ``end`` is easy, neutral (``alpha`` 0) or hard; ``paths`` one a noise, the same noises for every rotation.
+    ``end`` is that side, as ``audit.json`` calls it; neutral has ``alpha`` 0. ``paths`` are one a noise, the same
+    noises for every rotation.
     """
 
-    end: str
+    end: Side
     alpha: float
     paths: tuple[str, ...]
 
@@ -208,7 +210,7 @@ class ModeFindings:
     significant: bool = False
     C: float = float("nan")
     C_at_edge: bool = False
-    C_tied: bool = False  # the next C of the grid scores the same: the direction has stopped to change
+    C_tied: bool = False  # the next C of the grid scores the same: the direction no longer changes
     converged: bool = True
     n_errors: int = 0
     hard_captions: tuple[ScoredCaption, ...] = ()
@@ -248,12 +250,12 @@ class ClassFindings:
     """One class and its failure modes, the strongest first.
 
     ``n`` and ``n_errors`` count the samples that the directions were fitted on. A class without a direction
-    (``status != "ok"``) has no mode, and a ``remedy``. The properties are those of the strongest mode: NaN and empty
-    where there is none.
+    (``status`` is not OK) has no mode, and a ``remedy``. What the overview shows of the strongest mode are properties:
+    NaN and empty where there is none.
     """
 
     name: str
-    status: str
+    status: Status
     remedy: str
     n: int
     n_errors: int
@@ -278,12 +280,12 @@ class ClassFindings:
 
     @property
     def significant(self) -> bool:
-        """Whether any mode can be told from chance; False without permutations."""
+        """Whether any mode is distinguishable from chance; False without permutations."""
         return any(mode.significant for mode in self.modes)
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        """Every image that is shown of the class; one may stand there several times."""
+        """Every image that is shown of the class; one may occur several times."""
         of_modes = (e for mode in self.modes for e in (*mode.hard_examples, *mode.easy_examples))
         return (*of_modes, *self.unsure_examples)
 
@@ -313,19 +315,9 @@ class ClassFindings:
         return self.strongest.hard_captions
 
     @property
-    def easy_captions(self) -> tuple[ScoredCaption, ...]:
-        """Easy captions of the strongest mode."""
-        return self.strongest.easy_captions
-
-    @property
     def hard_examples(self) -> tuple[Example, ...]:
         """Hardest images by the strongest mode."""
         return self.strongest.hard_examples
-
-    @property
-    def easy_examples(self) -> tuple[Example, ...]:
-        """Easiest images by the strongest mode."""
-        return self.strongest.easy_examples
 
     @property
     def planted(self) -> PlantedTruth | None:
@@ -343,7 +335,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Findings:
-    """A whole audit."""
+    """A whole audit. It is finished before it is rendered or written: ``timings`` are the stages until then."""
 
     version: str
     seed: int
@@ -355,9 +347,9 @@ class Findings:
     classes: tuple[ClassFindings, ...]
     timings: dict[str, float]
     n_images: dict[str, int]  # images by split
-    fitted_on: str  # the split the directions were fitted on
-    whitened_by: str
-    shown_from: str
+    fitted_on: Split
+    whitened_by: str  # a split, or why none
+    shown_from: Split
     C_grid: tuple[float, ...]
     n_directions: int = 1  # modes looked for in each class
     n_permutations: int = 0  # asked for
@@ -378,7 +370,7 @@ class Findings:
         return 1 / (1 + self.n_permutations) if self.tested else float("nan")
 
     def ranking(self) -> list[int]:
-        """Return the places of the classes, the clearest failure first and those without a direction last.
+        """Return the indices of the classes, the clearest failure first and those without a direction last.
 
         By cross-validation score; where classes were tested, the significant ones come first, by q and then by score.
         """

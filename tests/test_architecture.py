@@ -26,6 +26,7 @@ ALLOWED = {
     "demo": GROUND | STAGES | {"auditing", "demo"},
     "doctor": GROUND,
     "cli": GROUND | STAGES | {"auditing", "demo", "doctor"},
+    "__main__": {"cli"},
 }
 
 

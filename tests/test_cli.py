@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,8 +60,8 @@ def world(tmp_path: Path) -> Path:
         path = f"{label}/{i}.png"
         (tmp_path / label).mkdir(exist_ok=True)
         Image.new("RGB", (16, 16), (level, level, level)).save(tmp_path / path)
-        said = "light" if label == "dark" and level < 50 else label
-        rows.append([path, label, said, "val" if i < 60 else "test", 0.75])
+        prediction = "light" if label == "dark" and level < 50 else label
+        rows.append([path, label, prediction, "val" if i < 60 else "test", 0.75])
     with (tmp_path / "predictions.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([["path", "label", "prediction", "split", "confidence"], *rows])
     return tmp_path
@@ -68,11 +70,13 @@ def world(tmp_path: Path) -> Path:
 def test_an_audit_of_ones_own_images(run: Run, world: Path) -> None:
     (world / "dark" / "1.png").write_text("broken")
     out = world / "out"
-    code, said, complained = run("audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out)
+    code, printed, complained = run(
+        "audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out
+    )
     assert code == 0
-    assert "dark" in said
-    assert "no_errors" in said
-    assert str(out / "report.html") in said.replace("\n", "")
+    assert "dark" in printed
+    assert "no_errors" in printed
+    assert str(out / "report.html") in printed.replace("\n", "")
     assert "1 images were skipped" in complained
     document = json.loads((out / "audit.json").read_text())
     assert [entry["path"] for entry in document["skipped"]] == ["dark/1.png"]
@@ -83,18 +87,18 @@ def test_an_audit_of_ones_own_images(run: Run, world: Path) -> None:
 def test_permutations_and_directions_reach_the_fit_and_the_table(run: Run, world: Path) -> None:
     out = world / "out"
     tests = ["--permutations", 39, "--directions", 2, "--stop-after", 5, "--nested"]
-    code, said, _ = run("audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out, *tests)
+    code, printed, _ = run("audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out, *tests)
     assert code == 0
-    header = said.splitlines()[0].split()
+    header = printed.splitlines()[0].split()
     assert header == ["class", "status", "samples", "errors", "modes", "CV", "score", "p", "q", "hardest", "caption"]
-    assert "1 of 2 classes are significant" in said
-    assert "the smallest p that 39 permutations can show is 0.025" in said
+    assert "1 of 2 classes are significant" in printed
+    assert "the smallest p that 39 permutations can show is 0.025" in printed
     document = json.loads((out / "audit.json").read_text())
     assert (document["n_permutations"], document["n_directions"], document["p_value_min"]) == (39, 2, 1 / 40)
     dark = document["classes"][0]
     assert (dark["p_value"], dark["n_permutations"]) == (1 / 40, 39)
     assert dark["nested_score"] > 0.6
-    assert f"  {dark['p_value']:.3f}  " in said
+    assert f"  {dark['p_value']:.3f}  " in printed
     assert "Tested by" in (out / "report.html").read_text()
 
 
@@ -108,7 +112,7 @@ def test_the_summary_puts_what_is_significant_first(
         return ClassFindings(name, "ok", "", 40, 10, (mode,))
 
     classes = (one("chance", 0.9, 0.4), ClassFindings("none", "no_errors", "", 40, 0), one("[b]sure", 0.8, 0.01))
-    cli._summary(SimpleNamespace(findings=made(classes, n_permutations=99)))
+    cli._summary(made(classes, n_permutations=99))
     header, *rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows[:3]] == ["[b]sure", "chance", "none"]
     assert " p " in header
@@ -116,7 +120,7 @@ def test_the_summary_puts_what_is_significant_first(
     assert "not significant" in rows[1]
     assert "not significant" not in rows[0] + rows[2]
     assert rows[3].startswith("1 of 3 classes are significant")
-    cli._summary(SimpleNamespace(findings=made(classes)))
+    cli._summary(made(classes))
     header, *rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows] == ["chance", "[b]sure", "none"]
     assert " p " not in header
@@ -132,9 +136,9 @@ def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("fdgpu.demo.run.demo", demo)
     settings = ["--permutations", 20, "--directions", 3, "--stop-after", 4, "--nested", "--decode", "--seed", 7]
-    code, said, _ = run("demo", "--out", tmp_path, *settings)
+    code, printed, _ = run("demo", "--out", tmp_path, *settings)
     assert code == 0
-    assert "right on 50.0%" in said
+    assert "right on 50.0%" in printed
     fit = given["directions"]
     assert (fit.n_permutations, fit.n_directions, fit.stop_after, fit.nested) == (20, 3, 4, True)
     assert (fit.random_state, given["seed"], given["out"]) == (7, 7, tmp_path)
@@ -214,7 +218,7 @@ def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: P
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--images", "nowhere"], "not a folder"),
+        (["--images", "nowhere"], "does not exist"),
         (["--predictions", "nowhere.csv"], "does not exist"),
         (["--grammar", "nope"], "no recipe 'nope'"),
         (["--grammar", "nope.toml"], "cannot be read"),
@@ -253,24 +257,35 @@ def test_a_backend_that_cannot_run_here_is_wrong_usage(run: Run, world: Path) ->
 
 
 def test_help_teaches(run: Run) -> None:
-    code, said, _ = run("--help")
+    code, printed, _ = run("--help")
     assert code == 0
-    assert "Start with" in said
-    _, said, _ = run("audit", "--help")
-    assert "path,label,prediction,split" in said
-    words = said.replace("│", " ").replace(",", " ").replace(".", " ").split()
+    assert "Start with" in printed
+    _, printed, _ = run("audit", "--help")
+    assert "path,label,prediction,split" in printed
+    words = printed.replace("│", " ").replace(",", " ").replace(".", " ").split()
     assert set(bundled_names()) <= set(words)
 
 
 def test_the_doctor_says_what_will_run_and_why(run: Run) -> None:
-    code, said, _ = run("doctor")
+    code, printed, _ = run("doctor")
     assert code == 0
     for word in (*bundled_names(), "torch", "numba", "solver runs on", "embedding runs on", "bundled CLIP", "CUDA"):
-        assert word in said
+        assert word in printed
 
 
 def test_the_doctor_sees_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fdgpu.doctor.REQUIRED", ("torch", "a_package_that_nobody_wrote"))
-    code, said, _ = run("doctor")
+    code, printed, _ = run("doctor")
     assert code == 1
-    assert "✗  a_package_that_nobody_wrote" in said
+    assert "✗  a_package_that_nobody_wrote" in printed
+
+
+def test_python_m_fdgpu_is_the_command_and_help_loads_no_torch() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['fdgpu', 'audit', '--help']\n"
+        "try: runpy.run_module('fdgpu', run_name='__main__')\n"
+        "except SystemExit as stop: print('exit', stop.code, 'torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--predictions" in out
+    assert out.endswith("exit 0 False\n")

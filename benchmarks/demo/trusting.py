@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fdgpu.auditing import AuditResult
-from fdgpu.captions.ranking import rank_captions
+from fdgpu.captions.reliability import rank_captions
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import phrase
 from fdgpu.findings import NO_RELIABLE_CAPTION
@@ -36,7 +36,7 @@ def count_captions(result: AuditResult) -> dict[str, Any]:
             counts["unplanted_without_caption"] += one.strongest.hardest_caption == NO_RELIABLE_CAPTION
             continue
         (own, *_), words = result.captions.by_class[k], phrases[one.name]
-        plain = [words in own.texts[i] for i in rank_captions(own.scores, FIRST).hard]
+        plain = [words in own.texts[i] for i in rank_captions(own.scores, FIRST)[0]]
         trusted = [words in caption.caption for caption in one.strongest.reliable_hard_captions[:FIRST]]
         for kind, named in (("ranked", plain), ("trusted", trusted)):
             counts[f"{kind}_first"] += named[:1] == [True]

@@ -60,13 +60,13 @@ class Extremes:
         found = {k: modes[0] for k, modes in caption_classes(fit, clip, captions, silent).by_class.items()}
         texts = {
             k: {
-                HARD: mode.texts[mode.ranked.hard[0]],
-                EASY: mode.texts[mode.ranked.easy[0]],
+                HARD: mode.hard[0].caption,
+                EASY: mode.easy[0].caption,
                 REFERENCE: captions.classes[k].reference,
             }
             for k, mode in found.items()
         }
-        return cls(texts, {k: mode.ends for k, mode in found.items()})
+        return cls(texts, {k: mode.extremes for k, mode in found.items()})
 
     def named(self, captions: Recipe) -> dict[str, Mapping[str, str]]:
         """Return the texts by class name, as :func:`fdgpu.text_to_image` takes them."""

@@ -1,22 +1,19 @@
-"""Candidates of every class, encoded once and scored along each of the class's directions (paper, 2.2)."""
+"""Candidates of every class, encoded once, scored along each of the class's directions, and judged (paper, 2.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.auditing.trusting import Standings, standings
-from fdgpu.captions import CaptionGrammar, Recipe, WordEffects, pool_captions, word_effects
-from fdgpu.captions.effects import NO_EFFECTS
-from fdgpu.captions.ranking import RankedCaptions
-from fdgpu.captions.ranks import ResampledScores
+from fdgpu.auditing.inputs import AuditImages
+from fdgpu.captions import Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions.reliability import judge_captions
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
-from fdgpu.findings import ScoredCaption
+from fdgpu.findings import ScoredCaption, Side, Split
 from fdgpu.progress import Reporter
 
 
@@ -24,25 +21,17 @@ from fdgpu.progress import Reporter
 class ModeCaptions:
     """A class's candidates along one of its directions.
 
-    ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,); ``length`` ‖w‖;
-    ``ranked`` the places of the extreme ones, each a different thing; ``ends`` the unit vectors (d,) of the hardest and
-    of the easiest, by name, where there is one; ``standings`` what the fit says of the ranked ones; ``words`` what each
-    word does to the alignments.
+    ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,), NaN for the reference;
+    ``hard`` and ``easy`` the captions that are shown, each a different thing, the most extreme first; ``extremes`` the
+    unit vector (d,) of the first of each side that has one; ``words`` what each word does to the alignments.
     """
 
     texts: list[str]
     scores: NDArray[np.float64]
-    length: float
-    ranked: RankedCaptions
-    ends: dict[str, NDArray[np.float32]]
-    standings: Standings | None = None
-    words: WordEffects = NO_EFFECTS
-
-    def scored(self, places: Sequence[int]) -> tuple[ScoredCaption, ...]:
-        """Return captions with their scores."""
-        return tuple(
-            ScoredCaption(self.texts[i], float(self.scores[i]), float(self.scores[i] / self.length)) for i in places
-        )
+    hard: tuple[ScoredCaption, ...]
+    easy: tuple[ScoredCaption, ...]
+    extremes: Mapping[Side, NDArray[np.float32]]
+    words: WordEffects
 
 
 @dataclass(frozen=True)
@@ -54,46 +43,60 @@ class CaptionedClasses:
 
 
 def caption_classes(
-    fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, report: Reporter
+    fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, report: Reporter, images: AuditImages | None = None
 ) -> CaptionedClasses:
     """Score the candidates of every class along each of its directions; a text that classes share is encoded once.
 
-    ``recipe`` has an entry for every class id. A caption that the model would cut is left out; a class whose reference
-    is too long has none.
+    A caption that the model would cut is left out; a class whose reference is too long has none.
+
+    Args:
+        fit: of the embedder's vectors, with its resamples.
+        embedder: of the captions.
+        recipe: has an entry for every class id.
+        report: shows how many captions are encoded.
+        images: those that are shown, to judge captions by; without any the rank alone decides.
     """
-    coef = {int(k): w[:kept] for k, w, kept in zip(fit.classes_, fit.coef_, fit.n_directions_, strict=True) if kept}
-    halves = {
-        int(k): own[:kept] for k, own, kept in zip(fit.classes_, fit.resampled_coef_, fit.n_directions_, strict=True)
-    }
-    chosen = [recipe.classes[k] for k in coef]
+    coef, resampled, kept, significant = fit.coef_, fit.resampled_coef_, fit.n_directions_, fit.significant_
+    classes = [(i, int(k)) for i, k in enumerate(fit.classes_) if kept[i]]
+    chosen = [recipe.classes[k] for _, k in classes]
     pool = pool_captions([*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]])
-    fitting = {text: place for place, text in enumerate(filter(embedder.fits, pool.captions))}
+    fitting = {text: row for row, text in enumerate(filter(embedder.fits, pool.captions))}
     vectors = embedder.texts(list(fitting), report).cpu().numpy() if fitting else np.empty((0, 0), np.float32)
     captioned = {}
-    for (k, directions), entry, members, firsts in zip(
-        coef.items(), chosen, pool.members[:-1], pool.firsts[:-1], strict=True
-    ):
+    for (i, k), entry, members, firsts in zip(classes, chosen, pool.members[:-1], pool.firsts[:-1], strict=True):
         if entry.reference not in fitting:
             continue
         listed = [pool.captions[member] for member in members]
-        at = firsts[[text in fitting for text in listed]]
+        at = firsts[[text in fitting for text in listed]]  # indices in the grammar of the captions that fit
         texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
-        points = fit.caption_directions(own, reference)
-        modes = [_mode(texts, own, points, w, of_halves) for w, of_halves in zip(directions, halves[k], strict=True)]
-        captioned[k] = tuple(_with_words(mode, entry.grammar, at) for mode in modes)
+        points = fit.caption_directions(own, reference)  # (m, d)
+        seen, correct, held_out = _shown(images, k, own.shape[1])
+        modes = []
+        for direction in range(int(kept[i])):
+            w = coef[i, direction]
+            judged = judge_captions(
+                texts, own, points, w, resampled[i, direction], seen, correct,
+                held_out=held_out, chance=fit.n_permutations > 0 and not significant[i, direction],
+            )  # fmt: skip
+            scores, length = points @ w.astype(np.float64), float(np.linalg.norm(w))
+            modes.append(
+                ModeCaptions(
+                    texts,
+                    scores,
+                    hard=tuple(judged[Side.HARD].values()),
+                    easy=tuple(judged[Side.EASY].values()),
+                    extremes={side: own[next(iter(first))].copy() for side, first in judged.items() if first},
+                    words=word_effects(entry.grammar, scores / length if length else np.full_like(scores, np.nan), at),
+                )
+            )
+        captioned[k] = tuple(modes)
     return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
 
 
-def _mode(
-    texts: list[str], vectors: NDArray[np.float32], points: NDArray[Any], w: NDArray[Any], halves: NDArray[Any]
-) -> ModeCaptions:
-    stand = standings(texts, vectors, points, ResampledScores.of(points, w, halves))
-    ends = {end: first[0].vector for end, first in (("hard", stand.hard), ("easy", stand.easy)) if first}
-    return ModeCaptions(texts, points @ w.astype(np.float64), float(np.linalg.norm(w)), stand.ranked, ends, stand)
-
-
-def _with_words(mode: ModeCaptions, grammar: CaptionGrammar, at: NDArray[np.int64]) -> ModeCaptions:
-    """Fit the captions' alignments by the words that they have at these places of the grammar."""
-    alignments = mode.scores / mode.length if mode.length else np.full_like(mode.scores, np.nan)
-    return replace(mode, words=word_effects(grammar, alignments, at))
+def _shown(images: AuditImages | None, k: int, dimension: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
+    """Return the vectors of a class's shown images, whether the model was right, and whether none was fitted on."""
+    if images is None:
+        return np.empty((0, dimension), np.float32), np.empty(0, np.bool_), True
+    rows = images.rows_of(k)
+    return images.vectors[rows], images.inputs.correct[rows], images.shown_from != Split.VAL

@@ -1,26 +1,28 @@
-"""An audit's directions, decoded for its page: which classes, along which fit, from which caption."""
+"""From a fit or an audit to pictures: directions to a decoder, captions to a text-to-image pipeline (A.7, A.8)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.showing import shrunk
+from fdgpu.arrays import Array, restorer, to_numpy, to_torch
+from fdgpu.auditing.gathering import shrunk
+from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions import Recipe
-from fdgpu.decoding import DecodedGrid, Decoder, decode_grid
-from fdgpu.decoding.grid import ALPHAS, rotations_of
+from fdgpu.decoding.decoder import Decoder
+from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
+from fdgpu.errors import InputError
 from fdgpu.files import write_png
-from fdgpu.findings import ClassFindings, DecodedPictures
+from fdgpu.findings import DecodedPictures, Findings, Side, Split
 from fdgpu.progress import Reporter
 
 MOST_CLASSES = 20  # on the page, the clearest failures first
@@ -29,60 +31,121 @@ MEMORY = 2**28  # bytes of decoded pictures at a time: 780 classes of the bundle
 
 
 @dataclass(frozen=True)
-class Drawings:
-    """Decoded pictures by class id, and small pixels (h, w, 3) uint8 by path within the audit's folder."""
+class DecodedDirections:
+    """The grid of the classes that have a direction; row i of it is ``classes[i]``."""
 
-    by_class: dict[int, tuple[DecodedPictures, ...]] = field(default_factory=dict)
-    pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    classes: tuple[int, ...]
+    grid: DecodedGrid
 
-    def added(self, classes: Sequence[ClassFindings]) -> tuple[ClassFindings, ...]:
-        """Return the classes with what was decoded of each; class i has the id i."""
-        return tuple(replace(one, decoded=self.by_class.get(k, ())) for k, one in enumerate(classes))
+
+def decode_directions(
+    fit: FailureDirections,
+    references: Array,
+    decoder: Decoder,
+    *,
+    direction: int = 0,
+    clip: ClipEmbedder | str | None = None,
+    **grid: Any,
+) -> DecodedDirections:
+    """Decode every class's direction, from easy over neutral to hard (paper, 2.2 and A.7).
+
+    Args:
+        fit: fitted with ``whiten=False`` on the vectors of the decoder's own CLIP.
+        references: (k, d) vector of the reference caption of each of ``fit.classes_``.
+        decoder: see :class:`fdgpu.Decoder`.
+        direction: which of each class's directions.
+        clip: the embedder that the fit's vectors came from, or its name, to be checked against the decoder's.
+        grid: alphas, seeds, steps, guidance and progress, see :func:`fdgpu.decoding.decode_grid`.
+
+    Raises:
+        InputError: for a fit with whitening, no class with such a direction, or another CLIP space.
+    """
+    if fit.whiten:
+        raise InputError(
+            "the fit whitened its embeddings, and a whitened direction is none of CLIP's space: fit again with "
+            "FailureDirections(whiten=False) to decode (paper, A.7)"
+        )
+    if clip is not None:
+        decoder.check(clip)
+    classes, kept = to_numpy(fit.classes_, "classes_"), to_numpy(fit.n_directions_, "n_directions_")
+    vectors = to_torch(references, "references")
+    if vectors.ndim != 2 or len(vectors) != len(classes):
+        raise InputError(
+            f"references has the shape {tuple(vectors.shape)}: pass one row for each of {len(classes)} classes"
+        )
+    rows = np.flatnonzero(kept > direction) if direction >= 0 else np.empty(0, np.int64)
+    if not len(rows):
+        raise InputError(f"no class has a direction {direction}: there is nothing to decode")
+    own = to_numpy(fit.directions_, "directions_")[rows, direction]
+    decoded = decode_grid(decoder, restorer(references)(vectors[rows.tolist()]), own, **grid)
+    return DecodedDirections(tuple(int(k) for k in classes[rows]), decoded)
+
+
+def extreme_captions(findings: Findings, grammar: object = None) -> dict[str, dict[str, str]]:
+    """Return each class's hardest, easiest and reference caption, as :func:`fdgpu.text_to_image` takes them (A.8).
+
+    A caption that the audit withheld as unreliable is not returned: pictures of it would show no failure.
+
+    Args:
+        findings: of an audit; classes without a reliable caption are left out.
+        grammar: what the audit took its captions from, for its reference captions; None: the general recipe's.
+    """
+    names = [found.name for found in findings.classes]
+    references = Recipe.resolve(grammar, names).classes
+    captions = {}
+    for found, entry in zip(findings.classes, references, strict=True):
+        mode = found.strongest
+        sides = {Side.HARD: mode.reliable_hard_captions, Side.EASY: mode.reliable_easy_captions}
+        own = {str(side): ranked[0].caption for side, ranked in sides.items() if ranked}
+        if own:
+            captions[found.name] = own | {"reference": entry.reference}
+    return captions
 
 
 def draw_classes(
     decoder: Decoder,
     fit: FailureDirections,
-    vectors: NDArray[np.float32],
-    inputs: AuditInputs,
-    fitted: NDArray[np.bool_],
+    images: AuditImages,
     embedder: ClipEmbedder,
     recipe: Recipe,
     folder: Path | None,
     report: Reporter,
-) -> Drawings:
-    """Decode the clearest classes' directions.
+) -> tuple[dict[int, tuple[DecodedPictures, ...]], dict[str, NDArray[np.uint8]]]:
+    """Decode the directions of an audit's clearest classes for its page.
 
     A fit that whitens has no direction in CLIP's space: the same samples are then fitted once more without (A.7).
 
     Args:
         decoder: of the embedder's space.
         fit: the audit's own; its scores decide which classes are shown.
-        vectors: (n, d) of all images.
-        inputs: the audit's columns.
-        fitted: (n,) the images that it was fitted on.
+        images: of the audit.
         embedder: reads each class's reference caption.
         recipe: has that caption.
         folder: where every picture goes as a PNG, in the decoder's resolution; None writes none.
-        report: told of the decoding.
+        report: shows how many pictures are decoded.
+
+    Returns:
+        Class id → its pictures, by their paths within the folder; and path → small pixels (h, w, 3) for the page.
     """
-    drawings, shown = Drawings(), _clearest(fit)
+    by_class: dict[int, tuple[DecodedPictures, ...]] = {}
+    pixels: dict[str, NDArray[np.uint8]] = {}
+    shown = _clearest(fit)
     if not shown:
-        return drawings
-    rows = fitted & np.isin(inputs.labels, shown)
-    plain = FailureDirections(
-        Cs=fit.Cs, cv=fit.cv, whiten=False, tol=fit.tol, max_iter=fit.max_iter, backend=fit.backend
-    ).fit(vectors[rows], inputs.labels[rows], inputs.correct[rows])
+        return by_class, pixels
+    inputs = images.inputs
+    rows = images.readable & (inputs.splits == Split.VAL) & np.isin(inputs.labels, shown)
+    plain = _without_whitening(fit).fit(images.vectors[rows], inputs.labels[rows], inputs.correct[rows])
     ids = [int(k) for k in plain.classes_]
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
     directions = torch.from_numpy(plain.directions_[:, 0]).to(references)
     per_class = len(rotations_of(ALPHAS)) * len(SEEDS)
     for part in torch.arange(len(ids)).split(max(1, MEMORY // (12 * per_class * decoder.size[0] * decoder.size[1]))):
-        told = _onward(report, int(part[0]) * per_class, len(ids) * per_class)
-        grid = decode_grid(decoder, references[part], directions[part], seeds=SEEDS, progress=told)
+        progress = _onward(report, int(part[0]) * per_class, len(ids) * per_class)
+        grid = decode_grid(decoder, references[part], directions[part], seeds=SEEDS, progress=progress)
         for k, pictures in zip([ids[i] for i in part], grid.pictures, strict=True):
-            _keep(drawings, k, inputs.class_names[k], grid, pictures, folder)
-    return drawings
+            by_class[k], small = _keep(f"{k:04d}-{_slug(inputs.class_names[k])}", grid, pictures, folder)
+            pixels |= small
+    return by_class, pixels
 
 
 def _clearest(fit: FailureDirections) -> list[int]:
@@ -92,25 +155,37 @@ def _clearest(fit: FailureDirections) -> list[int]:
     return [int(fit.classes_[i]) for i in order[:MOST_CLASSES]]
 
 
-def _onward(report: Reporter, before: int, whole: int) -> Reporter:
-    """A part of the work, told as what it is of the whole."""
+def _without_whitening(fit: FailureDirections) -> FailureDirections:
+    """Return an estimator with the same solver that does not whiten, nor test or resample anything."""
+    return FailureDirections(
+        Cs=fit.Cs, cv=fit.cv, whiten=False, tol=fit.tol, max_iter=fit.max_iter, backend=fit.backend
+    )
 
-    def told(stage: str, done: int, total: int | None) -> None:  # noqa: ARG001 - the part's own
+
+def _onward(report: Reporter, before: int, whole: int) -> Reporter:
+    """Report the progress of a part as that of the whole."""
+
+    def onward(stage: str, done: int, total: int | None) -> None:  # noqa: ARG001 - the part's own
         report(stage, before + done, whole)
 
-    return told
+    return onward
 
 
-def _keep(drawings: Drawings, k: int, name: str, grid: DecodedGrid, pictures: Tensor, folder: Path | None) -> None:
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-").lower()
+
+
+def _keep(
+    name: str, grid: DecodedGrid, pictures: Tensor, folder: Path | None
+) -> tuple[tuple[DecodedPictures, ...], dict[str, NDArray[np.uint8]]]:
     """Keep one class's pictures (p, s, 3, h, w): small ones for the page, whole ones in the folder."""
-    place = f"decoded/{k:04d}-{re.sub(r'[^a-zA-Z0-9]+', '-', name).strip('-').lower()}"
-    columns = []
+    columns, small = [], {}
     for rotation, own in zip(grid.rotations, pictures, strict=True):
-        paths = tuple(f"{place}/{rotation.end}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
+        paths = tuple(f"decoded/{name}/{rotation.end}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
         for path, picture in zip(paths, own, strict=True):
-            drawings.pixels[path] = shrunk(picture)
+            small[path] = shrunk(picture)
             if folder is not None:
                 pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
                 write_png(folder / path, pixels.numpy())
-        columns.append(DecodedPictures(rotation.end, rotation.alpha, paths))
-    drawings.by_class[k] = tuple(columns)
+        columns.append(DecodedPictures(Side(rotation.end), rotation.alpha, paths))
+    return tuple(columns), small

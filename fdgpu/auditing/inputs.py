@@ -1,21 +1,37 @@
-"""What ``audit`` accepts, checked in one place before a model is loaded."""
+"""What an audit is of: its arguments and ``predictions.csv``, checked before a model is loaded; then its images."""
 
 from __future__ import annotations
 
+import csv
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_numpy
-from fdgpu.auditing.predictions import SPLITS
+from fdgpu.arrays import Array, to_numpy
 from fdgpu.captions.names import told_apart
 from fdgpu.errors import InputError
+from fdgpu.findings import Split
 
 MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
+REQUIRED = ("path", "label", "prediction", "split")
+Column = NDArray[np.generic]  # of names or of ids
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The columns of ``predictions.csv``, one entry an image; ``confidence`` is None where the column is missing."""
+
+    paths: list[str]
+    labels: list[str]
+    predictions: list[str]
+    splits: list[str]
+    confidence: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -36,24 +52,61 @@ class AuditInputs:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def correct(self) -> NDArray[np.bool_]:
         """(n,) the model was right."""
         return np.asarray(self.labels == self.predictions)
 
-    def first_split(self, usable: NDArray[np.bool_], *preferred: str) -> str:
+    def first_split(self, usable: NDArray[np.bool_], *preferred: Split) -> Split:
         """Return the first of the preferred splits that has a usable image; the last, if none has."""
         return next((name for name in preferred if (usable & (self.splits == name)).any()), preferred[-1])
 
 
+@dataclass(frozen=True)
+class AuditImages:
+    """Every image of the audit after the fit, n rows.
+
+    ``vectors`` (n, d) are NaN where an image is not ``readable`` (n,), ``decisions`` (n, r) also where its class has no
+    such direction; examples and figures come from the split ``shown_from``.
+    """
+
+    inputs: AuditInputs
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    readable: NDArray[np.bool_]
+    decisions: NDArray[np.float64]
+    shown_from: Split
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(n,) the images that examples and figures come from."""
+        return self.readable & (self.inputs.splits == self.shown_from)
+
+    def rows_of(self, k: int) -> NDArray[np.int64]:
+        """Return the rows of the shown images of a class, ascending."""
+        rows, starts = self._sorted_by_class
+        return rows[starts[k] : starts[k + 1]]
+
+    @cached_property
+    def _sorted_by_class(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """One sort for all classes: the shown rows by class, and where each class starts among them."""
+        rows = np.flatnonzero(self.shown)
+        rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
+        return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))
+
+
 def check_inputs(
-    labels: Any, predictions: Any, class_names: Sequence[str] | None, splits: Any, confidence: Any
+    labels: Array,
+    predictions: Array,
+    class_names: Sequence[str] | None,
+    splits: Sequence[str] | None,
+    confidence: Array,
 ) -> AuditInputs:
     """Check the columns against each other.
 
     Args:
         labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model said, likewise.
+        predictions: (n,) what the model predicted, likewise.
         class_names: every class in the order of its id; by default the names that occur, or every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
@@ -61,23 +114,23 @@ def check_inputs(
     Raises:
         InputError: names the column, the entry and the remedy.
     """
-    true, said = to_names(labels, "labels"), to_names(predictions, "predictions")
-    names = tuple(str(name) for name in class_names) if class_names is not None else _names_that_occur(true, said)
+    true, predicted = to_names(labels, "labels"), to_names(predictions, "predictions")
+    names = tuple(str(name) for name in class_names) if class_names is not None else _names_that_occur(true, predicted)
     if not names:
         raise InputError("labels is empty: there is nothing to audit")
-    _same_length(len(true), predictions=said, splits=splits, confidence=confidence)
+    _same_length(len(true), predictions=predicted, splits=splits, confidence=confidence)
     shown = tuple(told_apart(names, [(str(k),) for k in range(len(names))]))
     return AuditInputs(
         class_names=shown,
         given_names=names,
         labels=_ids(true, "labels", names, shown),
-        predictions=_ids(said, "predictions", names, shown),
+        predictions=_ids(predicted, "predictions", names, shown),
         splits=_check_splits(splits, len(true)),
         confidence=_check_confidence(confidence),
     )
 
 
-def to_names(column: Any, name: str) -> NDArray[Any]:
+def to_names(column: Array, name: str) -> Column:
     """Return a column as an array of integers or of strings."""
     if isinstance(column, str):
         raise InputError(f"{name} is one string, {column!r}: pass one name an image")
@@ -92,27 +145,27 @@ def to_names(column: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _names_that_occur(true: NDArray[Any], said: NDArray[Any]) -> tuple[str, ...]:
+def _names_that_occur(true: Column, predicted: Column) -> tuple[str, ...]:
     """Numbers are ordered as numbers, so that class 10 comes after class 9."""
-    if true.dtype.kind != said.dtype.kind and "U" in (true.dtype.kind, said.dtype.kind):
+    if true.dtype.kind != predicted.dtype.kind and "U" in (true.dtype.kind, predicted.dtype.kind):
         raise InputError("labels and predictions are of different kinds: pass both as names or both as ids")
     if true.dtype.kind != "U":
-        low = min((int(c.min()) for c in (true, said) if len(c)), default=0)
+        low = min((int(c.min()) for c in (true, predicted) if len(c)), default=0)
         if low < 0:
             raise InputError(f"labels or predictions hold {low}: class ids count from 0")
-        largest = max((int(c.max()) for c in (true, said) if len(c)), default=-1)
+        largest = max((int(c.max()) for c in (true, predicted) if len(c)), default=-1)
         if largest >= MOST_CLASSES:
             raise InputError(f"labels or predictions hold the class id {largest}: ids count from 0, without gaps")
         return tuple(str(i) for i in range(largest + 1))
-    names = set(true.tolist()) | set(said.tolist())
+    names = set(true.tolist()) | set(predicted.tolist())
     return tuple(sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))
 
 
-def _ids(column: NDArray[Any], name: str, names: tuple[str, ...], shown: tuple[str, ...]) -> NDArray[np.int64]:
+def _ids(column: Column, name: str, names: tuple[str, ...], shown: tuple[str, ...]) -> NDArray[np.int64]:
     if column.dtype.kind == "U":
         _check_one_meaning(column.tolist(), name, names, shown)
-        place = {class_name: k for known in (names, shown) for k, class_name in enumerate(known)}
-        ids = np.array([place.get(entry, -1) for entry in column.tolist()], np.int64)
+        index = {class_name: k for known in (names, shown) for k, class_name in enumerate(known)}
+        ids = np.array([index.get(entry, -1) for entry in column.tolist()], np.int64)
     else:
         ids = column.astype(np.int64)
     outside = np.flatnonzero((ids < 0) | (ids >= len(names)))
@@ -136,25 +189,25 @@ def _check_one_meaning(entries: list[str], name: str, names: tuple[str, ...], sh
         )
 
 
-def _same_length(n: int, **columns: Any) -> None:
+def _same_length(n: int, **columns: Array) -> None:
     for name, column in columns.items():
         if column is not None and len(column) != n:
             raise InputError(f"{name} has {len(column)} entries, labels has {n}: pass one entry an image")
 
 
-def _check_splits(splits: Any, n: int) -> NDArray[np.str_]:
+def _check_splits(splits: Sequence[str] | None, n: int) -> NDArray[np.str_]:
     if splits is None:
-        return np.full(n, "val")
+        return np.full(n, str(Split.VAL))
     column = np.asarray([str(split) for split in splits])
-    odd = np.flatnonzero(~np.isin(column, SPLITS))
+    odd = np.flatnonzero(~np.isin(column, list(Split)))
     if len(odd):
-        raise InputError(f"splits holds {str(column[odd[0]])!r} in row {odd[0]}: use {', '.join(SPLITS)}")
-    if not (column == "val").any():
+        raise InputError(f"splits holds {str(column[odd[0]])!r} in row {odd[0]}: use {', '.join(Split)}")
+    if not (column == Split.VAL).any():
         raise InputError("no image is in the split 'val': directions are fitted on val, which training must not see")
     return column
 
 
-def _check_confidence(confidence: Any) -> NDArray[np.float64] | None:
+def _check_confidence(confidence: Array) -> NDArray[np.float64] | None:
     if confidence is None:
         return None
     given = to_numpy(confidence, "confidence")
@@ -165,3 +218,82 @@ def _check_confidence(confidence: Any) -> NDArray[np.float64] | None:
     if len(odd):
         raise InputError(f"confidence holds {values[odd[0]]} in row {odd[0]}: pass numbers from 0 to 1")
     return values
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a CSV with the columns ``path,label,prediction,split`` and optionally ``confidence``.
+
+    Raises:
+        InputError: names the file, the line, what was expected and what came.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return _parse(csv.reader(stream, strict=True), path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): pass the CSV of predictions") from None
+
+
+def _parse(reader: Iterator[list[str]], path: Path) -> Predictions:
+    try:
+        header = [name.strip() for name in next(reader)]
+    except StopIteration:
+        raise InputError(f"{path} is empty: its first line must be {','.join(REQUIRED)}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}, line 1: {error}") from None
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise InputError(f"{path}, line 1: the column {missing[0]!r} is missing, the header is {','.join(header)!r}")
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice:
+        raise InputError(f"{path}, line 1: the column {twice!r} stands twice")
+    has_confidence = "confidence" in header
+    table = Predictions([], [], [], [], [] if has_confidence else None)
+    first_seen: dict[str, int] = {}
+    for line, row in _rows(reader, header, path):
+        where = f"{path}, line {line}"
+        for name in REQUIRED:
+            if not row[name]:
+                raise InputError(f"{where}: {name} is empty")
+        if row["split"] not in list(Split):
+            raise InputError(f"{where}: split is {row['split']!r}, use one of {', '.join(Split)}")
+        if row["path"] in first_seen:
+            raise InputError(f"{where}: {row['path']!r} stands already in line {first_seen[row['path']]}")
+        first_seen[row["path"]] = line
+        table.paths.append(row["path"])
+        table.labels.append(row["label"])
+        table.predictions.append(row["prediction"])
+        table.splits.append(row["split"])
+        if table.confidence is not None:
+            table.confidence.append(_confidence_of(row["confidence"], where))
+    if not table.paths:
+        raise InputError(f"{path} has a header and no rows: write one line for every image")
+    return table
+
+
+def _rows(reader: Iterator[list[str]], header: list[str], path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line, row by column); blank lines are passed over."""
+    while True:
+        line = reader.line_num + 1  # type: ignore[attr-defined]  # a csv reader has it, its type does not
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(f"{path}, line {line}: {error}") from None
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise InputError(f"{path}, line {line}: {len(cells)} fields, the header has {len(header)}")
+        yield line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+
+
+def _confidence_of(cell: str, where: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        raise InputError(f"{where}: confidence is {cell!r}, expected a number from 0 to 1") from None
+    if math.isnan(value) or not 0 <= value <= 1:
+        raise InputError(f"{where}: confidence is {cell}, expected a number from 0 to 1")
+    return value

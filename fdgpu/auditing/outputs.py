@@ -1,26 +1,67 @@
-"""The files of an audit: JSON for programs, Parquet for tables; each appears whole or not at all."""
+"""An audit's folder: JSON for programs, Parquet for tables; each file appears whole or not at all.
+
+``docs/audit_json.md`` documents every key and column.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from fdgpu.captions.trust import CAPTION_RULES
+from fdgpu.auditing.captioning import CaptionedClasses
+from fdgpu.auditing.inputs import AuditImages
+from fdgpu.captions.reliability import CAPTION_RULES
+from fdgpu.directions import FailureDirections
 from fdgpu.files import write_atomically
-from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings
+from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, WordEffect
+
+SCHEMA = "fdgpu.audit/1"  # raise the number when a key goes, or changes its meaning; a new key is no new version
+JsonObject = dict[str, object]
+Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
 
 
-def audit_json(findings: Findings) -> dict[str, Any]:
-    """Return the findings as the JSON document of the contract; NaN becomes null."""
+def write_audit(
+    folder: Path,
+    findings: Findings,
+    fit: FailureDirections,
+    page: str,
+    images: AuditImages,
+    captions: CaptionedClasses,
+) -> None:
+    """Write everything that an audit leaves; the page last, so that where it is the rest is too."""
+    fit.save(folder / "directions.safetensors")
+    write_table(folder / "examples.parquet", _example_columns(images))
+    write_table(folder / "captions.parquet", _caption_columns(captions, findings))
+    write_table(folder / "effects.parquet", _effect_columns(captions, images.inputs.class_names))
+    write_json(folder / "audit.json", audit_json(findings))
+    write_atomically(folder / "report.html", page)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write strict JSON, readable by people."""
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, columns: Columns) -> None:
+    """Write a Parquet table."""
+    buffer = BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def audit_json(findings: Findings) -> JsonObject:
+    """Return the findings as the JSON document of :data:`SCHEMA`; NaN becomes null."""
     document = {
+        "schema": SCHEMA,
         "fdgpu": findings.version,
         "seed": findings.seed,
         "model": findings.model,
@@ -33,7 +74,7 @@ def audit_json(findings: Findings) -> dict[str, Any]:
         "fitted_on": findings.fitted_on,
         "whitened_by": findings.whitened_by,
         "shown_from": findings.shown_from,
-        "C_grid": list(findings.C_grid),
+        "C_grid": findings.C_grid,
         "n_directions": findings.n_directions,
         "n_permutations": findings.n_permutations,
         "fdr": findings.fdr,
@@ -41,15 +82,14 @@ def audit_json(findings: Findings) -> dict[str, Any]:
         "caption_rules": CAPTION_RULES,
         "classes": [_class_json(entry) for entry in findings.classes],
         "skipped": [asdict(entry) for entry in findings.skipped],
-        "notes": list(findings.notes),
+        "notes": findings.notes,
         "timings": {stage: round(seconds, 3) for stage, seconds in findings.timings.items()},
     }
-    cleaned: dict[str, Any] = _without_nan(document)
-    return cleaned
+    return {key: _without_nan(value) for key, value in document.items()}
 
 
-def _class_json(entry: ClassFindings) -> dict[str, Any]:
-    """Describe a class; what stands beside ``modes`` is of the strongest, its drawings apart."""
+def _class_json(entry: ClassFindings) -> JsonObject:
+    """Describe a class; what stands beside ``modes`` is of the strongest, but for its drawings."""
     strongest = _mode_json(entry.strongest)
     del strongest["decisions"], strongest["nearest_accuracy"]
     own = asdict(replace(entry, modes=()))
@@ -64,7 +104,7 @@ def _class_json(entry: ClassFindings) -> dict[str, Any]:
     )
 
 
-def _mode_json(mode: ModeFindings) -> dict[str, Any]:
+def _mode_json(mode: ModeFindings) -> JsonObject:
     return asdict(mode) | {
         "hardest_caption": mode.hardest_caption or None,
         "reliable_hard_captions": [caption.caption for caption in mode.reliable_hard_captions],
@@ -78,7 +118,7 @@ def _paths(examples: Sequence[Example]) -> list[str]:
     return [example.path for example in examples]
 
 
-def _without_nan(value: Any) -> Any:
+def _without_nan(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -88,13 +128,68 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write strict JSON, readable by people."""
-    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def _example_columns(images: AuditImages) -> Columns:
+    rows, inputs = np.flatnonzero(images.shown), images.inputs
+    columns: dict[str, Sequence[object] | NDArray[np.generic]] = {
+        "path": [images.ids[row] for row in rows],
+        "class": [inputs.class_names[k] for k in inputs.labels[rows]],
+        "prediction": [inputs.class_names[k] for k in inputs.predictions[rows]],
+        "split": inputs.splits[rows].tolist(),
+        "correct": inputs.correct[rows],
+        "decision_value": images.decisions[rows, 0],
+    }
+    if images.decisions.shape[1] > 1:
+        columns |= _mode_columns(images.decisions[rows])
+    if inputs.confidence is not None:
+        columns["confidence"] = inputs.confidence[rows]
+    return columns
 
 
-def write_table(path: Path, columns: dict[str, Sequence[Any]]) -> None:
-    """Write a Parquet table."""
-    buffer = BytesIO()
-    pq.write_table(pa.table(columns), buffer)
-    write_atomically(path, buffer.getvalue())
+def _mode_columns(decisions: NDArray[np.float64]) -> Columns:
+    """Which direction flags each image most, null where its class has none, and its value along the others.
+
+    Args:
+        decisions: (m, r) decision values, NaN for a direction that a class does not have.
+    """
+    lowest = np.where(np.isnan(decisions), np.inf, decisions).argmin(axis=1)
+    modes = pa.array(lowest, pa.int64(), mask=np.isnan(decisions).all(axis=1))
+    return {"mode": modes} | {f"decision_value_{j}": decisions[:, j] for j in range(1, decisions.shape[1])}
+
+
+def _caption_columns(captions: CaptionedClasses, findings: Findings) -> Columns:
+    """Every candidate that has a score, along each direction; the reference has none.
+
+    ``group`` is the shown caption that says the same, and ``reliable`` whether that one is; null for what is not shown.
+    """
+    rows = [
+        (findings.classes[k].name, text, score, direction, *shown.get(text, (None, None)))
+        for k, modes in captions.by_class.items()
+        for direction, own in enumerate(modes)
+        for shown in [_shown_captions(findings.classes[k].modes[direction])]
+        for text, score in zip(own.texts, own.scores.tolist(), strict=True)
+        if not np.isnan(score)
+    ]
+    kinds = {
+        "class": pa.string(), "caption": pa.string(), "score": pa.float64(), "direction": pa.int64(),
+        "group": pa.string(), "reliable": pa.bool_(),
+    }  # fmt: skip
+    return {name: pa.array([row[i] for row in rows], kind) for i, (name, kind) in enumerate(kinds.items())}
+
+
+def _shown_captions(mode: ModeFindings) -> dict[str, tuple[str, bool | None]]:
+    """Return what stands for each caption that is shown or says the same as one that is, and whether it is reliable."""
+    shown = (*mode.hard_captions, *mode.easy_captions)
+    verdicts = {c.caption: (c.caption, None if c.evidence is None else c.evidence.reliable) for c in shown}
+    return {text: verdicts[c.caption] for c in shown for text in (c.caption, *c.also)}
+
+
+def _effect_columns(captions: CaptionedClasses, class_names: tuple[str, ...]) -> Columns:
+    """What every word does to the alignments along each direction."""
+    rows = [
+        {"class": class_names[k], "direction": direction, **asdict(effect)}
+        for k, modes in captions.by_class.items()
+        for direction, own in enumerate(modes)
+        for effect in own.words.effects
+    ]
+    names = ["class", "direction", *(field.name for field in fields(WordEffect))]
+    return {name: [row[name] for row in rows] for name in names}

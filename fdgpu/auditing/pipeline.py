@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.arrays import Array
 from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
-from fdgpu.auditing.drawing import Drawings, draw_classes
-from fdgpu.auditing.evidence import AuditedImages
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
-from fdgpu.auditing.predictions import SPLITS
-from fdgpu.auditing.showing import class_findings, thumbnails
+from fdgpu.auditing.drawing import draw_classes
+from fdgpu.auditing.gathering import class_findings, thumbnails
+from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs
+from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
-from fdgpu.auditing.writing import write_audit
 from fdgpu.captions import Recipe
 from fdgpu.decoding import Decoder
 from fdgpu.directions import FailureDirections
@@ -27,7 +25,7 @@ from fdgpu.directions.stability import RESAMPLES
 from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
-from fdgpu.findings import Findings, Skipped
+from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report import render_report
 from fdgpu.version import __version__
@@ -60,32 +58,26 @@ class AuditResult:
         return self.mode_decisions[:, 0]
 
 
-@dataclass
-class Stopwatch:
-    """Seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a stage."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the seconds that a block takes to those of its stage."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def audit(
-    images: Any,
-    labels: Any,
-    predictions: Any,
+    images: object,
+    labels: Array,
+    predictions: Array,
     *,
     class_names: Sequence[str] | None = None,
     embedder: ClipEmbedder | None = None,
-    grammar: Any = None,
+    grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | None = None,
     splits: Sequence[str] | None = None,
-    confidence: Any = None,
+    confidence: Array | None = None,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -102,7 +94,7 @@ def audit(
         images: n images: a folder, paths, a tensor, any iterable of pictures, or an
             :class:`~fdgpu.embedding.ImageSource`.
         labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model said, likewise.
+        predictions: (n,) what the model predicted, likewise.
         class_names: every class in the order of its id; by default those that occur.
         embedder: default the bundled CLIP, which knows the demo's world only.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes
@@ -134,42 +126,53 @@ def audit(
         decoder.check(embedder)
     recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
-    watch = Stopwatch(dict(timings or {}))
+    seconds = dict(timings or {})
+    decoded: dict[int, tuple[DecodedPictures, ...]] = {}
+    drawn: dict[str, NDArray[np.uint8]] = {}
     with OneBar(progress) as report:
-        with watch.stage("embed images"):
+        with timed(seconds, "embed images"):
             ids, vectors, skipped = _embed(source, embedder, report)
-        readable = np.asarray(np.isfinite(vectors).all(axis=1))
-        with watch.stage("fit directions"):
-            whitened_by = _fit(fit, vectors, readable, inputs)
-            decisions = _decide(fit, vectors, readable, inputs)
-        with watch.stage("score captions"):
-            captions = caption_classes(fit, embedder, recipe, report)
-        drawings = Drawings()
+        with timed(seconds, "fit directions"):
+            audited, whitened_by = _fit(fit, inputs, ids, vectors)
+        with timed(seconds, "score captions"):
+            captions = caption_classes(fit, embedder, recipe, report, audited)
         if decoder is not None:
-            with watch.stage("decode directions"):
-                fitted = readable & (inputs.splits == "val")
-                drawings = draw_classes(decoder, fit, vectors, inputs, fitted, embedder, recipe, folder, report)
-    shown_from = inputs.first_split(readable, "test", "val")
-    with watch.stage("gather findings"):
-        audited = AuditedImages(ids, vectors, decisions, (inputs.splits == shown_from) & readable)
-        classes = class_findings(fit, inputs, audited, captions, planted or {})
-        findings = replace(
-            _about(embedder, fit, inputs, title, seed, whitened_by, shown_from),
-            classes=drawings.added(classes),
-            timings=watch.seconds,
-            skipped=skipped,
-            notes=_notes(inputs, skipped, captions.too_long, recipe, shown_from, whitened_by),
-        )
-        pictures = thumbnails(findings, source, ids)
-        pictures.pixels.update(drawings.pixels)
-    with watch.stage("write report"):
-        page = render_report(findings, pictures)
+            with timed(seconds, "decode directions"):
+                decoded, drawn = draw_classes(decoder, fit, audited, embedder, recipe, folder, report)
+    with timed(seconds, "gather findings"):
+        classes = class_findings(fit, audited, captions, planted or {}, decoded)
+        pictures = thumbnails(classes, source, ids)
+        pictures.pixels.update(drawn)
+    findings = Findings(
+        version=__version__,
+        seed=seed,
+        model=embedder.name,
+        backend=fit.backend_,
+        backend_reason=fit.backend_reason_,
+        text_method=embedder.text_method_.name,
+        text_method_reason=embedder.text_method_.reason,
+        device=f"{embedder.placement.device} ({embedder.placement.reason})",
+        title=title,
+        classes=classes,
+        timings=seconds,  # finished: the page and audit.json say the same, and neither counts its own writing
+        n_images={str(split): int((inputs.splits == split).sum()) for split in Split},
+        fitted_on=Split.VAL,
+        whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
+        shown_from=audited.shown_from,
+        C_grid=fit.Cs,
+        n_directions=fit.n_directions,
+        n_permutations=fit.n_permutations,
+        fdr=fit.fdr,
+        skipped=skipped,
+        notes=_notes(audited, skipped, captions.too_long, recipe, whitened_by),
+    )
+    page = render_report(findings, pictures)
     if folder is not None:
-        write_audit(folder, findings, fit, page, inputs, audited, captions)
-    return AuditResult(findings, fit, decisions, captions, page, folder)
+        write_audit(folder, findings, fit, page, audited, captions)
+    return AuditResult(findings, fit, audited.decisions, captions, page, folder)
 
 
-def _sized_source(images: Any, n: int) -> ImageSource:
+def _sized_source(images: object, n: int) -> ImageSource:
     source = image_source(images)
     if source.count not in (None, n):
         raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
@@ -192,79 +195,37 @@ def _embed(
     return embeddings.ids, vectors, tuple(Skipped(path, reason) for path, reason in reasons.items())
 
 
-def _fit(fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs) -> str:
-    """Fit on val; return the name of the split that whitened."""
+def _fit(
+    fit: FailureDirections, inputs: AuditInputs, ids: list[str], vectors: NDArray[np.float32]
+) -> tuple[AuditImages, Split]:
+    """Fit on val; return every image with its decision values, and the split that whitened."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
-    val = readable & (inputs.splits == "val")
+    readable = np.asarray(np.isfinite(vectors).all(axis=1))
+    val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
         raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
-    train = readable & (inputs.splits == "train")
-    whitened_by = "train" if train.sum() >= 2 else "val"
-    reference = vectors[train] if whitened_by == "train" else None
+    whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
+    reference = vectors[train] if whitened_by is Split.TRAIN else None
     fit.fit(vectors[val], inputs.labels[val], inputs.correct[val], reference)
-    return whitened_by
-
-
-def _decide(
-    fit: FailureDirections, vectors: NDArray[np.float32], readable: NDArray[np.bool_], inputs: AuditInputs
-) -> NDArray[np.float64]:
-    """Return (n, r) decision values."""
     decisions = np.full((len(vectors), fit.n_directions), np.nan)
     for direction in range(fit.n_directions):
         decisions[readable, direction] = fit.decision_function(vectors[readable], inputs.labels[readable], direction)
-    return decisions
-
-
-def _about(
-    embedder: ClipEmbedder,
-    fit: FailureDirections,
-    inputs: AuditInputs,
-    title: str,
-    seed: int,
-    whitened_by: str,
-    shown_from: str,
-) -> Findings:
-    """Say what ran on what; the classes come later."""
-    return Findings(
-        version=__version__,
-        seed=seed,
-        model=embedder.name,
-        backend=fit.backend_,
-        backend_reason=fit.backend_reason_,
-        text_method=embedder.text_method_.name,
-        text_method_reason=embedder.text_method_.reason,
-        device=f"{embedder.placement.device} ({embedder.placement.reason})",
-        title=title,
-        classes=(),
-        timings={},
-        n_images={name: int((inputs.splits == name).sum()) for name in SPLITS},
-        fitted_on="val",
-        whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
-        shown_from=shown_from,
-        C_grid=fit.Cs,
-        n_directions=fit.n_directions,
-        n_permutations=fit.n_permutations,
-        fdr=fit.fdr,
-    )
+    shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
+    return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by
 
 
 def _notes(
-    inputs: AuditInputs,
-    skipped: Sequence[Skipped],
-    too_long: Sequence[str],
-    recipe: Recipe,
-    shown_from: str,
-    whitened_by: str,
+    images: AuditImages, skipped: Sequence[Skipped], too_long: Sequence[str], recipe: Recipe, whitened_by: Split
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes = []
-    if shown_from == "val":
+    if images.shown_from is Split.VAL:
         notes.append(
             "There is no usable test image: examples, captions and figures come from the images that the directions "
             "were fitted on, and look better than they are. A caption is then trusted by its rank alone."
         )
-    if whitened_by == "val":
+    if whitened_by is Split.VAL:
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")
     if recipe.fallen_back:
         notes.append(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
@@ -279,7 +240,7 @@ def _notes(
             "or hold characters that it cannot read."
         )
     if skipped:
-        notes.append(f"{len(skipped)} of {len(inputs)} images could not be used; they are listed below.")
+        notes.append(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
     return tuple(notes)
 
 

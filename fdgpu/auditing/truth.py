@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.auditing.curves import running_share
-from fdgpu.findings import Curve, CurveRole, PlantedTruth
+from fdgpu.findings import Curve, CurveRole, PlantedTruth, ScoredCaption
 
 TOP = 100  # images that the single figure of a class speaks of
+POINTS = 60  # of a curve: as many as a chart can show
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,12 @@ class Planted:
     minority: NDArray[np.bool_]
 
 
-def hardest_by_confidence(correct: NDArray[np.bool_], confidence: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Order images by the model's own confidence: sure and wrong first, sure and right last."""
-    return np.argsort(np.where(correct, confidence, -confidence), kind="stable")
-
-
-def judge(
+def compare_with_planted(
     planted: Planted,
     rows: NDArray[np.int64],
     decisions: NDArray[np.float64],
     by_confidence: NDArray[np.int64] | None,
-    hard_captions: Sequence[str],
+    hard_captions: Sequence[ScoredCaption],
 ) -> PlantedTruth:
     """Compare the audit of one class with what is known (paper, figure 2).
 
@@ -61,14 +56,30 @@ def judge(
     if by_confidence is not None:
         curves.append(running_share("confidence", CurveRole.CONFIDENCE, minority[by_confidence]))
     curves.append(Curve("chance", CurveRole.CHANCE, curves[0].k, (chance,) * len(curves[0].k)))
+    named_at = next((i for i, one in enumerate(hard_captions, 1) if planted.phrase in one.caption), None)
     return PlantedTruth(
         attribute=planted.attribute,
         easy=planted.easy,
         hard=planted.hard,
-        named_at=next((i for i, text in enumerate(hard_captions, 1) if planted.phrase in text), None),
+        named_at=named_at,
         shares=tuple(curves),
         top=top,
         share_by_decision=float(minority[by_decision[:top]].mean()) if top else float("nan"),
         share_by_confidence=float("nan") if by_confidence is None else float(minority[by_confidence[:top]].mean()),
         share_by_chance=chance,
+        named_but_withheld=named_at is not None and hard_captions[named_at - 1].withheld,
     )
+
+
+def running_share(name: str, role: CurveRole, flags: NDArray[np.bool_]) -> Curve:
+    """Return the share of True among the first K of ``flags``, for up to :data:`POINTS` values of K."""
+    ks = k_grid(len(flags))
+    shares = np.cumsum(flags) / np.arange(1, len(flags) + 1)
+    return Curve(name, role, tuple(ks), tuple(float(shares[k - 1]) for k in ks))
+
+
+def k_grid(n: int, points: int = POINTS, first: int = 5) -> list[int]:
+    """Return at most ``points`` whole numbers from ``first`` to ``n``, evenly spread."""
+    if n == 0:
+        return []
+    return sorted({round(float(k)) for k in np.linspace(min(first, n), n, points)})

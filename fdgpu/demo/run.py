@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fdgpu.auditing import AuditResult, Planted, audit
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pipeline import Stopwatch
+from fdgpu.auditing.pipeline import timed
 from fdgpu.decoding import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import world_settings
@@ -59,15 +59,15 @@ def demo(
     folder = writable_folder(Path(out))
     target = choose_device(device).device
     decoder = Decoder.bundled(device) if decode else None
-    watch = Stopwatch()
+    seconds: dict[str, float] = {}
     with OneBar(progress) as report:
-        with watch.stage("render pictures"):
+        with timed(seconds, "render pictures"):
             splits = _render(seed, target, report)
         train, _, test = splits
-        with watch.stage("train base model"):
+        with timed(seconds, "train base model"):
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
             said = [predict(model, split.pictures) for split in splits]
-        with watch.stage("write pictures"):
+        with timed(seconds, "write pictures"):
             write_json(folder / "truth.json", truth_document(seed, test))
             _write_inputs(folder, splits, said)
         result = audit(
@@ -84,7 +84,7 @@ def demo(
             planted=_planted(splits),
             title="What the demo's model gets wrong",
             seed=seed,
-            timings=watch.seconds,
+            timings=seconds,
             progress=report,
         )
     return DemoResult(result, float((said[-1][0] == test.labels).float().mean()))

@@ -14,53 +14,9 @@ from PIL import Image
 
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
-from fdgpu.demo.photographs import Photographs, load_photographs
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
 from fdgpu.embedding.sources import FileSource, TensorSource
 from fdgpu.errors import InputError
-
-PER_CLASS = 40
-CLASSES = ("boot", "bag", "coat")
-
-
-@pytest.fixture(scope="module")
-def clip() -> ClipEmbedder:
-    return ClipEmbedder.bundled("cpu")
-
-
-@pytest.fixture(scope="module")
-def world() -> dict:
-    """Pictures of three classes; the model fails on boots on white, is never wrong on bags, never right on coats."""
-    names = world_settings().class_names
-    photographs = load_photographs("val")
-    keep = torch.cat([(photographs.labels == names.index(c)).nonzero()[:PER_CLASS, 0] for c in CLASSES])
-    few = Photographs(photographs.pixels[keep], photographs.labels[keep])
-    generator = torch.Generator().manual_seed(0)
-    attributes = draw_attributes(len(keep), generator)
-    attributes.background[:] = torch.arange(len(keep)) % 2 + 1  # black, white
-    pictures = render(few.pixels, draw_scene(attributes, few.labels, generator))
-    labels = np.repeat(CLASSES, PER_CLASS)
-    predictions = labels.copy()
-    predictions[:PER_CLASS][attributes.background[:PER_CLASS].numpy() == 2] = "coat"
-    predictions[2 * PER_CLASS :] = "bag"
-    predictions[[0, 3]] = ["bag", "boot"]  # not quite
-    splits = np.where(np.arange(len(keep)) % 4 < 2, "val", "test")
-    return {
-        "pictures": pictures,
-        "labels": labels.tolist(),
-        "predictions": predictions.tolist(),
-        "splits": splits.tolist(),
-    }
-
-
-@pytest.fixture(scope="module")
-def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFactory):
-    out = tmp_path_factory.mktemp("audit")
-    return fdgpu.audit(
-        world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip, out=out,
-        grammar="demo", confidence=np.linspace(0.4, 1, len(world["labels"])),
-    )  # fmt: skip
+from tests.auditing.conftest import CLASSES, PER_CLASS
 
 
 def test_it_finds_and_names_the_failure(audited) -> None:
@@ -68,7 +24,7 @@ def test_it_finds_and_names_the_failure(audited) -> None:
     assert boot.status == "ok"
     assert boot.cv_score > 0.8
     assert "on a white background" in boot.hard_captions[0].caption
-    assert "on a black background" in boot.easy_captions[0].caption
+    assert "on a black background" in boot.strongest.easy_captions[0].caption
     hard, easy = boot.strongest.nearest_accuracy
     assert hard.value[0] < easy.value[0]
 
@@ -238,9 +194,14 @@ def test_bad_images_are_skipped_counted_and_listed(world: dict, clip: ClipEmbedd
 def test_a_hostile_class_name_and_a_class_missing_from_validation(world: dict, clip: ClipEmbedder) -> None:
     evil = "<script>alert(1)</script>"
     labels = [evil if c == "boot" else c for c in world["labels"]]
-    said = [evil if c == "boot" else c for c in world["predictions"]]
+    predicted = [evil if c == "boot" else c for c in world["predictions"]]
     result = fdgpu.audit(
-        world["pictures"], labels, said, class_names=["absent", evil, "bag", "coat"], embedder=clip, grammar="general"
+        world["pictures"],
+        labels,
+        predicted,
+        class_names=["absent", evil, "bag", "coat"],
+        embedder=clip,
+        grammar="general",
     )
     assert evil not in result.page
     assert result.findings.classes[0].status == "no_samples"
@@ -249,8 +210,8 @@ def test_a_hostile_class_name_and_a_class_missing_from_validation(world: dict, c
 
 
 def test_a_grammar_of_ones_own_for_every_class(world: dict, clip: ClipEmbedder) -> None:
-    places = ["on a white background", "on a black background", None]
-    grammars = {name: CaptionGrammar("{noun} {place}", noun=[name], place=places) for name in CLASSES}
+    backgrounds = ["on a white background", "on a black background", None]
+    grammars = {name: CaptionGrammar("{noun} {background}", noun=[name], background=backgrounds) for name in CLASSES}
     result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=clip, grammar=grammars)
     boot = next(c for c in result.findings.classes if c.name == "boot")
     assert boot.hard_captions[0].caption == "boot on a white background"
@@ -275,9 +236,9 @@ noun = "coat"
 """
     )
     ids = {name: k for k, name in enumerate(CLASSES)}
-    labels, said = ([ids[name] for name in world[column]] for column in ("labels", "predictions"))
+    labels, predicted = ([ids[name] for name in world[column]] for column in ("labels", "predictions"))
     result = fdgpu.audit(
-        world["pictures"], labels, said, class_names=["crane", "bag", "crane"], embedder=clip, grammar=str(recipe),
+        world["pictures"], labels, predicted, class_names=["crane", "bag", "crane"], embedder=clip, grammar=str(recipe),
         out=tmp_path / "out",
     )  # fmt: skip
     assert [entry.name for entry in result.findings.classes] == ["crane (0)", "bag", "crane (2)"]
@@ -285,25 +246,25 @@ noun = "coat"
     table = pq.read_table(tmp_path / "out" / "captions.parquet").to_pydict()
     nouns = {"crane (0)": "boot", "bag": "bag", "crane (2)": "coat"}
     assert all(nouns[name] in text for name, text in zip(table["class"], table["caption"], strict=True))
-    alone = fdgpu.audit(world["pictures"], labels, said, class_names=["crane", "bag", "coat"], grammar=str(recipe))
+    alone = fdgpu.audit(world["pictures"], labels, predicted, class_names=["crane", "bag", "coat"], grammar=str(recipe))
     assert any("several classes named crane" in note for note in alone.findings.notes)
     assert "a photo of a crane" in alone.findings.classes[0].hard_captions[0].caption
 
 
 def test_inputs_that_cannot_work(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
-    pictures, labels, said = world["pictures"], world["labels"], world["predictions"]
+    pictures, labels, predicted = world["pictures"], world["labels"], world["predictions"]
     with pytest.raises(InputError, match="images has 119 entries, labels has 120"):
-        fdgpu.audit(pictures[1:], labels, said, embedder=clip)
+        fdgpu.audit(pictures[1:], labels, predicted, embedder=clip)
     with pytest.raises(InputError, match="images gave 119 pictures, labels has 120"):
-        fdgpu.audit((p for p in pictures[1:]), labels, said, embedder=clip)
+        fdgpu.audit((p for p in pictures[1:]), labels, predicted, embedder=clip)
     with pytest.raises(InputError, match="no recipe 'nope'"):
-        fdgpu.audit(pictures, labels, said, embedder=clip, grammar="nope")
+        fdgpu.audit(pictures, labels, predicted, embedder=clip, grammar="nope")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
-        fdgpu.audit(pictures, labels, said, embedder=clip, out=tmp_path / "file")
+        fdgpu.audit(pictures, labels, predicted, embedder=clip, out=tmp_path / "file")
     missing = FileSource([tmp_path / str(i) for i in range(120)], [str(i) for i in range(120)])
     with pytest.raises(InputError, match="no image of the split 'val' could be read"):
-        fdgpu.audit(missing, labels, said, embedder=clip)
+        fdgpu.audit(missing, labels, predicted, embedder=clip)
 
 
 def test_an_interrupted_write_leaves_no_half_file(audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

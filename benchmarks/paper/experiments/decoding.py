@@ -28,7 +28,7 @@ from benchmarks.paper.offline.free import FreeGarments
 from benchmarks.paper.rankings import OURS
 from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections, decode_directions
-from fdgpu.auditing.decoded import DecodedDirections
+from fdgpu.auditing.drawing import DecodedDirections
 from fdgpu.captions import Recipe
 from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model

@@ -1,0 +1,204 @@
+"""From a fit, its captions and its images to what the page shows of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as V
+
+from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
+from fdgpu.auditing.inputs import AuditImages
+from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
+from fdgpu.captions.reliability import nearest_first
+from fdgpu.directions import FailureDirections
+from fdgpu.directions.problem import REMEDIES
+from fdgpu.embedding import ImageSource
+from fdgpu.embedding.sources import UNREADABLE
+from fdgpu.findings import (
+    ClassFindings,
+    Curve,
+    CurveRole,
+    DecodedPictures,
+    Example,
+    Histogram,
+    ModeFindings,
+    Status,
+    Thumbnails,
+)
+
+EXAMPLES = 10  # images of each kind that the page shows of a failure mode
+BINS = 30
+TOP_WORDS = 12  # of a failure mode, on the page and in audit.json; effects.parquet has all
+THUMBNAIL = 96  # pixels of the longer side
+NOT_SEEN = "No image of this class is in the split that directions are fitted on: add some."
+
+
+def class_findings(
+    fit: FailureDirections,
+    images: AuditImages,
+    captions: CaptionedClasses,
+    planted: Mapping[str, Planted],
+    decoded: Mapping[int, tuple[DecodedPictures, ...]],
+) -> tuple[ClassFindings, ...]:
+    """Describe every class of the inputs, with or without a direction.
+
+    Args:
+        fit: the fitted directions, their attributes as NumPy arrays.
+        images: the audit's images.
+        captions: of the classes that have a direction.
+        planted: what is known, by class name.
+        decoded: pictures, by class id.
+    """
+    index = {int(k): i for i, k in enumerate(fit.classes_)}
+    found = []
+    for k, name in enumerate(images.inputs.class_names):
+        if k not in index:
+            found.append(ClassFindings(name, Status.NO_SAMPLES, NOT_SEEN, n=0, n_errors=0))
+            continue
+        i, rows = index[k], images.rows_of(k)
+        correct, status = images.inputs.correct[rows], Status(fit.status_[i])
+        kept = int(fit.n_directions_[i])
+        own = captions.by_class.get(k, (None,) * kept)
+        by_confidence = confidence_order(images, rows)
+        unsure = by_confidence[:EXAMPLES] if kept and by_confidence is not None else []
+        found.append(
+            ClassFindings(
+                name,
+                status,
+                REMEDIES[status],
+                n=int(fit.n_samples_[i]),
+                n_errors=int(fit.n_errors_[i]),
+                modes=tuple(
+                    _mode(fit, (i, direction), images, rows, own[direction], planted.get(name))
+                    for direction in range(kept)
+                ),
+                n_permutations=int(fit.n_permutations_[i]),
+                nested_score=float(fit.nested_score_[i]),
+                solver=fit.solver_[i],
+                n_shown=len(rows) if kept else 0,
+                accuracy_shown=float(correct.mean()) if kept and len(rows) else float("nan"),
+                unsure_examples=examples(images, rows[unsure]),
+                decoded=decoded.get(k, ()),
+            )
+        )
+    return tuple(found)
+
+
+def _mode(
+    fit: FailureDirections,
+    at: tuple[int, int],
+    images: AuditImages,
+    rows: NDArray[np.int64],
+    own: ModeCaptions | None,
+    planted: Planted | None,
+) -> ModeFindings:
+    """Describe one direction by the fit, its captions and the shown images of its class (rows of the audit)."""
+    direction, correct = at[1], images.inputs.correct[rows]
+    decisions = images.decisions[rows, direction]
+    hardest, easiest = (np.argsort(order, kind="stable")[:EXAMPLES] for order in (decisions, -decisions))
+    hard_captions = own.hard if own else ()
+    truth = None
+    if planted is not None:
+        truth = compare_with_planted(planted, rows, decisions, confidence_order(images, rows), hard_captions)
+    return ModeFindings(
+        cv_score=float(fit.cv_score_[at]),
+        p_value=float(fit.p_value_[at]),
+        q_value=float(fit.q_value_[at]),
+        significant=bool(fit.significant_[at]),
+        C=float(fit.C_[at]),
+        C_at_edge=bool(fit.C_at_edge_[at]),
+        C_tied=_tied(fit, at),
+        converged=bool(fit.converged_[at]),
+        n_errors=int(fit.n_errors_of_[at]),
+        hard_captions=hard_captions,
+        easy_captions=own.easy if own else (),
+        word_effects=own.words.strongest(TOP_WORDS) if own else (),
+        explained_by_words=own.words.explained if own else float("nan"),
+        hard_examples=examples(images, rows[hardest], direction),
+        easy_examples=examples(images, rows[easiest], direction),
+        decisions=histogram(decisions, correct),
+        nearest_accuracy=_nearest_curves(own, images.vectors[rows], correct) if own else (),
+        planted=truth,
+    )
+
+
+def _tied(fit: FailureDirections, at: tuple[int, int]) -> bool:
+    """Whether the C after the chosen one scores the same; then the smaller one was chosen for being smaller."""
+    after = fit.Cs.index(float(fit.C_[at])) + 1
+    scores = fit.cv_scores_[at]
+    return after < len(scores) and bool(np.isclose(scores[after], fit.cv_score_[at], rtol=0, atol=1e-12))
+
+
+def confidence_order(images: AuditImages, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Order rows by the model's own confidence: sure and wrong first, sure and right last; None without confidences."""
+    if images.inputs.confidence is None:
+        return None
+    confidence = images.inputs.confidence[rows]
+    return np.argsort(np.where(images.inputs.correct[rows], confidence, -confidence), kind="stable")
+
+
+def examples(images: AuditImages, rows: NDArray[np.int64], direction: int = 0) -> tuple[Example, ...]:
+    """Describe images for the page, with their decision values along one direction of their class."""
+    inputs = images.inputs
+    return tuple(
+        Example(
+            path=images.ids[row],
+            correct=bool(inputs.correct[row]),
+            prediction=inputs.class_names[inputs.predictions[row]],
+            decision=float(images.decisions[row, direction]),
+            confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
+        )
+        for row in rows.tolist()
+    )
+
+
+def histogram(decisions: NDArray[np.float64], correct: NDArray[np.bool_]) -> Histogram | None:
+    """Count decision values (m,) of right and wrong images in common bins; None without images."""
+    if not len(decisions):
+        return None
+    low, high = float(decisions.min()), float(decisions.max())
+    margin = max(0.0, 1e-6 * max(abs(low), abs(high), 1e-12) - (high - low))  # equal but for rounding
+    edges = np.linspace(low - margin, high + margin, BINS + 1)
+    right, _ = np.histogram(decisions[correct], edges)
+    wrong, _ = np.histogram(decisions[~correct], edges)
+    return Histogram(tuple(edges.tolist()), tuple(right.tolist()), tuple(wrong.tolist()))
+
+
+def _nearest_curves(
+    captions: ModeCaptions, vectors: NDArray[np.float32], correct: NDArray[np.bool_]
+) -> tuple[Curve, ...]:
+    """Accuracy of the K images nearest to the hardest and to the easiest caption (paper, figure 7b)."""
+    if not len(vectors):
+        return ()
+    return tuple(
+        running_share(
+            f"nearest to the {side} caption", CurveRole(f"{side}_caption"), nearest_first(vectors, correct, caption)
+        )
+        for side, caption in captions.extremes.items()
+    )
+
+
+def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> Thumbnails:
+    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
+    row = {path: i for i, path in enumerate(ids)}
+    pictures = Thumbnails()
+    for path in dict.fromkeys(example.path for one in classes for example in one.examples):
+        try:
+            picture = source.picture(row[path])
+        except UNREADABLE:  # gone since it was embedded: the page shows a placeholder
+            continue
+        if picture is not None:
+            pictures.pixels[path] = shrunk(picture)
+    return pictures
+
+
+def shrunk(picture: torch.Tensor) -> NDArray[np.uint8]:
+    """Return a picture (3, h, w) as (h, w, 3) uint8, at most :data:`THUMBNAIL` pixels high and wide."""
+    height, width = picture.shape[-2:]
+    ratio = min(1.0, THUMBNAIL / max(height, width))
+    size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
+    small = V.to_dtype(V.resize(picture.cpu(), size, antialias=True), scale=True, dtype=torch.uint8)
+    return np.ascontiguousarray(small.movedim(0, -1).numpy())

@@ -1,0 +1,197 @@
+"""An audit's folder: JSON and tables, and that they are what docs/audit_json.md says."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fdgpu.auditing import AuditResult
+from fdgpu.auditing.captioning import CaptionedClasses
+from fdgpu.auditing.inputs import AuditImages
+from fdgpu.auditing.outputs import audit_json, write_audit
+from fdgpu.findings import CaptionEvidence, DecidedBy, DecodedPictures, Findings, Side, Skipped
+from fdgpu.report.formats import duration
+from tests.auditing.conftest import NAN, SHOWN
+
+
+def test_the_json_has_the_strongest_mode_at_the_class_and_every_mode_below(findings: Findings) -> None:
+    document = json.loads(json.dumps(audit_json(findings), allow_nan=False))
+    assert (document["n_permutations"], document["fdr"], document["p_value_min"]) == (200, 0.05, 1 / 201)
+    two, one, none = document["classes"]
+    keys = "cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
+    for key in keys.split():
+        assert two[key] == two["modes"][0][key], key
+    assert [mode["cv_score"] for mode in two["modes"]] == [0.9, 0.8]
+    assert [mode["n_errors"] for mode in two["modes"]] == [8, 6]
+    assert two["n_errors"] == 14
+    assert (two["n_permutations"], two["nested_score"], two["solver"]) == (200, 0.75, "gram")
+    assert two["modes"][1]["hard_examples"][:2] == ["2.png", "3.png"]
+    assert two["modes"][1]["hard_captions"][0]["caption"] == "a blue one"
+    assert (one["n_permutations"], one["nested_score"], one["significant"]) == (57, None, False)
+    assert (none["modes"], none["cv_score"], none["hard_captions"], none["n"]) == ([], None, [], 40)
+
+
+def test_the_tables_say_which_mode(
+    findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
+) -> None:
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", images, captions)
+    table = pq.read_table(tmp_path / "examples.parquet").to_pydict()
+    assert table["mode"][:SHOWN] == [0, 0, 1, 1, 0, 0, 0, 1]
+    assert table["mode"][SHOWN:] == [0] * SHOWN + [None] * SHOWN
+    assert table["decision_value"][:4] == [-4, -3, 7, 8]
+    assert table["decision_value_1"][:4] == [1, 2, -4, -3]
+    assert np.isnan(table["decision_value_1"][SHOWN:]).all()
+    scored = pq.read_table(tmp_path / "captions.parquet").to_pylist()
+    row = {"class": "<b>a", "caption": "a blue one", "score": -1.0, "direction": 1}
+    assert row | {"group": "a blue one", "reliable": None} in scored  # nobody judged it
+    assert [row["direction"] for row in scored] == [0, 0, 1, 1, 0, 0]
+    effects = pq.read_table(tmp_path / "effects.parquet").to_pylist()
+    blue = {"slot": "colour", "word": "blue", "half_width": 0.5, "n": 1, "against": "mean"}
+    assert effects[:2] == [{"class": "<b>a", "direction": r, "effect": e, **blue} for r, e in ((0, 1.0), (1, -1.0))]
+    assert [effect["direction"] for effect in effects] == [0, 1, 0]
+
+
+def test_one_direction_needs_no_mode_column(
+    findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
+) -> None:
+    alone = replace(images, decisions=images.decisions[:, :1])
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", alone, captions)
+    names = pq.read_schema(tmp_path / "examples.parquet").names
+    assert names == ["path", "class", "prediction", "split", "correct", "decision_value", "confidence"]
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"
+OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's stand at the class too
+    "The document": "",
+    "Caption rules": "caption_rules",
+    "A class": "classes",
+    "A failure mode": "modes",
+    "A caption": "hard_captions easy_captions",
+    "Evidence": "evidence",
+    "A word's effect": "word_effects",
+    "A histogram": "decisions",
+    "A curve": "nearest_accuracy shares",
+    "A planted failure": "planted",
+    "Decoded pictures": "decoded",
+    "Skipped images": "skipped",
+}
+BY_NAME = {"n_images", "timings"}  # objects whose keys are splits and stages
+TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict}
+
+
+def documented() -> dict[str, dict[str, tuple[str, str]]]:
+    """Heading → key or column → its type and when it is null."""
+    tables: dict[str, dict[str, tuple[str, str]]] = {}
+    for line in DOCUMENTED.read_text().splitlines():
+        if line.startswith("## "):
+            table = tables.setdefault(line[3:], {})
+        elif line.startswith("| `") and tables:
+            key, kind, _, null, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            table[key.strip("`")] = (kind, null)
+    return tables
+
+
+def mistakes(value: object, name: str, at: str = "$") -> list[str]:
+    """Where a document is not what the tables say; ``name`` is the key under which the value stands."""
+    tables, heading = documented(), next((h for h, names in OBJECTS.items() if name in (names.split() or [""])), None)
+    if isinstance(value, list):
+        return [line for i, entry in enumerate(value) for line in mistakes(entry, name, f"{at}[{i}]")]
+    if not isinstance(value, dict) or name in BY_NAME:
+        return []
+    assert heading is not None, f"{at} is an object that has no table"
+    expected = dict(tables[heading])
+    if heading == "A class":
+        of_a_mode = {key: row for key, row in tables["A failure mode"].items() if key not in expected}
+        expected |= {key: row for key, row in of_a_mode.items() if key not in ("decisions", "nearest_accuracy")}
+    found = [] if set(value) == set(expected) else [f"{at} has {set(value) ^ set(expected)} written or documented only"]
+    for key in value.keys() & expected.keys():
+        kind, null = expected[key]
+        if not is_of(value[key], kind) and not (value[key] is None and null != "never"):
+            found.append(f"{at}.{key} is {value[key]!r}, documented as {kind}")
+        found += mistakes(value[key], key, f"{at}.{key}")
+    return found
+
+
+def is_of(value: object, kind: str) -> bool:
+    if kind.startswith("list of "):
+        return isinstance(value, list) and all(is_of(entry, kind.removeprefix("list of ")) for entry in value)
+    if kind in ("number", "integer") and isinstance(value, bool):
+        return False
+    return isinstance(value, TYPES[kind]) or (kind == "number" and isinstance(value, int))
+
+
+@pytest.fixture
+def complete(findings: Findings) -> Findings:
+    """Findings in which every kind of object occurs."""
+    evidence = CaptionEvidence(False, DecidedBy.NEITHER, 1, 9, 4.0, 1.0, 8.0, 3, 0.2, NAN, 10, 0.5, 0.0, -0.1, 0.1)
+    two = findings.classes[0]
+    caption = replace(two.hard_captions[0], evidence=evidence, also=("a caption",))
+    modes = (replace(two.modes[0], hard_captions=(caption,)), two.modes[1])
+    drawn = (DecodedPictures(Side.HARD, 0.1, ("decoded/0000-b-a/hard-0.1-0.png",)),)
+    classes = (replace(two, modes=modes, decoded=drawn), *findings.classes[1:])
+    skipped = (Skipped("a.png", "it is broken"),)
+    return replace(findings, classes=classes, skipped=skipped, notes=("a note",), timings={"fit": 1.0})
+
+
+def test_the_document_is_what_is_documented(complete: Findings, audited: AuditResult) -> None:
+    for document in (audit_json(complete), json.loads((audited.out / "audit.json").read_text())):
+        assert next(iter(document)) == "schema"
+        assert document["schema"] == "fdgpu.audit/1"
+        assert mistakes(json.loads(json.dumps(document)), "") == []
+    assert list(audit_json(complete)) == list(documented()["The document"])
+
+
+def test_every_documented_object_is_looked_at(complete: Findings) -> None:
+    assert OBJECTS.keys() <= documented().keys()
+
+    def names(value: object) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(names, value))
+        if isinstance(value, dict):
+            return {key for key, entry in value.items() if entry}.union(*map(names, value.values()))
+        return set()
+
+    assert names(audit_json(complete)) >= set(" ".join(OBJECTS.values()).split())
+
+
+def test_a_key_that_is_not_documented_is_seen(complete: Findings) -> None:
+    document: Any = json.loads(json.dumps(audit_json(complete)))
+    document["classes"][0]["modes"][0]["hard_captions"][0]["evidence"]["mood"] = "good"
+    del document["caption_rules"]["shown"]
+    document["seed"] = None
+    assert len(mistakes(document, "")) == 3
+
+
+def test_the_tables_have_the_documented_columns(
+    findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
+) -> None:
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", images, captions)
+    for name in ("examples", "captions", "effects"):
+        schema = pq.read_schema(tmp_path / f"{name}.parquet")
+        columns = {field.name: str(field.type) for field in schema}
+        assert columns == {key: kind for key, (kind, _) in documented()[f"{name}.parquet"].items()}
+
+
+def test_every_file_of_the_folder_is_documented(audited: AuditResult) -> None:
+    words = DOCUMENTED.read_text()
+    assert all(f"| `{path.name}` |" in words for path in audited.out.iterdir())
+
+
+def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:
+    """The findings are finished before either is written: nothing is timed any more."""
+    document = json.loads((audited.out / "audit.json").read_text())
+    stages = ["embed images", "fit directions", "score captions", "gather findings"]
+    assert list(document["timings"]) == list(audited.findings.timings) == stages
+    rows = dict(re.findall(r'scope="row">([a-z ]+)</th>.*?([^<>]+)</td></tr>', audited.page))
+    assert document["timings"] == {stage: round(seconds, 3) for stage, seconds in audited.findings.timings.items()}
+    assert {stage: rows[stage] for stage in stages} == {
+        stage: duration(seconds) for stage, seconds in audited.findings.timings.items()
+    }
+    assert rows["in all"] == duration(sum(audited.findings.timings.values()))
