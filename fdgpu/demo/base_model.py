@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fdgpu.networks import class_scores
 from fdgpu.progress import Reporter, silent
-from fdgpu.repair import Recipe, train
+from fdgpu.repair import TrainingRecipe, train
 
 LAYERS = ((16, 2), (32, 1), (64, 2), (128, 2))  # channels and stride
 
@@ -30,7 +30,7 @@ def train_base_model(
     labels: Tensor,
     seed: int,
     *,
-    recipe: Recipe | None = None,
+    recipe: TrainingRecipe | None = None,
     device: torch.device | str = "cpu",
     progress: Reporter = silent,
 ) -> nn.Module:
@@ -49,7 +49,7 @@ def train_base_model(
         model,
         halved(pictures),
         labels,
-        recipe=recipe or Recipe.named("demo"),
+        recipe=recipe or TrainingRecipe.named("demo"),
         seed=seed,
         device=device,
         progress=lambda _, done, total: progress("train the base model", done, total),

@@ -9,7 +9,7 @@ from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_mod
 from fdgpu.demo.photographs import Photographs, load_photographs
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import TEST, TRAIN, VAL, make_split, phrase, truth_document
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_the_base_model_learns_and_its_seed_decides() -> None:
     pictures = torch.randint(100, (256, 3, 64, 64), dtype=torch.uint8, generator=generator)
     pictures[labels == 1] += 100
     told = []
-    recipe = replace(Recipe.named("demo"), epochs=12)
+    recipe = replace(TrainingRecipe.named("demo"), epochs=12)
     model = train_base_model(pictures, labels, 0, recipe=recipe, progress=lambda *args: told.append(args))
     predicted, confidence = predict(model, pictures)
     assert (predicted == labels).float().mean() > 0.95

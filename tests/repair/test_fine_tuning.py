@@ -11,10 +11,10 @@ from torch.utils.data import TensorDataset
 
 from fdgpu.errors import InputError
 from fdgpu.networks import class_scores
-from fdgpu.repair import Recipe, fine_tune, resnet18, train
-from tests.repair.test_loop import RECIPE, accuracy, net, same, stripes
+from fdgpu.repair import TrainingRecipe, fine_tune, resnet18, train
+from tests.repair.test_training import RECIPE, accuracy, net, same, stripes
 
-FURTHER = Recipe(epochs=4, peak_lr=0.05, peak_epoch=1, batch=32, resolution=8)
+FURTHER = TrainingRecipe(epochs=4, peak_lr=0.05, peak_epoch=1, batch=32, resolution=8)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import OTHER
 from fdgpu import ClipEmbedder, Decoder
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
 from tests.benchmarks.paper.lottery import Lottery
 from tests.decoding.test_decoder import random_net
@@ -35,7 +35,7 @@ FEW: dict[str, dict[str, Any]] = {
     },
     "cifar100": {"workers": 0, "top": [5, 10], "added": 3},
 }  # fmt: skip
-RECIPE = Recipe(epochs=2, peak_lr=0.1, peak_epoch=1, batch=64, resolution=32)
+RECIPE = TrainingRecipe(epochs=2, peak_lr=0.1, peak_epoch=1, batch=64, resolution=32)
 
 
 class Told(nn.Module):
@@ -95,7 +95,7 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
     monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder.of(random_net(tmp_path)))
     monkeypatch.setattr(Decoder, "sample", lambda _, vectors, **__: torch.rand(len(vectors), 3, 64, 64))
     for module in (celeba_world, cifar100_world):
-        monkeypatch.setattr(module.Recipe, "named", lambda _: RECIPE)
+        monkeypatch.setattr(module.TrainingRecipe, "named", lambda _: RECIPE)
     write(tmp_path)
     experiment = EXPERIMENTS[name]
     settings = experiment.document["on_files"] | FEW[name]

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from benchmarks.paper.files.images import ImageFiles, as_inputs, at_resolution
 from benchmarks.paper.lab import Lab
 from fdgpu.errors import InputError
-from fdgpu.repair import Recipe, flip_and_shift
+from fdgpu.repair import TrainingRecipe, flip_and_shift
 from tests.benchmarks.paper.files.tiny import noise
 
 
@@ -58,7 +58,7 @@ def test_tensors_of_the_right_size_are_taken_as_they_are() -> None:
 
 
 def test_a_lab_for_files_follows_the_recipe(tmp_path: Path) -> None:
-    lab = Lab.on_files(None, Recipe.named("cifar"))
+    lab = Lab.on_files(None, TrainingRecipe.named("cifar"))
     assert lab.augment is flip_and_shift
     assert lab.workers >= 1
     one, other, third = (lab.network(5, seed) for seed in (0, 0, 1))
@@ -66,7 +66,7 @@ def test_a_lab_for_files_follows_the_recipe(tmp_path: Path) -> None:
     assert not torch.equal(one.conv1.weight, third.conv1.weight)
     assert one.fc.out_features == 5
     assert one.conv1.kernel_size == (3, 3)
-    larger = Lab.on_files(None, Recipe.named("celeba"), workers=0)
+    larger = Lab.on_files(None, TrainingRecipe.named("celeba"), workers=0)
     assert (larger.augment, larger.workers) == (None, 0)
     assert larger.network(2, 0).conv1.kernel_size == (7, 7)
     inputs = larger.prepare([halves(tmp_path / "one.png")], torch.tensor([1]))
