@@ -72,9 +72,9 @@ def demo(
     from fdgpu.progress import ProgressBars
 
     with ProgressBars() as progress:
-        result = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
-    _summary(result.audit)
-    typer.echo(f"The base model is right on {result.accuracy:.1%} of the test images.")
+        result, accuracy = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
+    _summary(result)
+    typer.echo(f"The base model is right on {accuracy:.1%} of the test images.")
     _goodbye(out)
 
 

@@ -53,7 +53,9 @@ class Lab:
         return cls(clip, recipe, small_convnet, lambda images, _: halved(_tensor(images)))
 
     @classmethod
-    def on_files(cls, clip: Any, recipe: TrainingRecipe, *, loss: Loss = cross_entropy, workers: int | None = None) -> Lab:
+    def on_files(
+        cls, clip: Any, recipe: TrainingRecipe, *, loss: Loss = cross_entropy, workers: int | None = None
+    ) -> Lab:
         """For a data set's own images: the paper's ResNet-18 at the recipe's resolution (A.3).
 
         Images of CIFAR's size are flipped and shifted while training, others are taken as they are. ``workers``
@@ -93,7 +95,9 @@ class Lab:
             workers=0 if in_memory else self.workers,
         )
 
-    def fine_tune(self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: TrainingRecipe, seed: int) -> nn.Module:
+    def fine_tune(
+        self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: TrainingRecipe, seed: int
+    ) -> nn.Module:
         """Return a copy of a model whose last layer was trained further."""
         in_memory = isinstance(inputs, Tensor)
         return fine_tune(

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from fdgpu.networks import class_scores
 from fdgpu.progress import Reporter, silent
-from fdgpu.repair import TrainingRecipe, train
+from fdgpu.repair.training import train
+from fdgpu.repair.training_recipe import TrainingRecipe
 
 LAYERS = ((16, 2), (32, 1), (64, 2), (128, 2))  # channels and stride
 
@@ -42,7 +43,7 @@ def train_base_model(
         seed: decides the weights' start and the order of the batches.
         recipe: by default the one named "demo".
         device: where to train.
-        progress: told of every epoch.
+        progress: called after every epoch.
     """
     model = small_convnet(int(labels.max()) + 1, seed)
     return train(

@@ -33,9 +33,10 @@ from fdgpu.captions import Recipe
 from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import Plant, world_settings
-from fdgpu.demo.world import TRAIN, VAL, make_split
+from fdgpu.demo.world import make_split
+from fdgpu.findings import Split
 from fdgpu.networks import class_scores
-from tools.zero_shot import read_codes
+from tools.world_captions import read_codes
 
 FREE = "accuracy on decoded pictures"
 DEMO = "accuracy on decoded pictures of the demo's classes"
@@ -80,7 +81,7 @@ class Bundled:
 
     def planted(self) -> Audited:
         """Train the demo's base model and fit directions on its validation split."""
-        train, val = make_split(TRAIN, self.seed), make_split(VAL, self.seed)
+        train, val = make_split(Split.TRAIN, self.seed), make_split(Split.VAL, self.seed)
         model = train_base_model(train.pictures, train.labels, self.seed)
         predicted, _ = predict(model, val.pictures)
         fit = FailureDirections(whiten=False)

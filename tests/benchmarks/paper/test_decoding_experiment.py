@@ -21,7 +21,7 @@ from fdgpu.demo.settings import world_settings
 from fdgpu.embedding import ClipEmbedder
 from tests.conftest import make_class
 from tests.decoding.test_decoder import random_net
-from tools.speech import compose
+from tools.world_captions import compose
 
 
 class Bright(nn.Module):
