@@ -1,7 +1,7 @@
 """Train the bundled decoder: a diffusers UNet of 3.8 M parameters that turns vectors of the bundled CLIP into pictures.
 
     python -m tools.train_decoder [--steps 24000] [--seed 0] [--folder FOLDER] [--checkpoint FILE]
-                                        [--start-from WEIGHTS] [--peak-lr 1e-3] [--evaluate]
+                                  [--start-from WEIGHTS] [--peak-lr 1e-3] [--evaluate]
 
 Pictures are 32 x 32, folded to 16 x 16 with twelve channels, so that the whole net runs at a quarter of the pixels. It
 sees only the ``clip`` split. The condition is the vector of the picture, of a caption that is true of it, or a point
