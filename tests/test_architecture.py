@@ -28,6 +28,7 @@ ALLOWED = {
     "auditing": BELOW | STAGES | {"auditing"},
     "demo": BELOW | STAGES | {"auditing", "demo"},
     "doctor": BELOW,
+    "__main__": {"cli"},
     "cli": BELOW | STAGES | {"auditing", "demo", "doctor"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "kernels"))

@@ -122,8 +122,8 @@ class Trainer:
         """Write all that is needed to go on, in one safetensors file."""
         tensors = {f"model.{name}": value.contiguous() for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value.contiguous() for name, value in self.average.items()}
-        for place, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": value.contiguous() for name, value in state.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in state.items()}
         tensors["generator"], tensors["step"] = self.generator.get_state(), torch.tensor(self.step_number)
         beside = path.with_suffix(".part")
         save_file(tensors, beside)
@@ -141,8 +141,8 @@ class Trainer:
         self.average = {name: averages[name] for name in self.model.state_dict()}  # stepped side by side
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in under("optimizer.").items():
-            place, name = key.split(".")
-            states.setdefault(int(place), {})[name] = _as_weights_lie(value)
+            index, name = key.split(".")
+            states.setdefault(int(index), {})[name] = _as_weights_lie(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.generator.set_state(tensors["generator"])
         self.step_number = int(tensors["step"])

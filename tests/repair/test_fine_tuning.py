@@ -57,10 +57,10 @@ class Ending(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(192, 2)
-        self.end = nn.Softmax(dim=1)
+        self.last = nn.Softmax(dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.end(self.linear(x.flatten(1)))
+        return self.last(self.linear(x.flatten(1)))
 
 
 def test_a_model_without_a_last_linear_layer() -> None:

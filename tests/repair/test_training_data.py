@@ -1,4 +1,4 @@
-"""What training cannot take is said before or at the first epoch, and what it can take in another form it takes."""
+"""What training cannot take is reported before or at the first epoch, and what it can take in another form it takes."""
 
 from __future__ import annotations
 
@@ -148,14 +148,14 @@ def test_a_name_is_a_recipe() -> None:
 
 def test_a_last_batch_of_one_joins_the_one_before() -> None:
     normalised = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    told: list[int] = []
+    sizes: list[int] = []
 
     def count(inputs: Tensor, _: torch.Generator) -> Tensor:
-        told.append(len(inputs))
+        sizes.append(len(inputs))
         return inputs
 
     train(normalised, PICTURES[:33], LABELS[:33], recipe=RECIPE, augment=count, device="cpu")
-    assert told == [16, 17] * 6
+    assert sizes == [16, 17] * 6
 
 
 @given(st.integers(1, 200), st.integers(1, 50))

@@ -91,7 +91,7 @@ class Faces:
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Faces]:
     """Return the worlds of the faces in a folder, see :func:`benchmarks.paper.files.celeba.celeba`."""
     splits = celeba(folder)
-    _fits(settings["decoder"], settings["decoder_clip"], clip)  # said before hours of work
+    _fits(settings["decoder"], settings["decoder_clip"], clip)  # before hours of work
     lab = Lab.on_files(clip, TrainingRecipe.named(settings["recipe"]), workers=settings.get("workers"))
     return partial(Faces, lab, settings, SeenOnce(lab, splits))
 

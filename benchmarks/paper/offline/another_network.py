@@ -1,4 +1,4 @@
-"""A network that was trained on other data for another end, whose features are a further latent space (B.1.6)."""
+"""A network that was trained on other data for another purpose, whose features are a further latent space (B.1.6)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SPLIT = "clip"  # the photographs that no set of the experiments has
 
 @dataclass(frozen=True)
 class AnotherNetwork:
-    """Says garment and background of photographs that no experiment uses; it stands for Inception, trained on ImageNet.
+    """Names garment and background of photographs that no experiment uses; stands for Inception, trained on ImageNet.
 
-    Nobody has told it of colour, the attribute that is planted, as nobody has told Inception of gender.
+    It was not trained on colour, the attribute that is planted, as Inception was not on gender.
 
     ``settings`` are ``photographs`` of each garment and ``seed``: as Inception, it is the same for all seeds.
     """
