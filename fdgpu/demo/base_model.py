@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fdgpu.networks import class_scores
 from fdgpu.progress import Reporter, silent
-from fdgpu.repair.training import train
+from fdgpu.repair.training_loop import train
 from fdgpu.repair.training_recipe import TrainingRecipe
 
 LAYERS = ((16, 2), (32, 1), (64, 2), (128, 2))  # channels and stride

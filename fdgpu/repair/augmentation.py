@@ -47,7 +47,7 @@ class AugmentedDataset(Dataset[tuple[object, int | Tensor]]):
     def __getitem__(self, index: int) -> tuple[object, int | Tensor]:
         own = index + len(self) if index < 0 else index
         if not 0 <= own < len(self):
-            raise IndexError(f"index {index} of {len(self)} examples")
+            raise IndexError(f"index {index} of {len(self)} samples")
         if own < self.n_base:
             image, label = pair_of(self.base[own], self.base)
             return image, _label(label)
@@ -86,6 +86,12 @@ def augmented(
     Raises:
         InputError: for numbers that differ, labels that are no class ids, images or labels that are not like the data
             set's, or a data set without a length or of other items than pairs.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> own = TensorDataset(torch.rand(8, 3, 32, 32), torch.arange(8) % 2)
+        >>> len(augmented(own, torch.rand(3, 3, 32, 32), [0, 0, 1]))
+        11
     """
     pictures = to_torch(images, "images")
     if pictures.ndim != 4:

@@ -14,7 +14,7 @@ from fdgpu.batches import is_dataset, open_batches
 from fdgpu.device import place
 from fdgpu.errors import InputError
 from fdgpu.networks import dtype_of, inputs_and_targets, last_linear_of
-from fdgpu.repair.training import train
+from fdgpu.repair.training_loop import train
 from fdgpu.repair.training_recipe import TrainingRecipe
 
 

@@ -32,8 +32,12 @@ def hardest(values: Array, labels: Array, k: int, classes: Iterable[int] | None 
         without a direction, all NaN, gives none, and a warning names it.
 
     Raises:
-        InputError: for a class that is empty or has fewer than ``k`` examples with a value, or a ``k`` that is not
+        InputError: for a class that is empty or has fewer than ``k`` samples with a value, or a ``k`` that is not
             whole.
+
+    Example:
+        >>> hardest([0.3, -1.2, -0.1, 0.8], [0, 0, 1, 1], k=1)
+        array([1, 2])
     """
     column = _values(values)
     ids = _class_ids(labels, len(column))
@@ -47,7 +51,7 @@ def hardest(values: Array, labels: Array, k: int, classes: Iterable[int] | None 
             without.append(int(label))
             continue
         if len(known) < k:
-            raise InputError(f"class {label} has {len(known)} examples in the pool, k is {k}: lower k, or add examples")
+            raise InputError(f"class {label} has {len(known)} samples in the pool, k is {k}: lower k, or add samples")
         chosen.append(known[np.argsort(column[known], kind="stable")[:k]])
     if without:
         warnings.warn(
@@ -59,7 +63,7 @@ def hardest(values: Array, labels: Array, k: int, classes: Iterable[int] | None 
 
 
 def predicted_failures(values: Array, labels: Array = None, classes: Iterable[int] | None = None) -> NDArray[np.int64]:
-    """Return the indices of all examples with h(x) < 0, the paper's set H (A.2), in their order.
+    """Return the indices of all samples with h(x) < 0, the paper's set H (A.2), in their order.
 
     Args:
         values: (n,) decision values.
@@ -74,7 +78,7 @@ def predicted_failures(values: Array, labels: Array = None, classes: Iterable[in
     ids = None if labels is None else _class_ids(labels, len(column))
     if classes is not None:
         if ids is None:
-            raise InputError("classes was given without labels: pass the class id of every example")
+            raise InputError("classes was given without labels: pass the class id of every sample")
         flagged &= np.isin(ids, _distinct(classes, ids))
     return np.flatnonzero(flagged)
 
@@ -88,6 +92,10 @@ def up_weights(values: Array, factor: float = 2.0) -> NDArray[np.float32]:
 
     Raises:
         InputError: if the factor is negative or above what float32 holds, or leaves no weight at all.
+
+    Example:
+        >>> up_weights([0.3, -1.2, -0.1])
+        array([1., 2., 2.], dtype=float32)
     """
     column = _values(values)
     return _as_weights(np.where(column < 0, _factor(factor), 1.0))
@@ -133,9 +141,7 @@ def _factor(factor: float) -> float:
 def _as_weights(weights: NDArray[np.float64]) -> NDArray[np.float32]:
     narrow = weights.astype(np.float32)
     if not narrow.any():
-        raise InputError(
-            "weights sum to zero: every example is predicted to fail and factor is 0; use a factor above 0"
-        )
+        raise InputError("weights sum to zero: every sample is predicted to fail and factor is 0; use a factor above 0")
     return narrow
 
 
@@ -143,7 +149,7 @@ def _values(values: Array) -> NDArray[np.float64]:
     """Return (n,) decision values; they are numbers, at least one, and none is infinite."""
     column = doubles(to_torch(values, "values"))
     if column.ndim != 1 or len(column) == 0:
-        raise InputError(f"values has shape {column.shape}: pass one decision value an example, (n,) with n > 0")
+        raise InputError(f"values has shape {column.shape}: pass one decision value a sample, (n,) with n > 0")
     if np.isinf(column).any():
         raise InputError(f"values holds infinity, the first at {int(np.isinf(column).argmax())}: see what made it")
     return column
@@ -169,5 +175,5 @@ def _distinct(classes: Iterable[int], ids: NDArray[np.int64]) -> NDArray[np.int6
     once = np.array(list(dict.fromkeys(column.tolist())), np.int64)
     absent = once[~np.isin(once, ids)]
     if len(absent):
-        raise InputError(f"class {absent[0]} is empty: the pool has no example of it; leave it out of classes")
+        raise InputError(f"class {absent[0]} is empty: the pool has no sample of it; leave it out of classes")
     return once

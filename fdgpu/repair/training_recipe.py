@@ -21,6 +21,10 @@ class TrainingRecipe:
 
     Raises:
         InputError: for a figure that cannot be.
+
+    Example:
+        >>> TrainingRecipe.named("celeba").peak_lr
+        0.02
     """
 
     epochs: int

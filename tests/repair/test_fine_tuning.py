@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from fdgpu.errors import InputError
 from fdgpu.networks import class_scores
 from fdgpu.repair import TrainingRecipe, fine_tune, resnet18, train
-from tests.repair.test_training import RECIPE, accuracy, net, same, stripes
+from tests.repair.test_training_loop import RECIPE, accuracy, net, same, stripes
 
 FURTHER = TrainingRecipe(epochs=4, peak_lr=0.05, peak_epoch=1, batch=32, resolution=8)
 

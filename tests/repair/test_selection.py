@@ -46,9 +46,9 @@ def test_a_class_without_a_direction_gives_none_and_is_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0, 2.0], [0, 1], 2), "class 0 has 1 examples in the pool, k is 2: lower k"),
-        (([1.0, np.nan], [0, 0], 2), "class 0 has 1 examples"),
-        (([1.0, 2.0], [0, 1], 1, [0, 5]), "class 5 is empty: the pool has no example"),
+        (([1.0, 2.0], [0, 1], 2), "class 0 has 1 samples in the pool, k is 2: lower k"),
+        (([1.0, np.nan], [0, 0], 2), "class 0 has 1 samples"),
+        (([1.0, 2.0], [0, 1], 1, [0, 5]), "class 5 is empty: the pool has no sample"),
         (([1.0, 2.0], [0, 1], 0), "k is 0"),
         (([1.0, 2.0], [0, 1], 2.0), "k is 2.0: use a whole number"),
         (([1.0, 2.0], [0, 1], np.nan), "k is nan"),

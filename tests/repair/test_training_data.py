@@ -14,8 +14,8 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from fdgpu.errors import InputError, ModelError
 from fdgpu.repair import TrainingRecipe, binary_cross_entropy, fine_tune, train
-from fdgpu.repair.training import _groups
-from tests.repair.test_training import RECIPE, net, same, stripes
+from fdgpu.repair.training_loop import _groups
+from tests.repair.test_training_loop import RECIPE, net, same, stripes
 
 PICTURES, LABELS = stripes()
 TWO = torch.stack([LABELS == 0, LABELS == 1], 1).float()

@@ -24,7 +24,7 @@ from benchmarks.baselines.domino import cells
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import class_scores
 from fdgpu.repair import TrainingRecipe, cross_entropy, train
-from tests.repair.test_training import RECIPE, net, same, stripes
+from tests.repair.test_training_loop import RECIPE, net, same, stripes
 
 
 def sliced(n: int = 600, seed: int = 0) -> tuple[Examples, np.ndarray]:

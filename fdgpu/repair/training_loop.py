@@ -79,9 +79,9 @@ def train(
             Dataset.
         recipe: epochs, batch and learning rate, or the name of a bundled recipe. A last batch of a single image goes
             with the one before, since normalisation over a batch needs two.
-        weights: (n,) factors of the examples' losses, not normalised: twice the weight is twice the gradient (the
+        weights: (n,) factors of the samples' losses, not normalised: twice the weight is twice the gradient (the
             paper's up-weighting, A.2). None weighs all alike.
-        loss: scores and targets → one number an example.
+        loss: scores and targets → one number a sample.
         augment: changes every batch of inputs; see :func:`flip_and_shift`.
         stop_after: epochs to run, where the schedule of the whole recipe is broken off (Just Train Twice).
         only: the part of the model that is trained; the rest stays as it is, statistics of normalisation included.
@@ -93,7 +93,7 @@ def train(
         progress: called after every epoch.
 
     Raises:
-        InputError: for no example, labels that are not the model's classes, weights that are negative, not finite or
+        InputError: for no sample, labels that are not the model's classes, weights that are negative, not finite or
             all zero, numbers that differ, a model of half precision, or a ``stop_after`` beyond the recipe.
         ModelError: where the loss is no longer finite; says after which epoch.
     """
@@ -228,11 +228,11 @@ def _check_weights(weights: Array, n: int) -> Tensor:
     """Return (n,) float32 factors of losses; none is negative, and not all are zero."""
     factors = to_torch(weights, "weights").float()
     if factors.shape != (n,):
-        raise InputError(f"weights has shape {tuple(factors.shape)}, there are {n} examples: pass one weight each")
+        raise InputError(f"weights has shape {tuple(factors.shape)}, there are {n} samples: pass one weight each")
     if not bool(factors.isfinite().all()) or bool((factors < 0).any()):
         raise InputError("weights holds a number that is negative, NaN or infinite: use 0 or more, such as 1 and 2")
     if float(factors.sum()) == 0:
-        raise InputError("weights sum to zero: no example would be learned from; give at least one a weight above 0")
+        raise InputError("weights sum to zero: no sample would be learned from; give at least one a weight above 0")
     return factors
 
 

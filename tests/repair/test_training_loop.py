@@ -81,7 +81,7 @@ def test_one_step_is_sgd_by_hand() -> None:
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
 
 
-def test_an_example_without_weight_is_not_learned_from() -> None:
+def test_a_sample_without_weight_is_not_learned_from() -> None:
     pictures, labels = stripes(32)
     recipe = TrainingRecipe(epochs=2, peak_lr=0.05, peak_epoch=1, batch=32, resolution=8)
     weights = torch.ones(32)
@@ -175,7 +175,7 @@ def test_the_default_loss_is_cross_entropy() -> None:
     assert same(one, train(net(), pictures, labels, recipe=RECIPE, device="cpu"))
 
 
-def test_losses_are_one_number_an_example() -> None:
+def test_losses_are_one_number_a_sample() -> None:
     generator = torch.Generator().manual_seed(1)
     scores = 3 * torch.randn(9, 4, generator=generator, dtype=torch.float64)
     targets = torch.randint(4, (9,), generator=generator)
