@@ -86,9 +86,9 @@ def demo(
     from fdgpu.progress import ProgressBars
 
     with ProgressBars() as progress:
-        result = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
-    _summary(result.audit.findings)
-    typer.echo(f"The base model is right on {result.accuracy:.1%} of the test images.")
+        result, accuracy = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
+    _summary(result.findings)
+    typer.echo(f"The base model is right on {accuracy:.1%} of the test images.")
     typer.echo(f"Report: {out / 'report.html'}")
 
 

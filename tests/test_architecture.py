@@ -1,67 +1,129 @@
-"""The one-way flow, read from the imports: a stage knows the ground floor and itself, the roof knows the stages."""
+"""The one-way flow, read from the imports: a stage knows the foundation and itself, only the top knows the stages."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 import fdgpu
 
-PACKAGE = Path(__file__).parents[1] / "fdgpu"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair"}
-GROUND = {"arrays", "batches", "device", "errors", "extras", "files", "findings", "kernels", "networks", "progress"}
-GROUND |= {"version"}
-MOVED = {"interventions", "training", "baselines"}  # each says where its names are now
+FOUNDATION = {"arrays", "batches", "device", "errors", "extras", "files", "findings", "networks", "progress", "version"}
+MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
+BELOW = FOUNDATION | {"kernels"}
 ALLOWED = {
-    **dict.fromkeys(GROUND, GROUND),
-    **{stage: GROUND | {stage} for stage in STAGES},
-    "index": GROUND | {"captions", "index"},
+    **dict.fromkeys(FOUNDATION, BELOW),
+    **{stage: BELOW | {stage} for stage in STAGES},
+    "kernels": {"kernels"},
+    "index": BELOW | {"captions", "index"},
     **{part: set() for part in MOVED},
-    "auditing": GROUND | STAGES | {"auditing"},
-    "demo": GROUND | STAGES | {"auditing", "demo"},
-    "doctor": GROUND,
-    "cli": GROUND | STAGES | {"auditing", "demo", "doctor"},
+    "auditing": BELOW | STAGES | {"auditing"},
+    "demo": BELOW | STAGES | {"auditing", "demo"},
+    "doctor": BELOW,
     "__main__": {"cli"},
+    "cli": BELOW | STAGES | {"auditing", "demo", "doctor"},
 }
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "kernels"))
+FILES += sorted((PACKAGE / "kernels").glob("*.py"))  # a link, which rglob may follow or not
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_parts(path: Path) -> set[str]:
-    parts = set()
+def imported_names(path: Path) -> set[str]:
+    """Modules, and what is taken from them, as in "fdgpu.files" and "fdgpu.files.write_atomically"."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-            if node.module == "fdgpu":
-                names = [f"fdgpu.{alias.name}" for alias in node.names]
-        parts |= {name.split(".")[1] for name in names if name.startswith("fdgpu.")}
-    return parts
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively: name the module in full"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+def imported_parts(path: Path) -> set[str]:
+    names = {name.split(".")[1] for name in imported_names(path) if name.startswith("fdgpu.")}
+    return names & set(ALLOWED) if path == PACKAGE / "__init__.py" else names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+WITHOUT_ROOT = [path for path in FILES if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", WITHOUT_ROOT, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
     assert part_of(path) in ALLOWED, "a new part of the package: say in ALLOWED what it may know"
     assert imported_parts(path) <= ALLOWED[part_of(path)]
 
 
 def test_the_walk_sees_the_package() -> None:
-    assert {part_of(path) for path in FILES} >= STAGES | {"auditing", "demo", "cli"}
+    assert {part_of(path) for path in WITHOUT_ROOT} >= STAGES | {"auditing", "demo", "cli", "kernels"}
     assert imported_parts(PACKAGE / "auditing" / "pipeline.py") >= AUDITED
+    assert "fdgpu.files" in imported_names(PACKAGE / "demo" / "run.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_the_package_imports_nothing_of_the_repository_but_itself(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imported_names(path)} & {"benchmarks", "tools", "tests"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("*.py")), ids=lambda path: path.name)
+def test_a_kernel_needs_nothing_but_arrays_and_compilers(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imported_names(path)} - sys.stdlib_module_names
+    assert outside <= {"numpy", "torch", "triton", "numba", "fdgpu"}
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[set[str]]:
+    """Return the groups of modules that reach one another."""
+
+    def reached(start: str) -> set[str]:
+        seen, ahead = set(), [start]
+        while ahead:
+            for after in edges[ahead.pop()] - seen:
+                seen.add(after)
+                ahead.append(after)
+        return seen
+
+    far = {module: reached(module) for module in edges}
+    groups = {frozenset({module} | {b for b in far[module] if module in far[b]}) for module in edges}
+    return [set(group) for group in groups if len(group) > 1]
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "d"}}) == [{"b", "c"}]
+
+
+def test_no_module_lies_on_an_import_circle() -> None:
+    """Neither with another, nor through a package's ``__init__``: what is needed comes from where it is defined."""
+    modules = {module_of(path): path for path in FILES}
+    edges = {module: imported_names(path) & set(modules) - {module} for module, path in modules.items()}
+    assert circles(edges) == []
 
 
 def test_import_does_no_work() -> None:
     code = "import sys, fdgpu; print([m for m in ('torch', 'numba', 'open_clip', 'pyarrow') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_what_repairs_loads_no_networks_and_no_solver() -> None:
+    heavy = ("torchvision.models", "numba", "open_clip", "pyarrow", "diffusers", "sklearn")
+    code = f"import sys, fdgpu.repair; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
@@ -82,6 +144,29 @@ def test_type_checkers_see_the_public_names_where_they_are_imported_from() -> No
     assert shown == fdgpu._HOME
 
 
+@pytest.mark.parametrize(("module", "home"), MOVED.items())
+def test_an_import_path_of_before_names_the_new_one(module: str, home: str) -> None:
+    with pytest.raises(ImportError, match=home):
+        __import__(f"fdgpu.{module}")
+
+
 def test_no_file_of_the_package_holds_a_pickle() -> None:
     for path in FILES:
         assert "pickle" not in path.read_text().replace("never a pickle", "").replace("Never a pickle", "")
+
+
+def packages() -> Iterator[str]:
+    for path in ROOT.glob("*/__init__.py"):
+        yield path.parent.name
+
+
+def test_benchmarks_tools_and_tests_are_not_in_the_wheel() -> None:
+    chosen = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert {"fdgpu", "benchmarks", "tools", "tests"} <= set(packages())
+    assert {name for name in packages() if any(fnmatch(name, pattern) for pattern in chosen)} == {"fdgpu"}
+
+
+def test_the_bundled_data_are_small() -> None:
+    """The wheel's limit is 28 MB; photographs and weights hardly shrink in it."""
+    data = [path for path in PACKAGE.rglob("*") if path.suffix in {".png", ".safetensors"}]
+    assert sum(path.stat().st_size for path in data) <= 29.5e6

@@ -130,9 +130,9 @@ def test_the_summary_puts_what_is_significant_first(
 def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, Any] = {}
 
-    def demo(out: Path, seed: int, *, directions: Any, decode: bool, **_: Any) -> SimpleNamespace:
+    def demo(out: Path, seed: int, *, directions: Any, decode: bool, **_: Any) -> tuple[SimpleNamespace, float]:
         given.update(out=out, seed=seed, directions=directions, decode=decode)
-        return SimpleNamespace(audit=SimpleNamespace(findings=made(())), accuracy=0.5)
+        return SimpleNamespace(findings=made(())), 0.5
 
     monkeypatch.setattr("fdgpu.demo.run.demo", demo)
     settings = ["--permutations", 20, "--directions", 3, "--stop-after", 4, "--nested", "--decode", "--seed", 7]

@@ -25,8 +25,7 @@ from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import ATTRIBUTES
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.networks import class_scores
-from tools.speech import Caption, all_captions
-from tools.zero_shot import zero_shot_accuracy
+from tools.world_captions import Caption, all_captions, zero_shot_accuracy
 
 READ = ("noun", "colour", "background", "size")
 JUDGED = "noun, by a classifier"  # which took no part in the decoder's training, as the bundled CLIP did
@@ -67,11 +66,11 @@ def quality(folder: Path = FOLDER, seed: int = 0) -> Quality:
     decoder, clip, judge = Decoder.of(BundledNet.load("auto", folder)), ClipEmbedder.bundled(), _judge(seed)
     held_out = held_out_pictures("test", SHOWN, seed)
     halved = replace(held_out, pixels=unfold(fold(held_out.pixels)))
-    spoken = decoded_captions(decoder, clip, all_captions(), seed)
-    seen = decoded_images(decoder, clip, held_out, seed)
+    of_captions = decoded_captions(decoder, clip, all_captions(), seed)
+    of_images = decoded_images(decoder, clip, held_out, seed)
     return Quality(
-        _read_captions(clip, all_captions(), spoken) | _judged(judge, spoken),
-        _read(clip, seen) | _judged(judge, seen),
+        _read_captions(clip, all_captions(), of_captions) | _judged(judge, of_captions),
+        _read(clip, of_images) | _judged(judge, of_images),
         _read(clip, halved) | _judged(judge, halved),
         decoder.steps,
         decoder.guidance,
@@ -85,18 +84,18 @@ def _judge(seed: int) -> nn.Module:
 
 
 def _judged(judge: nn.Module, shown: Pictures) -> Readings:
-    said = class_scores(judge, shown.pixels.cpu()).argmax(1)
-    return {JUDGED: float((said == shown.labels).float().mean())}
+    predicted = class_scores(judge, shown.pixels.cpu()).argmax(1)
+    return {JUDGED: float((predicted == shown.labels).float().mean())}
 
 
 def held_out_pictures(split: str, n: int | None, seed: int) -> Pictures:
     """Render ``n`` photographs of a split, or all, with freshly drawn attributes."""
     generator = torch.Generator().manual_seed(seed + 1)
-    photographs = load_photographs(split)
-    rows = torch.randperm(len(photographs.labels), generator=generator)[:n]
-    attributes = draw_attributes(len(photographs.labels), generator)
-    scene = draw_scene(attributes, photographs.labels, generator)[rows]
-    return Pictures(render(photographs.pixels, scene), attributes[rows], photographs.labels[rows])
+    pixels, labels = load_photographs(split)
+    rows = torch.randperm(len(labels), generator=generator)[:n]
+    attributes = draw_attributes(len(labels), generator)
+    scene = draw_scene(attributes, labels, generator)[rows]
+    return Pictures(render(pixels, scene), attributes[rows], labels[rows])
 
 
 def read_captions(decoder: Decoder, clip: ClipEmbedder, captions: list[Caption], seed: int, **how: Any) -> Readings:
@@ -127,15 +126,17 @@ def decoded_images(decoder: Decoder, clip: ClipEmbedder, held_out: Pictures, see
 
 
 def _read_captions(clip: ClipEmbedder, captions: list[Caption], shown: Pictures) -> Readings:
-    speaks = torch.tensor([caption.adjective.attribute == "colour" for caption in captions])
-    of_colour = Pictures(shown.pixels[speaks], shown.attributes[speaks], shown.labels[speaks])
+    coloured = torch.tensor([caption.adjective.attribute == "colour" for caption in captions])
+    of_colour = Pictures(shown.pixels[coloured], shown.attributes[coloured], shown.labels[coloured])
     return _read(clip, shown) | {"colour": _read(clip, of_colour)["colour"]}  # of code 0, no wall or size is asked
 
 
 def _read(clip: ClipEmbedder, shown: Pictures) -> Readings:
     vectors = clip.images(shown.pixels.mul(255).round().to(torch.uint8))
-    told = zero_shot_accuracy(vectors.cpu(), lambda texts: clip.texts(texts).cpu(), shown.attributes, shown.labels)
-    return {name: told[name] for name in READ}
+    accuracies = zero_shot_accuracy(
+        vectors.cpu(), lambda texts: clip.texts(texts).cpu(), shown.attributes, shown.labels
+    )
+    return {name: accuracies[name] for name in READ}
 
 
 def table(measured: Quality) -> str:
@@ -171,10 +172,10 @@ def compare(folder: Path, seed: int, n: int) -> None:
     captions = [all_captions()[i] for i in chosen.tolist()]
     for steps in STEPS:
         for guidance in GUIDANCES:
-            spoken = read_captions(decoder, clip, captions, seed, steps=steps, guidance=guidance)
-            seen = read_images(decoder, clip, held_out, seed, steps=steps, guidance=guidance)
-            said = "  ".join(f"{name} {spoken[name]:.3f} {seen[name]:.3f}" for name in READ)
-            print(f"steps {steps:3d}  guidance {guidance:3.1f}  captions, images: {said}", flush=True)
+            of_captions = read_captions(decoder, clip, captions, seed, steps=steps, guidance=guidance)
+            of_images = read_images(decoder, clip, held_out, seed, steps=steps, guidance=guidance)
+            row = "  ".join(f"{name} {of_captions[name]:.3f} {of_images[name]:.3f}" for name in READ)
+            print(f"steps {steps:3d}  guidance {guidance:3.1f}  captions, images: {row}", flush=True)
 
 
 if __name__ == "__main__":

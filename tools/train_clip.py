@@ -3,7 +3,7 @@
     python -m tools.train_clip [--epochs 30] [--seed 0] [--folder FOLDER] [--evaluate]
 
 It sees only the ``clip`` split. As every picture's attributes are known, the loss does not call a true caption a
-negative because it was written for another picture: each picture is pulled towards *all* captions that are true of
+negative because it was written for another picture: each picture moves towards *all* captions that are true of
 it (the more a caption says, the stronger), each caption towards all pictures of the batch that it is true of. The
 table of zero-shot accuracies on the ``test`` split, whose photographs no training sees, is printed and written
 beside the weights.
@@ -25,12 +25,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.demo.photographs import Photographs, load_photographs
+from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.repair import triangular
-from tools.speech import Caption, all_captions, truth_table
-from tools.zero_shot import REQUIRED, zero_shot_accuracy
+from tools.make_photographs import PHOTOGRAPHS
+from tools.world_captions import REQUIRED, Caption, all_captions, truth_table, zero_shot_accuracy
 
 FOLDER = Path(__file__).parents[1] / "fdgpu" / "demo" / "clip"
 CONFIG = "open_clip_config.json"
@@ -104,18 +104,17 @@ def multi_positive_loss(logits: Tensor, truth: Tensor, emphasis: Tensor) -> Tens
         emphasis: (m,) weight of a caption among the true ones of a picture.
     """
     towards_text = F.normalize(truth * emphasis, p=1, dim=1)
-    spoken = truth.any(0)
-    towards_image = F.normalize(truth[:, spoken].float(), p=1, dim=0)
+    true_of_any = truth.any(0)
+    towards_image = F.normalize(truth[:, true_of_any].float(), p=1, dim=0)
     text_loss = -(towards_text * logits.log_softmax(1)).sum(1).mean()
-    image_loss = -(towards_image * logits[:, spoken].log_softmax(0)).sum(0).mean()
+    image_loss = -(towards_image * logits[:, true_of_any].log_softmax(0)).sum(0).mean()
     return (text_loss + image_loss) / 2
 
 
-def rendered(photographs: Photographs, generator: torch.Generator) -> tuple[Tensor, Attributes]:
+def rendered(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Attributes]:
     """Render every photograph once with freshly drawn attributes."""
-    attributes = draw_attributes(len(photographs.labels), generator)
-    scene = draw_scene(attributes, photographs.labels, generator)
-    return render(photographs.pixels, scene), attributes
+    attributes = draw_attributes(len(labels), generator)
+    return render(pixels, draw_scene(attributes, labels, generator)), attributes
 
 
 def mirrored(pictures: Tensor, generator: torch.Generator) -> Tensor:
@@ -136,23 +135,21 @@ def main(epochs: int, seed: int, folder: Path, renderings_kept: int = 2) -> None
         shutil.copy(FOLDER / CONFIG, folder / CONFIG)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    photographs, held_out = load_photographs("clip"), load_photographs("test")
-    per_epoch = len(photographs.labels) // BATCH
+    pixels, labels = load_photographs("clip", PHOTOGRAPHS)
+    held_out, held_out_labels = load_photographs("test")
+    per_epoch = len(labels) // BATCH
     trainer = Trainer(epochs * per_epoch, PEAK_EPOCH * per_epoch)
-    test_pictures, test_attributes = rendered(held_out, torch.Generator().manual_seed(seed + 1))
+    test_pictures, test_attributes = rendered(held_out, held_out_labels, torch.Generator().manual_seed(seed + 1))
     for epoch in range(epochs):
         start = time.perf_counter()
         if epoch % renderings_kept == 0:
-            pictures, attributes = rendered(photographs, generator)
-        order = torch.randperm(len(photographs.labels), generator=generator)[: per_epoch * BATCH]
-        losses = [
-            trainer.step(mirrored(pictures[r], generator), attributes[r], photographs.labels[r])
-            for r in order.split(BATCH)
-        ]
+            pictures, attributes = rendered(pixels, labels, generator)
+        order = torch.randperm(len(labels), generator=generator)[: per_epoch * BATCH]
+        losses = [trainer.step(mirrored(pictures[r], generator), attributes[r], labels[r]) for r in order.split(BATCH)]
         seconds = time.perf_counter() - start
         line = f"epoch {epoch + 1}/{epochs}  loss {sum(losses) / len(losses):.3f}  {seconds:.0f} s"
         if (epoch + 1) % 4 == 0 or epoch + 1 == epochs:
-            table = trainer.accuracy(test_pictures, test_attributes, held_out.labels)
+            table = trainer.accuracy(test_pictures, test_attributes, held_out_labels)
             line += "  " + "  ".join(f"{k} {v:.3f}" for k, v in table.items())
             save_weights(trainer.average.module, folder / WEIGHTS)
         print(line, flush=True)
@@ -160,10 +157,10 @@ def main(epochs: int, seed: int, folder: Path, renderings_kept: int = 2) -> None
 
 def evaluate(folder: Path, seed: int) -> None:
     """Load the weights as any user would, measure them on held-out photographs, and write the table beside them."""
-    held_out = load_photographs("test")
-    pictures, attributes = rendered(held_out, torch.Generator().manual_seed(seed + 1))
+    pixels, labels = load_photographs("test")
+    pictures, attributes = rendered(pixels, labels, torch.Generator().manual_seed(seed + 1))
     clip = ClipEmbedder(f"local-dir:{folder}", device="cpu")
-    table = zero_shot_accuracy(clip.images(pictures), clip.texts, attributes, held_out.labels)
+    table = zero_shot_accuracy(clip.images(pictures), clip.texts, attributes, labels)
     rows = [f"| {name} | {REQUIRED[name]:.2f} | {value:.3f} |" for name, value in table.items()]
     lines = [
         "# Zero-shot accuracy of the bundled CLIP",

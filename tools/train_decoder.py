@@ -1,11 +1,11 @@
 """Train the bundled decoder: a diffusers UNet of 3.8 M parameters that turns vectors of the bundled CLIP into pictures.
 
     python -m tools.train_decoder [--steps 24000] [--seed 0] [--folder FOLDER] [--checkpoint FILE]
-                                        [--start-from WEIGHTS] [--peak-lr 1e-3] [--evaluate]
+                                  [--start-from WEIGHTS] [--peak-lr 1e-3] [--evaluate]
 
 Pictures are 32 x 32, folded to 16 x 16 with twelve channels, so that the whole net runs at a quarter of the pixels. It
 sees only the ``clip`` split. The condition is the vector of the picture, of a caption that is true of it, or a point
-of the arc between both, with a little noise: directions lead to places that neither captions nor pictures occupy. In a
+of the arc between both, with a little noise: directions lead to points that neither captions nor pictures occupy. In a
 tenth of the batch it is nothing, which guidance needs. After every ``--every`` steps a checkpoint is written from
 which the same command goes on.
 
@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -36,15 +35,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold, unfold
 from fdgpu.decoding.slerp import slerp
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.files import write_atomically
-from tools.decoder_loss import SeenLoss
 from tools.decoder_quality import quality, table
-from tools.speech import all_captions, truth_table
+from tools.make_photographs import PHOTOGRAPHS
+from tools.world_captions import all_captions, truth_table
 
 BATCH = 48  # at so few pictures in all, more steps teach more than calmer ones
 PEAK_LR = 1e-3
@@ -56,13 +55,28 @@ SEEN = 1.0  # weight of the loss that the bundled CLIP sees, beside squared erro
 NOISE = 0.25  # length of what is added to a condition, at most
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Folded pictures (n, 12, 16, 16) in [-1, 1], with unit vectors (n, d) of each and of a true caption of each."""
+class SeenLoss:
+    """1 − the cosine between the vectors of what the net takes the picture for and of the picture itself.
 
-    latents: Tensor
-    images: Tensor
-    captions: Tensor
+    Squared errors of pixels hardly tell a shirt from a coat; the bundled CLIP does, and a picture that is decoded from
+    one of its vectors should have that vector again. Near pure noise the net can only name the mean of all pictures
+    that are possible, which looks like none of them: there the loss counts for nothing.
+    """
+
+    def __init__(self, clip: ClipEmbedder) -> None:
+        self._model, self._preprocess = clip.model.requires_grad_(False), clip.preprocess
+
+    def __call__(self, clean: Tensor, vectors: Tensor, signal: Tensor) -> Tensor:
+        """Return the mean over a batch.
+
+        Args:
+            clean: (n, 12, 16, 16) latents that the net takes for the clean ones.
+            vectors: (n, d) unit vectors of the true pictures.
+            signal: (n,) share of the picture in the noisy latents' variance, the weight of each.
+        """
+        pixels = self._preprocess.normalise(self._preprocess.resize(unfold(clean)), torch.float32)
+        seen = F.normalize(self._model.encode_image(pixels), dim=1)
+        return (signal * (1 - (seen * vectors).sum(dim=1))).mean()
 
 
 class Trainer:
@@ -87,10 +101,10 @@ class Trainer:
         t = noise_levels(n, len(self.scheduler.betas), self.generator)
         vectors = torch.where(torch.rand((n, 1), generator=self.generator) < UNCONDITIONAL, 0.0, vectors)
         noisy = self.scheduler.add_noise(latents, noise, t).contiguous(memory_format=torch.channels_last)
-        said = self.model(noisy, t, None, class_labels=condition(vectors)).sample
-        squared = F.mse_loss(said, self.scheduler.get_velocity(latents, noise, t))
+        velocity = self.model(noisy, t, None, class_labels=condition(vectors)).sample
+        squared = F.mse_loss(velocity, self.scheduler.get_velocity(latents, noise, t))
         signal = self.scheduler.alphas_cumprod[t]
-        clean = signal.sqrt()[:, None, None, None] * noisy - (1 - signal).sqrt()[:, None, None, None] * said
+        clean = signal.sqrt()[:, None, None, None] * noisy - (1 - signal).sqrt()[:, None, None, None] * velocity
         unlike = self.seen(clean, images, signal)
         loss = squared + SEEN * unlike
         for group in self.optimizer.param_groups:
@@ -108,8 +122,8 @@ class Trainer:
         """Write all that is needed to go on, in one safetensors file."""
         tensors = {f"model.{name}": value.contiguous() for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value.contiguous() for name, value in self.average.items()}
-        for place, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": value.contiguous() for name, value in state.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in state.items()}
         tensors["generator"], tensors["step"] = self.generator.get_state(), torch.tensor(self.step_number)
         beside = path.with_suffix(".part")
         save_file(tensors, beside)
@@ -127,8 +141,8 @@ class Trainer:
         self.average = {name: averages[name] for name in self.model.state_dict()}  # stepped side by side
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in under("optimizer.").items():
-            place, name = key.split(".")
-            states.setdefault(int(place), {})[name] = _as_weights_lie(value)
+            index, name = key.split(".")
+            states.setdefault(int(index), {})[name] = _as_weights_lie(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.generator.set_state(tensors["generator"])
         self.step_number = int(tensors["step"])
@@ -169,22 +183,22 @@ def batches(clip: ClipEmbedder, seed: int, first: int) -> Iterator[tuple[Tensor,
 
     Every second epoch renders all anew.
     """
-    photographs = load_photographs("clip")
+    pixels, labels = load_photographs("clip", PHOTOGRAPHS)
     captions = all_captions()
-    spoken = clip.texts([caption.text for caption in captions]).cpu()
-    per_epoch = len(photographs.labels) // BATCH
+    texts = clip.texts([caption.text for caption in captions]).cpu()
+    per_epoch = len(labels) // BATCH
     for rendering in range(first // (per_epoch * EPOCHS_PER_RENDERING), 10**9):
         generator = torch.Generator().manual_seed(seed * 100_003 + rendering)
-        attributes = draw_attributes(len(photographs.labels), generator)
-        pictures = render(photographs.pixels, draw_scene(attributes, photographs.labels, generator))
+        attributes = draw_attributes(len(labels), generator)
+        pictures = render(pixels, draw_scene(attributes, labels, generator))
         latents, seen = fold(pictures), clip.images(pictures).cpu()
         for _ in range(EPOCHS_PER_RENDERING):
-            made = Pictures(latents, seen, _true_captions(spoken, attributes, photographs.labels, generator))
+            true = _true_captions(texts, attributes, labels, generator)
             for rows in torch.randperm(len(pictures), generator=generator)[: per_epoch * BATCH].split(BATCH):
-                yield made.latents[rows], _conditions(made, rows, generator), made.images[rows]
+                yield latents[rows], _conditions(seen[rows], true[rows], generator), seen[rows]
 
 
-def _true_captions(spoken: Tensor, attributes: Attributes, labels: Tensor, generator: torch.Generator) -> Tensor:
+def _true_captions(texts: Tensor, attributes: Attributes, labels: Tensor, generator: torch.Generator) -> Tensor:
     """Draw a caption that is true of each picture, those that claim more twice as often a claim."""
     captions = all_captions()
     weights = torch.tensor([2.0**caption.claims for caption in captions])
@@ -192,14 +206,14 @@ def _true_captions(spoken: Tensor, attributes: Attributes, labels: Tensor, gener
     for part in torch.arange(len(labels)).split(4096):
         truth = truth_table(captions, attributes[part], labels[part])
         rows.append(torch.multinomial(truth * weights, 1, generator=generator)[:, 0])
-    return spoken[torch.cat(rows)]
+    return texts[torch.cat(rows)]
 
 
-def _conditions(made: Pictures, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """A third pictures, a third captions, a third between them; noise of a random length."""
-    n, d = len(rows), made.images.shape[1]
+def _conditions(images: Tensor, captions: Tensor, generator: torch.Generator) -> Tensor:
+    """From unit vectors (n, d) of pictures and of true captions: a third each, a third between them; noise beside."""
+    n, d = images.shape
     way = (torch.rand(n, generator=generator) * 3 - 1).clamp(0, 1)
-    vectors = slerp(made.captions[rows], made.images[rows], way)
+    vectors = slerp(captions, images, way)
     noise = F.normalize(torch.randn(n, d, generator=generator), dim=1)
     return F.normalize(vectors + NOISE * torch.rand((n, 1), generator=generator) * noise, dim=1)
 

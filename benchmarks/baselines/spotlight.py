@@ -29,8 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.baselines.principal import PrincipalComponents
-from benchmarks.slices.planting import Samples
+from benchmarks.baselines.domino import PrincipalComponents
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,15 @@ class Spotlight:
     learning_rate: float = 0.005  # the centre's, in units of the data's root mean square distance from their mean
     precision_rate: float = 0.02  # of log tau
 
-    def propose(self, validation: Samples, held_out: Samples) -> NDArray[np.float64]:
-        """Return (n_test, spotlights) closeness to each centre."""
-        space = PrincipalComponents.fit(validation.x, self.dimensions)
-        fitted = space(validation.x)
-        scale = np.sqrt((fitted**2).sum(axis=1).mean())
-        x = torch.from_numpy((fitted / scale).astype(np.float32))
-        other = torch.from_numpy((space(held_out.x) / scale).astype(np.float32))
-        balls = self.fit(x, torch.from_numpy(validation.losses.astype(np.float32)))
+    def rank(
+        self, fitted: NDArray[np.float32], losses: NDArray[np.float64], others: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Fit to (n, d) and their losses (n,); return (m, spotlights), how close others (m, d) are to each centre."""
+        space = PrincipalComponents.fit(fitted, self.dimensions)
+        z = space(fitted)
+        scale = np.sqrt((z**2).sum(axis=1).mean())
+        x, other = (torch.from_numpy((one / scale).astype(np.float32)) for one in (z, space(others)))
+        balls = self.fit(x, torch.from_numpy(losses.astype(np.float32)))
         return np.stack([ball.closeness(other).double().numpy() for ball in balls], axis=1)
 
     def fit(self, x: Tensor, losses: Tensor) -> list[Ball]:

@@ -23,22 +23,22 @@ def run(seed: int) -> dict[str, Any]:
     """Run one demo and sum it up."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        result = demo(folder, seed)
+        result, accuracy = demo(folder, seed)
         seconds = time.perf_counter() - start
-    planted = [entry.planted for entry in result.audit.findings.classes if entry.planted is not None]
+    planted = [entry.planted for entry in result.findings.classes if entry.planted is not None]
     return {
         "seed": seed,
-        "accuracy": round(result.accuracy, 4),
+        "accuracy": round(accuracy, 4),
         "named_first": sum(p.named_at == 1 for p in planted),
         "named_in_three": sum(p.named_at is not None and p.named_at <= 3 for p in planted),
         "planted": len(planted),
-        **count_captions(result.audit),
+        **count_captions(result),
         "minority_by_direction": round(sum(p.share_by_decision for p in planted) / len(planted), 4),
         "minority_by_confidence": round(sum(p.share_by_confidence for p in planted) / len(planted), 4),
         "lowest_by_direction": min(p.share_by_decision for p in planted),
         "lowest_by_confidence": min(p.share_by_confidence for p in planted),
         "seconds": round(seconds, 1),
-        **{stage: round(s, 2) for stage, s in result.audit.findings.timings.items()},
+        **{stage: round(s, 2) for stage, s in result.findings.timings.items()},
     }
 
 

@@ -26,12 +26,12 @@ def picture(report: Path) -> Image.Image:
     classes = json.loads((report / "audit.json").read_text(encoding="utf-8"))["classes"]
     rows = [[column["paths"][0] for column in one["decoded"]] for one in classes if one["name"] in planted]
     pitch = TILE + GAP
-    sheet = Image.new("RGB", (pitch * len(rows[0]) - GAP, pitch * len(rows) - GAP), "white")
+    collage = Image.new("RGB", (pitch * len(rows[0]) - GAP, pitch * len(rows) - GAP), "white")
     for y, paths in enumerate(rows):
         for x, path in enumerate(paths):
             with Image.open(report / path) as tile:
-                sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BICUBIC), (pitch * x, pitch * y))
-    return sheet
+                collage.paste(tile.resize((TILE, TILE), Image.Resampling.BICUBIC), (pitch * x, pitch * y))
+    return collage
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu import ClipEmbedder, FailureDirections
-from fdgpu.demo.photographs import Photographs, load_photographs
+from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.directions.scoring import caption_scores
@@ -46,12 +46,12 @@ def directions(clip: ClipEmbedder, random: int, seed: int = 0) -> list[Direction
 def planted(clip: ClipEmbedder, seed: int) -> FailureDirections:
     """Fit a model that fails on blue coats on a white background, where two colours and two backgrounds are."""
     settings = world_settings()
-    photographs = load_photographs("val")
-    own = photographs.labels == settings.class_names.index(CLASS)
-    few = Photographs(photographs.pixels[own], photographs.labels[own])
+    pixels, labels = load_photographs("val")
+    own = labels == settings.class_names.index(CLASS)
+    pixels, labels = pixels[own], labels[own]
     generator = torch.Generator().manual_seed(seed)
-    attributes = draw_attributes(len(few.labels), generator)
-    place = torch.arange(len(few.labels))
+    attributes = draw_attributes(len(labels), generator)
+    place = torch.arange(len(labels))
     blue, white = place % 2 == 0, place // 2 % 2 == 0
     for drawn, attribute, chosen, names in (
         (attributes.colour, "colour", blue, ("blue", "red")),
@@ -59,7 +59,7 @@ def planted(clip: ClipEmbedder, seed: int) -> FailureDirections:
     ):
         codes = [settings.code(attribute, name) for name in names]
         drawn[:] = torch.where(chosen, torch.tensor(codes[0]), torch.tensor(codes[1]))
-    pictures = render(few.pixels, draw_scene(attributes, few.labels, generator))
+    pictures = render(pixels, draw_scene(attributes, labels, generator))
     chance = torch.where(blue & white, WRONG, 1 - WRONG)
     right = torch.rand(len(place), generator=generator) >= chance
     return FailureDirections().fit(clip.images(pictures).numpy(), np.zeros(len(place), int), right.numpy())

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
-from fdgpu.demo.world import VAL, make_split
+from fdgpu.demo.world import make_split
+from fdgpu.findings import Split
 
 TEMPLATE = "a photo of a {quality} {colour} {noun} {preposition}"
 LONGEST = "a photo of a low quality yellow {noun} on a brown background"
@@ -49,7 +50,7 @@ def questions(clip: ClipEmbedder, count: int) -> Questions:
 
     Each class is a draw of pictures on which a model fails where they are most like a picture of its own.
     """
-    val = clip.images(make_split(VAL, 0).pictures).cpu().numpy()
+    val = clip.images(make_split(Split.VAL, 0).pictures).cpu().numpy()
     rng = np.random.default_rng(0)
     rows = np.concatenate([rng.choice(len(val), PICTURES, replace=False) for _ in range(count)])
     labels = np.repeat(np.arange(count), PICTURES)

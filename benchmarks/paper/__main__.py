@@ -104,7 +104,7 @@ def measure(
             try:
                 figures.append(experiment.run(world_of(seed)))
             except FdgpuError as error:
-                raise SeedError(f"{experiment.name}, seed {seed}: {said(error)}") from error
+                raise SeedError(f"{experiment.name}, seed {seed}: {message_of(error)}") from error
             console.print(f"{experiment.name}, seed {seed}: {time.perf_counter() - start:.0f} s")
             if write is not None:
                 write(experiment.summary(figures))
@@ -113,7 +113,7 @@ def measure(
             console.print(table(experiment, experiment.summary(figures)))
 
 
-def said(error: FdgpuError) -> str:
+def message_of(error: FdgpuError) -> str:
     """Return an error's words; one of a process that loads images comes with that process's traceback before it."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(": ")[2] if "Traceback (most recent call last)" in text else text
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     about, console = machine(), Console(width=140)
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
     try:
-        # all of them before the first runs: what is missing is said at once, and not after hours
+        # all of them before the first runs: what is missing is reported at once, and not after hours
         ready = {name: worlds(EXPERIMENTS[name], arguments.data, arguments.clip) for name in arguments.names}
         for name in list(ready):
             experiment, stored = EXPERIMENTS[name], name if arguments.offline else f"{name}_files"

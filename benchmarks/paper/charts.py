@@ -76,10 +76,10 @@ def _lines(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
     """One line a measure and method, with a band of one deviation; the paper's numbers as hollow diamonds."""
     alone = len(panel.measures) == 1
     labels = dict(zip(panel.measures, short(panel.measures), strict=True))
-    for place, (measure, method) in enumerate(dict.fromkeys((s.measure, s.method) for s in summaries)):
+    for number, (measure, method) in enumerate(dict.fromkeys((s.measure, s.method) for s in summaries)):
         points = sorted((s for s in summaries if (s.measure, s.method) == (measure, method)), key=lambda s: s.at or 0)
         name = method if alone else labels[measure]
-        own = colour(name, place)
+        own = colour(name, number)
         x, y = [s.at for s in points], [s.mean for s in points]
         axes.plot(
             x, y, marker="o", markersize=3, color=own, linewidth=1.8 if method == "fdgpu" else 1.1, label=name
@@ -97,7 +97,7 @@ def _bars(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
         for measure in panel.measures
     ]
     width = 0.8 / max(map(len, groups))
-    for place, method in enumerate(methods):
+    for number, method in enumerate(methods):
         # a group is as wide as what it has: an intervention that a method took no part in leaves no gap
         own = [
             (number + (group.index(s) - (len(group) - 1) / 2) * width, s)
@@ -107,7 +107,7 @@ def _bars(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
         ]
         bars = axes.bar(
             [x for x, _ in own], [s.mean for _, s in own], 0.92 * width, yerr=[s.deviation for _, s in own],
-            label=method, color=colour(method, place), error_kw={"linewidth": 0.8},
+            label=method, color=colour(method, number), error_kw={"linewidth": 0.8},
         )  # fmt: skip
         upright = 90 if len(summaries) > CROWDED else 0
         axes.bar_label(bars, [f"{s.mean:.2f}" for _, s in own], fontsize=6.5, padding=2, rotation=upright)

@@ -42,9 +42,9 @@ class Claim:
     short_of: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        rivals = self.above or self.below or self.not_above or self.below_measures or self.short_of
+        others = self.above or self.below or self.not_above or self.below_measures or self.short_of
         bounds = (self.at_least, self.at_most, self.more_than)
-        if not rivals and all(bound is None for bound in bounds):
+        if not others and all(bound is None for bound in bounds):
             raise ValueError(f"the claim {self.text!r} compares with nothing, so nothing could refute it")
 
 
@@ -113,7 +113,7 @@ def verdicts(claims: Iterable[Claim], summaries: Sequence[Summary]) -> list[Verd
 
 def _verdict(claim: Claim, known: Mapping[Key, Summary]) -> Verdict:
     figure = known.get((claim.measure, claim.method, claim.at))
-    checks = [*_bounds(claim, figure), *_rivals(claim, figure, known)]
+    checks = [*_bounds(claim, figure), *_comparisons(claim, figure, known)]
     held = [check.holds for check in checks]
     holds = None if None in held else all(held)
     # one close comparison is enough to lose a claim that holds; all that fail have to turn for one that does not
@@ -135,7 +135,7 @@ def _bounds(claim: Claim, figure: Summary | None) -> list[Check]:
     ]
 
 
-def _rivals(claim: Claim, figure: Summary | None, known: Mapping[Key, Summary]) -> list[Check]:
+def _comparisons(claim: Claim, figure: Summary | None, known: Mapping[Key, Summary]) -> list[Check]:
     def other(method: str) -> Summary | None:
         return known.get((claim.measure, method, claim.at))
 
@@ -158,17 +158,17 @@ def _compared(
     word: str,
     name: str,
     figure: Summary | None,
-    rival: Summary | None,
+    other: Summary | None,
     *,
     sign: int = 1,
     strict: bool = False,
     allowed: float = 0.0,
 ) -> Check:
     """Compare with another figure; the deviation is the larger one of the two."""
-    if rival is None:
+    if other is None:
         return Check(f"{word} {name} (not measured)", None)
-    words = f"{word} {name} {rival.mean:.3f}"
+    words = f"{word} {name} {other.mean:.3f}"
     if figure is None:
         return Check(words, None)
-    deviations = [d for d in (figure.known_deviation, rival.known_deviation) if d is not None]
-    return Check(words, sign * (figure.mean - rival.mean) + allowed, strict, max(deviations, default=None))
+    deviations = [d for d in (figure.known_deviation, other.known_deviation) if d is not None]
+    return Check(words, sign * (figure.mean - other.mean) + allowed, strict, max(deviations, default=None))

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.results import Figure, Key, Summary, concluded, means, published, summarise
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 FOLDER = Path(__file__).parent / "experiments"
 
@@ -63,7 +63,7 @@ class Experiment:
         return published(self.document.get("paper", []))
 
 
-def recipe_of(settings: Mapping[str, Any], name: str = "recipe") -> Recipe:
+def recipe_of(settings: Mapping[str, Any], name: str = "recipe") -> TrainingRecipe:
     """Return the recipe that the settings name; or one written out, which sees pictures at half of their 64 pixels."""
     given = settings[name]
-    return Recipe.named(given) if isinstance(given, str) else Recipe(**{"resolution": 32, **given})
+    return TrainingRecipe.named(given) if isinstance(given, str) else TrainingRecipe(**{"resolution": 32, **given})

@@ -18,7 +18,7 @@ from fdgpu import FailureDirections
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
-from fdgpu.repair import Augment, Loss, Recipe, cross_entropy, fine_tune, flip_and_shift, resnet18, train
+from fdgpu.repair import Augment, Loss, TrainingRecipe, cross_entropy, fine_tune, flip_and_shift, resnet18, train
 
 CIFAR = 32  # pixels
 
@@ -40,7 +40,7 @@ class Lab:
     """
 
     clip: Any
-    recipe: Recipe
+    recipe: TrainingRecipe
     network: Network
     prepare: Callable[[Images, Tensor], Inputs]
     augment: Augment | None = None
@@ -48,12 +48,14 @@ class Lab:
     workers: int = 0
 
     @classmethod
-    def offline(cls, clip: Any, recipe: Recipe) -> Lab:
+    def offline(cls, clip: Any, recipe: TrainingRecipe) -> Lab:
         """For the bundled world: the demo's small net, on pictures at half of their 64 pixels."""
         return cls(clip, recipe, small_convnet, lambda images, _: halved(_tensor(images)))
 
     @classmethod
-    def on_files(cls, clip: Any, recipe: Recipe, *, loss: Loss = cross_entropy, workers: int | None = None) -> Lab:
+    def on_files(
+        cls, clip: Any, recipe: TrainingRecipe, *, loss: Loss = cross_entropy, workers: int | None = None
+    ) -> Lab:
         """For a data set's own images: the paper's ResNet-18 at the recipe's resolution (A.3).
 
         Images of CIFAR's size are flipped and shifted while training, others are taken as they are. ``workers``
@@ -93,7 +95,9 @@ class Lab:
             workers=0 if in_memory else self.workers,
         )
 
-    def fine_tune(self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: Recipe, seed: int) -> nn.Module:
+    def fine_tune(
+        self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: TrainingRecipe, seed: int
+    ) -> nn.Module:
         """Return a copy of a model whose last layer was trained further."""
         in_memory = isinstance(inputs, Tensor)
         return fine_tune(

@@ -25,18 +25,18 @@ COLOURS = {  # in the order in which bars stand
     "easy pictures": "#5fa3d9",
     "hard pictures": "#e0776f",
 }
-ENDS = {"hard": RED, "easy": BLUE, "all": GREY, "neutral": GREY}  # a name with one of these words
-OTHERS = (DARK, "#8e5bb5", "#c98a12", "#2a8c82")  # neither end's
+SIDES = {"hard": RED, "easy": BLUE, "all": GREY, "neutral": GREY}  # a name with one of these words
+OTHERS = (DARK, "#8e5bb5", "#c98a12", "#2a8c82")  # of neither side
 
 
-def colour(name: str, place: int) -> str:
-    """Return the colour of a name: hard is red and easy is blue in every plot; else one by its place."""
-    ends = (own for word, own in ENDS.items() if word in name.split())
-    return COLOURS.get(name) or next(ends, OTHERS[place % len(OTHERS)])
+def colour(name: str, number: int) -> str:
+    """Return the colour of a name: hard is red and easy is blue in every plot; else one by its number."""
+    sides = (own for word, own in SIDES.items() if word in name.split())
+    return COLOURS.get(name) or next(sides, OTHERS[number % len(OTHERS)])
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return each name once, those that have a place in ``COLOURS`` before others."""
+    """Return each name once, those of ``COLOURS`` before others."""
     order = list(COLOURS)
     return sorted(dict.fromkeys(names), key=lambda name: order.index(name) if name in order else len(order))
 

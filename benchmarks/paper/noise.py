@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 
-def noisy(image: Tensor, deviation: float, seed: int, place: int) -> Tensor:
-    """Return a uint8 image with noise of this standard deviation, of the range [0, 1]; seed and place draw it."""
+def noisy(image: Tensor, deviation: float, seed: int, index: int) -> Tensor:
+    """Return a uint8 image with noise of this standard deviation, of the range [0, 1]; seed and index draw it."""
     # torch's generators take 32 bits of a seed, too few for a number of both
-    noise = torch.from_numpy(np.random.default_rng((seed, place)).standard_normal(image.shape, np.float32))
+    noise = torch.from_numpy(np.random.default_rng((seed, index)).standard_normal(image.shape, np.float32))
     return (image + 255 * deviation * noise).round().clamp(0, 255).to(torch.uint8)
 
 
 def corrupted(images: Tensor, rows: Tensor, deviation: float, seed: int) -> Tensor:
-    """Return images (n, 3, h, w), those where ``rows`` (n,) is true with noise, drawn by their place."""
+    """Return images (n, 3, h, w), those where ``rows`` (n,) is true with noise, drawn by their index."""
     changed = images.clone()
     for row in rows.nonzero()[:, 0].tolist():
         changed[row] = noisy(images[row], deviation, seed, row)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.paper.page
 
-Every table, plot and verdict is read from ``benchmarks/results/paper``; what has not been measured is said to be so.
+Every table, plot and verdict is read from ``benchmarks/results/paper``; what has not been measured is marked as such.
 """
 
 from __future__ import annotations

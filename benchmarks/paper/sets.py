@@ -19,12 +19,12 @@ Inputs = Tensor | Dataset[Any]
 
 @dataclass(frozen=True)
 class Marked:
-    """Images with what a model is to say of each, and what it is not told.
+    """Images with the label that a model is to give, and what it does not see.
 
     Attributes:
         images: (n, 3, h, w) uint8, or the n files.
         labels: (n,) class ids, or (n, k) of 0 and 1 where an image has several labels.
-        kinds: (n,) finer than the labels: a subclass, or whatever else an experiment tells apart.
+        kinds: (n,) finer than the labels: a subclass, or anything else that an experiment distinguishes.
         minority: (n,) bool, the images on which a model is expected to fail.
     """
 

@@ -25,7 +25,7 @@ from fdgpu.captions import Recipe
 from fdgpu.progress import silent
 
 HARD, EASY, REFERENCE = "hard", "easy", "reference"
-ENDS = (HARD, EASY)
+SIDES = (HARD, EASY)
 FULL = ", larger training set"
 
 
@@ -72,12 +72,13 @@ class Extremes:
         """Return the texts by class name, as :func:`fdgpu.text_to_image` takes them."""
         return {captions.names[k]: own for k, own in self.texts.items()}
 
-    def nearest(self, seen: Seen, end: str) -> list[NDArray[np.int64]]:
+    def nearest(self, seen: Seen, side: str) -> list[NDArray[np.int64]]:
         """Return for each class the rows of its images, the nearest to its caption first (cosine)."""
         labels = seen.labels.numpy()
         members = {k: np.flatnonzero(labels == k) for k in self.vectors}
         return [
-            own[np.argsort(-(seen.embeddings[own] @ self.vectors[k][end]), kind="stable")] for k, own in members.items()
+            own[np.argsort(-(seen.embeddings[own] @ self.vectors[k][side]), kind="stable")]
+            for k, own in members.items()
         ]
 
 
@@ -90,7 +91,7 @@ def accuracies_near(
 
 @dataclass(frozen=True)
 class Captioned:
-    """A model, the directions of its failures, and the captions at their ends."""
+    """A model, the directions of its failures, and the captions of their sides."""
 
     model: nn.Module
     directions: FailureDirections
@@ -103,14 +104,14 @@ class Captioned:
         return cls(model, fit, Extremes.of(fit, world.lab.clip, world.captions))
 
 
-def near_both_ends(
+def near_both_sides(
     right: NDArray[np.bool_], extremes: Extremes, test: Seen, ks: Sequence[int], method: str, suffix: str = ""
 ) -> list[Figure]:
     """Return the accuracy near the hard and the easy captions over K, and on all images, the same at every K."""
     figures = [
-        Figure(f"near the {end} caption{suffix}", method, value, k)
-        for end in ENDS
-        for k, value in accuracies_near(right, extremes.nearest(test, end), ks).items()
+        Figure(f"near the {side} caption{suffix}", method, value, k)
+        for side in SIDES
+        for k, value in accuracies_near(right, extremes.nearest(test, side), ks).items()
     ]
     return figures + [Figure(f"all images{suffix}", method, float(right.mean()), k) for k in ks]
 

@@ -26,7 +26,7 @@ Painter = Callable[[Tensor, int], Tensor]  # CLIP vectors (n, d) and a seed → 
 
 @dataclass(frozen=True)
 class Words:
-    """What is said of a class: candidate captions, the one of the whole class, and the one of its minority."""
+    """The captions of a class: candidates, the one of the whole class, and the one of its minority."""
 
     candidates: Sequence[str]
     reference: str
@@ -36,7 +36,7 @@ class Words:
 def vectors_to_decode(fitted: Fitted, words: Sequence[Words], alpha: float, seed: int) -> dict[str, Tensor]:
     """Return for each method one vector a class, (k, d); ``words`` are in the order of the labels.
 
-    The hard end of a direction is the reference caption's vector rotated by ``alpha`` towards -w. That w is fitted
+    The hard side of a direction is the reference caption's vector rotated by ``alpha`` towards -w. That w is fitted
     without whitening, since it has to lie in the decoder's space (A.7). Beside it stand a rotation towards where the
     base model is least confident, and one towards anywhere.
     """

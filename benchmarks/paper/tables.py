@@ -20,7 +20,7 @@ def claims_table(judged: Sequence[Verdict]) -> list[str]:
 
 
 def figures_tables(summaries: Sequence[Summary]) -> list[str]:
-    """Return one table of the measures without places, and one of each other measure: methods down, places across."""
+    """Return a table of the measures of one number, and one of each other measure: methods down, its K across."""
     lines: list[str] = []
     flat = [s for s in summaries if s.at is None]
     if flat:
@@ -30,7 +30,7 @@ def figures_tables(summaries: Sequence[Summary]) -> list[str]:
         if s.at is not None:
             groups[s.measure].append(s)
     for measure, own in groups.items():
-        lines += _over_places(measure, own)
+        lines += _over_ks(measure, own)
     return lines
 
 
@@ -50,15 +50,15 @@ def _flat(summaries: Sequence[Summary]) -> list[str]:
     return ["| measure | method | mean | seeds | paper |", "|---|---|---|---|---|", *rows, ""]
 
 
-def _over_places(measure: str, summaries: Sequence[Summary]) -> list[str]:
-    places = sorted({s.at for s in summaries if s.at is not None})
+def _over_ks(measure: str, summaries: Sequence[Summary]) -> list[str]:
+    ks = sorted({s.at for s in summaries if s.at is not None})
     lines = [f"**{measure}**, {len(summaries[0].values)} seeds", ""]
-    lines += ["| | " + " | ".join(f"{place:g}" for place in places) + " |", "|---" * (len(places) + 1) + "|"]
+    lines += ["| | " + " | ".join(f"{k:g}" for k in ks) + " |", "|---" * (len(ks) + 1) + "|"]
     for method in dict.fromkeys(s.method for s in summaries):
         own = {s.at: s for s in summaries if s.method == method}
-        lines.append(f"| {method} | " + " | ".join(_mean(own[p]) if p in own else "" for p in places) + " |")
+        lines.append(f"| {method} | " + " | ".join(_mean(own[p]) if p in own else "" for p in ks) + " |")
         if any(s.paper is not None for s in own.values()):
-            paper = ["" if p not in own or own[p].paper is None else f"{own[p].paper:.3f}" for p in places]
+            paper = ["" if p not in own or own[p].paper is None else f"{own[p].paper:.3f}" for p in ks]
             lines.append(f"| the paper's {method} | " + " | ".join(paper) + " |")
     return [*lines, ""]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from benchmarks.baselines.spotlight import Spotlight
-from benchmarks.slices.domino import Domino
-from benchmarks.slices.methods import Confidence, Directions, Method, Random
+from benchmarks.slices.methods import Method, confidence, directions, domino, random, spotlight
 from benchmarks.slices.metric import FOUND, precision_at
 from benchmarks.slices.planting import Planted, Setting, plant
 
@@ -43,15 +42,15 @@ class Measurement:
 
 def contenders(n_directions: int = 1) -> list[Contender]:
     """List them; with more than one direction, fdgpu takes part a second time with that many."""
-    more = [Contender(Directions(n_directions=n_directions), {f"{OURS}, {n_directions} directions": None})]
+    more = [Contender(partial(directions, n_directions=n_directions), {f"{OURS}, {n_directions} directions": None})]
     return [
-        Contender(Directions(), {OURS: None}),
-        Contender(Directions(whiten=False), {f"{OURS}, not whitened": None}),
+        Contender(directions, {OURS: None}),
+        Contender(partial(directions, whiten=False), {f"{OURS}, not whitened": None}),
         *(more if n_directions > 1 else []),
-        Contender(Confidence(), {"confidence": None}),
-        Contender(Domino(), {"Domino, 5 shown": 5, "Domino, all": None}),
-        Contender(Spotlight(), {"Spotlight": None}),
-        Contender(Random(), {"random": None}),
+        Contender(confidence, {"confidence": None}),
+        Contender(domino, {"Domino, 5 shown": 5, "Domino, all": None}),
+        Contender(spotlight, {"Spotlight": None}),
+        Contender(random, {"random": None}),
     ]
 
 
@@ -59,13 +58,13 @@ def warm_up(taking_part: Sequence[Contender]) -> None:
     """Run each once on a small setting, so that what is compiled or loaded once is not timed."""
     small = plant(Setting("rare", 0.05, samples=600))
     for contender in taking_part:
-        contender.method.propose(small.validation, small.held_out)
+        contender.method(small.validation, small.held_out)
 
 
 def measure(contender: Contender, setting: Setting, planted: Planted) -> list[Measurement]:
     """Fit and score; seconds are of both, without drawing the setting and without the metric."""
     start = time.perf_counter()
-    proposals = contender.method.propose(planted.validation, planted.held_out)
+    proposals = contender.method(planted.validation, planted.held_out)
     seconds = time.perf_counter() - start
     rows = []
     for name, count in contender.lines.items():

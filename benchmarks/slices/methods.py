@@ -1,68 +1,64 @@
-"""What a method of slice discovery is here, fdgpu as one, and the two baselines that fit nothing."""
+"""Methods of slice discovery: each is fitted on one half of the samples and proposes slices of the other.
+
+A method returns (n_test, proposals), the score of every held-out sample, higher is likelier inside; the best proposal
+first, in the method's own order; -inf for a sample that a proposal never shows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.baselines import Domino, Examples, Spotlight
 from benchmarks.slices.planting import Samples
 from fdgpu import FailureDirections
 
-
-class Method(Protocol):
-    """Proposes slices: fits one half, scores the other."""
-
-    def propose(self, validation: Samples, held_out: Samples) -> NDArray[np.float64]:
-        """Return (n_test, proposals), the score of every held-out sample, higher is likelier inside.
-
-        Best proposal first, in the method's own order; -inf for a sample that a proposal never shows.
-        """
-        ...
+Method = Callable[[Samples, Samples], NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class Directions:
-    """fdgpu: a failure direction (or several) for each label, hardest samples by decision value.
+def directions(
+    validation: Samples, held_out: Samples, whiten: bool = True, n_directions: int = 1
+) -> NDArray[np.float64]:
+    """Fdgpu: a failure direction (or several) for each label, hardest samples by decision value.
 
-    A proposal shows samples of its own label only; a direction that the fit does not give is not proposed.
+    It is fitted on whether the thresholded score is the label. A proposal shows samples of its own label only; a
+    direction that the fit does not give is not proposed.
     """
-
-    whiten: bool = True
-    n_directions: int = 1
-
-    def propose(self, validation: Samples, held_out: Samples) -> NDArray[np.float64]:
-        """Fit on whether the thresholded score is the label."""
-        fit = FailureDirections(whiten=self.whiten, n_directions=self.n_directions)
-        fit.fit(validation.x, validation.labels, validation.correct)
-        proposals = []
-        for direction in range(self.n_directions):
-            values = -np.asarray(fit.decision_function(held_out.x, held_out.labels, direction))
-            for label in (0, 1):
-                own = (held_out.labels == label) & ~np.isnan(values)
-                if own.any():
-                    proposals.append(np.where(own, values, -np.inf))
-        return np.stack(proposals, axis=1) if proposals else np.empty((len(held_out.labels), 0))
+    fit = FailureDirections(whiten=whiten, n_directions=n_directions)
+    fit.fit(validation.x, validation.labels, validation.correct)
+    proposals = []
+    for direction in range(n_directions):
+        values = -np.asarray(fit.decision_function(held_out.x, held_out.labels, direction))
+        for label in (0, 1):
+            own = (held_out.labels == label) & ~np.isnan(values)
+            if own.any():
+                proposals.append(np.where(own, values, -np.inf))
+    return np.stack(proposals, axis=1) if proposals else np.empty((len(held_out.labels), 0))
 
 
-@dataclass(frozen=True)
-class Confidence:
+def confidence(_: Samples, held_out: Samples) -> NDArray[np.float64]:
     """The samples of each label by the model's own loss; looks at no embedding and fits nothing."""
-
-    def propose(self, validation: Samples, held_out: Samples) -> NDArray[np.float64]:  # noqa: ARG002 - the interface
-        """One proposal a label."""
-        return np.stack([np.where(held_out.labels == label, held_out.losses, -np.inf) for label in (0, 1)], axis=1)
+    return np.stack([np.where(held_out.labels == label, held_out.losses, -np.inf) for label in (0, 1)], axis=1)
 
 
-@dataclass(frozen=True)
-class Random:
-    """Scores by lot; as many proposals as the method with the most, to show what the best of so many gets by luck."""
+def domino(validation: Samples, held_out: Samples, **settings: Any) -> NDArray[np.float64]:
+    """All slices of Domino's mixture, as published: 25 over 128 principal components, of which it shows the first 5."""
+    return Domino.fit(_examples(validation), **settings).slice_odds(_examples(held_out))
 
-    proposals: int = 25
-    seed: int = 0
 
-    def propose(self, validation: Samples, held_out: Samples) -> NDArray[np.float64]:  # noqa: ARG002 - the interface
-        """Draw them."""
-        return np.random.default_rng(self.seed).random((len(held_out.labels), self.proposals))
+def spotlight(validation: Samples, held_out: Samples, **settings: Any) -> NDArray[np.float64]:
+    """Spotlight's balls of large loss."""
+    return Spotlight(**settings).rank(validation.x, validation.losses, held_out.x)
+
+
+def random(_: Samples, held_out: Samples, proposals: int = 25, seed: int = 0) -> NDArray[np.float64]:
+    """Lots; as many proposals as the method with the most, to show what the best of so many gets by luck."""
+    return np.random.default_rng(seed).random((len(held_out.labels), proposals))
+
+
+def _examples(samples: Samples) -> Examples:
+    both = np.stack([1 - samples.scores, samples.scores], axis=1)  # (n, 2) probabilities of label 0 and 1
+    return Examples(samples.labels, embeddings=samples.x, probabilities=both)

@@ -9,8 +9,8 @@ The three families are those of Domino (ICLR 2022):
   its labels is wrong. What a sample looks like follows its true label; everything else sees the given one.
 
 The model's score for label 1 is Beta(q, 1 - q) where the label is 1 and Beta(1 - q, q) where it is 0, q = 0.75 outside
-a slice and 0.4 inside. A consequence to know when reading the figures: both densities have a pole at the wrong end, the
-one inside the slice the steeper, so the very largest losses of a *large* slice betray it without any embedding.
+a slice and 0.4 inside. Both densities have a pole at the wrong score, the one inside the slice the steeper, so the very
+largest losses of a *large* slice betray it without any embedding.
 
 Geometry. A sample's latent vector is standard normal in ``d`` factors plus a shift for each thing it shows: its class,
 its subclass, its attributes. Factors are scaled so that their variance falls as 1 / i, as the spectra of CLIP
@@ -99,7 +99,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Planted:
-    """A setting's data: one half to fit, one to score, and which of the latter lie in which slice, (n_test, slices)."""
+    """A setting's data: samples to fit, samples to score, and which of these lie in which slice, (n_test, slices)."""
 
     validation: Samples
     held_out: Samples
@@ -116,8 +116,8 @@ def grid(seeds: int, samples: int) -> list[Setting]:
 
 def plant(setting: Setting) -> Planted:
     """Draw a setting."""
-    place = list(FAMILIES).index(setting.family), round(setting.strength * 1e6), round(setting.separation * 1e6)
-    rng = np.random.default_rng([*place, setting.seed])
+    setting_id = list(FAMILIES).index(setting.family), round(setting.strength * 1e6), round(setting.separation * 1e6)
+    rng = np.random.default_rng([*setting_id, setting.seed])
     content = _content(setting, rng)
     x = _embed(content, setting, rng)
     scores = simulate_scores(content.labels, np.asarray(content.slices.any(axis=1)), rng)

@@ -49,19 +49,19 @@ def losses(rows: Sequence[Measurement]) -> str:
     Only the best of the others is named for each; fdgpu's own variants do not count as others.
     """
     cells = summarise(rows, lambda row: (row.family, row.strength, row.separation, row.method))
-    places = sorted({key[:3] for key in cells})
+    settings = sorted({key[:3] for key in cells})
     lost = []
-    for place in places:
-        ours = cells[(*place, OURS)].precision_10
+    for setting in settings:
+        ours = cells[(*setting, OURS)].precision_10
         others = {
             key[3]: summary.precision_10
             for key, summary in cells.items()
-            if key[:3] == place and not key[3].startswith(OURS)
+            if key[:3] == setting and not key[3].startswith(OURS)
         }
         best = max(others, key=others.__getitem__, default=None)
         if best is not None and others[best] > ours:
-            family, strength, separation = place
+            family, strength, separation = setting
             lost.append(f"{family} {strength:g} at d' {separation:g} ({ours:.2f}, {best} {others[best]:.2f})")
-    count = f"{len(lost)} of {len(places)}" if lost else f"none of {len(places)}"
+    count = f"{len(lost)} of {len(settings)}" if lost else f"none of {len(settings)}"
     sentence = f"By mean precision@10 {OURS} loses in {count} combinations of family, strength and d'"
     return f"{sentence}: {'; '.join(lost)}." if lost else f"{sentence}."

@@ -11,7 +11,7 @@ from benchmarks.speed.roofline import Kernel, Yardstick, kernel_row
 from benchmarks.speed.rows import Row
 
 NAME = "caption scoring"
-BEST = 10  # captions that are ranked at each end
+BEST = 10  # captions that are ranked on each side
 
 
 @dataclass(frozen=True)

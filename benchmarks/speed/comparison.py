@@ -117,13 +117,13 @@ def compare(oracle: Oracle, fitted: Fitted, peer: Peer, solved: dict[int, Solved
     """
     result = Comparison(0.0, 0.0, 0, True)
     for k, theirs in solved.items():
-        place = int(np.searchsorted(fitted.classes, k))
+        index = int(np.searchsorted(fitted.classes, k))
         rows = oracle.problem.rows(k)
         x, right = oracle.problem.x[rows], oracle.problem.right[rows]
-        cost = float(fitted.cost[place])
+        cost = float(fitted.cost[index])
         coef = theirs.coef[cost] if cost in theirs.coef else peer.coef(x, right, cost)
-        w = float(np.linalg.norm(fitted.coef[place] - coef) / np.linalg.norm(coef))
-        own, values = fitted.scores[place], oracle.of(k)
+        w = float(np.linalg.norm(fitted.coef[index] - coef) / np.linalg.norm(coef))
+        own, values = fitted.scores[index], oracle.of(k)
         known = [i for i, value in enumerate(values) if value.determined]
         doubt = np.array([value.doubt(right, tol) for value in values])
         difference = np.abs(own - theirs.scores)

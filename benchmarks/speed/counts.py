@@ -73,8 +73,8 @@ def gram_work_triton(sizes: Sequence[int], d: int, block: int, block_d: int, pro
 class Step:
     """What one step asks of caches and arithmetic, for each sample that the solver holds.
 
-    - numba (``smo_numba._ascend``): two rows of K, of the training part that was gathered. Operations: 4 for the place
-      of i, 10 for the gains, 3 for the place of j, 7 for the new residual and its extremes.
+    - numba (``smo_numba._ascend``): two rows of K, of the training part that was gathered. Operations: 4 for the index
+      of i, 10 for the gains, 3 for the index of j, 7 for the new residual and its extremes.
     - triton (``smo_triton.ascend``): two rows of K and its diagonal, of the whole class. Operations: 4 for bounds and
       room, 13 for drop, curvature, gain and step, 7 for the reduction over them, 12 for the new alphas, 3 for v, 12 for
       its extremes.

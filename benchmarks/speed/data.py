@@ -57,9 +57,9 @@ class Problem:
         """Samples of each class."""
         return [int(n) for n in np.diff(self.bounds)]
 
-    def rows(self, place: int) -> slice:
-        """Return the rows of the class at ``place``."""
-        return slice(int(self.bounds[place]), int(self.bounds[place + 1]))
+    def rows(self, index: int) -> slice:
+        """Return the rows of the class at ``index``."""
+        return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
 
     def only(self, classes: Sequence[int]) -> Problem:
         """Return some of the classes, under the labels that they had."""

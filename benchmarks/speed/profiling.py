@@ -19,10 +19,10 @@ from rich.table import Table
 from benchmarks.speed.data import Problem, Shape
 from benchmarks.speed.fitting import Fitting
 
-Place = tuple[str, str]  # end of a file's path, function
+Function = tuple[str, str]  # the last parts of its file's path, its name
 
-WHOLE: Place = ("directions/estimator.py", "fit")
-OPEN: Sequence[Place] = (("directions/numba_backend.py", "open"), ("directions/triton_backend.py", "open"))
+WHOLE: Function = ("directions/estimator.py", "fit")
+OPEN: Sequence[Function] = (("directions/numba_backend.py", "open"), ("directions/triton_backend.py", "open"))
 HOST = ("group by class", "choice of C", "assemble")  # what the host does on any device
 
 
@@ -31,8 +31,8 @@ class Stage:
     """Functions whose time is this stage's, and those inside of them whose time is another's."""
 
     name: str
-    functions: Sequence[Place]
-    without: Sequence[Place] = ()
+    functions: Sequence[Function]
+    without: Sequence[Function] = ()
 
 
 SOLVED = [
@@ -45,10 +45,10 @@ STAGES = (
     Stage("whitening: mean and deviation", [("directions/estimator.py", "_fit_whitening")]),
     Stage("group by class", [("directions/grouping.py", "of"), ("directions/grouping.py", "rows")]),
     Stage("gather, whiten and Gram matrices", OPEN),
-    Stage("cross-validation", [place for place in SOLVED if place[1] == "cross_validate"]),
+    Stage("cross-validation", [one for one in SOLVED if one[1] == "cross_validate"]),
     Stage("choice of C", [("directions/folds.py", "choose_costs")]),
-    Stage("refit", [place for place in SOLVED if place[1] == "fit"]),
-    Stage("w of every class", [place for place in SOLVED if place[1] == "coef"]),
+    Stage("refit", [one for one in SOLVED if one[1] == "fit"]),
+    Stage("w of every class", [one for one in SOLVED if one[1] == "coef"]),
     Stage(
         "assemble",
         [("directions/distilling.py", "distil"), ("directions/estimator.py", "_keep")],
@@ -67,7 +67,7 @@ class Profile:
 
     @property
     def host(self) -> float:
-        """Seconds that are the host's whatever computes: grouping, choosing C, and assembling results."""
+        """Seconds of the host, on any device: grouping, choosing C, and assembling results."""
         return sum(self.stages[name] for name in HOST)
 
 
@@ -86,11 +86,11 @@ def stages_of(run: Callable[[], object], shape: str) -> Profile:
     return Profile(shape, whole, {**found, "rest": whole - sum(found.values())})
 
 
-def _seconds(stats: dict[Any, Any], places: Sequence[Place]) -> float:
+def _seconds(stats: dict[Any, Any], functions: Sequence[Function]) -> float:
     return sum(
         float(cumulative)
         for (file, _, function), (_, _, _, cumulative, _) in stats.items()
-        if any(file.endswith(end) and function == name for end, name in places)
+        if any(file.endswith(path) and function == name for path, name in functions)
     )
 
 

@@ -39,8 +39,8 @@ class Path:
     @property
     def after_first_move(self) -> int:
         """C that come after the first at which a step was taken."""
-        places = [place for place, steps in enumerate(self.n_iter) if steps > 0]
-        return len(self.n_iter) - 1 - places[0] if places else 0
+        moved = [c for c, steps in enumerate(self.n_iter) if steps > 0]
+        return len(self.n_iter) - 1 - moved[0] if moved else 0
 
 
 def cross_validation_paths(

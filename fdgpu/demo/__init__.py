@@ -1,1 +1,1 @@
-"""The bundled world: photographs, a renderer, a small CLIP, the scripts that made them, and the demo itself."""
+"""The demo: bundled photographs, a renderer that plants correlations, a model that falls for them, and its audit."""

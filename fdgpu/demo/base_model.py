@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from fdgpu.networks import class_scores
 from fdgpu.progress import Reporter, silent
-from fdgpu.repair import Recipe, train
+from fdgpu.repair.training_loop import train
+from fdgpu.repair.training_recipe import TrainingRecipe
 
 LAYERS = ((16, 2), (32, 1), (64, 2), (128, 2))  # channels and stride
 
@@ -30,7 +31,7 @@ def train_base_model(
     labels: Tensor,
     seed: int,
     *,
-    recipe: Recipe | None = None,
+    recipe: TrainingRecipe | None = None,
     device: torch.device | str = "cpu",
     progress: Reporter = silent,
 ) -> nn.Module:
@@ -42,14 +43,14 @@ def train_base_model(
         seed: decides the weights' start and the order of the batches.
         recipe: by default the one named "demo".
         device: where to train.
-        progress: told of every epoch.
+        progress: called after every epoch.
     """
     model = small_convnet(int(labels.max()) + 1, seed)
     return train(
         model,
         halved(pictures),
         labels,
-        recipe=recipe or Recipe.named("demo"),
+        recipe=recipe or TrainingRecipe.named("demo"),
         seed=seed,
         device=device,
         progress=lambda _, done, total: progress("train the base model", done, total),

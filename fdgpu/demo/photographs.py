@@ -1,58 +1,49 @@
-"""The bundled photographs: a subset of Fashion-MNIST, one PNG sheet per split and class."""
+"""The bundled photographs: a subset of Fashion-MNIST, one PNG sprite sheet per split and class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from fdgpu.demo.settings import SPLITS, world_settings
+from fdgpu.demo.settings import world_settings
 from fdgpu.errors import InputError
 
-
-@dataclass(frozen=True)
-class Photographs:
-    """Grey garments on nothing: ``pixels`` (n, 28, 28) uint8, ``labels`` (n,) int64, sorted by class."""
-
-    pixels: torch.Tensor
-    labels: torch.Tensor
+TILE = 28  # pixels, the side of a photograph
+Bytes = NDArray[np.uint8]
 
 
-def load_photographs(split: str) -> Photographs:
-    """Load one split of the bundled photographs.
+def load_photographs(split: str, folder: Traversable | None = None) -> tuple[Tensor, Tensor]:
+    """Load one split: grey garments on nothing, sorted by class.
 
     Args:
-        split: ``"clip"``, ``"base"``, ``"val"`` or ``"test"``; no photograph is in two of them.
+        split: ``"base"``, ``"val"`` or ``"test"``; no photograph is in two of them.
+        folder: one with further splits; by default the one that ships.
+
+    Returns:
+        Pixels (n, 28, 28) uint8 and classes (n,) int64.
 
     Raises:
         InputError: if the split is unknown.
     """
-    if split not in SPLITS:
-        raise InputError(f"split is {split!r}: use one of {', '.join(SPLITS)}")
-    settings = world_settings()
-    folder = resources.files("fdgpu.demo") / "photographs" / split
+    source = resources.files("fdgpu.demo") / "photographs" if folder is None else folder
+    known = sorted(part.name for part in source.iterdir() if part.is_dir())
+    if split not in known:
+        raise InputError(f"split is {split!r}: use one of {', '.join(known)}")
     pixels = []
-    for name in settings.class_names:
-        with (folder / f"{name}.png").open("rb") as stream:
-            sheet = np.asarray(Image.open(stream))
-        pixels.append(cut_sheet(sheet, settings.tile)[: settings.per_class[split]])
-    labels = np.repeat(np.arange(len(pixels)), [len(p) for p in pixels])
-    return Photographs(torch.from_numpy(np.concatenate(pixels)), torch.from_numpy(labels))
+    for name in world_settings().class_names:
+        with (source / split / f"{name}.png").open("rb") as stream:
+            pixels.append(cut_sheet(np.asarray(Image.open(stream)), TILE))
+    labels = np.repeat(np.arange(len(pixels)), [len(own) for own in pixels])
+    return torch.from_numpy(np.concatenate(pixels)), torch.from_numpy(labels)
 
 
-def cut_sheet(sheet: np.ndarray, tile: int) -> np.ndarray:
-    """Cut a sheet (rows·tile, columns·tile) into tiles (rows·columns, tile, tile), row by row."""
+def cut_sheet(sheet: Bytes, tile: int) -> Bytes:
+    """Cut a sprite sheet (rows·tile, columns·tile) into tiles (rows·columns, tile, tile), row by row."""
     rows, columns = sheet.shape[0] // tile, sheet.shape[1] // tile
     return sheet.reshape(rows, tile, columns, tile).swapaxes(1, 2).reshape(-1, tile, tile)
-
-
-def paste_sheet(tiles: np.ndarray, columns: int) -> np.ndarray:
-    """Paste tiles (n, t, t) into one sheet, row by row; the inverse of :func:`cut_sheet` up to empty tiles."""
-    n, tile, _ = tiles.shape
-    rows = -(-n // columns)
-    padded = np.zeros((rows * columns, tile, tile), tiles.dtype)
-    padded[:n] = tiles
-    return padded.reshape(rows, columns, tile, tile).swapaxes(1, 2).reshape(rows * tile, columns * tile)

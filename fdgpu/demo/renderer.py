@@ -194,18 +194,19 @@ def _wall(colour: Tensor, light: Tensor, size: int) -> Tensor:
 
 
 def _garment(layers: Tensor, scene: Scene, centres: Tensor, item: int, size: int) -> tuple[Tensor, Tensor]:
-    """Place each scene's ``item``-th garment in its picture: shade and mask, each (n, 1, size, size)."""
+    """Draw each scene's ``item``-th garment as its picture shows it: shade and mask, each (n, 1, size, size)."""
     chosen = layers[scene.garments[:, item]]
     offset = 2 * (centres[:, item] + scene.shift[:, item])
     cos, sin = scene.tilt[:, item].cos(), scene.tilt[:, item].sin()
     scale = 1 / scene.share
     mirror = scene.mirror[:, item]
+    # affine_grid asks where a pixel of the picture lies in the photograph: tilt, mirror and shift, inverted
     rows_x = torch.stack([cos * mirror, sin * mirror, -(cos * offset[:, 0] + sin * offset[:, 1]) * mirror], 1)
     rows_y = torch.stack([-sin, cos, sin * offset[:, 0] - cos * offset[:, 1]], 1)
-    affine = torch.stack([rows_x, rows_y], 1) * scale[:, None, None]
+    affine = torch.stack([rows_x, rows_y], 1) * scale[:, None, None]  # (n, 2, 3)
     grid = F.affine_grid(affine, [len(chosen), 2, size, size], align_corners=False)
-    placed = F.grid_sample(chosen, grid, align_corners=False)
-    return placed[:, :1], placed[:, 1:]
+    drawn = F.grid_sample(chosen, grid, align_corners=False)
+    return drawn[:, :1], drawn[:, 1:]
 
 
 def _gaussian_blur(picture: Tensor, sigma: float) -> Tensor:

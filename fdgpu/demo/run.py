@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -13,27 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fdgpu.auditing import AuditResult, Planted, audit
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pipeline import timed
-from fdgpu.decoding import Decoder
+from fdgpu.auditing.pipeline import AuditResult, audit, timed
+from fdgpu.auditing.truth import Planted
+from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import TEST, TRAIN, VAL, Split, make_split, phrase, truth_document
+from fdgpu.demo.world import RenderedSplit, make_split, phrase, truth_document
 from fdgpu.device import choose_device, cpu_count
-from fdgpu.directions import FailureDirections
-from fdgpu.embedding import ClipEmbedder
+from fdgpu.directions.estimator import FailureDirections
+from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import TensorSource
 from fdgpu.files import writable_folder, write_atomically
+from fdgpu.findings import Split
 from fdgpu.progress import OneBar, Reporter
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """The audit, and the base model's accuracy on the balanced test split."""
-
-    audit: AuditResult
-    accuracy: float
 
 
 def demo(
@@ -44,8 +36,8 @@ def demo(
     decode: bool = False,
     device: str = "auto",
     progress: Reporter | None = None,
-) -> DemoResult:
-    """Run the whole demo.
+) -> tuple[AuditResult, float]:
+    """Run the whole demo; return the audit, and the base model's accuracy on the balanced test split.
 
     Args:
         out: folder for the audit's files, ``truth.json``, and as input for a first ``fdgpu audit`` of your own the
@@ -66,20 +58,20 @@ def demo(
         train, _, test = splits
         with timed(seconds, "train base model"):
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
-            said = [predict(model, split.pictures) for split in splits]
+            answers = [predict(model, split.pictures) for split in splits]
         with timed(seconds, "write pictures"):
             write_json(folder / "truth.json", truth_document(seed, test))
-            _write_inputs(folder, splits, said)
+            _write_inputs(folder, splits, answers)
         result = audit(
             TensorSource(torch.cat([s.pictures for s in splits]), [path for s in splits for path in s.paths]),
             torch.cat([s.labels for s in splits]),
-            torch.cat([predicted for predicted, _ in said]),
+            torch.cat([predicted for predicted, _ in answers]),
             class_names=world_settings().class_names,
             embedder=ClipEmbedder.bundled(device),
             decoder=decoder,
             out=folder,
             splits=[s.name for s in splits for _ in range(len(s.labels))],
-            confidence=torch.cat([confidence for _, confidence in said]),
+            confidence=torch.cat([confidence for _, confidence in answers]),
             directions=directions,
             planted=_planted(splits),
             title="What the demo's model gets wrong",
@@ -87,20 +79,20 @@ def demo(
             timings=seconds,
             progress=report,
         )
-    return DemoResult(result, float((said[-1][0] == test.labels).float().mean()))
+    return result, float((answers[-1][0] == test.labels).float().mean())
 
 
-def _render(seed: int, device: torch.device, report: Reporter) -> list[Split]:
+def _render(seed: int, device: torch.device, report: Reporter) -> list[RenderedSplit]:
     """Render the three splits, one after the other."""
-    splits: list[Split] = []
-    for name in (TRAIN, VAL, TEST):
-        report("render pictures", len(splits), 3)
+    splits: list[RenderedSplit] = []
+    for name in Split:
+        report("render pictures", len(splits), len(Split))
         splits.append(make_split(name, seed, device))
-    report("render pictures", 3, 3)
+    report("render pictures", len(Split), len(Split))
     return splits
 
 
-def _planted(splits: list[Split]) -> dict[str, Planted]:
+def _planted(splits: list[RenderedSplit]) -> dict[str, Planted]:
     return {
         plant.class_name: Planted(
             plant.attribute,
@@ -113,15 +105,15 @@ def _planted(splits: list[Split]) -> dict[str, Planted]:
     }
 
 
-def _write_inputs(folder: Path, splits: list[Split], said: list[tuple[Tensor, Tensor]]) -> None:
+def _write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[tuple[Tensor, Tensor]]) -> None:
     """Write what ``fdgpu audit`` takes: the pictures of val and test, and a CSV of predictions for them."""
     names = world_settings().class_names
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "label", "prediction", "split", "confidence"])
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for split, (predicted, confidence) in zip(splits, said, strict=True):
-            if split.name == TRAIN:
+        for split, (predicted, confidence) in zip(splits, answers, strict=True):
+            if split.name == Split.TRAIN:
                 continue
             paths = [folder / "images" / path for path in split.paths]
             for parent in {path.parent for path in paths}:

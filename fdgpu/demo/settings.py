@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-SPLITS = ("clip", "base", "val", "test")
 ATTRIBUTES = ("colour", "background", "framing", "blurry")
 
 
@@ -25,11 +24,7 @@ class Plant:
 class WorldSettings:
     """What the renderer draws with and what the demo plants; the order of a tuple is the order of its codes."""
 
-    tile: int
-    columns: int
-    per_class: dict[str, int]
     class_names: tuple[str, ...]
-    source_ids: tuple[int, ...]
     palette: dict[str, dict[str, tuple[float, float, float]]]
     framings: dict[str, tuple[float, float]]
     framing_chances: tuple[float, ...]
@@ -56,11 +51,7 @@ def world_settings() -> WorldSettings:
     text = resources.files("fdgpu.demo").joinpath("world.toml").read_text(encoding="utf-8")
     raw = tomllib.loads(text)
     return WorldSettings(
-        tile=raw["photographs"]["tile"],
-        columns=raw["photographs"]["columns"],
-        per_class=raw["photographs"]["per_class"],
-        class_names=tuple(c["name"] for c in raw["classes"]),
-        source_ids=tuple(c["idx"] for c in raw["classes"]),
+        class_names=tuple(raw["classes"]),
         palette={
             "colour": {name: tuple(rgb) for name, rgb in raw["colours"].items()},
             "background": {name: tuple(rgb) for name, rgb in raw["backgrounds"].items()},

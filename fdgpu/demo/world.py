@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,17 +10,17 @@ from torch import Tensor
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import Plant, world_settings
+from fdgpu.findings import Split
 
-TRAIN, VAL, TEST = "train", "val", "test"
-PHOTOGRAPHS = {TRAIN: "base", VAL: "val", TEST: "test"}
+PHOTOGRAPHS = {Split.TRAIN: "base", Split.VAL: "val", Split.TEST: "test"}
 BALANCED = 0.5
 
 
 @dataclass(frozen=True)
-class Split:
+class RenderedSplit:
     """Rendered pictures (n, 3, 64, 64) uint8, their classes (n,) and attributes, and whether each is of a minority."""
 
-    name: str
+    name: Split
     pictures: Tensor
     labels: Tensor
     attributes: Attributes
@@ -44,21 +43,21 @@ class Split:
         return torch.as_tensor(shows_hard & (self.labels == settings.class_names.index(plant.class_name)))
 
 
-def make_split(name: str, seed: int, device: torch.device | str = "cpu") -> Split:
+def make_split(name: Split, seed: int, device: torch.device | str = "cpu") -> RenderedSplit:
     """Render one split.
 
     In ``train`` a planted class shows its easy value in ``strength`` of the pictures; in ``val`` and ``test`` half and
     half. The same seed gives the same pictures.
     """
     generator = torch.Generator().manual_seed(seed * len(PHOTOGRAPHS) + list(PHOTOGRAPHS).index(name))
-    photographs = load_photographs(PHOTOGRAPHS[name])
+    pixels, labels = load_photographs(PHOTOGRAPHS[name])
     settings = world_settings()
-    attributes = draw_attributes(len(photographs.labels), generator)
+    attributes = draw_attributes(len(labels), generator)
     for plant in settings.plants:
-        strength = settings.strength if name == TRAIN else BALANCED
-        attributes = _plant(attributes, photographs.labels, plant, strength, generator)
-    scene = draw_scene(attributes, photographs.labels, generator)
-    return Split(name, render(photographs.pixels, scene, device=device), photographs.labels, attributes)
+        strength = settings.strength if name == Split.TRAIN else BALANCED
+        attributes = _plant(attributes, labels, plant, strength, generator)
+    scene = draw_scene(attributes, labels, generator)
+    return RenderedSplit(name, render(pixels, scene, device=device), labels, attributes)
 
 
 def _plant(
@@ -81,7 +80,7 @@ def phrase(plant: Plant) -> str:
     return f"a {plant.hard} {plant.class_name}"
 
 
-def truth_document(seed: int, test: Split) -> dict[str, Any]:
+def truth_document(seed: int, test: RenderedSplit) -> dict[str, object]:
     """Return ``truth.json``: what was planted in each class, and what each test picture shows."""
     settings = world_settings()
     plants = {plant.class_name: plant for plant in settings.plants}

@@ -1,20 +1,21 @@
-"""A training set with further images: synthetic ones, or those chosen from a pool (paper, 2.3, A.8)."""
+"""More to train on: further images, synthetic or from a pool (paper, 2.3, A.8), and random changes of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fdgpu.arrays import to_torch
+from fdgpu.arrays import Array, to_torch
 from fdgpu.batches import as_targets, check_map_style, pair_of
 from fdgpu.errors import InputError
 
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
-class AugmentedDataset(Dataset[tuple[Any, Any]]):
+
+class AugmentedDataset(Dataset[tuple[object, int | Tensor]]):
     """The pairs (image, label) of a Dataset, followed by further images that are arrays (paper, 2.3, A.8).
 
     Labels are whole numbers; where an image has several, they are (k,) floats of 0 and 1. ``n_added`` says how many
@@ -32,7 +33,7 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
     """
 
     def __init__(
-        self, base: Dataset[Any], images: Tensor, labels: Tensor, transform: Callable[[Tensor], Any] | None = None
+        self, base: Dataset[object], images: Tensor, labels: Tensor, transform: Callable[[Tensor], object] | None = None
     ) -> None:
         check_map_style(base)
         self.base, self.images, self.labels, self.transform = base, images.cpu(), labels.cpu(), transform
@@ -43,15 +44,15 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
     def __len__(self) -> int:
         return self.n_base + self.n_added
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        place = index + len(self) if index < 0 else index
-        if not 0 <= place < len(self):
-            raise IndexError(f"index {index} of {len(self)} examples")
-        if place < self.n_base:
-            image, label = pair_of(self.base[place], self.base)
+    def __getitem__(self, index: int) -> tuple[object, int | Tensor]:
+        own = index + len(self) if index < 0 else index
+        if not 0 <= own < len(self):
+            raise IndexError(f"index {index} of {len(self)} samples")
+        if own < self.n_base:
+            image, label = pair_of(self.base[own], self.base)
             return image, _label(label)
-        image = self.images[place - self.n_base]
-        return image if self.transform is None else self.transform(image), _label(self.labels[place - self.n_base])
+        image = self.images[own - self.n_base]
+        return image if self.transform is None else self.transform(image), _label(self.labels[own - self.n_base])
 
     def _check_alike(self) -> None:
         """Images and labels of both kinds go into one batch."""
@@ -72,7 +73,7 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
 
 
 def augmented(
-    dataset: Dataset[Any], images: Any, labels: Any, transform: Callable[[Tensor], Any] | None = None
+    dataset: Dataset[object], images: Array, labels: Array, transform: Callable[[Tensor], object] | None = None
 ) -> AugmentedDataset:
     """Add images to a training set, to be fine-tuned or trained on (paper, 2.3, A.8).
 
@@ -85,6 +86,12 @@ def augmented(
     Raises:
         InputError: for numbers that differ, labels that are no class ids, images or labels that are not like the data
             set's, or a data set without a length or of other items than pairs.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> own = TensorDataset(torch.rand(8, 3, 32, 32), torch.arange(8) % 2)
+        >>> len(augmented(own, torch.rand(3, 3, 32, 32), [0, 0, 1]))
+        11
     """
     pictures = to_torch(images, "images")
     if pictures.ndim != 4:
@@ -92,7 +99,7 @@ def augmented(
     return AugmentedDataset(dataset, pictures, _labels(labels, len(pictures)), transform)
 
 
-def _labels(labels: Any, m: int) -> Tensor:
+def _labels(labels: Array, m: int) -> Tensor:
     """Return (m,) integers, or (m, k) floats."""
     targets = as_targets(labels)
     if len(targets) != m:
@@ -102,7 +109,7 @@ def _labels(labels: Any, m: int) -> Tensor:
     return targets
 
 
-def _label(label: Any) -> int | Tensor:
+def _label(label: Array) -> int | Tensor:
     """Return a class id, or several labels of one image as (k,) floats."""
     own = to_torch(label, "the Dataset's label")
     if own.ndim == 1:
@@ -112,5 +119,26 @@ def _label(label: Any) -> int | Tensor:
     raise InputError(f"the Dataset's label is {label!r}: it has to be a whole class id, or (k,) of 0 and 1")
 
 
-def _words(kind: Any) -> str:
+def _words(kind: object) -> str:
     return str(tuple(kind) if isinstance(kind, torch.Size) else kind)
+
+
+def flip_and_shift(inputs: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
+    """Mirror half of the images, and move each by up to ``pixels`` in both directions; what comes in is black.
+
+    Args:
+        inputs: (n, c, h, w) floats, on any device.
+        generator: on the CPU.
+        pixels: largest shift.
+    """
+    n, _, h, w = inputs.shape
+    mirrored = (torch.rand(n, generator=generator) < 0.5).to(inputs.device)
+    moved = torch.randint(-pixels, pixels + 1, (2, n), generator=generator).to(inputs.device)
+    rows = torch.arange(h, device=inputs.device) + moved[0, :, None]
+    columns = torch.arange(w, device=inputs.device) + moved[1, :, None]
+    inside = ((rows >= 0) & (rows < h))[:, None, :, None] & ((columns >= 0) & (columns < w))[:, None, None, :]
+    columns = torch.where(mirrored[:, None], w - 1 - columns, columns)
+    image = torch.arange(n, device=inputs.device)[:, None, None]
+    # (n, h, w, c): indices of three dimensions beside a slice put the slice's dimension last
+    taken = inputs[image, :, rows.clamp(0, h - 1)[:, :, None], columns.clamp(0, w - 1)[:, None, :]]
+    return (taken.movedim(-1, 1) * inside).contiguous(memory_format=torch.channels_last)

@@ -7,21 +7,23 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
+from fdgpu.arrays import Array
 from fdgpu.batches import is_dataset, open_batches
 from fdgpu.device import choose_device
 from fdgpu.errors import InputError
 from fdgpu.networks import dtype_of, inputs_and_targets, last_linear_of
-from fdgpu.repair.loop import train
-from fdgpu.repair.training_recipe import Recipe
+from fdgpu.repair.training_loop import train
+from fdgpu.repair.training_recipe import TrainingRecipe
 
 
 def fine_tune(
     model: nn.Module,
-    images: Any,
-    labels: Any = None,
+    images: Array | Dataset[object],
+    labels: Array | None = None,
     *,
-    recipe: Recipe | str,
+    recipe: TrainingRecipe | str,
     layers: Literal["last", "all"] = "last",
     features_once: bool | None = None,
     device: str | torch.device = "auto",

@@ -13,7 +13,7 @@ from fdgpu.errors import InputError
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """SGD with a triangular learning rate (paper, A.3).
 
     ``peak_lr`` is reached at the end of epoch ``peak_epoch``, zero at the end of the last; ``batch`` is in images,
@@ -21,6 +21,10 @@ class Recipe:
 
     Raises:
         InputError: for a figure that cannot be.
+
+    Example:
+        >>> TrainingRecipe.named("celeba").peak_lr
+        0.02
     """
 
     epochs: int
@@ -46,20 +50,22 @@ class Recipe:
             raise InputError(f"weight_decay is {self.weight_decay}: use 0 or more, such as 5e-4")
 
     @classmethod
-    def named(cls, name: str) -> Recipe:
+    def named(cls, name: str) -> TrainingRecipe:
         """Return a bundled recipe, such as ``"cifar"`` or ``"celeba"``.
 
         Raises:
             InputError: for an unknown name; lists those there are.
         """
         if name not in _bundled():
-            raise InputError(f"there is no recipe {name!r}: use one of {', '.join(recipe_names())}, or a Recipe")
+            raise InputError(
+                f"there is no recipe {name!r}: use one of {', '.join(recipe_names())}, or a TrainingRecipe"
+            )
         return _bundled()[name]
 
 
-def as_recipe(recipe: Recipe | str) -> Recipe:
+def as_recipe(recipe: TrainingRecipe | str) -> TrainingRecipe:
     """Return a recipe; a name is one of those that are bundled."""
-    return Recipe.named(recipe) if isinstance(recipe, str) else recipe
+    return TrainingRecipe.named(recipe) if isinstance(recipe, str) else recipe
 
 
 def recipe_names() -> list[str]:
@@ -68,10 +74,10 @@ def recipe_names() -> list[str]:
 
 
 @cache
-def _bundled() -> dict[str, Recipe]:
+def _bundled() -> dict[str, TrainingRecipe]:
     """Read ``training_recipes.toml``; the result is cached, since it never changes while a program runs."""
     text = resources.files("fdgpu.repair").joinpath("training_recipes.toml").read_text(encoding="utf-8")
-    return {name: Recipe(**figures) for name, figures in tomllib.loads(text).items()}
+    return {name: TrainingRecipe(**figures) for name, figures in tomllib.loads(text).items()}
 
 
 def triangular(step: int, steps: int, peak: int) -> float:

@@ -17,7 +17,7 @@ from fdgpu.auditing.gathering import class_findings
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs
 from fdgpu.captions import WordEffects
 from fdgpu.captions.reliability import rank_captions
-from fdgpu.demo.photographs import Photographs, load_photographs
+from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.findings import ClassFindings, Findings, ScoredCaption, Side, Split, WordEffect
@@ -37,13 +37,12 @@ def clip() -> ClipEmbedder:
 def world() -> dict:
     """Pictures of three classes; the model fails on boots on white, is never wrong on bags, never right on coats."""
     names = world_settings().class_names
-    photographs = load_photographs("val")
-    keep = torch.cat([(photographs.labels == names.index(c)).nonzero()[:PER_CLASS, 0] for c in CLASSES])
-    few = Photographs(photographs.pixels[keep], photographs.labels[keep])
+    pixels, kinds = load_photographs("val")
+    keep = torch.cat([(kinds == names.index(c)).nonzero()[:PER_CLASS, 0] for c in CLASSES])
     generator = torch.Generator().manual_seed(0)
     attributes = draw_attributes(len(keep), generator)
     attributes.background[:] = torch.arange(len(keep)) % 2 + 1  # black, white
-    pictures = render(few.pixels, draw_scene(attributes, few.labels, generator))
+    pictures = render(pixels[keep], draw_scene(attributes, kinds[keep], generator))
     labels = np.repeat(CLASSES, PER_CLASS)
     predictions = labels.copy()
     predictions[:PER_CLASS][attributes.background[:PER_CLASS].numpy() == 2] = "coat"

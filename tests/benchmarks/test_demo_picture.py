@@ -23,9 +23,9 @@ def test_rows_are_planted_classes_and_columns_rotations(tmp_path: Path) -> None:
             columns.append({"paths": [path, "another-seed.png"]})
         classes.append({"name": name, "decoded": columns})
     (tmp_path / "audit.json").write_text(json.dumps({"classes": classes}))
-    sheet, pitch = picture(tmp_path), TILE + GAP
+    collage, pitch = picture(tmp_path), TILE + GAP
     shown = [name for name in world_settings().class_names if name in planted]
-    assert sheet.size == (3 * pitch - GAP, len(shown) * pitch - GAP)
+    assert collage.size == (3 * pitch - GAP, len(shown) * pitch - GAP)
     for y, name in enumerate(shown):
         for x in range(3):
-            assert sheet.getpixel((pitch * x + TILE // 2, pitch * y + TILE // 2)) == shades[name, x]
+            assert collage.getpixel((pitch * x + TILE // 2, pitch * y + TILE // 2)) == shades[name, x]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from benchmarks.baselines.spotlight import Spotlight
 from benchmarks.slices.contenders import Contender, contenders, measure, warm_up
-from benchmarks.slices.domino import Domino
-from benchmarks.slices.methods import Confidence, Directions, Method, Random
+from benchmarks.slices.methods import Method, confidence, directions, domino, random, spotlight
 from benchmarks.slices.metric import precision_at
 from benchmarks.slices.planting import Geometry, Planted, Samples, Setting, plant
 
@@ -37,18 +36,18 @@ def easy() -> Planted:
 
 
 METHODS: dict[str, tuple[Method, int]] = {
-    "fdgpu": (Directions(), 2),
-    "fdgpu, not whitened": (Directions(whiten=False), 2),
-    "confidence": (Confidence(), 2),
-    "Domino": (Domino(components=8, dimensions=16), 8),
-    "Spotlight": (Spotlight(spotlights=1, steps=150, share=0.05), 1),
+    "fdgpu": (directions, 2),
+    "fdgpu, not whitened": (partial(directions, whiten=False), 2),
+    "confidence": (confidence, 2),
+    "Domino": (partial(domino, components=8, dimensions=16), 8),
+    "Spotlight": (partial(spotlight, spotlights=1, steps=150, share=0.05), 1),
 }
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_finds_an_obvious_slice(easy: Planted, name: str) -> None:
     method, count = METHODS[name]
-    proposals = method.propose(easy.validation, easy.held_out)
+    proposals = method(easy.validation, easy.held_out)
     assert proposals.shape[0] == len(easy.truth)
     assert 1 <= proposals.shape[1] <= count
     assert precision_at(10, proposals, easy.truth)[0] >= 0.9
@@ -56,26 +55,26 @@ def test_finds_an_obvious_slice(easy: Planted, name: str) -> None:
 
 
 def test_lot_finds_what_its_number_of_chances_allows(easy: Planted) -> None:
-    proposals = Random(proposals=25).propose(easy.validation, easy.held_out)
+    proposals = random(easy.validation, easy.held_out, proposals=25)
     assert proposals.shape == (len(easy.truth), 25)
     assert precision_at(25, proposals, easy.truth)[0] < 0.6
     assert precision_at(1, proposals, easy.truth)[0] == 1.0  # one of 25 hits a slice of 15 %
 
 
-@pytest.mark.parametrize("method", [Directions(), Confidence()], ids=["fdgpu", "confidence"])
+@pytest.mark.parametrize("method", [directions, confidence], ids=["fdgpu", "confidence"])
 def test_a_proposal_of_one_label_shows_no_other(easy: Planted, method: Method) -> None:
-    for column in method.propose(easy.validation, easy.held_out).T:
+    for column in method(easy.validation, easy.held_out).T:
         shown = column > -np.inf
         assert len(np.unique(easy.held_out.labels[shown])) == 1
 
 
 def test_a_label_without_errors_is_not_proposed(easy: Planted) -> None:
     """Label 0 has no errors here, so fdgpu has one direction to show."""
-    assert Directions().propose(easy.validation, easy.held_out).shape[1] == 1
+    assert directions(easy.validation, easy.held_out).shape[1] == 1
 
 
 def test_lines_of_one_fit_count_as_many_proposals_as_they_say(easy: Planted) -> None:
-    few = Contender(Random(proposals=12), {"three": 3, "all": None})
+    few = Contender(partial(random, proposals=12), {"three": 3, "all": None})
     first, second = measure(few, EASY, easy)
     assert (first.method, first.proposals, second.proposals) == ("three", 3, 12)
     assert first.precision_10 <= second.precision_10

@@ -19,7 +19,7 @@ def setting(family: str, strength: float, samples: int = 4000) -> Setting:
 
 
 def both_halves(made: Setting) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and slices of the scored half; shares hold exactly over both halves, nearly over one."""
+    """Labels and slices of the scored half; shares hold exactly over both parts, nearly over one."""
     planted = plant(made)
     return planted.held_out.labels, planted.truth
 

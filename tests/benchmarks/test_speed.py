@@ -34,14 +34,14 @@ no_device = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUD
 @pytest.mark.slow
 def test_it_runs_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--quick", "--profile", "--permutations", "3"])
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for text in (
         "commit", "copy, GB/s", "matmul, GFLOP/s", "authors' loop, one core", "scikit-learn, Gram matrix", "liblinear",
         "other objective", "kernel: Gram matrices", "kernel: cross-validation", "kernel: refit", "kernel: caption",
         "with 3 permutations", "H100: cross-validation", "H100: whole fit", "where the time of one fit goes",
     ):  # fmt: skip
-        assert text in said, text
-    assert said.count("H100:") == said.count("predicted, not") == 15
+        assert text in printed, text
+    assert printed.count("H100:") == printed.count("predicted, not") == 15
 
 
 @pytest.mark.parametrize(
@@ -96,23 +96,23 @@ def test_table_names_a_shape_once_and_marks_what_is_predicted() -> None:
     ]
     out = StringIO()
     Console(file=out, width=210).print(table(rows))
-    said = out.getvalue()
-    assert said.count("CIFAR-10") == 1
-    assert "12.3" in said
-    assert "~0.001" in said
+    printed = out.getvalue()
+    assert printed.count("CIFAR-10") == 1
+    assert "12.3" in printed
+    assert "~0.001" in printed
 
 
 @pytest.mark.parametrize(
-    ("seconds", "digits", "said"),
+    ("seconds", "digits", "written"),
     [(0.0441, 3, "44.1 ms"), (15.66, 3, "15.7 s"), (0.343, 2, "340 ms"), (0.000049, 2, "0.049 ms")],
 )
-def test_duration(seconds: float, digits: int, said: str) -> None:
-    assert duration(seconds, digits) == said
+def test_duration(seconds: float, digits: int, written: str) -> None:
+    assert duration(seconds, digits) == written
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(None, ""), (0.0, "0"), (0.00123456, "1.23"), (1.5, "1500")])
-def test_milliseconds(seconds: float | None, said: str) -> None:
-    assert milliseconds(seconds) == said
+@pytest.mark.parametrize(("seconds", "written"), [(None, ""), (0.0, "0"), (0.00123456, "1.23"), (1.5, "1500")])
+def test_milliseconds(seconds: float | None, written: str) -> None:
+    assert milliseconds(seconds) == written
 
 
 def test_profile_splits_the_whole_fit_into_stages() -> None:
@@ -131,7 +131,7 @@ def test_profile_splits_the_whole_fit_into_stages() -> None:
 def test_functions_that_begin_a_stage_are_there() -> None:
     """A stage whose function was renamed would silently take no time."""
     root = Path(fdgpu.__file__).parent
-    for file, function in {WHOLE, *(place for stage in STAGES for place in (*stage.functions, *stage.without))}:
+    for file, function in {WHOLE, *(one for stage in STAGES for one in (*stage.functions, *stage.without))}:
         defined = [node.name for node in ast.walk(ast.parse((root / file).read_text())) if hasattr(node, "name")]
         assert function in defined, (file, function)
 

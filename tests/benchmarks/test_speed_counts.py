@@ -165,11 +165,11 @@ def test_operations_of_a_step_are_those_of_its_loops() -> None:
     """The four loops of ``_ascend`` over one sample, written with numbers that count."""
     v, no_rise, no_fall, top, d, row_i, row_j, step, two = (Counting(value) for value in range(1, 10))
     Counting.done = 0
-    place = Counting(0).choose(v - no_rise >= top, 7).smaller(7)
+    index = Counting(0).choose(v - no_rise >= top, 7).smaller(7)
     fall = (top - v - no_fall).larger(0)
     gain = fall * fall / (d + d - two * row_i).larger(1e-12)
     best = gain.larger(0)
-    place = Counting(0).choose(gain >= best, 7).smaller(place)
+    index = Counting(0).choose(gain >= best, 7).smaller(index)
     moved = v - step * (row_i - row_j)
     (moved - no_rise).larger(0)
     (moved + no_fall).smaller(0)

@@ -154,13 +154,13 @@ def loops_of(signature: dict[str, str], constexprs: dict[str, Any], num_warps: i
     listing = subprocess.run([cuobjdump, "-sass", str(cubin)], capture_output=True, text=True, check=True).stdout
     line = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)(.*?);", re.MULTILINE)
     code = [(int(address, 16), name, rest) for address, name, rest in line.findall(listing)]
-    place = {address: i for i, (address, _, _) in enumerate(code)}
+    index = {address: i for i, (address, _, _) in enumerate(code)}
     steps, turns = [], []
     for i, (address, name, rest) in enumerate(code):
         target = re.search(r"0x([0-9a-f]+)", rest)
         if not name.startswith("BRA") or target is None or int(target[1], 16) >= address:
             continue
-        inside = [other for _, other, _ in code[place[int(target[1], 16)] : i + 1]]
+        inside = [other for _, other, _ in code[index[int(target[1], 16)] : i + 1]]
         shuffles, divides = (any(other.startswith(kind) for other in inside) for kind in ("SHFL", "MUFU"))
         loads = sum(other.startswith("LDG") for other in inside)
         if shuffles and divides and loads > 3:

@@ -35,11 +35,11 @@ def test_means_are_over_rows_of_the_same_key() -> None:
 
 
 def test_sentence_names_the_best_of_those_that_are_better() -> None:
-    said = losses(ROWS)
-    assert "loses in 1 of 2 combinations" in said
-    assert "rare 0.1 at d' 4 (0.40, Domino 0.70)" in said
-    assert "not whitened" not in said
-    assert "correlation" not in said  # a draw is no loss
+    printed = losses(ROWS)
+    assert "loses in 1 of 2 combinations" in printed
+    assert "rare 0.1 at d' 4 (0.40, Domino 0.70)" in printed
+    assert "not whitened" not in printed
+    assert "correlation" not in printed  # a draw is no loss
 
 
 def test_sentence_without_a_loss_says_so() -> None:

@@ -10,7 +10,7 @@ from fdgpu import CaptionGrammar, nouns_below
 from fdgpu.captions import Recipe, pool_captions
 from fdgpu.captions.recipe_file import bundled_names
 from fdgpu.demo.settings import world_settings
-from tools.speech import all_captions
+from tools.world_captions import all_captions
 
 # C.2: the ancestors, and how many of the thousand classes the paper counts for each
 PUBLISHED = {

@@ -6,27 +6,28 @@ import pytest
 import torch
 
 from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_model
-from fdgpu.demo.photographs import Photographs, load_photographs
+from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import TEST, TRAIN, VAL, make_split, phrase, truth_document
-from fdgpu.repair import Recipe
+from fdgpu.demo.world import make_split, phrase, truth_document
+from fdgpu.findings import Split
+from fdgpu.repair import TrainingRecipe
 
 
 @pytest.fixture
 def few_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty photographs a class and split."""
 
-    def few(split: str) -> Photographs:
-        whole = load_photographs(split)
-        rows = torch.cat([(whole.labels == k).nonzero()[:20, 0] for k in range(10)])
-        return Photographs(whole.pixels[rows], whole.labels[rows])
+    def few(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, labels = load_photographs(split)
+        rows = torch.cat([(labels == k).nonzero()[:20, 0] for k in range(10)])
+        return pixels[rows], labels[rows]
 
     monkeypatch.setattr("fdgpu.demo.world.load_photographs", few)
 
 
 @pytest.mark.usefixtures("few_photographs")
-@pytest.mark.parametrize(("name", "share"), [(TRAIN, 0.2), (VAL, 0.5), (TEST, 0.5)])
-def test_the_minority_has_its_share_in_every_planted_class(name: str, share: float) -> None:
+@pytest.mark.parametrize(("name", "share"), [(Split.TRAIN, 0.2), (Split.VAL, 0.5), (Split.TEST, 0.5)])
+def test_the_minority_has_its_share_in_every_planted_class(name: Split, share: float) -> None:
     split = make_split(name, seed=0)
     for plant in world_settings().plants:
         of_class = split.labels == world_settings().class_names.index(plant.class_name)
@@ -40,14 +41,14 @@ def test_the_minority_has_its_share_in_every_planted_class(name: str, share: flo
 
 @pytest.mark.usefixtures("few_photographs")
 def test_a_split_is_reproducible_and_splits_differ() -> None:
-    assert torch.equal(make_split(VAL, 1).pictures, make_split(VAL, 1).pictures)
-    assert not torch.equal(make_split(VAL, 1).pictures, make_split(VAL, 2).pictures)
-    assert make_split(TEST, 0).paths[20] == "test/trouser/0000.png"
+    assert torch.equal(make_split(Split.VAL, 1).pictures, make_split(Split.VAL, 1).pictures)
+    assert not torch.equal(make_split(Split.VAL, 1).pictures, make_split(Split.VAL, 2).pictures)
+    assert make_split(Split.TEST, 0).paths[20] == "test/trouser/0000.png"
 
 
 @pytest.mark.usefixtures("few_photographs")
 def test_the_truth_is_written_down() -> None:
-    test = make_split(TEST, 0)
+    test = make_split(Split.TEST, 0)
     truth = truth_document(0, test)
     assert truth["strength"] == 0.8
     assert truth["planted"]["t-shirt"] == {
@@ -73,13 +74,13 @@ def test_the_base_model_learns_and_its_seed_decides() -> None:
     labels = torch.arange(256) % 2
     pictures = torch.randint(100, (256, 3, 64, 64), dtype=torch.uint8, generator=generator)
     pictures[labels == 1] += 100
-    told = []
-    recipe = replace(Recipe.named("demo"), epochs=12)
-    model = train_base_model(pictures, labels, 0, recipe=recipe, progress=lambda *args: told.append(args))
+    reported = []
+    recipe = replace(TrainingRecipe.named("demo"), epochs=12)
+    model = train_base_model(pictures, labels, 0, recipe=recipe, progress=lambda *args: reported.append(args))
     predicted, confidence = predict(model, pictures)
     assert (predicted == labels).float().mean() > 0.95
     assert ((confidence >= 0.5) & (confidence <= 1)).all()
-    assert told[-1] == ("train the base model", 12, 12)
+    assert reported[-1] == ("train the base model", 12, 12)
     again, _ = predict(train_base_model(pictures, labels, 0, recipe=recipe), pictures)
     assert torch.equal(predicted, again)
     assert small_convnet(7, 0)(halved(pictures[:2])).shape == (2, 7)

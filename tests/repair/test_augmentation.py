@@ -1,4 +1,4 @@
-"""A training set with further images is a plain Dataset."""
+"""A training set with further images is a plain Dataset; random changes move whole images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from fdgpu.errors import InputError
-from fdgpu.repair import augmented
+from fdgpu.repair import augmented, flip_and_shift
 
 BASE = TensorDataset(torch.arange(5 * 12, dtype=torch.float32).reshape(5, 3, 2, 2), torch.arange(5))
 
@@ -142,3 +142,23 @@ def test_pictures_of_a_decoder_on_a_device_go_into_one_batch_with_the_datasets()
     pictures, labels = next(iter(DataLoader(whole, batch_size=7, num_workers=1)))
     assert torch.equal(pictures, torch.cat([BASE.tensors[0], ADDED]))
     assert labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_flip_and_shift_moves_whole_images() -> None:
+    inputs = torch.rand(64, 2, 6, 5) + 1
+    generator = torch.Generator().manual_seed(0)
+    changed = flip_and_shift(inputs, generator, pixels=2)
+    padded = nn.functional.pad(inputs, (2, 2, 2, 2))
+    kinds = set()
+    for image, own in zip(changed, padded, strict=True):
+        matches = [
+            (flip, dy, dx)
+            for flip in (False, True)
+            for dy in range(5)
+            for dx in range(5)
+            if torch.equal(image, (own.flip(-1) if flip else own)[:, dy : dy + 6, dx : dx + 5])
+        ]
+        assert len(matches) == 1
+        kinds.add(matches[0])
+    assert {flip for flip, _, _ in kinds} == {False, True}
+    assert {dy for _, dy, _ in kinds} == {dx for _, _, dx in kinds} == set(range(5))

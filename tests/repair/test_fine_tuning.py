@@ -11,10 +11,10 @@ from torch.utils.data import TensorDataset
 
 from fdgpu.errors import InputError
 from fdgpu.networks import class_scores
-from fdgpu.repair import Recipe, fine_tune, resnet18, train
-from tests.repair.test_loop import RECIPE, accuracy, net, same, stripes
+from fdgpu.repair import TrainingRecipe, fine_tune, resnet18, train
+from tests.repair.test_training_loop import RECIPE, accuracy, net, same, stripes
 
-FURTHER = Recipe(epochs=4, peak_lr=0.05, peak_epoch=1, batch=32, resolution=8)
+FURTHER = TrainingRecipe(epochs=4, peak_lr=0.05, peak_epoch=1, batch=32, resolution=8)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ class Ending(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(192, 2)
-        self.end = nn.Softmax(dim=1)
+        self.last = nn.Softmax(dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.end(self.linear(x.flatten(1)))
+        return self.last(self.linear(x.flatten(1)))
 
 
 def test_a_model_without_a_last_linear_layer() -> None:

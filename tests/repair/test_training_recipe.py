@@ -9,22 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdgpu.errors import InputError
-from fdgpu.repair import Recipe, recipe_names, triangular
+from fdgpu.repair import TrainingRecipe, recipe_names, triangular
 
 
 def test_the_papers_figures() -> None:
-    assert Recipe.named("cifar") == Recipe(epochs=35, peak_lr=0.5, peak_epoch=5, batch=512, resolution=32)
-    assert Recipe.named("celeba") == Recipe(epochs=30, peak_lr=0.02, peak_epoch=2, batch=512, resolution=75)
-    assert Recipe.named("imagenet") == Recipe.named("chestxray14") == Recipe(16, 0.5, 2, 1024, 224)
-    assert Recipe.named("coloured_mnist") == Recipe(15, 0.1, 2, 512, 28)
-    assert Recipe.named("cifar_last_layer") == Recipe(15, 0.1, 5, 512, 32)
-    assert {Recipe.named(name).momentum for name in recipe_names()} == {0.9}
-    assert {Recipe.named(name).weight_decay for name in recipe_names()} == {5e-4}
+    assert TrainingRecipe.named("cifar") == TrainingRecipe(
+        epochs=35, peak_lr=0.5, peak_epoch=5, batch=512, resolution=32
+    )
+    assert TrainingRecipe.named("celeba") == TrainingRecipe(
+        epochs=30, peak_lr=0.02, peak_epoch=2, batch=512, resolution=75
+    )
+    assert (
+        TrainingRecipe.named("imagenet") == TrainingRecipe.named("chestxray14") == TrainingRecipe(16, 0.5, 2, 1024, 224)
+    )
+    assert TrainingRecipe.named("coloured_mnist") == TrainingRecipe(15, 0.1, 2, 512, 28)
+    assert TrainingRecipe.named("cifar_last_layer") == TrainingRecipe(15, 0.1, 5, 512, 32)
+    assert {TrainingRecipe.named(name).momentum for name in recipe_names()} == {0.9}
+    assert {TrainingRecipe.named(name).weight_decay for name in recipe_names()} == {5e-4}
 
 
 def test_a_name_that_is_none_lists_those_there_are() -> None:
     with pytest.raises(InputError, match="use one of celeba, chestxray14, cifar, "):
-        Recipe.named("cifar10")
+        TrainingRecipe.named("cifar10")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,7 @@ def test_a_name_that_is_none_lists_those_there_are() -> None:
 )
 def test_figures_that_cannot_be(change: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Recipe(**{"epochs": 3, "peak_lr": 0.1, "peak_epoch": 1, "batch": 8, "resolution": 32, **change})
+        TrainingRecipe(**{"epochs": 3, "peak_lr": 0.1, "peak_epoch": 1, "batch": 8, "resolution": 32, **change})
 
 
 @given(st.integers(2, 500), st.data())

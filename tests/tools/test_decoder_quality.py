@@ -26,11 +26,11 @@ from tools.decoder_quality import (
     read_images,
     table,
 )
-from tools.speech import Caption, all_captions
+from tools.world_captions import Caption, all_captions
 
 
 class Draws:
-    """Stands in for a decoder: draws what it was told beforehand, whatever the vectors say."""
+    """Stands in for a decoder: draws what it was given beforehand, for any vectors."""
 
     def __init__(self, pictures: Tensor) -> None:
         self.pictures = torch.nn.functional.avg_pool2d(pictures.float() / 255, 2)
@@ -53,15 +53,15 @@ def captions() -> list[Caption]:
 
 def rendered(captions: list[Caption]) -> Tensor:
     """One picture of which each caption is true."""
-    photographs = load_photographs("test")
+    pixels, kinds = load_photographs("test")
     codes = {name: torch.zeros(len(captions), dtype=torch.long) for name in ATTRIBUTES}
     for row, caption in enumerate(captions):
         for phrase in (caption.adjective, caption.preposition):
             if phrase.attribute:
                 codes[phrase.attribute][row] = phrase.code
     labels = torch.tensor([caption.noun for caption in captions])
-    first = torch.stack([(photographs.labels == noun).nonzero()[i % 50, 0] for i, noun in enumerate(labels)])
-    return render(photographs.pixels[first], draw_scene(Attributes(**codes), labels, torch.Generator().manual_seed(1)))
+    first = torch.stack([(kinds == noun).nonzero()[i % 50, 0] for i, noun in enumerate(labels)])
+    return render(pixels[first], draw_scene(Attributes(**codes), labels, torch.Generator().manual_seed(1)))
 
 
 def test_captions_are_read_in_pictures_of_them(clip: ClipEmbedder, captions: list[Caption]) -> None:

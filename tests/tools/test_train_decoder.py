@@ -12,9 +12,8 @@ from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, fold, unfold
 from fdgpu.embedding import ClipEmbedder
-from tools.decoder_loss import SeenLoss
 from tools.decoder_quality import held_out_pictures
-from tools.train_decoder import Pictures, Trainer, _conditions, noise_levels
+from tools.train_decoder import SeenLoss, Trainer, _conditions, noise_levels
 
 N, D = 6, 128
 
@@ -94,10 +93,9 @@ def test_noise_levels_are_of_the_range_and_low_ones_most_often() -> None:
 def test_conditions_lie_between_caption_and_picture() -> None:
     generator = torch.Generator().manual_seed(0)
     images, captions = (F.normalize(torch.randn(3000, D, generator=generator), dim=1) for _ in range(2))
-    made = Pictures(torch.zeros(3000, 1), images, captions)
-    said = _conditions(made, torch.arange(3000), generator)
-    torch.testing.assert_close(said.norm(dim=1), torch.ones(3000))
-    of_image, of_caption = (said * images).sum(1), (said * captions).sum(1)
+    drawn = _conditions(images, captions, generator)
+    torch.testing.assert_close(drawn.norm(dim=1), torch.ones(3000))
+    of_image, of_caption = (drawn * images).sum(1), (drawn * captions).sum(1)
     at_image = (of_image > 0.95) & (of_caption < 0.5)
     at_caption = (of_caption > 0.95) & (of_image < 0.5)
     assert float(at_image.float().mean()) == pytest.approx(1 / 3, abs=0.1)

@@ -68,7 +68,7 @@ class World(Evaluated, Protocol):
         ...
 
     def words(self) -> Sequence[Words]:
-        """Return what is said of each class, in the order of the labels."""
+        """Return the captions of each class, in the order of the labels."""
         ...
 
     def painter(self) -> Painter | None:

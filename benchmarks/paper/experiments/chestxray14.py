@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_recall_curve
 
 from benchmarks.baselines import Examples
 from benchmarks.paper.charts import Panel
@@ -28,7 +28,7 @@ from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
 from fdgpu.networks import class_scores
-from fdgpu.repair import best_f1_threshold, hardest
+from fdgpu.repair import hardest
 
 WITHOUT, WITH = 0, 1  # the classes of a condition
 MEAN = "condition"  # in the names of means over conditions
@@ -74,7 +74,7 @@ def run(world: World) -> list[Figure]:
     for column, name in enumerate(world.conditions):
         if not bool(val.labels[:, column].any()):
             continue  # nothing to find a threshold on
-        threshold = best_f1_threshold(on_val[:, column], val.labels[:, column])
+        threshold = best_f1_threshold(on_val[:, column], val.labels[:, column].numpy())
         seen = Judged.of(val, column, on_val[:, column], threshold)
         directions = FailureDirections().fit(
             val.embeddings, seen.examples.labels, seen.correct, reference=train.embeddings
@@ -82,6 +82,13 @@ def run(world: World) -> list[Figure]:
         judged = Judged.of(test, column, on_test[:, column], threshold)
         parts.append([Figure(_of("F1", name), BASE, judged.f1), *_rankings(world, directions, judged, name)])
     return _means(parts) + [figure for part in parts for figure in part if figure.method != "random"]
+
+
+def best_f1_threshold(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    """Return the threshold t for which "score ≥ t" has the best F1 (A.3); the highest among the best."""
+    precision, recall, thresholds = precision_recall_curve(labels, scores)  # the last point has no threshold
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(thresholds[f1[:-1] >= f1[:-1].max() - 1e-12][-1])
 
 
 def _of(measure: str, name: str) -> str:
@@ -103,9 +110,9 @@ def _rankings(world: World, directions: FailureDirections, judged: Judged, name:
             figures.append(Figure(_of("share of AP", who), OURS, float(judged.lying[flagged].mean())))
         for k in (k for k in world.settings["top"] if k <= own.sum()):
             for method, column in values.items():
-                for end, sign in (("hardest", 1), ("easiest", -1)):
+                for side, sign in (("hardest", 1), ("easiest", -1)):
                     rows = hardest(sign * column, judged.examples.labels, k, classes=[label])
-                    figures.append(Figure(_of(f"AP among {end}", who), method, float(judged.lying[rows].mean()), k))
+                    figures.append(Figure(_of(f"AP among {side}", who), method, float(judged.lying[rows].mean()), k))
     return figures
 
 

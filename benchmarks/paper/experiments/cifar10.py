@@ -32,17 +32,17 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen, both
 from benchmarks.paper.subpopulations import (
     EASY,
-    ENDS,
     FULL,
     HARD,
     NEAR,
     NEAR_FULL,
+    SIDES,
     Captioned,
     Extremes,
     Splits,
     accuracies_near,
     is_right,
-    near_both_ends,
+    near_both_sides,
     over_k,
 )
 from fdgpu import Decoder
@@ -108,7 +108,7 @@ def run(world: World) -> list[Figure]:
     base = Captioned.of(world, lab.train(train.inputs, train.labels, seed), train, val)
     right = is_right(lab, base.model, test)
     figures = [
-        *near_both_ends(right, base.extremes, test, ks, OURS),
+        *near_both_sides(right, base.extremes, test, ks, OURS),
         Figure("CV score", OURS, float(np.nanmean(base.directions.cv_score_))),
         Figure("base accuracy", BASE, float(right.mean())),
     ]
@@ -147,7 +147,7 @@ def _pictures(world: World, base: Captioned, train: Seen, test: Seen) -> list[Fi
     return [
         figure
         for name, model in models.items()
-        for figure in _outcome(lab, "pictures", name, [model], base.extremes, test, settings["top"], ENDS)
+        for figure in _outcome(lab, "pictures", name, [model], base.extremes, test, settings["top"], SIDES)
     ]
 
 
@@ -157,18 +157,18 @@ def _full(world: World, train: Seen, val: Seen, test: Seen) -> list[Figure]:
     model = lab.train(train.inputs, train.labels, world.seed)
     found = Captioned.of(world, model, train, val)
     right = is_right(lab, model, test)
-    return near_both_ends(right, found.extremes, test, world.settings["top"], OURS, FULL)
+    return near_both_sides(right, found.extremes, test, world.settings["top"], OURS, FULL)
 
 
 def _outcome(
-    lab: Lab, trial: str, name: str, models: list[nn.Module], extremes: Extremes, test: Seen, ks: list[int], ends: Any
+    lab: Lab, trial: str, name: str, models: list[nn.Module], extremes: Extremes, test: Seen, ks: list[int], sides: Any
 ) -> list[Figure]:
     """Average over models the accuracies near the base model's captions, and on all images."""
     rights = [is_right(lab, model, test) for model in models]
     figures = [Figure(f"{trial}: overall", name, fmean(float(right.mean()) for right in rights))]
-    for end in ends:
-        near = [accuracies_near(right, extremes.nearest(test, end), ks) for right in rights]
-        figures += [Figure(f"{trial}: near the {end} caption", name, fmean(own[k] for own in near), k) for k in ks]
+    for side in sides:
+        near = [accuracies_near(right, extremes.nearest(test, side), ks) for right in rights]
+        figures += [Figure(f"{trial}: near the {side} caption", name, fmean(own[k] for own in near), k) for k in ks]
     return figures
 
 

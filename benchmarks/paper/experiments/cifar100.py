@@ -136,16 +136,16 @@ def _captions(world: World, turn: Turn) -> list[Figure]:
 
     The reference is the mean of the subclasses' captions: the bundled CLIP has no word for a superclass.
     """
-    places = []
+    ranks = []
     for label, group in enumerate(world.groups.values()):
         captions = world.lab.clip.texts([f"a photo of a {name}" for name in group]).cpu()
         reference = F.normalize(captions.mean(dim=0), dim=0)
         scores = np.asarray(turn.fitted.directions.score_captions(captions.numpy(), reference.numpy(), label))
         order = [group[i] for i in np.argsort(scores)]
-        places.append(next(place for place, name in enumerate(order) if name in turn.rare))
+        ranks.append(next(rank for rank, name in enumerate(order) if name in turn.rare))
     return [
-        Figure("minority is the hardest caption", OURS, float(np.mean([place == 0 for place in places]))),
-        Figure("minority is in the two hardest", OURS, float(np.mean([place <= 1 for place in places]))),
+        Figure("minority is the hardest caption", OURS, float(np.mean([rank == 0 for rank in ranks]))),
+        Figure("minority is in the two hardest", OURS, float(np.mean([rank <= 1 for rank in ranks]))),
     ]
 
 

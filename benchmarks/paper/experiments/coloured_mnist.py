@@ -7,7 +7,7 @@ lot, the tint would still be right for three quarters of the test set, as often 
 that it is the worse of the two there. Offline garments of two groups are the digits.
 
 Over x: does the CV score rise (figure 17), and what does up-weighting the flagged do for accuracy (figure 18)? A score
-says how well errors are foreseen, whatever they are of. While the tint is the worse guide in training too, they are of
+says how well errors are foreseen, of any kind. While the tint is the worse guide in training too, they are of
 wrong labels, which an embedder that sees the digit foresees; so it is asked where the tint is relied on as well.
 """
 

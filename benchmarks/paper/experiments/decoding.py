@@ -2,7 +2,7 @@
 
 Offline there are two base models: the one of CIFAR-10's form, weak and with nothing planted, which is the paper's own
 setting, and the demo's, taught to fail in six of ten classes. On CIFAR-10's files there is the first alone. Directions
-are fitted with L2 normalisation only, and rotated into each class's reference caption; at α = 0 both ends are the
+are fitted with L2 normalisation only, and rotated into each class's reference caption; at α = 0 both sides are the
 caption itself, the neutral pictures.
 """
 
@@ -33,14 +33,15 @@ from fdgpu.captions import Recipe
 from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import Plant, world_settings
-from fdgpu.demo.world import TRAIN, VAL, make_split
+from fdgpu.demo.world import make_split
+from fdgpu.findings import Split
 from fdgpu.networks import class_scores
-from tools.zero_shot import read_codes
+from tools.world_captions import read_codes
 
 FREE = "accuracy on decoded pictures"
 DEMO = "accuracy on decoded pictures of the demo's classes"
 PLANTED = "accuracy on decoded pictures of planted classes"
-SHOWS = {end: f"decoded pictures of planted classes that show the {end} value" for end in ("easy", "hard")}
+SHOWS = {side: f"decoded pictures of planted classes that show the {side} value" for side in ("easy", "hard")}
 NEUTRAL, EASY, HARD = "neutral", "easy", "hard"
 CLASSES_OF = {FREE: "nothing planted", DEMO: "the demo's classes", PLANTED: "planted classes"}
 
@@ -80,7 +81,7 @@ class Bundled:
 
     def planted(self) -> Audited:
         """Train the demo's base model and fit directions on its validation split."""
-        train, val = make_split(TRAIN, self.seed), make_split(VAL, self.seed)
+        train, val = make_split(Split.TRAIN, self.seed), make_split(Split.VAL, self.seed)
         model = train_base_model(train.pictures, train.labels, self.seed)
         predicted, _ = predict(model, val.pictures)
         fit = FailureDirections(whiten=False)
@@ -114,8 +115,8 @@ def _of_planted(world: World, decoder: Decoder, planted: Audited) -> list[Figure
     right = _right(planted.model, decoded)
     of_a_plant = torch.tensor([k in planted.plants for k in decoded.classes])
     figures = _by_rotation(DEMO, right, decoded) + _by_rotation(PLANTED, right[of_a_plant], decoded)
-    for end, measure in SHOWS.items():
-        figures += _by_rotation(measure, _shows(end, planted.plants, decoded, world.clip), decoded)
+    for side, measure in SHOWS.items():
+        figures += _by_rotation(measure, _shows(side, planted.plants, decoded, world.clip), decoded)
     return figures
 
 
@@ -157,12 +158,12 @@ def _by_rotation(measure: str, shares: Tensor, decoded: DecodedDirections) -> li
 def _right(model: nn.Module, decoded: DecodedDirections) -> Tensor:
     """Return (k, p, s): whether the model names the class."""
     pictures = decoded.grid.pictures
-    said = class_scores(model, pictures.flatten(0, 2)).argmax(1)
+    predicted = class_scores(model, pictures.flatten(0, 2)).argmax(1)
     labels = torch.tensor(decoded.classes)[:, None, None]
-    return (said.view(pictures.shape[:3]) == labels).float()
+    return (predicted.view(pictures.shape[:3]) == labels).float()
 
 
-def _shows(end: str, plants: Mapping[int, Plant], decoded: DecodedDirections, clip: Any) -> Tensor:
+def _shows(side: str, plants: Mapping[int, Plant], decoded: DecodedDirections, clip: Any) -> Tensor:
     """Return (planted k, p, s): whether CLIP reads the planted attribute's easy or hard value, of all that it has."""
     rows = []
     for k, pictures in zip(decoded.classes, decoded.grid.pictures, strict=True):
@@ -172,7 +173,7 @@ def _shows(end: str, plants: Mapping[int, Plant], decoded: DecodedDirections, cl
             read = read_codes(
                 vectors, lambda texts: clip.texts(texts).cpu(), plant.attribute, torch.full((len(flat),), k)
             )
-            asked = world_settings().code(plant.attribute, getattr(plant, end))
+            asked = world_settings().code(plant.attribute, getattr(plant, side))
             rows.append((read == asked).float().view(pictures.shape[:2]))
     return torch.stack(rows)
 

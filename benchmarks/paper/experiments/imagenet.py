@@ -33,15 +33,15 @@ from benchmarks.paper.remedies import APART
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen, both
 from benchmarks.paper.subpopulations import (
-    ENDS,
     FULL,
     NEAR,
     NEAR_FULL,
+    SIDES,
     Captioned,
     Splits,
     accuracies_near,
     is_right,
-    near_both_ends,
+    near_both_sides,
 )
 from fdgpu.captions import Recipe as Captions
 from fdgpu.device import choose_device
@@ -128,13 +128,13 @@ def run(world: World) -> list[Figure]:
     lab, seed, ks = world.lab, world.seed, world.settings["top"]
     train, val, test, pool = world.train(), world.val(), world.test(), world.pool()
     first = Captioned.of(world, lab.train(train.inputs, train.labels, seed), train, val)
-    figures = near_both_ends(is_right(lab, first.model, test), first.extremes, test, ks, OURS)
+    figures = near_both_sides(is_right(lab, first.model, test), first.extremes, test, ks, OURS)
     figures += _transfer(world, first, FIRST, first, test)
     for name, model in world.others(train).items():
         figures += _transfer(world, first, name, Captioned.of(world, model, train, val), test)
     larger = both(train, pool)
     full = Captioned.of(world, lab.train(larger.inputs, larger.labels, seed), larger, val)
-    return figures + near_both_ends(is_right(lab, full.model, test), full.extremes, test, ks, OURS, FULL)
+    return figures + near_both_sides(is_right(lab, full.model, test), full.extremes, test, ks, OURS, FULL)
 
 
 def _transfer(world: World, first: Captioned, name: str, own: Captioned, test: Seen) -> list[Figure]:
@@ -142,10 +142,10 @@ def _transfer(world: World, first: Captioned, name: str, own: Captioned, test: S
     right, at = is_right(world.lab, own.model, test), world.settings["bars_at"]
     figures = [Figure("all", name, float(right.mean()))]
     for whose, extremes in (("first run's", first.extremes), ("own", own.extremes)):
-        for end in ENDS:
-            near = accuracies_near(right, extremes.nearest(test, end), [*world.settings["top"], at])
-            figures.append(Figure(f"{whose} {end}", name, near[at]))
-            figures += [Figure(f"{whose} {end}, over K", name, near[k], k) for k in world.settings["top"]]
+        for side in SIDES:
+            near = accuracies_near(right, extremes.nearest(test, side), [*world.settings["top"], at])
+            figures.append(Figure(f"{whose} {side}", name, near[at]))
+            figures += [Figure(f"{whose} {side}, over K", name, near[k], k) for k in world.settings["top"]]
     return figures
 
 

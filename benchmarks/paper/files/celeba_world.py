@@ -23,7 +23,7 @@ from fdgpu import Decoder
 from fdgpu.captions import Recipe as Captions
 from fdgpu.embedding import FeatureEmbedder
 from fdgpu.errors import InputError, ModelError
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 CLASSES = ("old", "young")
 MINORITIES = ("woman", "man")
@@ -91,8 +91,8 @@ class Faces:
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Faces]:
     """Return the worlds of the faces in a folder, see :func:`benchmarks.paper.files.celeba.celeba`."""
     splits = celeba(folder)
-    _fits(settings["decoder"], settings["decoder_clip"], clip)  # said before hours of work
-    lab = Lab.on_files(clip, Recipe.named(settings["recipe"]), workers=settings.get("workers"))
+    _fits(settings["decoder"], settings["decoder_clip"], clip)  # before hours of work
+    lab = Lab.on_files(clip, TrainingRecipe.named(settings["recipe"]), workers=settings.get("workers"))
     return partial(Faces, lab, settings, SeenOnce(lab, splits))
 
 

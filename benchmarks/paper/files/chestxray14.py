@@ -85,14 +85,14 @@ def _table(path: Path) -> dict[str, Xray]:
         for column in COLUMNS:
             if column not in header:
                 raise bad_line(path, 1, f"a column {column!r}", ",".join(header))
-        places = [header.index(column) for column in COLUMNS]
+        indices = [header.index(column) for column in COLUMNS]
         xrays = {}
         for row in rows:
             if not row:
                 continue
-            if len(row) <= max(places):
+            if len(row) <= max(indices):
                 raise bad_line(path, rows.line_num, f"{len(header)} columns", ",".join(row))
-            name, findings, patient, view = (row[place] for place in places)
+            name, findings, patient, view = (row[index] for index in indices)
             if view not in VIEWS:
                 raise bad_line(path, rows.line_num, "view position AP or PA", view)
             xrays[name] = Xray(_conditions(findings, path, rows.line_num), patient, VIEWS[view])
@@ -129,4 +129,4 @@ def _folders(folder: Path) -> list[Path]:
 def _drawn(patients: Iterable[str], share: float, seed: int) -> set[str]:
     everyone = sorted(set(patients))
     order = torch.randperm(len(everyone), generator=torch.Generator().manual_seed(seed)).tolist()
-    return {everyone[place] for place in order[: round(share * len(everyone))]}
+    return {everyone[index] for index in order[: round(share * len(everyone))]}

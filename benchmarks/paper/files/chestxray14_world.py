@@ -13,7 +13,7 @@ from benchmarks.paper.files.chestxray14 import chestxray14 as read
 from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
-from fdgpu.repair import Recipe, binary_cross_entropy
+from fdgpu.repair import TrainingRecipe, binary_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ class Xrays:
 
 def chestxray14(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Xrays]:
     """Return the worlds of ChestX-ray14's files."""
-    lab = Lab.on_files(clip, Recipe.named(settings["recipe"]), loss=binary_cross_entropy)
+    lab = Lab.on_files(clip, TrainingRecipe.named(settings["recipe"]), loss=binary_cross_entropy)
     return partial(Xrays, lab, settings, SeenOnce(lab, read(folder)))

@@ -37,7 +37,7 @@ class Superclasses:
 
 
 def cifar10(folder: Path) -> dict[str, Marked]:
-    """Read train and test; labels and kinds are places in :data:`CIFAR10_NAMES`.
+    """Read train and test; labels and kinds are indices into :data:`CIFAR10_NAMES`.
 
     Raises:
         InputError: for a missing file, or one that does not hold what it should.
@@ -118,7 +118,7 @@ def _from_binary(path: Path, keys: Sequence[str]) -> Batch:
     if len(data) % width:
         raise bad_file(path, f"rows of {width} bytes", f"{len(data)} bytes")
     rows = torch.from_numpy(data.reshape(-1, width))
-    return rows[:, len(keys) :].reshape(-1, *SHAPE), [rows[:, place].long() for place in range(len(keys))]
+    return rows[:, len(keys) :].reshape(-1, *SHAPE), [rows[:, column].long() for column in range(len(keys))]
 
 
 def _checked(path: Path, batch: Batch, classes: Sequence[int]) -> Batch:

@@ -16,7 +16,7 @@ from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked, Seen
 from fdgpu.errors import InputError
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Subclasses:
 
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Subclasses]:
     """Return the worlds of the images in a folder, see :func:`benchmarks.paper.files.cifar.cifar100`."""
-    lab = Lab.on_files(clip, Recipe.named(settings["recipe"]), workers=settings.get("workers"))
+    lab = Lab.on_files(clip, TrainingRecipe.named(settings["recipe"]), workers=settings.get("workers"))
     splits, names = cifar100(folder), _spoken(cifar100_names(folder))
     groups = subclasses_of(splits["train"], names)
     turns = [rare_subclasses(groups, settings["rare"])]

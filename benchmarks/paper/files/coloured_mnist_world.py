@@ -15,7 +15,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 from benchmarks.paper.tints import flipped, painted, tints
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 SPLIT, TRAIN, VAL, TEST = range(4)  # streams of random numbers of a seed
 LARGE = 5  # the first digit of label 1
@@ -60,4 +60,4 @@ class Digits:
 
 def coloured_mnist(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Digits]:
     """Return the worlds of MNIST's files."""
-    return partial(Digits, Lab.on_files(clip, Recipe.named(settings["recipe"])), settings, mnist(folder))
+    return partial(Digits, Lab.on_files(clip, TrainingRecipe.named(settings["recipe"])), settings, mnist(folder))

@@ -28,7 +28,7 @@ def wnids(folder: Path) -> list[str]:
 
 
 def imagenet(folder: Path) -> dict[str, Marked]:
-    """Read train and val; labels and kinds are places in :func:`wnids`.
+    """Read train and val; labels and kinds are indices into :func:`wnids`.
 
     Raises:
         InputError: for a missing folder, a class without images, or a class of val that train lacks.
@@ -62,8 +62,8 @@ def _read(folder: Path, classes: list[str]) -> Marked:
         own = _images(need_folder("imagenet", folder / wnid))
         paths += own
         labels += [label] * len(own)
-    places = torch.tensor(labels)
-    return Marked(paths, places, places, torch.zeros(len(places), dtype=torch.bool))
+    ids = torch.tensor(labels)
+    return Marked(paths, ids, ids, torch.zeros(len(ids), dtype=torch.bool))
 
 
 def _images(folder: Path) -> list[Path]:

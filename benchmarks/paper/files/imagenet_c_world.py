@@ -18,7 +18,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.noise import CorruptedFiles
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 TRAIN, VAL, TEST = range(3)  # streams of random numbers of a seed
 BATCH = 256
@@ -66,7 +66,7 @@ class ImageNetC:
 
 def imagenet_c(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], ImageNetC]:
     """Return the worlds of ImageNet's files."""
-    lab = Lab.on_files(clip, Recipe.named(settings["recipe"]))
+    lab = Lab.on_files(clip, TrainingRecipe.named(settings["recipe"]))
     return partial(ImageNetC, lab, settings, imagenet(folder))
 
 

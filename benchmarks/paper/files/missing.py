@@ -11,7 +11,7 @@ from fdgpu.errors import InputError
 
 
 def own_folder(folder: Path, names: Sequence[str], content: Sequence[str]) -> Path | None:
-    """Return a data set's own folder: the one that was given, or one in it; None where neither can be told.
+    """Return a data set's own folder: the one that was given, or one in it; None where neither is to be found.
 
     Args:
         folder: what was given.
@@ -71,16 +71,16 @@ def need_images(listed: Mapping[str, int], folders: Iterable[Path], listing: Pat
     there = {path.name: path for folder in searched for path in folder.iterdir()}
     absent = [name for name in listed if name not in there]
     if absent:
-        places = " or ".join(str(folder) for folder in searched)
+        looked_in = " or ".join(str(folder) for folder in searched)
         raise InputError(
-            f"{absent[0]} is missing from {places}, {listing}, line {listed[absent[0]]}, names it; "
+            f"{absent[0]} is missing from {looked_in}, {listing}, line {listed[absent[0]]}, names it; "
             f"{len(absent)} of {len(listed)} images are missing: {get_it(data_set)}"
         )
     return {name: there[name] for name in listed}
 
 
 def get_it(data_set: str) -> str:
-    """Return where a data set is to be had, as the end of an error."""
+    """Return where a data set is to be had, as the last words of an error."""
     return f"get it from {_sources()[data_set]}"
 
 

@@ -35,7 +35,7 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class Arrays(pickle.Unpickler):
-    """Lists, dictionaries, text, numbers and arrays; whatever else a file names is refused and never imported."""
+    """Lists, dictionaries, text, numbers and arrays; anything else that a file names is refused and never imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the few that are known.
@@ -58,7 +58,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         try:
             content = Arrays(stream, encoding="latin1").load()
-        except Exception as error:  # a damaged pickle raises whatever its bytes make the unpickler do
+        except Exception as error:  # a damaged pickle may raise any error
             raise bad_file(path, "a batch of CIFAR's python version", f"{type(error).__name__}: {error}") from error
     if not isinstance(content, dict):
         raise bad_file(path, "a dictionary", type(content).__name__)

@@ -24,9 +24,9 @@ def check_space(pipeline: str, wanted: str, clip: Any) -> None:
     Raises:
         InputError: names the embedder to use.
     """
-    told = clip.name.replace("-quickgelu:", ":")  # open_clip's other name of the same weights
+    own_name = clip.name.replace("-quickgelu:", ":")  # open_clip's other name of the same weights
     try:
-        ClipSpace(UNNAMED, (wanted,)).check(told, pipeline)
+        ClipSpace(UNNAMED, (wanted,)).check(own_name, pipeline)
     except InputError:
         raise InputError(f"{pipeline} decodes vectors of {wanted}, not of {clip.name}: use --clip {wanted}") from None
 

@@ -1,4 +1,4 @@
-"""A network that was trained on other data for another end, whose features are a further latent space (B.1.6)."""
+"""A network that was trained on other data for another purpose, whose features are a further latent space (B.1.6)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.networks import penultimate
+from tools.make_photographs import PHOTOGRAPHS
 
 SPLIT = "clip"  # the photographs that no set of the experiments has
 
 
 @dataclass(frozen=True)
 class AnotherNetwork:
-    """Says garment and background of photographs that no experiment uses; it stands for Inception, trained on ImageNet.
+    """Names garment and background of photographs that no experiment uses; stands for Inception, trained on ImageNet.
 
-    Nobody has told it of colour, the attribute that is planted, as nobody has told Inception of gender.
+    It was not trained on colour, the attribute that is planted, as Inception was not on gender.
 
     ``settings`` are ``photographs`` of each garment and ``seed``: as Inception, it is the same for all seeds.
     """
@@ -42,12 +43,12 @@ class AnotherNetwork:
     def model(self) -> nn.Module:
         """The network, trained when it is first asked."""
         generator = torch.Generator().manual_seed(self.settings["seed"])
-        photographs = load_photographs(SPLIT)
+        pixels, garment_of = load_photographs(SPLIT, PHOTOGRAPHS)
         garments = range(len(world_settings().class_names))
         each = self.settings["photographs"]
-        rows = torch.cat([(photographs.labels == garment).nonzero()[:each, 0] for garment in garments])
-        kinds = photographs.labels[rows]
+        rows = torch.cat([(garment_of == garment).nonzero()[:each, 0] for garment in garments])
+        kinds = garment_of[rows]
         attributes = draw_attributes(len(rows), generator)
-        images = render(photographs.pixels[rows], draw_scene(attributes, kinds, generator))
+        images = render(pixels[rows], draw_scene(attributes, kinds, generator))
         labels = kinds * len(world_settings().names("background")) + attributes.background
         return self.lab.train(self.lab.prepare(images, labels), labels, self.settings["seed"])

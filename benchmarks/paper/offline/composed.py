@@ -71,8 +71,8 @@ def _garments(ward: Ward, part: Part, labels: Tensor, generator: torch.Generator
     wanted = codes[wanted.gather(1, order)]
     chosen = torch.zeros(n, MOST_GARMENTS, dtype=torch.long)
     for code in codes:
-        members, places = (kinds == code).nonzero()[:, 0], wanted == code
-        chosen[places] = members[torch.randint(len(members), (int(places.sum()),), generator=generator)]
+        members, asked = (kinds == code).nonzero()[:, 0], wanted == code
+        chosen[asked] = members[torch.randint(len(members), (int(asked.sum()),), generator=generator)]
     return chosen, pixels
 
 

@@ -98,9 +98,9 @@ def hold(attributes: Attributes, held: Mapping[str, str]) -> Attributes:
 
 def photographs(names: Sequence[str], part: Part) -> tuple[Tensor, Tensor]:
     """Return grey garments (n, 28, 28) and the code of each, (n,)."""
-    photographs = load_photographs(part.split)
-    chosen = torch.cat([_drawn(photographs.labels, _code(name), part) for name in names])
-    return photographs.pixels[chosen], photographs.labels[chosen]
+    pixels, labels = load_photographs(part.split)
+    chosen = torch.cat([_drawn(labels, _code(name), part) for name in names])
+    return pixels[chosen], labels[chosen]
 
 
 def _drawn(labels: Tensor, code: int, part: Part) -> Tensor:

@@ -14,16 +14,17 @@ from benchmarks.baselines import (
     Confidence,
     Domino,
     Examples,
+    GeneralisedCrossEntropy,
     ModelConfidence,
     Ranking,
     early_stopped,
     learning_from_failure,
 )
-from benchmarks.baselines.mixture import cells
+from benchmarks.baselines.domino import cells
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import class_scores
-from fdgpu.repair import GeneralisedCrossEntropy, Recipe, train
-from tests.repair.test_loop import RECIPE, net, same, stripes
+from fdgpu.repair import TrainingRecipe, cross_entropy, train
+from tests.repair.test_training_loop import RECIPE, net, same, stripes
 
 
 def sliced(n: int = 600, seed: int = 0) -> tuple[Examples, np.ndarray]:
@@ -78,7 +79,7 @@ def test_learning_from_failure_stays_with_the_majority() -> None:
     pictures, labels = stripes(200)
     odd = torch.arange(200) % 10 < 1
     given = torch.where(odd, 1 - labels, labels)
-    recipe = Recipe(epochs=8, peak_lr=0.05, peak_epoch=2, batch=20, resolution=8)
+    recipe = TrainingRecipe(epochs=8, peak_lr=0.05, peak_epoch=2, batch=20, resolution=8)
     biased = learning_from_failure(net(), pictures, given, recipe=recipe, device="cpu")
     plain = ModelConfidence(train(net(), pictures, given, recipe=recipe, device="cpu"))
     examples = Examples(given, images=pictures)
@@ -202,3 +203,39 @@ def test_domino_of_three_classes() -> None:
     values = Domino.fit(examples, slices=1, components=8).hardness(examples)
     own = np.flatnonzero(labels == 2)
     assert hard[own[np.argsort(values[own])[:30]]].mean() > 0.95
+
+
+def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(9, 4, generator=generator, dtype=torch.float64)
+    return scores, torch.randint(4, (9,), generator=generator)
+
+
+@given(st.integers(0, 100), st.floats(0.05, 1.0))
+def test_generalised_cross_entropy_is_its_formula_and_its_gradient_is_weighed(seed: int, q: float) -> None:
+    scores, targets = drawn(seed)
+    scores.requires_grad_()
+    p = scores.softmax(1)[torch.arange(9), targets]
+    loss = GeneralisedCrossEntropy(q)(scores, targets)
+    torch.testing.assert_close(loss, (1 - p**q) / q)
+    (own,) = torch.autograd.grad(loss.sum(), scores, retain_graph=True)
+    (plain,) = torch.autograd.grad(cross_entropy(scores, targets).sum(), scores)
+    torch.testing.assert_close(own, plain * (p.detach() ** q)[:, None])
+
+
+def test_generalised_cross_entropy_goes_over_into_cross_entropy() -> None:
+    scores, targets = drawn(0)
+    torch.testing.assert_close(
+        GeneralisedCrossEntropy(1e-6)(scores, targets), cross_entropy(scores, targets), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("q", [0.0, -0.1, 1.1, float("nan")])
+def test_a_q_that_cannot_be(q: float) -> None:
+    with pytest.raises(InputError, match="at most 1"):
+        GeneralisedCrossEntropy(q)
+
+
+def test_generalised_cross_entropy_takes_one_class_an_image() -> None:
+    with pytest.raises(InputError, match="several labels an image use binary_cross_entropy"):
+        GeneralisedCrossEntropy()(torch.zeros(3, 2), torch.zeros(3, 2))

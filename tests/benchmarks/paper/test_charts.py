@@ -56,7 +56,7 @@ def test_hard_and_easy_have_their_colours_whatever_they_are_of() -> None:
     for name in ("easy", "near the easy caption"):
         assert colour(name, 3) == BLUE
     assert {colour(name, 3) for name in ("all", "all images", "neutral")} == {GREY}
-    others = {colour(name, place) for place, name in enumerate(("first run", "second run", "ResNet-50", "ViT-B"))}
+    others = {colour(name, number) for number, name in enumerate(("first run", "second run", "ResNet-50", "ViT-B"))}
     assert len(others) == 4
     assert others.isdisjoint({RED, BLUE, GREY})
 

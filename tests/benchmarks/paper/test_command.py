@@ -51,9 +51,9 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return said.rpartition("error: ")[2]
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed.rpartition("error: ")[2]
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -62,8 +62,8 @@ def test_an_empty_folder_is_told_which_file_is_missing_and_where_to_get_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, source = MISSING[name]
-    said = failed(capsys, name, "--data", str(tmp_path))
-    assert re.match(rf"{tmp_path}/{path} is missing: get it from http\S*{source}", said), said
+    printed = failed(capsys, name, "--data", str(tmp_path))
+    assert re.match(rf"{tmp_path}/{path} is missing: get it from http\S*{source}", printed), printed
 
 
 @pytest.mark.usefixtures("unloaded")
@@ -78,17 +78,17 @@ def test_an_embedder_that_cannot_be_had_is_named_once_files_are_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_cifar10(tmp_path)
-    said = failed(capsys, "cifar10", "--data", str(tmp_path), "--clip", "ViT-B-3:openai", "--seeds", "4")
-    assert said.startswith("cifar10, seed 4: open_clip has no model 'ViT-B-3'")
+    printed = failed(capsys, "cifar10", "--data", str(tmp_path), "--clip", "ViT-B-3:openai", "--seeds", "4")
+    assert printed.startswith("cifar10, seed 4: open_clip has no model 'ViT-B-3'")
 
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run], None]:
-    """Put another run in the place of CelebA's, whose world is the seed, and results into a folder of this test."""
+    """Put another run instead of CelebA's, whose world is the seed, and results into a folder of this test."""
     for module in (command, stored):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
 
-    def place(run: Run) -> None:
+    def replace(run: Run) -> None:
         experiment = replace(
             EXPERIMENTS["celeba"],
             run=run,
@@ -98,7 +98,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run], None
         )
         monkeypatch.setitem(EXPERIMENTS, "celeba", experiment)
 
-    return place
+    return replace
 
 
 @pytest.mark.parametrize(("where", "stored_as"), [(["--offline"], "celeba"), (["--data", "."], "celeba_files")])
@@ -133,9 +133,9 @@ def test_an_image_that_another_process_cannot_read_is_named_alone(
         return list(DataLoader(files, num_workers=1))
 
     toy(run)
-    said = failed(capsys, "celeba", "--offline")
-    assert said.startswith(f"celeba, seed 0: {tmp_path}/bad.jpg cannot be decoded (")
-    assert said.endswith("get this image again\n")
+    printed = failed(capsys, "celeba", "--offline")
+    assert printed.startswith(f"celeba, seed 0: {tmp_path}/bad.jpg cannot be decoded (")
+    assert printed.endswith("get this image again\n")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_offline_the_bundled_clip_embeds(
 
 @pytest.mark.usefixtures("unloaded")
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "printed"),
     [
         (
             ["celeba", "--offline", "--seeds", "1", "0", "1"],
@@ -194,9 +194,9 @@ def test_offline_the_bundled_clip_embeds(
     ],
 )
 def test_arguments_that_cannot_be_are_refused(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert failed(capsys, *arguments).startswith(said)
+    assert failed(capsys, *arguments).startswith(printed)
 
 
 def test_the_help_names_the_clip_that_a_decoder_needs() -> None:

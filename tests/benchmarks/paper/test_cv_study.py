@@ -24,9 +24,9 @@ class Known:
 
 def test_every_class_has_its_own_errors_and_those_predicted() -> None:
     labels, minority = np.array([0, 0, 0, 0, 1, 1]), np.array([True, True, False, False, True, False])
-    said = np.array([1, 0, 1, 0, 1, 1])
+    predicted = np.array([1, 0, 1, 0, 1, 1])
     values = np.array([[-1.0], [-1.0], [-1.0], [1.0], [1.0], [1.0]])
-    first, second = degrees(0.75, Known(), Examples(labels, None, values, np.eye(2)[said]), minority)  # type: ignore
+    first, second = degrees(0.75, Known(), Examples(labels, None, values, np.eye(2)[predicted]), minority)  # type: ignore
     assert first == Degree(0.75, 0.6, 0.5, pytest.approx(2 / 3), 0.5)
     assert (second.score, second.minority_accuracy) == (0.7, 1.0)
     assert np.isnan([second.predicted, second.actual]).all()  # nothing is flagged, and nothing is wrong
@@ -52,9 +52,7 @@ def test_pairs_that_are_not_known_do_not_count() -> None:
 
 
 def test_numbers_stand_in_the_order_of_the_shares() -> None:
-    points = [
-        Degree(share, share + place, 1 - share, 0.1 * place, place) for share in (0.9, 0.1, 0.5) for place in (0, 1)
-    ]
+    points = [Degree(share, share + x, 1 - share, 0.1 * x, x) for share in (0.9, 0.1, 0.5) for x in (0, 1)]
     assert [f.at for f in study(points, 0.5) if f.measure == "CV score by share removed"] == [0.1, 0.5, 0.9]
 
 

@@ -21,7 +21,7 @@ from fdgpu.demo.settings import world_settings
 from fdgpu.embedding import ClipEmbedder
 from tests.conftest import make_class
 from tests.decoding.test_decoder import random_net
-from tools.speech import compose
+from tools.world_captions import compose
 
 
 class Bright(nn.Module):
@@ -65,14 +65,14 @@ def test_accuracy_is_the_models_on_each_rotation(tmp_path: Path) -> None:
     expected = float((neutral.mean(dim=(1, 2, 3)) > 0.5).float().mean())
     for measure in (FREE, DEMO, PLANTED):
         assert found[measure, EASY, 0.0] == found[measure, HARD, 0.0] == pytest.approx(expected)
-        assert {end for own, end, at in found if at == 0.1 and own == measure} == {EASY, HARD}
+        assert {side for own, side, at in found if at == 0.1 and own == measure} == {EASY, HARD}
     colours, noun = world_settings().names("colour"), world_settings().class_names[1]
     vectors = clip.images(neutral.mul(255).round().to(torch.uint8))
     nearest = (vectors @ clip.texts([compose(noun, colour) for colour in colours]).T).argmax(1)
-    for end in (EASY, HARD):
-        share = float((nearest == colours.index(getattr(plant, end))).float().mean())
+    for side in (EASY, HARD):
+        share = float((nearest == colours.index(getattr(plant, side))).float().mean())
         assert plant.attribute == "colour"
-        assert found[SHOWS[end], EASY, 0.0] == pytest.approx(share)
+        assert found[SHOWS[side], EASY, 0.0] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -102,7 +102,7 @@ def test_some_noises_at_a_time_are_the_same_pictures_at_the_size_that_the_model_
 
 
 def concluded(values: dict[tuple[str, float], float], measures: Collection[str] = CLASSES_OF) -> dict[str, float]:
-    figures = [Figure(measure, end, value, at) for measure in measures for (end, at), value in values.items()]
+    figures = [Figure(measure, side, value, at) for measure in measures for (side, at), value in values.items()]
     return {figure.measure: figure.value for figure in decoding.conclude(figures)}
 
 

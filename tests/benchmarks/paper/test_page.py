@@ -95,10 +95,10 @@ def test_what_is_claimed_on_files_is_at_a_k_that_is_measured_there(name: str) ->
     document = EXPERIMENTS[name].document
     assert "files" in document["page"]
     settings = document["on_files"]
-    places = {
+    known = {
         value for key in ("top", "shares", "alphas") if isinstance(own := settings.get(key), list) for value in own
     }
-    assert {claim.at for claim in claims_of(document, on_files=True)} <= places | {None}
+    assert {claim.at for claim in claims_of(document, on_files=True)} <= known | {None}
 
 
 def test_the_page_is_what_the_stored_figures_say() -> None:

@@ -10,9 +10,9 @@ from benchmarks.baselines import Chance, Examples
 from benchmarks.paper import remedies
 from benchmarks.paper.lab import Accuracies, Lab
 from benchmarks.paper.sets import Marked, Seen
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
-LAB = Lab.offline(None, Recipe(2, 0.1, 1, 8, 32))
+LAB = Lab.offline(None, TrainingRecipe(2, 0.1, 1, 8, 32))
 
 
 class Given:

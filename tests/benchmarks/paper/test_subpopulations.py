@@ -12,7 +12,7 @@ import torch
 from benchmarks.paper.experiments import imagenet
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Marked, Seen
-from benchmarks.paper.subpopulations import EASY, HARD, Extremes, accuracies_near, near_both_ends
+from benchmarks.paper.subpopulations import EASY, HARD, Extremes, accuracies_near, near_both_sides
 from fdgpu import ClipEmbedder, FailureDirections
 from fdgpu.captions import Recipe
 
@@ -30,7 +30,7 @@ def test_images_of_the_class_are_ordered_by_their_cosine_with_its_caption() -> N
     assert [rows.tolist() for rows in extremes.nearest(test, HARD)] == [[1, 2, 0], [4, 5, 3]]
     assert [rows.tolist() for rows in extremes.nearest(test, EASY)] == [[0, 2, 1], [3, 5, 4]]
     right = np.array([True, False, True, True, False, True])
-    figures = near_both_ends(right, extremes, test, [1, 2], "fdgpu", ", again")
+    figures = near_both_sides(right, extremes, test, [1, 2], "fdgpu", ", again")
     assert figures == [
         Figure("near the hard caption, again", "fdgpu", 0.0, 1),
         Figure("near the hard caption, again", "fdgpu", 0.5, 2),
@@ -84,6 +84,6 @@ def test_transfer_judges_a_second_model_near_the_first_ones_captions_and_near_it
     found = imagenet._transfer(world, near([4, 5, 6, 7]), "second", near([0, 1, 2, 3]), None)  # type: ignore[arg-type]
     values = {(figure.measure, figure.at): figure.value for figure in found}
     assert values["all", None] == 0.5
-    for end in ("hard", "easy"):
-        assert values[f"first run's {end}", None] == values[f"first run's {end}, over K", 2] == 0
-        assert values[f"own {end}", None] == values[f"own {end}, over K", 2] == 1
+    for side in ("hard", "easy"):
+        assert values[f"first run's {side}", None] == values[f"first run's {side}, over K", 2] == 0
+        assert values[f"own {side}", None] == values[f"own {side}, over K", 2] == 1

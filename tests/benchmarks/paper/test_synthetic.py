@@ -12,7 +12,7 @@ from benchmarks.paper.lab import Lab, find_directions
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.synthetic import Words, decoded, vectors_to_decode
 from fdgpu import FailureDirections
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 AXES = {"class 0": [1.0, 0, 0, 0], "class 1": [0, 1.0, 0, 0], "dark": [0, 0, 1.0, 0], "pale": [0, 0, -1.0, 0]}
 
@@ -38,7 +38,7 @@ def fitted() -> Fitted:
     n = 6
     marked = Marked(torch.zeros(n), torch.arange(n) % 2, torch.zeros(n), torch.zeros(n).bool())
     train = Seen(marked, torch.zeros(n, 3, 32, 32), embeddings[:n])
-    lab = Lab.offline(Reader(), Recipe(2, 0.1, 1, 8, 32))
+    lab = Lab.offline(Reader(), TrainingRecipe(2, 0.1, 1, 8, 32))
     return Fitted(lab, train, torch.nn.Identity(), val, find_directions(val, embeddings))
 
 

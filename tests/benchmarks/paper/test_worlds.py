@@ -1,6 +1,6 @@
 """Offline, an experiment's sets are what it says: of other photographs each, and with their shares of the minority.
 
-The experiments themselves would give figures all the same, whatever they were given.
+The experiments themselves would give figures all the same on other data.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def test_no_photograph_is_in_two_sets_and_another_seed_draws_others(name: str, s
 def test_nor_are_they_where_the_experiment_is_run_for_good(name: str) -> None:
     settings = EXPERIMENTS[name].document["offline"]
     ranges = [settings[part] for part in ("train", "whole", "pool") if part in settings]
-    ends = [(own["start"], own["stop"]) if isinstance(own, dict) and "start" in own else own for own in ranges]
-    training, pool = ends[:-1] if "pool" in settings else ends, ends[-1]
+    stops = [(own["start"], own["stop"]) if isinstance(own, dict) and "start" in own else own for own in ranges]
+    training, pool = stops[:-1] if "pool" in settings else stops, stops[-1]
     if "pool" in settings:
         assert max(stop for _, stop in training) <= pool[0] < pool[1] <= 2000  # photographs of a garment in "base"
 

@@ -36,7 +36,7 @@ class CountingClip:
 
 def marked(sizes: dict[tuple[int, bool], int]) -> Marked:
     counts = torch.tensor(list(sizes.values()))
-    labels, minority = (torch.tensor([key[place] for key in sizes]).repeat_interleave(counts) for place in (0, 1))
+    labels, minority = (torch.tensor([key[i] for key in sizes]).repeat_interleave(counts) for i in (0, 1))
     return Marked(torch.zeros(len(labels)), labels, labels, minority)
 
 

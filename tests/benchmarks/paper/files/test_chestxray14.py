@@ -36,7 +36,7 @@ def test_conditions_and_views(table: str, folder: Path) -> None:
     assert train.images[0] == folder / "images_001" / "images" / TRAIN_VAL[0]
     assert train.images[1] == folder / "images_002" / "images" / TRAIN_VAL[1]
     assert train.labels.shape == (40, 14)
-    found = [[CONDITIONS[place] for place in labels.nonzero()[:, 0].tolist()] for labels in train.labels[:3]]
+    found = [[CONDITIONS[column] for column in labels.nonzero()[:, 0].tolist()] for labels in train.labels[:3]]
     assert found == [["Cardiomegaly", "Emphysema"], ["Pleural_Thickening"], []]
     assert train.labels.sum() == 3
     assert train.kinds[:4].tolist() == [0, 1, 0, 1]

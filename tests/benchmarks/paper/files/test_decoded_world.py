@@ -82,7 +82,7 @@ def test_a_weak_models_directions_are_decoded_and_named(settings: dict[str, Any]
     experiment, clip = EXPERIMENTS["decoding"], TinyClip()
     world_of = experiment.on_files(clip, settings, tmp_path)
     figures = experiment.run(world_of(0))
-    assert {figure.key for figure in figures} == {(FREE, end, at) for end in (EASY, HARD) for at in (0.0, 0.1)}
+    assert {figure.key for figure in figures} == {(FREE, side, at) for side in (EASY, HARD) for at in (0.0, 0.1)}
     assert [figure for figure in figures if not 0 <= figure.value <= 1] == []
     assert {(measure, method) for measure, method, _ in experiment.paper} <= {figure.key[:2] for figure in figures}
     concluded = {summary.measure for summary in experiment.summary([figures])} - {FREE}
@@ -100,13 +100,13 @@ def test_accuracies_are_the_models_on_what_the_pipeline_makes_of_the_directions(
     two = [f"a photo of a {name}" for name in CIFAR10_NAMES[:2]]  # of the ten classes the files hold these
     torch.testing.assert_close(free.references, TinyClip().texts(two))
     w = torch.as_tensor(free.fit.directions_)[:, 0].float()
-    for end, alpha in ((EASY, 0.0), (EASY, 0.1), (HARD, 0.1)):
-        turned = _slerp(free.references, w if end == EASY else -w, alpha)
+    for side, alpha in ((EASY, 0.0), (EASY, 0.1), (HARD, 0.1)):
+        turned = _slerp(free.references, w if side == EASY else -w, alpha)
         right = []
         for label in (0, 1):
             pictures = decoder.sample(turned[label].expand(PICTURES, -1), settings["steps"], list(range(PICTURES)))
             right.append(model(at_resolution(pictures, SIDE)).argmax(1) == label)
-        assert found[FREE, end, alpha] == pytest.approx(float(torch.cat(right).float().mean()))
+        assert found[FREE, side, alpha] == pytest.approx(float(torch.cat(right).float().mean()))
 
 
 def _slerp(a: Tensor, b: Tensor, alpha: float) -> Tensor:

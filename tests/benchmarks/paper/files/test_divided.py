@@ -11,7 +11,7 @@ from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked
 from fdgpu.captions import Recipe as Captions
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 
 SETTINGS = {"shares": {"train": 0.2, "pool": 0.6, "val": 0.2}}
 
@@ -27,7 +27,7 @@ def world(seed: int) -> Shares:
     images = torch.arange(50, dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 8, 8)
     labels = torch.arange(50) % 2
     given = Marked(images, labels, labels, labels < 0)
-    lab = Lab.on_files(Numbers(), Recipe(1, 0.1, 1, 8, 8), workers=0)
+    lab = Lab.on_files(Numbers(), TrainingRecipe(1, 0.1, 1, 8, 8), workers=0)
     seen = SeenOnce(lab, {"train": given, "test": given[torch.arange(3)]})
     return Shares(lab, SETTINGS, seed, Captions(()), seen)
 

@@ -23,7 +23,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.spaces import OTHER
 from fdgpu import ClipEmbedder, Decoder
-from fdgpu.repair import Recipe
+from fdgpu.repair import TrainingRecipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
 from tests.benchmarks.paper.lottery import Lottery
 from tests.decoding.test_decoder import random_net
@@ -35,10 +35,10 @@ FEW: dict[str, dict[str, Any]] = {
     },
     "cifar100": {"workers": 0, "top": [5, 10], "added": 3},
 }  # fmt: skip
-RECIPE = Recipe(epochs=2, peak_lr=0.1, peak_epoch=1, batch=64, resolution=32)
+RECIPE = TrainingRecipe(epochs=2, peak_lr=0.1, peak_epoch=1, batch=64, resolution=32)
 
 
-class Told(nn.Module):
+class Given(nn.Module):
     """Answers with the class that a picture's first value is."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,15 +52,15 @@ def faces(folder: Path) -> None:
 
 
 def subclasses(folder: Path) -> None:
-    """Write 10 images of every subclass in train and 2 in test, half of them told to be the next superclass."""
+    """Write 10 images of every subclass in train and 2 in test, half of them given as the next superclass."""
     rare = EXPERIMENTS["cifar100"].document["on_files"]["rare"]
     root = folder / "cifar-100-python"
     for split, each in (("train", 10), ("test", 2)):
         fine = [kind for _ in range(each) for kind in range(100)]
         coarse = [kind // 5 for kind in fine]
-        told = [(label + row // 100 % 2) % 20 for row, label in enumerate(coarse)]
+        given = [(label + row // 100 % 2) % 20 for row, label in enumerate(coarse)]
         images = noise(len(fine), each)
-        images[:, 0, 0, 0] = torch.tensor(told, dtype=torch.uint8)
+        images[:, 0, 0, 0] = torch.tensor(given, dtype=torch.uint8)
         write_pickled(root / split, images, fine_labels=fine, coarse_labels=coarse)
     fine_names = [rare[name] if i == 2 else f"{name}_{i}" for name in rare for i in range(5)]
     names = {"coarse_label_names": list(rare), "fine_label_names": fine_names}
@@ -79,7 +79,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("name", "write", "answers"),
-    [("celeba", faces, (Lottery(number) for number in count())), ("cifar100", subclasses, repeat(Told()))],
+    [("celeba", faces, (Lottery(number) for number in count())), ("cifar100", subclasses, repeat(Given()))],
     ids=["celeba", "cifar100"],
 )
 def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_have(
@@ -95,7 +95,7 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
     monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder.of(random_net(tmp_path)))
     monkeypatch.setattr(Decoder, "sample", lambda _, vectors, **__: torch.rand(len(vectors), 3, 64, 64))
     for module in (celeba_world, cifar100_world):
-        monkeypatch.setattr(module.Recipe, "named", lambda _: RECIPE)
+        monkeypatch.setattr(module.TrainingRecipe, "named", lambda _: RECIPE)
     write(tmp_path)
     experiment = EXPERIMENTS[name]
     settings = experiment.document["on_files"] | FEW[name]

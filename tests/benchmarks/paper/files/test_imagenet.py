@@ -14,8 +14,8 @@ from tests.benchmarks.paper.files.tiny import write_image
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for place in ("train/n02", "train/n01", "val/n01", "val/n02"):
-        root = tmp_path / place
+    for part in ("train/n02", "train/n01", "val/n01", "val/n02"):
+        root = tmp_path / part
         root.mkdir(parents=True)
         for number in (2, 1):
             write_image(root / f"{root.name}_{number}.JPEG", number)

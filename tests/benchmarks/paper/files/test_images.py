@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from benchmarks.paper.files.images import ImageFiles, as_inputs, at_resolution
 from benchmarks.paper.lab import Lab
 from fdgpu.errors import InputError
-from fdgpu.repair import Recipe, flip_and_shift
+from fdgpu.repair import TrainingRecipe, flip_and_shift
 from tests.benchmarks.paper.files.tiny import noise
 
 
-def halves(path: Path) -> Path:
+def two_colours(path: Path) -> Path:
     """Write a tall picture, its upper and lower quarter black."""
     picture = Image.new("RGB", (20, 40), "black")
     picture.paste((200, 100, 50), (0, 10, 20, 30))
@@ -25,7 +25,7 @@ def halves(path: Path) -> Path:
 
 
 def test_a_file_is_scaled_by_its_shorter_side_and_cut_to_its_centre(tmp_path: Path) -> None:
-    files = ImageFiles([halves(tmp_path / "one.png")], torch.tensor([3]), resolution=10)
+    files = ImageFiles([two_colours(tmp_path / "one.png")], torch.tensor([3]), resolution=10)
     image, label = files[0]
     assert len(files) == 1
     assert (image.shape, image.dtype) == ((3, 10, 10), torch.uint8)
@@ -35,7 +35,7 @@ def test_a_file_is_scaled_by_its_shorter_side_and_cut_to_its_centre(tmp_path: Pa
 
 
 def test_several_labels_become_floats_as_binary_cross_entropy_needs_them(tmp_path: Path) -> None:
-    _, label = ImageFiles([halves(tmp_path / "one.png")], torch.tensor([[0, 1, 1]]), 10)[0]
+    _, label = ImageFiles([two_colours(tmp_path / "one.png")], torch.tensor([[0, 1, 1]]), 10)[0]
     assert (label.dtype, label.tolist()) == (torch.float32, [0, 1, 1])
 
 
@@ -58,7 +58,7 @@ def test_tensors_of_the_right_size_are_taken_as_they_are() -> None:
 
 
 def test_a_lab_for_files_follows_the_recipe(tmp_path: Path) -> None:
-    lab = Lab.on_files(None, Recipe.named("cifar"))
+    lab = Lab.on_files(None, TrainingRecipe.named("cifar"))
     assert lab.augment is flip_and_shift
     assert lab.workers >= 1
     one, other, third = (lab.network(5, seed) for seed in (0, 0, 1))
@@ -66,9 +66,9 @@ def test_a_lab_for_files_follows_the_recipe(tmp_path: Path) -> None:
     assert not torch.equal(one.conv1.weight, third.conv1.weight)
     assert one.fc.out_features == 5
     assert one.conv1.kernel_size == (3, 3)
-    larger = Lab.on_files(None, Recipe.named("celeba"), workers=0)
+    larger = Lab.on_files(None, TrainingRecipe.named("celeba"), workers=0)
     assert (larger.augment, larger.workers) == (None, 0)
     assert larger.network(2, 0).conv1.kernel_size == (7, 7)
-    inputs = larger.prepare([halves(tmp_path / "one.png")], torch.tensor([1]))
+    inputs = larger.prepare([two_colours(tmp_path / "one.png")], torch.tensor([1]))
     assert isinstance(inputs, Dataset)
     assert inputs[0][0].shape == (3, 75, 75)

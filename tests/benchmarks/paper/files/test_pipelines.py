@@ -57,7 +57,7 @@ def test_a_pipeline_is_moved_to_the_device(monkeypatch: pytest.MonkeyPatch) -> N
     device = torch.device("cuda", 3)
     monkeypatch.setattr(pipelines, "choose_device", lambda asked: Placement(device, torch.float16, asked))
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", lambda _: pipeline)
-    monkeypatch.setattr(type(pipeline), "to", lambda self, place: moved.append(place) or self)
+    monkeypatch.setattr(type(pipeline), "to", lambda self, device: moved.append(device) or self)
     assert load_decoder("moved", Tiny()).name == "StableUnCLIPImg2ImgPipeline"
     assert moved == [device]
 

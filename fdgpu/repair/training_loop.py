@@ -1,33 +1,64 @@
-"""The training loop: SGD over shuffled batches with a triangular learning rate (paper, A.3)."""
+"""Training as the paper does it: SGD over shuffled batches with a triangular learning rate, and its ResNet-18 (A.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
 
-from fdgpu.arrays import to_torch
+from fdgpu.arrays import Array, to_torch
 from fdgpu.batches import Batches, as_targets, open_batches
 from fdgpu.device import choose_device
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import dtype_of, scores_of
 from fdgpu.progress import Reporter, silent
-from fdgpu.repair.augmenting import Augment
-from fdgpu.repair.losses import Loss, cross_entropy
-from fdgpu.repair.training_recipe import Recipe, as_recipe, triangular
+from fdgpu.repair.augmentation import Augment
+from fdgpu.repair.training_recipe import TrainingRecipe, as_recipe, triangular
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+LARGEST_SMALL = 64  # pixels; the stem for ImageNet would leave 2 x 2 of a 64 x 64 image
+
+
+def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return (n,) from scores (n, k) and classes (n,).
+
+    Raises:
+        InputError: for targets (n, k), several labels an image.
+    """
+    if targets.ndim != 1:
+        raise InputError(
+            f"labels has the shape {tuple(targets.shape)}, the loss takes one class an image, (n,): for several labels "
+            "an image use binary_cross_entropy"
+        )
+    return F.cross_entropy(scores, targets, reduction="none")
+
+
+def binary_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return (n,), the mean over labels, from scores (n, k) and targets (n, k) of 0 and 1 (ChestX-ray14, A.3).
+
+    Raises:
+        InputError: for targets of another shape.
+    """
+    if targets.shape != scores.shape:
+        raise InputError(
+            f"labels has the shape {tuple(targets.shape)}, the model's scores {tuple(scores.shape)}: "
+            "binary_cross_entropy takes a 0 or 1 for each score; for one class an image use cross_entropy"
+        )
+    return F.binary_cross_entropy_with_logits(scores, targets, reduction="none").mean(dim=1)
 
 
 def train(
     model: nn.Module,
-    images: Any,
-    labels: Any = None,
+    images: Array | Dataset[object],
+    labels: Array | None = None,
     *,
-    recipe: Recipe | str,
-    weights: Any = None,
+    recipe: TrainingRecipe | str,
+    weights: Array | None = None,
     loss: Loss = cross_entropy,
     augment: Augment | None = None,
     stop_after: int | None = None,
@@ -48,9 +79,9 @@ def train(
             Dataset.
         recipe: epochs, batch and learning rate, or the name of a bundled recipe. A last batch of a single image goes
             with the one before, since normalisation over a batch needs two.
-        weights: (n,) factors of the examples' losses, not normalised: twice the weight is twice the pull (the paper's
-            up-weighting, A.2). None weighs all alike.
-        loss: scores and targets → one number an example.
+        weights: (n,) factors of the samples' losses, not normalised: twice the weight is twice the gradient (the
+            paper's up-weighting, A.2). None weighs all alike.
+        loss: scores and targets → one number a sample.
         augment: changes every batch of inputs; see :func:`flip_and_shift`.
         stop_after: epochs to run, where the schedule of the whole recipe is broken off (Just Train Twice).
         only: the part of the model that is trained; the rest stays as it is, statistics of normalisation included.
@@ -59,10 +90,10 @@ def train(
         amp: mixed precision; by default where the device is CUDA.
         workers: processes that load a Dataset.
         after_epoch: called with the number of epochs done and the model.
-        progress: told of every epoch.
+        progress: called after every epoch.
 
     Raises:
-        InputError: for no example, labels that are not the model's classes, weights that are negative, not finite or
+        InputError: for no sample, labels that are not the model's classes, weights that are negative, not finite or
             all zero, numbers that differ, a model of half precision, or a ``stop_after`` beyond the recipe.
         ModelError: where the loss is no longer finite; says after which epoch.
     """
@@ -71,7 +102,7 @@ def train(
     last = _last_epoch(stop_after, recipe)
     model.to(target).to(memory_format=torch.channels_last)
     source = open_batches(images, labels, target, workers, dtype_of(model))
-    factors = None if weights is None else check_weights(weights, len(source)).to(target)
+    factors = None if weights is None else _check_weights(weights, len(source)).to(target)
     generator = torch.Generator().manual_seed(seed)
     with _training(model, only) as parameters:
         step = _Stepper(model, parameters, recipe, loss, len(source), target.type == "cuda" if amp is None else amp)
@@ -90,7 +121,7 @@ class _Stepper:
     """One optimiser, its schedule, and in half precision the scale of its gradients."""
 
     def __init__(
-        self, model: nn.Module, parameters: list[nn.Parameter], recipe: Recipe, loss: Loss, n: int, amp: bool
+        self, model: nn.Module, parameters: list[nn.Parameter], recipe: TrainingRecipe, loss: Loss, n: int, amp: bool
     ) -> None:
         self.model, self.recipe, self.loss, self.amp = model, recipe, loss, amp
         self.kind = parameters[0].device.type
@@ -104,7 +135,7 @@ class _Stepper:
         self.total = torch.zeros((), device=parameters[0].device)  # of the losses, so that one look an epoch will do
 
     def __call__(self, inputs: Tensor, targets: Tensor, factors: Tensor | None) -> None:
-        # one step beyond the ends, so that neither the first step nor the last is wasted on a rate of zero
+        # the triangle is one step longer on both sides: neither the first step nor the last has a rate of zero
         share = triangular(self.done + 1, self.steps + 1, self.peak)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.peak_lr * share
@@ -112,7 +143,7 @@ class _Stepper:
             scores = scores_of(self.model, inputs)
         if self.done < self.per_epoch:  # by its end every label has been seen
             _check_targets(targets, scores)
-        losses = self.loss(scores.float(), targets)
+        losses = self.loss(scores.float(), targets)  # (n,)
         mean = losses.mean() if factors is None else (losses * factors).mean()
         self.total += mean.detach()
         self.optimizer.zero_grad()
@@ -130,7 +161,7 @@ class _Stepper:
             )
 
 
-def _last_epoch(stop_after: int | None, recipe: Recipe) -> int:
+def _last_epoch(stop_after: int | None, recipe: TrainingRecipe) -> int:
     if stop_after is None:
         return recipe.epochs
     if not isinstance(stop_after, Integral) or not 1 <= stop_after <= recipe.epochs:
@@ -193,17 +224,29 @@ def _training(model: nn.Module, only: nn.Module | None) -> Iterator[list[nn.Para
             parameter.requires_grad_(True)
 
 
-def check_weights(weights: Any, n: int) -> Tensor:
-    """Return (n,) float32 factors of losses.
-
-    Raises:
-        InputError: if they are not n, negative, not finite, or sum to zero.
-    """
+def _check_weights(weights: Array, n: int) -> Tensor:
+    """Return (n,) float32 factors of losses; none is negative, and not all are zero."""
     factors = to_torch(weights, "weights").float()
     if factors.shape != (n,):
-        raise InputError(f"weights has shape {tuple(factors.shape)}, there are {n} examples: pass one weight each")
+        raise InputError(f"weights has shape {tuple(factors.shape)}, there are {n} samples: pass one weight each")
     if not bool(factors.isfinite().all()) or bool((factors < 0).any()):
         raise InputError("weights holds a number that is negative, NaN or infinite: use 0 or more, such as 1 and 2")
     if float(factors.sum()) == 0:
-        raise InputError("weights sum to zero: no example would be learned from; give at least one a weight above 0")
+        raise InputError("weights sum to zero: no sample would be learned from; give at least one a weight above 0")
     return factors
+
+
+def resnet18(classes: int, resolution: int) -> nn.Module:
+    """Return an untrained ResNet-18.
+
+    Up to 64 pixels its stem is one 3 × 3 convolution that keeps the resolution, as is usual for CIFAR; above it is
+    ImageNet's, which divides it by four.
+    """
+    from torchvision.models import resnet18 as imagenet_resnet18  # half a second, for what trains other networks too
+
+    network: nn.Module = imagenet_resnet18(weights=None, num_classes=classes)
+    if resolution <= LARGEST_SMALL:
+        network.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        network.maxpool = nn.Identity()
+    return network
