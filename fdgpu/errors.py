@@ -19,6 +19,10 @@ class BackendError(FdgpuError, RuntimeError):
     """A backend or device that was asked for by name cannot run here."""
 
 
+class MissingExtraError(FdgpuError, ImportError):
+    """A library that an extra of fdgpu brings is not installed."""
+
+
 class NotFittedError(FdgpuError, AttributeError):
     """A result was asked for before ``fit``."""
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair"}
-GROUND = {"arrays", "batches", "device", "errors", "files", "findings", "kernels", "networks", "progress", "version"}
+GROUND = {"arrays", "batches", "device", "errors", "extras", "files", "findings", "kernels", "networks", "progress", "version"}
 MOVED = {"interventions", "training", "baselines"}  # each says where its names are now
 ALLOWED = {
     **dict.fromkeys(GROUND, GROUND),
