@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdgpu.decoding.bundled import FOLDER, fold, unfold
-from fdgpu.decoding.bundled_net import BundledNet
+from fdgpu.decoding.bundled import FOLDER, BundledNet, fold, unfold
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import train_base_model
 from fdgpu.demo.photographs import load_photographs

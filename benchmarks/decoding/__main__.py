@@ -23,8 +23,7 @@ from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandi
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS
-from fdgpu.decoding.bundled_net import BundledNet
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
 
 
 def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str, Any]]:

@@ -106,11 +106,11 @@ def _keep(drawings: Drawings, k: int, name: str, grid: DecodedGrid, pictures: Te
     place = f"decoded/{k:04d}-{re.sub(r'[^a-zA-Z0-9]+', '-', name).strip('-').lower()}"
     columns = []
     for rotation, own in zip(grid.rotations, pictures, strict=True):
-        paths = tuple(f"{place}/{rotation.end}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
+        paths = tuple(f"{place}/{rotation.side}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
         for path, picture in zip(paths, own, strict=True):
             drawings.pixels[path] = shrunk(picture)
             if folder is not None:
                 pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
                 write_png(folder / path, pixels.numpy())
-        columns.append(DecodedPictures(rotation.end, rotation.alpha, paths))
+        columns.append(DecodedPictures(rotation.side, rotation.alpha, paths))
     drawings.by_class[k] = tuple(columns)

@@ -17,7 +17,7 @@ from fdgpu.decoding import Decoder
 from fdgpu.errors import InputError
 from tests.auditing.test_audit import clip, world  # noqa: F401 - fixtures
 from tests.decoding import tiny
-from tests.decoding.test_decoder import random_net
+from tests.decoding.tiny import random_net
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from benchmarks.decoding import speed
 from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
 from benchmarks.decoding.speed import Job
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import WEIGHTS
-from fdgpu.decoding.bundled_net import BundledNet
-from tests.decoding.test_decoder import random_net
+from fdgpu.decoding.bundled import WEIGHTS, BundledNet
+from tests.decoding.tiny import random_net
 
 
 @pytest.fixture(autouse=True)

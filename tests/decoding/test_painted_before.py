@@ -36,7 +36,10 @@ class Drawn:
     def __call__(self, prompt: list[str], generator: Any, output_type: str = "np", strength: float = 1.0) -> Any:
         assert output_type == "np"
         self.asked += prompt
-        noise = [torch.rand(4, 6, 3, generator=own) * strength / len(text) for own, text in zip(generator, prompt)]
+        noise = [
+            torch.rand(4, 6, 3, generator=own) * strength / len(text)
+            for own, text in zip(generator, prompt, strict=True)
+        ]
         return SimpleNamespace(images=torch.stack(noise).numpy())
 
 

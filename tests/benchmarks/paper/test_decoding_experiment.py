@@ -20,7 +20,7 @@ from fdgpu import Decoder, FailureDirections
 from fdgpu.demo.settings import world_settings
 from fdgpu.embedding import ClipEmbedder
 from tests.conftest import make_class
-from tests.decoding.test_decoder import random_net
+from tests.decoding.tiny import random_net
 from tools.speech import compose
 
 

@@ -26,7 +26,7 @@ from fdgpu import ClipEmbedder, Decoder
 from fdgpu.repair import Recipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
 from tests.benchmarks.paper.lottery import Lottery
-from tests.decoding.test_decoder import random_net
+from tests.decoding.tiny import random_net
 
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
