@@ -279,7 +279,7 @@ def _space_of_context(pipeline: Pipeline) -> ClipSpace:
 class RetrievalAugmented(Context):
     """``RDMPipeline``, the paper's, whose own call makes CLIP's vectors unit vectors first, as its training did."""
 
-    length = 1.0
+    length: float | None = 1.0
 
 
 def _to_unit_interval(pictures: Tensor) -> Tensor:
