@@ -30,7 +30,7 @@ def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str,
     """Time the bundled net with one seed and with four, and a Kandinsky of random weights."""
     pipeline = PlainPipeline.beside(net, weights)
     timed = [
-        speed.row(Decoder.of(net), pipeline, _job(net.space.dimension, s, quick, net.steps), net.device, net.dtype)
+        speed.row(Decoder(net), pipeline, _job(net.space.dimension, s, quick, net.steps), net.device, net.dtype)
         for s in ((1,) if quick else (1, 4))
     ]
     kandinsky = small_kandinsky(64, 128).to(net.device)

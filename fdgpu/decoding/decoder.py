@@ -19,8 +19,8 @@ from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from fdgpu.progress import OneBar, Reporter
 
-Run = Callable[[int, int], Tensor]
-BATCHES = {"cpu": 32}  # of a small net: more no longer fit into a core's cache, and are a tenth slower each
+# pictures at a time of a small net; on a CPU more no longer fit into a core's cache, and are a tenth slower each
+CPU_BATCH, DEVICE_BATCH = 32, 256
 
 
 class Decoder:
@@ -28,7 +28,8 @@ class Decoder:
 
     Args:
         denoiser: the model, behind the protocol :class:`fdgpu.decoding.sampling.Denoiser`.
-        batch_size: pictures at a time; halved whenever the device runs out of memory.
+        batch_size: pictures at a time, halved whenever the device runs out of memory; None: what a small net fills the
+            device with.
         length: of the vectors that the model was trained on; vectors are given this length. None: its own, if any.
 
     Attributes:
@@ -38,10 +39,13 @@ class Decoder:
         steps, guidance: what it samples with by default.
     """
 
-    def __init__(self, denoiser: Denoiser, batch_size: int = 64, length: float | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, batch_size: int | None = None, length: float | None = None) -> None:
         if length is not None and not (isinstance(length, Real) and 0 < length < float("inf")):
             raise InputError(f"length is {length!r}: pass how long the pipeline's own CLIP vectors are, such as 20.0")
         self._denoiser = denoiser
+        if batch_size is None:
+            batch_size = CPU_BATCH if denoiser.device.type == "cpu" else DEVICE_BATCH
+        # what fits into memory, of the loop and of what makes latents pictures: each is halved by itself
         self._fitting, self._decoding = BatchSize(batch_size), BatchSize(batch_size)
         self.length = denoiser.length if length is None else length
         self.name, self.space, self.size = denoiser.name, denoiser.space, denoiser.size
@@ -65,12 +69,7 @@ class Decoder:
             >>> decoder.sample(torch.randn(2, decoder.dimension), steps=4).shape
             torch.Size([2, 3, 32, 32])
         """
-        return cls.of(BundledNet.load(device), batch_size)
-
-    @classmethod
-    def of(cls, denoiser: Denoiser, batch_size: int | None = None) -> Decoder:
-        """Decode with a small net; None for as many pictures at a time as fill its device."""
-        return cls(denoiser, BATCHES.get(denoiser.device.type, 256) if batch_size is None else batch_size)
+        return cls(BundledNet.load(device), batch_size)
 
     @classmethod
     def from_diffusers(
@@ -159,7 +158,7 @@ class Decoder:
             ModelError: where the pipeline makes NaN.
         """
         vectors = self._checked(to_torch(embeddings, "embeddings"))
-        steps, guidance = self._settings(steps, guidance)
+        steps, guidance = self._checked_sampling(steps, guidance)
         seeds = picture_seeds(seed, len(vectors))
         pictures = torch.empty(len(vectors), 3, *self.size, device=vectors.device)
         with OneBar(progress) as report:
@@ -179,7 +178,9 @@ class Decoder:
                 f"its precision is {self._denoiser.dtype}, try float32, or another scheduler"
             )
 
-    def _runner(self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter) -> Run:
+    def _runner(
+        self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter
+    ) -> Callable[[int, int], Tensor]:
         denoiser = self._denoiser
 
         def run(start: int, stop: int) -> Tensor:
@@ -218,7 +219,7 @@ class Decoder:
             )
         return vectors if self.length is None else F.normalize(vectors, dim=1) * self.length
 
-    def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
+    def _checked_sampling(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         least, most = self._denoiser.least_steps, self._denoiser.most_steps

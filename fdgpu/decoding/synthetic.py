@@ -57,7 +57,7 @@ class SyntheticImages:
             InputError: if there is none, or another program's, or pictures are missing.
         """
         folder = Path(folder)
-        images = cls(folder, read_manifest(folder)[1])
+        images = cls(folder, _read_manifest(folder)[1])
         missing = [row.path for row in images.rows if not (folder / row.path).is_file()]
         if missing:
             raise InputError(
@@ -143,7 +143,7 @@ def text_to_image(
     return SyntheticImages(folder, rows)
 
 
-def read_manifest(folder: Path) -> tuple[Settings, tuple[Painted, ...]]:
+def _read_manifest(folder: Path) -> tuple[Settings, tuple[Painted, ...]]:
     """Read what painted the pictures of a folder, as plain data, and the pictures, painted or still to be.
 
     Raises:
@@ -176,7 +176,7 @@ def _painted_before(folder: Path, settings: Settings, planned: Sequence[Painted]
     Raises:
         InputError: for pictures of other captions or settings, or that no manifest lists; says which settings differ.
     """
-    before, listed = read_manifest(folder) if (folder / MANIFEST).exists() else ({}, ())
+    before, listed = _read_manifest(folder) if (folder / MANIFEST).exists() else ({}, ())
     there = _on_disk(folder, listed)
     others = there - set(planned) or _on_disk(folder, planned) - there
     differing = [name for name in {**settings, **before} if before.get(name) != settings.get(name)] if there else []

@@ -92,7 +92,7 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
     monkeypatch.setattr(Lab, "train", lambda *_, **__: next(answers))
     monkeypatch.setattr(lab, "resnet18", lambda classes, _: stand_in(classes))
     monkeypatch.setattr(celeba_world, "_other_spaces", lambda _: {OTHER: mean_colours})
-    monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder.of(random_net(tmp_path)))
+    monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder(random_net(tmp_path)))
     monkeypatch.setattr(Decoder, "sample", lambda _, vectors, **__: torch.rand(len(vectors), 3, 64, 64))
     for module in (celeba_world, cifar100_world):
         monkeypatch.setattr(module.Recipe, "named", lambda _: RECIPE)
