@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdgpu.decoding.bundled import FOLDER, fold, unfold
-from fdgpu.decoding.bundled_net import BundledNet
+from fdgpu.decoding.bundled import FOLDER, BundledNet, fold, unfold
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import train_base_model
 from fdgpu.demo.photographs import load_photographs
@@ -63,7 +62,7 @@ class Pictures:
 
 def quality(folder: Path = FOLDER, seed: int = 0) -> Quality:
     """Measure the weights in ``folder`` on the ``test`` split and on every caption of the world."""
-    decoder, clip, judge = Decoder.of(BundledNet.load("auto", folder)), ClipEmbedder.bundled(), _judge(seed)
+    decoder, clip, judge = Decoder(BundledNet.load("auto", folder)), ClipEmbedder.bundled(), _judge(seed)
     held_out = held_out_pictures("test", SHOWN, seed)
     halved = replace(held_out, pixels=unfold(fold(held_out.pixels)))
     of_captions = decoded_captions(decoder, clip, all_captions(), seed)
@@ -166,7 +165,7 @@ def table(measured: Quality) -> str:
 
 def compare(folder: Path, seed: int, n: int) -> None:
     """Print the readings of every guidance and number of steps, on ``n`` captions and vectors of the ``val`` split."""
-    decoder, clip = Decoder.of(BundledNet.load("auto", folder)), ClipEmbedder.bundled()
+    decoder, clip = Decoder(BundledNet.load("auto", folder)), ClipEmbedder.bundled()
     held_out = held_out_pictures("val", n, seed)
     chosen = torch.randperm(len(all_captions()), generator=torch.Generator().manual_seed(seed))[:n]
     captions = [all_captions()[i] for i in chosen.tolist()]

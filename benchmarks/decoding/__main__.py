@@ -23,15 +23,14 @@ from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandi
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS
-from fdgpu.decoding.bundled_net import BundledNet
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
 
 
 def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str, Any]]:
     """Time the bundled net with one seed and with four, and a Kandinsky of random weights."""
     pipeline = PlainPipeline.beside(net, weights)
     timed = [
-        speed.row(Decoder.of(net), pipeline, _job(net.space.dimension, s, quick, net.steps), net.device, net.dtype)
+        speed.row(Decoder(net), pipeline, _job(net.space.dimension, s, quick, net.steps), net.device, net.dtype)
         for s in ((1,) if quick else (1, 4))
     ]
     kandinsky = small_kandinsky(64, 128).to(net.device)

@@ -18,8 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.decoding.speed import Job
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, unfold
-from fdgpu.decoding.bundled_net import ETA, BundledNet
+from fdgpu.decoding.bundled import ETA, FOLDER, WEIGHTS, BundledNet, condition, unfold
 
 
 class PlainPipeline(DiffusionPipeline):
@@ -41,16 +40,16 @@ class PlainPipeline(DiffusionPipeline):
     def __call__(self, vector: Tensor, job: Job, generators: list[torch.Generator]) -> Tensor:
         """Decode one unit vector (1, d) with each generator: (s, 3, 32, 32)."""
         device, dtype = self.unet.device, self.unet.dtype
-        said = condition(vector.to(device, dtype)).repeat(len(generators), 1)
-        told = torch.cat([torch.zeros_like(said), said])
+        own = condition(vector.to(device, dtype)).repeat(len(generators), 1)
+        labels = torch.cat([torch.zeros_like(own), own])
         self.scheduler.set_timesteps(job.steps, device=device)
         side = self.unet.config.sample_size
         shape = (len(generators), self.unet.config.in_channels, side, side)
         latents = randn_tensor(shape, generators, device=device, dtype=dtype)
         for t in self.progress_bar(self.scheduler.timesteps):
-            velocity = self.unet(torch.cat([latents] * 2), t, None, class_labels=told).sample
-            nothing, something = velocity.chunk(2)
-            guided = nothing + job.guidance * (something - nothing)
+            velocity = self.unet(torch.cat([latents] * 2), t, None, class_labels=labels).sample
+            unconditional, conditional = velocity.chunk(2)
+            guided = unconditional + job.guidance * (conditional - unconditional)
             latents = self.scheduler.step(guided, t, latents, eta=ETA, generator=generators).prev_sample
         return unfold(latents).float()
 

@@ -181,11 +181,11 @@ def _keep(
     """Keep one class's pictures (p, s, 3, h, w): small ones for the page, whole ones in the folder."""
     columns, small = [], {}
     for rotation, own in zip(grid.rotations, pictures, strict=True):
-        paths = tuple(f"decoded/{name}/{rotation.end}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
+        paths = tuple(f"decoded/{name}/{rotation.side}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
         for path, picture in zip(paths, own, strict=True):
             small[path] = shrunk(picture)
             if folder is not None:
                 pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
                 write_png(folder / path, pixels.numpy())
-        columns.append(DecodedPictures(Side(rotation.end), rotation.alpha, paths))
+        columns.append(DecodedPictures(rotation.side, rotation.alpha, paths))
     return tuple(columns), small

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import finite_rows, restorer, rows_not_finite, to_torch
-from fdgpu.decoding.denoiser import Denoiser
-from fdgpu.decoding.pipelines import adapt
-from fdgpu.decoding.seeds import Seeds, picture_seeds
-from fdgpu.decoding.stage import UNGUIDED, Batch
+from fdgpu.arrays import Array, finite_rows, restorer, rows_not_finite, to_torch
+from fdgpu.decoding.bundled import BundledNet
+from fdgpu.decoding.fingerprint import Settings
+from fdgpu.decoding.pipelines import Pipeline, adapt
+from fdgpu.decoding.sampling import UNGUIDED, Batch, Denoiser, Seeds, picture_seeds
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from fdgpu.progress import OneBar, Reporter
 
-BATCHES = {"cpu": 32}  # of a small net: more no longer fit into a core's cache, and are a tenth slower each
+# pictures at a time of a small net; on a CPU more no longer fit into a core's cache, and are a tenth slower each
+CPU_BATCH, DEVICE_BATCH = 32, 256
 
 
 class Decoder:
     """Decodes vectors with a diffusion model; see :meth:`bundled` and :meth:`from_diffusers`.
 
     Args:
-        denoiser: the model, behind the protocol :class:`fdgpu.decoding.denoiser.Denoiser`.
-        batch_size: pictures at a time; halved whenever the device runs out of memory.
+        denoiser: the model, behind the protocol :class:`fdgpu.decoding.sampling.Denoiser`.
+        batch_size: pictures at a time, halved whenever the device runs out of memory; None: what a small net fills the
+            device with.
         length: of the vectors that the model was trained on; vectors are given this length. None: its own, if any.
 
     Attributes:
         name: of the pipeline.
         space: the CLIP space that it decodes.
         size: height and width of the pictures.
-        steps, guidance: what it samples with unless told otherwise.
+        steps, guidance: what it samples with by default.
     """
 
-    def __init__(self, denoiser: Denoiser, batch_size: int = 64, length: float | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, batch_size: int | None = None, length: float | None = None) -> None:
         if length is not None and not (isinstance(length, Real) and 0 < length < float("inf")):
             raise InputError(f"length is {length!r}: pass how long the pipeline's own CLIP vectors are, such as 20.0")
         self._denoiser = denoiser
+        if batch_size is None:
+            batch_size = CPU_BATCH if denoiser.device.type == "cpu" else DEVICE_BATCH
+        # what fits into memory, of the loop and of what makes latents pictures: each is halved by itself
         self._fitting, self._decoding = BatchSize(batch_size), BatchSize(batch_size)
         self.length = denoiser.length if length is None else length
         self.name, self.space, self.size = denoiser.name, denoiser.space, denoiser.size
@@ -57,25 +62,24 @@ class Decoder:
         Raises:
             ModelError: where the weights are missing.
             BackendError: for a device that is not here.
+            MissingExtraError: where diffusers is not installed: ``pip install 'fdgpu[decode]'``.
+
+        Example:
+            >>> decoder = Decoder.bundled("cpu")
+            >>> decoder.sample(torch.randn(2, decoder.dimension), steps=4).shape
+            torch.Size([2, 3, 32, 32])
         """
-        from fdgpu.decoding.bundled_net import BundledNet  # and with it diffusers, which takes seconds
-
-        return cls.of(BundledNet.load(device), batch_size)
-
-    @classmethod
-    def of(cls, denoiser: Denoiser, batch_size: int | None = None) -> Decoder:
-        """Decode with a small net; None for as many pictures at a time as fill its device."""
-        return cls(denoiser, BATCHES.get(denoiser.device.type, 256) if batch_size is None else batch_size)
+        return cls(BundledNet.load(device), batch_size)
 
     @classmethod
     def from_diffusers(
         cls,
-        pipeline: Any,
+        pipeline: Pipeline,
         *,
-        clip: Any = None,
+        clip: object = None,
         size: int | None = None,
         length: float | None = None,
-        negative: Any = None,
+        negative: Array | None = None,
         batch_size: int = 16,
     ) -> Decoder:
         """Decode with a diffusers pipeline that takes CLIP vectors, in its own precision and on its own device.
@@ -118,24 +122,24 @@ class Decoder:
         return self.space.dimension
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """What decides the pictures beside vectors and sampling, as plain data for a manifest."""
         return {**self._denoiser.settings, "length": self.length, "size": list(self.size)}
 
-    def check(self, clip: Any) -> None:
+    def check(self, clip: object) -> None:
         """Raise an InputError if directions fitted on ``clip``'s vectors cannot be decoded here."""
         self.space.check(clip, self.name)
 
     @torch.no_grad()
     def sample(
         self,
-        embeddings: Any,
+        embeddings: Array,
         steps: int | None = None,
         seed: Seeds = 0,
         *,
         guidance: float | None = None,
         progress: Reporter | None = None,
-    ) -> Any:
+    ) -> Array:
         """Decode vectors; all of them go through the net together, each with its own noise.
 
         Args:
@@ -143,7 +147,7 @@ class Decoder:
             steps: of the scheduler; None: the pipeline's usual number.
             seed: picture i's noise comes from (seed, i), or from ``seed[i]`` where a seed a picture is given; a picture
                 does not depend on the others, but for rounding.
-            guidance: how strongly the vector rules (classifier-free guidance); 1 asks the net once and not twice.
+            guidance: how strongly the vector rules (classifier-free guidance); 1 halves the net's rows.
             progress: a reporter; by default a bar where a person watches standard error.
 
         Returns:
@@ -154,15 +158,14 @@ class Decoder:
             ModelError: where the pipeline makes NaN.
         """
         vectors = self._checked(to_torch(embeddings, "embeddings"))
-        steps, guidance = self._settings(steps, guidance)
+        steps, guidance = self._checked_sampling(steps, guidance)
         seeds = picture_seeds(seed, len(vectors))
-        place = vectors.device
-        pictures = torch.empty(len(vectors), 3, *self.size, device=place)
+        pictures = torch.empty(len(vectors), 3, *self.size, device=vectors.device)
         with OneBar(progress) as report:
             start = 0
             run = self._runner(vectors, seeds, steps, guidance, report)
             for stop, part in halving_batches(run, len(vectors), self._fitting):
-                pictures[start:stop] = part.to(place)
+                pictures[start:stop] = part.to(vectors.device)
                 start = stop
         self._check_made(pictures)
         return restorer(embeddings)(pictures)
@@ -175,11 +178,13 @@ class Decoder:
                 f"its precision is {self._denoiser.dtype}, try float32, or another scheduler"
             )
 
-    def _runner(self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter) -> Any:
+    def _runner(
+        self, vectors: Tensor, seeds: list[int], steps: int, guidance: float, report: Reporter
+    ) -> Callable[[int, int], Tensor]:
         denoiser = self._denoiser
 
         def run(start: int, stop: int) -> Tensor:
-            def told(stage: str, done: int, total: int | None) -> None:
+            def onward(stage: str, done: int, total: int | None) -> None:
                 report(stage, start + (stop - start) * done // (total or 1), len(vectors))
 
             batch = Batch(
@@ -188,7 +193,7 @@ class Decoder:
                 guidance,
                 denoiser.device,
                 denoiser.dtype,
-                told,
+                onward,
                 self._decoding,
             )
             return denoiser.pictures(vectors[start:stop].to(denoiser.device, denoiser.dtype), batch).float()
@@ -214,7 +219,7 @@ class Decoder:
             )
         return vectors if self.length is None else F.normalize(vectors, dim=1) * self.length
 
-    def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
+    def _checked_sampling(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         least, most = self._denoiser.least_steps, self._denoiser.most_steps

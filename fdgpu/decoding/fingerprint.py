@@ -6,16 +6,17 @@ import hashlib
 import re
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+Settings = dict[str, object]  # what JSON can hold
+
 SAMPLED = 64  # entries of each tensor: training changes most of them, and a large model is read in a second
 
 
-def pipeline_settings(pipeline: Any) -> dict[str, Any]:
+def pipeline_settings(pipeline: object) -> Settings:
     """Return a diffusers pipeline's class, where it was loaded from, and the settings of its components."""
     return {
         "pipeline": type(pipeline).__name__,
@@ -24,7 +25,7 @@ def pipeline_settings(pipeline: Any) -> dict[str, Any]:
     }
 
 
-def component_settings(components: Mapping[str, Any]) -> dict[str, Any]:
+def component_settings(components: Mapping[str, object]) -> Settings:
     """Return a digest of the weights of all nets, and each scheduler's class and configuration."""
     schedulers = {
         name: {"class": type(part).__name__} | _public(part.config)
@@ -34,13 +35,13 @@ def component_settings(components: Mapping[str, Any]) -> dict[str, Any]:
     return {"weights": weights_digest(components), "schedulers": schedulers}
 
 
-def _public(config: Mapping[str, Any]) -> dict[str, Any]:
+def _public(config: Mapping[str, object]) -> Settings:
     """Leave out what diffusers keeps for itself, such as its version."""
     return {name: plain(value) for name, value in config.items() if not name.startswith("_")}
 
 
-def weights_digest(components: Mapping[str, Any]) -> str:
-    """Hash the names, types and shapes of all parameters and buffers, and entries spread over each.
+def weights_digest(components: Mapping[str, object]) -> str:
+    """Hash the names, types and shapes of all parameters and buffers, and up to 64 entries spread over each.
 
     It is the same on every device and in every memory format. Components that are no nets are passed over.
     """
@@ -54,16 +55,17 @@ def weights_digest(components: Mapping[str, Any]) -> str:
 
 
 def _spread(tensor: Tensor) -> Tensor:
-    """Pick by index, as a flat view of a channels-last tensor would be a copy."""
+    """Up to 64 entries of a tensor of any shape, the first and the last among them."""
     if tensor.is_meta or not tensor.numel():  # diffusers leaves meta tensors where it offloads one by one
         return torch.empty(0)
     rows = tensor.detach().reshape(tensor.shape or (1,))
-    places = np.linspace(0, rows.numel() - 1, min(rows.numel(), SAMPLED), dtype=np.int64)
-    return rows[tuple(torch.from_numpy(axis) for axis in np.unravel_index(places, rows.shape))]
+    # picked by an index on each axis, as a flat view of a channels-last tensor would be a copy of it all
+    flat = np.linspace(0, rows.numel() - 1, min(rows.numel(), SAMPLED), dtype=np.int64)
+    return rows[tuple(torch.from_numpy(axis) for axis in np.unravel_index(flat, rows.shape))]
 
 
-def plain(value: Any) -> Any:
-    """Return what JSON can hold: plain values as they are, arrays and pictures as a hash, other objects in words."""
+def plain(value: object) -> object:
+    """Return what JSON holds: plain values as they are, arrays and pictures as a hash, other objects as their repr."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, Mapping):

@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import restorer, to_numpy, to_torch
+from fdgpu.arrays import Array, restorer, to_numpy, to_torch
 from fdgpu.decoding.decoder import Decoder
-from fdgpu.decoding.seeds import listed_seeds
+from fdgpu.decoding.sampling import listed_seeds
 from fdgpu.decoding.slerp import slerp
 from fdgpu.errors import InputError
+from fdgpu.findings import Side
+from fdgpu.progress import Reporter
 
 ALPHAS = (0.1, 0.2, 0.3)  # the paper decodes with 0.1 and chooses in [0, 0.3]
-EASY, NEUTRAL, HARD = "easy", "neutral", "hard"
 SAME = 1e-6  # relative: 0.1 in float32, and 0.1 + 0.2, are the numbers that they were meant to be
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """One column of the grid: ``end`` is easy, neutral or hard, ``alpha`` the share of the angle towards that end."""
+    """One column of the grid: ``alpha`` is the share of the angle from the reference towards that side."""
 
-    end: str
+    side: Side
     alpha: float
 
 
@@ -35,38 +35,40 @@ class DecodedGrid:
 
     Attributes:
         pictures: (k, p, s, 3, h, w) in [0, 1], for p rotations and s seeds. A seed is the same noise in every class
-            and rotation, so that what changes along a row is the vector alone.
-        vectors: (k, p, d) what was decoded.
+            and rotation: along a row, the vector alone changes.
+        vectors: (k, p, d) the unit vectors that were decoded.
         rotations: p, the easiest first.
         seeds: s.
     """
 
-    pictures: Any
-    vectors: Any
+    pictures: Array
+    vectors: Array
     rotations: tuple[Rotation, ...]
     seeds: tuple[int, ...]
 
-    def at(self, end: str, alpha: float = 0.0) -> Any:
+    def at(self, side: Side | str, alpha: float = 0.0) -> Array:
         """Return the pictures (k, s, 3, h, w) of one column.
 
         Raises:
             InputError: if it was not decoded; says which were.
         """
         for column, rotation in enumerate(self.rotations):
-            if rotation.end == end and math.isclose(rotation.alpha, alpha, rel_tol=SAME):
+            if rotation.side == side and math.isclose(rotation.alpha, alpha, rel_tol=SAME):
                 return self.pictures[:, column]
-        there = ", ".join(f"{rotation.end} {rotation.alpha:g}" for rotation in self.rotations)
-        raise InputError(f"{end} {alpha:g} was not decoded: there are {there}")
+        there = ", ".join(f"{rotation.side} {rotation.alpha:g}" for rotation in self.rotations)
+        raise InputError(f"{side} {alpha:g} was not decoded: there are {there}")
 
 
 def decode_grid(
     decoder: Decoder,
-    references: Any,
-    directions: Any,
+    references: Array,
+    directions: Array,
     *,
     alphas: float | Sequence[float] = ALPHAS,
     seeds: Sequence[int] = (0, 1, 2, 3),
-    **sampling: Any,
+    steps: int | None = None,
+    guidance: float | None = None,
+    progress: Reporter | None = None,
 ) -> DecodedGrid:
     """Rotate every class's reference towards its direction and away from it, and decode all of it in one batch.
 
@@ -76,7 +78,9 @@ def decode_grid(
         directions: (k, d) w of each class, pointing from hard to easy; its length does not matter.
         alphas: shares of the angle, in (0, 1]; neutral, which is α = 0, is always decoded, and once.
         seeds: noises to decode each vector with.
-        sampling: steps, guidance and progress, see :meth:`Decoder.sample`.
+        steps: of the scheduler, as :meth:`Decoder.sample` takes them.
+        guidance: how strongly the vector rules, likewise.
+        progress: a reporter, likewise.
 
     Returns:
         Pictures and vectors, of ``references``' kind.
@@ -94,8 +98,9 @@ def decode_grid(
         )
     vectors = torch.stack([_rotated(r, w.to(r.device), rotation) for rotation in rotations], dim=1)
     k, p, s = len(vectors), len(rotations), len(chosen)
+    # (k, p, d) → (k·p·s, d): every vector s times in a row, so that the seeds s repeat k·p times beside them
     every = vectors[:, :, None].expand(k, p, s, -1).reshape(k * p * s, -1)
-    pictures = decoder.sample(every, seed=chosen * (k * p), **sampling)
+    pictures = decoder.sample(every, seed=chosen * (k * p), steps=steps, guidance=guidance, progress=progress)
     restore = restorer(references)
     return DecodedGrid(restore(pictures.view(k, p, s, *pictures.shape[1:])), restore(vectors), rotations, tuple(chosen))
 
@@ -113,12 +118,12 @@ def rotations_of(alphas: float | Sequence[float]) -> tuple[Rotation, ...]:
     outside = [alpha for alpha in shares if not 0 < alpha <= 1]
     if outside:
         raise InputError(f"alphas holds {outside[0]:g}: pass shares of the angle in (0, 1]; neutral comes by itself")
-    easy = [Rotation(EASY, alpha) for alpha in reversed(shares)]
-    return (*easy, Rotation(NEUTRAL, 0.0), *(Rotation(HARD, alpha) for alpha in shares))
+    easy = [Rotation(Side.EASY, alpha) for alpha in reversed(shares)]
+    return (*easy, Rotation(Side.NEUTRAL, 0.0), *(Rotation(Side.HARD, alpha) for alpha in shares))
 
 
 def _rotated(references: Tensor, directions: Tensor, rotation: Rotation) -> Tensor:
-    turned = slerp(references, -directions if rotation.end == HARD else directions, rotation.alpha)
+    turned = slerp(references, -directions if rotation.side == Side.HARD else directions, rotation.alpha)
     return torch.as_tensor(turned)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import restorer, to_torch
+from fdgpu.arrays import Array, restorer, to_torch
 from fdgpu.errors import InputError
 
 NEAR = 1e-3  # radians from 0 where the chord is the arc to 1e-7, and from π where rounding would choose the plane
 
 
-def slerp(a: Any, b: Any, alpha: Any) -> Any:
+def slerp(a: Array, b: Array, alpha: float | Array) -> Array:
     """Rotate ``a`` towards ``b`` by the share ``alpha`` of the angle θ between them.
 
     sin((1 − α)θ)/sin θ · a + sin(αθ)/sin θ · b, of unit vectors; where the angle is next to nothing, the straight line
@@ -30,6 +28,10 @@ def slerp(a: Any, b: Any, alpha: Any) -> Any:
     Returns:
         (…, d) unit vectors, in ``a``'s kind, type and device.
 
+    Example:
+        >>> slerp([1.0, 0.0], [0.0, 1.0], 0.5).round(3)
+        array([0.707, 0.707])
+
     Raises:
         InputError: for an α outside [−1, 1], shapes that do not broadcast, vectors that are zero or not finite, and
             opposite vectors, between which every arc is as short as any other.
@@ -38,10 +40,11 @@ def slerp(a: Any, b: Any, alpha: Any) -> Any:
     share = _share(alpha, first)
     _check_shapes(first, second, share)
     one, other = _unit(first, "a"), _unit(second, "b")
-    theta = 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1))  # exact at both ends, unlike acos
+    # (…): tan(θ/2) = |a − b| / |a + b|, which keeps its digits near 0 and near π, where acos(a·b) loses half of them
+    theta = 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1))
     if bool((theta > torch.pi - NEAR).any()):
         raise InputError("a and b hold opposite vectors: no arc between them is the shortest; rotate by way of a third")
-    close = theta < NEAR
+    close = theta < NEAR  # there sin((1 − α)θ)/sin θ is 1 − α to 1e-7, and 0/0 at θ = 0
     sine = torch.where(close, 1.0, theta.sin())
     of_a = torch.where(close, 1 - share, ((1 - share) * theta).sin() / sine)
     of_b = torch.where(close, share, (share * theta).sin() / sine)
@@ -50,14 +53,14 @@ def slerp(a: Any, b: Any, alpha: Any) -> Any:
     return restorer(a)(rotated.to(kind))
 
 
-def _rows(array: Any, name: str) -> Tensor:
+def _rows(array: Array, name: str) -> Tensor:
     tensor = to_torch(array, name)
     if tensor.ndim == 0:
         raise InputError(f"{name} is one number: pass vectors (…, d)")
     return tensor
 
 
-def _share(alpha: Any, like: Tensor) -> Tensor:
+def _share(alpha: float | Array, like: Tensor) -> Tensor:
     share = to_torch(alpha, "alpha").to(like.device, torch.float64)
     outside = ~((share >= -1) & (share <= 1))
     if bool(outside.any()):

@@ -6,11 +6,19 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Protocol
 
 from fdgpu.errors import InputError
 
 NAMELESS = ("local-dir:", "hf-hub:")  # a checkpoint's folder says nothing about the space
+
+
+class VisionConfig(Protocol):
+    """What transformers says of a CLIP's vision tower."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    patch_size: int
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class ClipSpace:
     dimension: int
     names: tuple[str, ...] = ()
 
-    def check(self, clip: Any, pipeline: str) -> None:
+    def check(self, clip: object, pipeline: str) -> None:
         """Check that ``clip``'s vectors are the ones that ``pipeline`` decodes.
 
         Args:
@@ -33,7 +41,7 @@ class ClipSpace:
             InputError: names both spaces, and the embedder to fit the directions again with; or ``clip`` is neither an
                 embedder nor a name.
         """
-        name, dimension = _told(clip)
+        name, dimension = _name_and_dimension(clip)
         if dimension is not None and dimension != self.dimension:
             raise InputError(
                 f"{name} gives vectors of {dimension} numbers, {pipeline} decodes vectors of {self.dimension}"
@@ -55,8 +63,8 @@ class ClipSpace:
         return f": embed with fdgpu.ClipEmbedder({model!r}, {tag!r}) and fit the directions again, with whiten=False"
 
 
-def _told(clip: Any) -> tuple[str, int | None]:
-    """Name of an embedder, and the length of its vectors; of a name, the name alone."""
+def _name_and_dimension(clip: object) -> tuple[str, int | None]:
+    """Name of an embedder and the length of its vectors; None for the length where ``clip`` is a name alone."""
     name = clip if isinstance(clip, str) else getattr(clip, "name", None)
     if not name or not (isinstance(clip, str) or hasattr(clip, "dimension")):
         raise InputError(f"clip is {clip!r}: pass an fdgpu.ClipEmbedder, or its name such as 'ViT-L-14:openai'")
@@ -64,35 +72,36 @@ def _told(clip: Any) -> tuple[str, int | None]:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Model and tag as open_clip spells them today; no tag where it is a file, which says nothing of the weights."""
+    """Model and tag as open_clip spells them today; an empty tag where it is a file: its name says nothing."""
     model, _, tag = name.partition(":")
     return model.replace("/", "-"), "" if "/" in tag or "." in tag else tag
 
 
-def space_of_encoder(config: Any, dimension: int) -> ClipSpace:
+def space_of_encoder(config: VisionConfig | None, dimension: int) -> ClipSpace:
     """Recognise the CLIP whose vision tower has this (transformers) configuration.
 
     Args:
-        config: with ``hidden_size``, ``num_hidden_layers`` and ``patch_size``; None where a pipeline was loaded without
-            its encoder, and its space has no name.
+        config: of the vision tower; None where a pipeline was loaded without its encoder, and its space has no name.
         dimension: of the vectors.
     """
     if config is None:
         return ClipSpace(dimension)
     tower = (dimension, config.hidden_size, config.num_hidden_layers, config.patch_size)
-    known = {(s["dimension"], s["width"], s["layers"], s["patch"]): tuple(s["names"]) for s in _spaces()}
-    return ClipSpace(dimension, known.get(tower, ()))
+    return ClipSpace(dimension, _spaces().get(tower, ()))
 
 
 def space_named(name: str, dimension: int) -> ClipSpace:
-    """Return the space of ``name`` if ``dimension`` is its own, otherwise a space that nobody has named."""
-    for space in _spaces():
-        if name in space["names"] and space["dimension"] == dimension:
-            return ClipSpace(dimension, tuple(space["names"]))
+    """Return the space of ``name`` if ``dimension`` is its own, otherwise a space without a name."""
+    for (own, *_), names in _spaces().items():
+        if name in names and own == dimension:
+            return ClipSpace(dimension, names)
     return ClipSpace(dimension)
 
 
 @cache
-def _spaces() -> list[dict[str, Any]]:
+def _spaces() -> dict[tuple[int, int, int, int], tuple[str, ...]]:
+    """Names by (dimension of the vectors; width, layers and patch size of the vision tower)."""
     text = resources.files("fdgpu.decoding").joinpath("spaces.toml").read_text(encoding="utf-8")
-    return list(tomllib.loads(text)["spaces"])
+    return {
+        (s["dimension"], s["width"], s["layers"], s["patch"]): tuple(s["names"]) for s in tomllib.loads(text)["spaces"]
+    }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain, count
 from numbers import Integral
 from pathlib import Path
@@ -16,13 +17,29 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fdgpu.decoding.manifest import Manifest, Painted, painted_before
-from fdgpu.decoding.painters import Painter, painter_of
-from fdgpu.decoding.seeds import picture_seeds
+from fdgpu.decoding.decoder import Decoder
+from fdgpu.decoding.fingerprint import Settings
+from fdgpu.decoding.painting import CaptionReader, Painter, painter_of
+from fdgpu.decoding.pipelines import Pipeline
+from fdgpu.decoding.sampling import picture_seeds
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
-from fdgpu.files import writable_folder, write_png
+from fdgpu.files import writable_folder, write_atomically, write_png
 from fdgpu.progress import OneBar, Reporter
+from fdgpu.version import __version__
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Painted:
+    """One picture: ``path`` within the folder, and how it came about."""
+
+    path: str
+    class_name: str
+    kind: str
+    caption: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -39,12 +56,12 @@ class SyntheticImages:
         Raises:
             InputError: if there is none, or another program's, or pictures are missing.
         """
-        place = Path(folder)
-        images = cls(place, Manifest.read(place).rows)
-        missing = [row.path for row in images.rows if not (place / row.path).is_file()]
+        folder = Path(folder)
+        images = cls(folder, _read_manifest(folder)[1])
+        missing = [row.path for row in images.rows if not (folder / row.path).is_file()]
         if missing:
             raise InputError(
-                f"{len(missing)} of {len(images.rows)} pictures of {place} are missing, the first is {missing[0]}: "
+                f"{len(missing)} of {len(images.rows)} pictures of {folder} are missing, the first is {missing[0]}: "
                 "call fdgpu.text_to_image with the same arguments, and it paints those"
             )
         return images
@@ -79,10 +96,10 @@ class SyntheticImages:
 
 def text_to_image(
     captions: Mapping[str, Mapping[str, str]],
-    model: Any,
+    model: Decoder | Pipeline,
     out: str | Path,
     *,
-    clip: Any = None,
+    clip: CaptionReader | None = None,
     per_caption: int = 100,
     seed: int = 0,
     batch_size: int = 16,
@@ -115,18 +132,67 @@ def text_to_image(
     painter, batch = painter_of(model, clip, arguments), BatchSize(batch_size)
     rows = _plan(captions, per_caption, seed)
     folder = writable_folder(Path(out))
-    manifest = Manifest(painter.settings, tuple(rows))
-    painted = painted_before(folder, manifest)
-    manifest.write(folder)
+    settings = painter.settings
+    painted = _painted_before(folder, settings, rows)
+    _write_manifest(folder, settings, rows)
     missing = [row for row in rows if row not in painted]
     with OneBar(progress) as report:
         report("paint captions", len(rows) - len(missing), len(rows))
         for stop, _ in halving_batches(_runner(painter, missing, folder), len(missing), batch):
             report("paint captions", len(rows) - len(missing) + stop, len(rows))
-    return SyntheticImages(folder, tuple(rows))
+    return SyntheticImages(folder, rows)
 
 
-def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Any:
+def _read_manifest(folder: Path) -> tuple[Settings, tuple[Painted, ...]]:
+    """Read what painted the pictures of a folder, as plain data, and the pictures, painted or still to be.
+
+    Raises:
+        InputError: if there is no manifest, or another program's.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{folder} has no {MANIFEST}: pass a folder that fdgpu.text_to_image has written")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return dict(document["model"]), tuple(Painted(**row) for row in document["images"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a manifest of fdgpu.text_to_image ({type(error).__name__}: {error}): pass a folder "
+            "that it has written, or choose another for new pictures"
+        ) from None
+
+
+def _write_manifest(folder: Path, settings: Settings, rows: Sequence[Painted]) -> None:
+    """The version is for people to read: a later one continues the folder."""
+    document = {"fdgpu": __version__, "model": settings, "images": [asdict(row) for row in rows]}
+    write_atomically(folder / MANIFEST, json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def _painted_before(folder: Path, settings: Settings, planned: Sequence[Painted]) -> set[Painted]:
+    """Return which of the planned pictures an earlier call has left in ``folder``.
+
+    A manifest of which no picture was painted yet binds nobody: its call may have failed on its arguments.
+
+    Raises:
+        InputError: for pictures of other captions or settings, or that no manifest lists; says which settings differ.
+    """
+    before, listed = _read_manifest(folder) if (folder / MANIFEST).exists() else ({}, ())
+    there = _on_disk(folder, listed)
+    others = there - set(planned) or _on_disk(folder, planned) - there
+    differing = [name for name in {**settings, **before} if before.get(name) != settings.get(name)] if there else []
+    if others or differing:
+        what = f"its {', '.join(differing)}" if differing else min(row.path for row in others)
+        raise InputError(
+            f"{folder} holds pictures of other captions or settings ({what}): choose another folder, or empty it"
+        )
+    return there
+
+
+def _on_disk(folder: Path, rows: Sequence[Painted]) -> set[Painted]:
+    return {row for row in rows if (folder / row.path).is_file()}
+
+
+def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Callable[[int, int], None]:
     def run(start: int, stop: int) -> None:
         batch = rows[start:stop]
         pictures = painter([row.caption for row in batch], [row.seed for row in batch])
@@ -136,22 +202,22 @@ def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Any:
     return run
 
 
-def _plan(captions: Mapping[str, Mapping[str, str]], per_caption: int, seed: int) -> list[Painted]:
+def _plan(captions: Mapping[str, Mapping[str, str]], per_caption: int, seed: int) -> tuple[Painted, ...]:
     if not isinstance(per_caption, Integral) or per_caption < 1:
         raise InputError(f"per_caption is {per_caption!r}: use a whole number of at least 1")
     _check_captions(captions)
     seeds = picture_seeds(seed, int(per_caption))
     classes = _folders(captions)
     kinds = {name: _folders(own) for name, own in captions.items()}
-    return [
+    return tuple(
         Painted(f"{classes[name]}/{kinds[name][kind]}/{i:04d}.png", name, kind, text, own_seed)
         for name, own in captions.items()
         for kind, text in own.items()
         for i, own_seed in enumerate(seeds)
-    ]
+    )
 
 
-def _check_captions(captions: Any) -> None:
+def _check_captions(captions: object) -> None:
     remedy = 'pass class name → kind → caption, such as {"cat": {"hard": "a white cat"}}'
     if not isinstance(captions, Mapping):
         raise InputError(f"captions is a {type(captions).__name__}: {remedy}")
@@ -180,7 +246,7 @@ def _folders(names: Iterable[str]) -> dict[str, str]:
 
 
 def _slug(name: str) -> str:
-    """In small letters, as some file systems do not tell them from large ones."""
+    """In small letters: some file systems take them and capitals for the same."""
     return re.sub(r"[^\w-]+", "-", name).strip("-").lower() or "class"
 
 

@@ -19,7 +19,7 @@ from fdgpu.errors import InputError
 from fdgpu.findings import CaptionEvidence, ClassFindings, Findings, ModeFindings, ScoredCaption
 from tests.conftest import make_class
 from tests.decoding import tiny
-from tests.decoding.test_decoder import random_net
+from tests.decoding.tiny import random_net
 
 
 @pytest.fixture

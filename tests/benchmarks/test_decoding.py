@@ -15,9 +15,8 @@ from benchmarks.decoding import speed
 from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
 from benchmarks.decoding.speed import Job
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import WEIGHTS
-from fdgpu.decoding.bundled_net import BundledNet
-from tests.decoding.test_decoder import random_net
+from fdgpu.decoding.bundled import WEIGHTS, BundledNet
+from tests.decoding.tiny import random_net
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +39,7 @@ def job() -> Job:
 
 def test_both_ways_give_the_same_pictures(net: BundledNet, tmp_path: Path) -> None:
     pipeline = PlainPipeline.beside(net, tmp_path / WEIGHTS)
-    row = speed.row(Decoder.of(net), pipeline, job(), net.device, net.dtype, repeats=1)
+    row = speed.row(Decoder(net), pipeline, job(), net.device, net.dtype, repeats=1)
     assert row["pictures"] == 12
     assert row["largest difference"] < 1e-4
     assert row["ratio, a direction a call"] > 0
@@ -57,7 +56,7 @@ def test_kandinskys_own_call_gives_the_same_pictures() -> None:
 
 def test_no_ratio_where_they_differ(net: BundledNet) -> None:
     row = speed.row(
-        Decoder.of(net), lambda _vector, _job, own: torch.zeros(len(own), 3, 32, 32), job(), net.device, net.dtype, 1
+        Decoder(net), lambda _vector, _job, own: torch.zeros(len(own), 3, 32, 32), job(), net.device, net.dtype, 1
     )
     assert row["largest difference"] > 0.1
     assert row["ratio, a direction a call"] is None

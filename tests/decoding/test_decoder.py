@@ -1,8 +1,7 @@
-"""What every decoder promises: a picture of its own for each vector, whatever else is decoded beside it."""
+"""What every decoder promises: a picture of its own for each vector, and no other's."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 import fdgpu
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import SIDE, WEIGHTS, fold, unfold
-from fdgpu.decoding.bundled_net import BundledNet
-from fdgpu.decoding.seeds import picture_seeds
 from fdgpu.errors import InputError, ModelError
 from tests.decoding import tiny
 
@@ -86,24 +81,7 @@ def test_decoding_latents_halves_by_itself(whole: Tensor, monkeypatch: pytest.Mo
     assert sum(size for size in asked if size <= 3) == 7
 
 
-def test_one_net_call_a_step_holds_guidance_and_every_vector() -> None:
-    decoder, rows = decoder_of(), []
-    net = decoder._denoiser.net  # type: ignore[attr-defined]
-    hook = net.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    decoder.sample(vectors(5), 3)
-    assert rows == [10] * 3
-    rows.clear()
-    decoder.sample(vectors(5), 3, guidance=1.0)
-    assert rows == [5] * 3
-    hook.remove()
-
-
-def test_seeds() -> None:
-    assert picture_seeds([3, 1], 2) == [3, 1]
-    assert picture_seeds(np.array([3, 1]), 2) == picture_seeds(torch.tensor([3, 1]), 2) == [3, 1]
-    assert picture_seeds(7, 3) == picture_seeds(7, 5)[:3]
-    every = {seed for base in range(20) for seed in picture_seeds(base, 20)}
-    assert len(every) == 400
+def test_one_seed_gives_every_picture_its_own_noise() -> None:
     decoder = decoder_of()
     same = decoder.sample(vectors(1).repeat(2, 1), 2, 0)
     assert (same[0] - same[1]).abs().max() > 0.01
@@ -126,11 +104,11 @@ def test_gives_back_the_callers_kind() -> None:
 
 
 def test_progress_counts_pictures() -> None:
-    told: list[tuple[str, int, int | None]] = []
-    decoder_of(batch_size=2).sample(vectors(4), 2, progress=lambda *report: told.append(report))
-    assert {stage for stage, _, _ in told} == {"decode pictures"}
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
-    assert told[-1] == ("decode pictures", 4, 4)
+    reports: list[tuple[str, int, int | None]] = []
+    decoder_of(batch_size=2).sample(vectors(4), 2, progress=lambda *report: reports.append(report))
+    assert {stage for stage, _, _ in reports} == {"decode pictures"}
+    assert [done for _, done, _ in reports] == sorted(done for _, done, _ in reports)
+    assert reports[-1] == ("decode pictures", 4, 4)
 
 
 def test_the_pipelines_scheduler_is_left_alone() -> None:
@@ -173,38 +151,7 @@ def test_says_what_is_wrong(embeddings: Tensor, arguments: dict[str, Any], says:
         decoder_of().sample(embeddings, **arguments)
 
 
-def random_net(folder: Path) -> BundledNet:
-    """The bundled net's architecture, untrained."""
-    from diffusers import UNet2DConditionModel
-
-    from fdgpu.decoding.bundled import FOLDER
-
-    torch.manual_seed(0)
-    net: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
-    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, folder / WEIGHTS)
-    return BundledNet.load("cpu", folder)
-
-
-def test_the_bundled_net_decodes_directions_whatever_their_length(tmp_path: Path) -> None:
-    decoder = Decoder(random_net(tmp_path))
-    z = F.normalize(torch.randn(3, 128, generator=torch.Generator().manual_seed(0)), dim=1)
-    pictures = decoder.sample(z, 2)
-    assert pictures.shape == (3, 3, SIDE, SIDE)
-    torch.testing.assert_close(decoder.sample(7 * z, 2), pictures, atol=1e-4, rtol=0)
-    torch.testing.assert_close(decoder.sample(z[1:2], 2, picture_seeds(0, 2)[1:]), pictures[1:2], atol=1e-4, rtol=0)
-    assert decoder.space.names == ("bundled",)
-    with pytest.raises(InputError, match=r"not of ViT-B-32:openai: embed with fdgpu.ClipEmbedder.bundled\(\)"):
-        decoder.check("ViT-B-32:openai")
-
-
-@pytest.mark.parametrize("steps", [1, 3, 7, 15, 40, 67])
-def test_the_bundled_net_takes_any_number_of_steps(steps: int, tmp_path: Path) -> None:
-    """Where noise is drawn anew, rounding must not leave a first step less than no variance."""
-    z = F.normalize(torch.randn(1, 128, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert Decoder(random_net(tmp_path)).sample(z, steps).isfinite().all()
-
-
-def test_a_pipeline_that_makes_nan_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_that_makes_nan_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = decoder_of(batch_size=2)
     pictures = decoder._denoiser.pictures
 
@@ -216,19 +163,6 @@ def test_a_pipeline_that_makes_nan_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(decoder._denoiser, "pictures", overflowing)
     with pytest.raises(ModelError, match=r"RDMPipeline made NaN of 2 of 4 vectors, the first is 1: .*float32"):
         decoder.sample(vectors(4), 1)
-
-
-def test_missing_weights_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"train it with python -m fdgpu\.demo\.train_decoder"):
-        BundledNet.load("cpu", tmp_path)
-
-
-def test_folding_is_undone() -> None:
-    pictures = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    latents = fold(pictures)
-    assert latents.shape == (2, 12, 16, 16)
-    assert latents.abs().max() <= 1
-    torch.testing.assert_close(unfold(latents), F.avg_pool2d(pictures.float() / 255, 2), atol=1e-6, rtol=0)
 
 
 def test_is_public() -> None:

@@ -76,7 +76,7 @@ def pipelines() -> list[dict[str, Any]]:
     return [pipeline_settings(one) for one in (plain, weights, scheduler, other)]
 
 
-def test_pipelines_are_told_apart() -> None:
+def test_pipelines_have_settings_of_their_own() -> None:
     settings = pipelines()
     texts = [json.dumps(one, sort_keys=True) for one in settings]
     assert len(set(texts)) == len(texts)
@@ -86,11 +86,11 @@ def test_pipelines_are_told_apart() -> None:
     assert not any(name.startswith("_") for name in settings[0]["schedulers"]["scheduler"])
 
 
-def test_decoders_are_told_apart() -> None:
+def test_decoders_have_settings_of_their_own() -> None:
     of = partial(Decoder.from_diffusers, tiny.retrieval_augmented())
     decoders = [of(), of(length=50.0), of(negative=np.ones(tiny.D)), of(size=32)]
     settings = [decoder.settings for decoder in decoders]
-    assert all(one not in settings[:place] for place, one in enumerate(settings))
+    assert all(one not in settings[:i] for i, one in enumerate(settings))
     assert [json.loads(json.dumps(one)) for one in settings] == settings
     assert of().settings == settings[0]
 
@@ -125,6 +125,6 @@ def test_arrays_are_known_by_what_they_hold() -> None:
     ]
 
 
-def test_other_objects_are_told_without_their_address() -> None:
+def test_other_objects_have_no_address() -> None:
     assert plain(object()) == "<object object>"
     assert plain([lambda: 0])[0].startswith("<function test_other_objects")

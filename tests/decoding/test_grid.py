@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from fdgpu.decoding import Decoder, decode_grid, slerp
 from fdgpu.decoding.grid import DecodedGrid, Rotation, rotations_of
 from fdgpu.errors import InputError
+from fdgpu.findings import Side
 from tests.decoding import tiny
 
 
@@ -33,11 +34,11 @@ def decoder() -> Decoder:
 def test_every_picture_is_its_rotations(decoder: Decoder) -> None:
     grid = decode_grid(decoder, REFERENCES, 4 * DIRECTIONS, alphas=(0.3, 0.1), seeds=(5, 9), steps=2)
     assert grid.rotations == (
-        Rotation("easy", 0.3),
-        Rotation("easy", 0.1),
-        Rotation("neutral", 0.0),
-        Rotation("hard", 0.1),
-        Rotation("hard", 0.3),
+        Rotation(Side.EASY, 0.3),
+        Rotation(Side.EASY, 0.1),
+        Rotation(Side.NEUTRAL, 0.0),
+        Rotation(Side.HARD, 0.1),
+        Rotation(Side.HARD, 0.3),
     )
     assert grid.pictures.shape == (2, 5, 2, 3, 16, 16)
     for k in range(2):
@@ -47,6 +48,7 @@ def test_every_picture_is_its_rotations(decoder: Decoder) -> None:
     alone = decoder.sample(slerp(REFERENCES[1:], -DIRECTIONS[1:], 0.3), 2, [9])
     torch.testing.assert_close(grid.pictures[1, 4, 1], alone[0], atol=1e-4, rtol=0)
     assert torch.equal(grid.at("hard", 0.3), grid.pictures[:, 4])
+    assert torch.equal(grid.at(Side.HARD, 0.3), grid.pictures[:, 4])
     assert torch.equal(grid.at("neutral"), grid.pictures[:, 2])
     with pytest.raises(
         InputError, match=r"hard 0.2 was not decoded: there are easy 0.3, easy 0.1, neutral 0, hard 0.1"
@@ -63,7 +65,7 @@ def test_harder_columns_lie_further_against_the_direction(decoder: Decoder) -> N
 
 
 def test_neutral_is_decoded_once() -> None:
-    assert [r.end for r in rotations_of([0.1, 0.2, 0.1])] == ["easy", "easy", "neutral", "hard", "hard"]
+    assert [r.side for r in rotations_of([0.1, 0.2, 0.1])] == ["easy", "easy", "neutral", "hard", "hard"]
 
 
 @given(st.lists(st.floats(1e-3, 1), min_size=1, max_size=5, unique_by=lambda alpha: round(alpha, 4)))
@@ -106,6 +108,6 @@ def test_says_what_is_wrong(decoder: Decoder, arguments: dict[str, Any], says: s
         decode_grid(decoder, REFERENCES, **{"directions": DIRECTIONS, "steps": 1} | arguments)
 
 
-def test_no_class_is_told(decoder: Decoder) -> None:
+def test_says_that_there_is_no_class(decoder: Decoder) -> None:
     with pytest.raises(InputError, match="one row a class and at least one"):
         decode_grid(decoder, REFERENCES[:0], DIRECTIONS[:0], steps=1)

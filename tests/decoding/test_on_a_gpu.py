@@ -11,10 +11,11 @@ import torch
 from torch.nn import functional as F
 
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled_net import BundledNet
-from fdgpu.decoding.seeds import picture_seeds
+from fdgpu.decoding.bundled import BundledNet
+from fdgpu.decoding.sampling import picture_seeds
 from tests.decoding import tiny
-from tests.decoding.test_decoder import random_net, vectors
+from tests.decoding.test_decoder import vectors
+from tests.decoding.tiny import random_net
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

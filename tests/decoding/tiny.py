@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from diffusers import (
 from diffusers.pipelines.deprecated.unclip import UnCLIPImageVariationPipeline, UnCLIPTextProjModel
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
+from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPConfig,
@@ -33,6 +35,8 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
+
+from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
 
 D = 32  # length of the CLIP vectors
 TEXT = {
@@ -234,3 +238,11 @@ def text_to_image() -> Any:
             requires_safety_checker=False,
         )
     )
+
+
+def random_net(folder: Path) -> BundledNet:
+    """The bundled net's architecture, untrained."""
+    torch.manual_seed(0)
+    net: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(FOLDER))
+    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, folder / WEIGHTS)
+    return BundledNet.load("cpu", folder)

@@ -146,7 +146,7 @@ def _by_rotation(measure: str, shares: Tensor, decoded: DecodedDirections) -> li
     """Average (k, p, s) over classes and seeds; neutral pictures are where both ends begin."""
 
     def ends(rotation: Rotation) -> tuple[str, ...]:
-        return (EASY, HARD) if rotation.end == NEUTRAL else (rotation.end,)
+        return (EASY, HARD) if rotation.side == NEUTRAL else (rotation.side,)
 
     return [
         Figure(measure, end, float(shares[:, column].mean()), rotation.alpha)

@@ -20,7 +20,7 @@ from fdgpu import Decoder, FailureDirections
 from fdgpu.demo.settings import world_settings
 from fdgpu.embedding import ClipEmbedder
 from tests.conftest import make_class
-from tests.decoding.test_decoder import random_net
+from tests.decoding.tiny import random_net
 from tools.world_captions import compose
 
 
@@ -55,7 +55,7 @@ def test_accuracy_is_the_models_on_each_rotation(tmp_path: Path) -> None:
     part = make_class(60, 128, 0.3, 3.0, 0)
     fit = FailureDirections(whiten=False).fit(part.x, torch.ones(60, dtype=torch.long), part.right)
     references = F.normalize(torch.randn(1, 128, generator=torch.Generator().manual_seed(1)), dim=1)
-    decoder, clip = Decoder.of(random_net(tmp_path)), ClipEmbedder.bundled("cpu")
+    decoder, clip = Decoder(random_net(tmp_path)), ClipEmbedder.bundled("cpu")
     settings = {"alphas": [0.1], "pictures": 3, "steps": 2}
     (plant, *_) = world_settings().plants
     taught = Audited(Bright(), fit, references, {1: plant})
@@ -89,7 +89,7 @@ def test_some_noises_at_a_time_are_the_same_pictures_at_the_size_that_the_model_
             sides.append(pictures.shape[-1])
             return super().forward(pictures)
 
-    settings, decoder = {"alphas": [0.1], "pictures": 3, "steps": 2}, Decoder.of(random_net(tmp_path))
+    settings, decoder = {"alphas": [0.1], "pictures": 3, "steps": 2}, Decoder(random_net(tmp_path))
     whole = decoding._decoded(settings, decoder, Audited(Seeing(), fit, references)).grid
     audited = Audited(Seeing(), fit, references, resolution=16)
     parts = decoding._decoded(settings | {"at_once": at_once}, decoder, audited).grid

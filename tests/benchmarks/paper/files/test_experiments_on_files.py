@@ -26,7 +26,7 @@ from fdgpu import ClipEmbedder, Decoder
 from fdgpu.repair import TrainingRecipe
 from tests.benchmarks.paper.files.tiny import noise, write_celeba, write_pickled
 from tests.benchmarks.paper.lottery import Lottery
-from tests.decoding.test_decoder import random_net
+from tests.decoding.tiny import random_net
 
 FEW: dict[str, dict[str, Any]] = {
     "celeba": {
@@ -92,7 +92,7 @@ def test_an_experiment_on_files_gives_the_figures_that_its_plot_and_the_paper_ha
     monkeypatch.setattr(Lab, "train", lambda *_, **__: next(answers))
     monkeypatch.setattr(lab, "resnet18", lambda classes, _: stand_in(classes))
     monkeypatch.setattr(celeba_world, "_other_spaces", lambda _: {OTHER: mean_colours})
-    monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder.of(random_net(tmp_path)))
+    monkeypatch.setattr(celeba_world, "_decoder", lambda *_: Decoder(random_net(tmp_path)))
     monkeypatch.setattr(Decoder, "sample", lambda _, vectors, **__: torch.rand(len(vectors), 3, 64, 64))
     for module in (celeba_world, cifar100_world):
         monkeypatch.setattr(module.TrainingRecipe, "named", lambda _: RECIPE)

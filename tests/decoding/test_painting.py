@@ -1,4 +1,4 @@
-"""What a text-to-image pipeline may be told, and what of its answer is a picture."""
+"""What arguments a text-to-image pipeline may get, and what of its answer is a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fdgpu import text_to_image
-from fdgpu.decoding.painters import SET_HERE, PipelinePainter
+from fdgpu.decoding.painting import SET_HERE, PipelinePainter
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from tests.decoding import tiny
 
@@ -26,7 +26,7 @@ def test_what_is_set_here_cannot_be_given(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_pipeline_that_makes_nan_is_told(tmp_path: Path) -> None:
+def test_a_pipeline_that_makes_nan_is_named(tmp_path: Path) -> None:
     pipeline = tiny.text_to_image()
     with torch.no_grad():
         pipeline.vae.decoder.conv_out.bias.fill_(torch.nan)

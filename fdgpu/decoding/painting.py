@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from fdgpu.arrays import rows_not_finite
 from fdgpu.decoding.decoder import Decoder
-from fdgpu.decoding.fingerprint import pipeline_settings, plain, weights_digest
+from fdgpu.decoding.fingerprint import Settings, pipeline_settings, plain, weights_digest
+from fdgpu.decoding.pipelines import Pipeline
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
 
 SET_HERE = ("prompt", "generator", "output_type", "return_dict", "num_images_per_prompt")
@@ -28,31 +28,46 @@ class Painter(Protocol):
         ...
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """What decides the pictures beside captions and seeds, as plain data for a manifest."""
         ...
 
 
-@dataclass(frozen=True)
+class CaptionReader(Protocol):
+    """Turns captions into vectors of a CLIP space, as :class:`fdgpu.ClipEmbedder` does."""
+
+    @property
+    def name(self) -> str:
+        """What open_clip calls the CLIP."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length d of the vectors."""
+        ...
+
+    def texts(self, captions: list[str], /) -> Tensor:
+        """Return unit vectors (n, d)."""
+        ...
+
+
 class PipelinePainter:
     """Any diffusers text-to-image pipeline; ``arguments`` go into its call, such as ``guidance_scale``."""
 
-    pipeline: Any
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        takes = inspect.signature(type(self.pipeline).__call__).parameters
+    def __init__(self, pipeline: Pipeline, /, **arguments: object) -> None:
+        takes = inspect.signature(type(pipeline).__call__).parameters
         if not {"prompt", "generator"} <= set(takes) or _needs_more(takes):
             raise InputError(
-                f"{type(self.pipeline).__name__} does not make pictures of a prompt alone: pass a text-to-image "
+                f"{type(pipeline).__name__} does not make pictures of a prompt alone: pass a text-to-image "
                 "pipeline of diffusers, or an fdgpu.Decoder and the ClipEmbedder that reads captions for it"
             )
-        reserved = [name for name in SET_HERE if name in self.arguments]
+        reserved = [name for name in SET_HERE if name in arguments]
         if reserved:
             raise InputError(
                 f"{reserved[0]} was given, which fdgpu.text_to_image sets itself: leave it out, captions and "
                 "per_caption say what is painted and how often"
             )
+        self.pipeline, self.arguments = pipeline, arguments
 
     def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Paint; one generator a picture, so that none depends on its batch."""
@@ -79,31 +94,27 @@ class PipelinePainter:
             )
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """The pipeline's class, weights and schedulers, and what its call is given."""
         return {**pipeline_settings(self.pipeline), "arguments": plain(self.arguments)}
 
 
-@dataclass(frozen=True)
 class DecoderPainter:
     """A decoder that is given the caption's vector: text to image without a text-to-image model.
 
-    ``clip`` has ``texts``, as :class:`fdgpu.ClipEmbedder` does; its space has to be the decoder's.
+    The space of ``clip`` has to be the decoder's; ``arguments`` go to :meth:`Decoder.sample`, such as ``steps``.
     """
 
-    decoder: Decoder
-    clip: Any
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.decoder.check(self.clip)
+    def __init__(self, decoder: Decoder, clip: CaptionReader, /, **arguments: Any) -> None:
+        decoder.check(clip)
+        self.decoder, self.clip, self.arguments = decoder, clip, arguments
 
     def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        """Paint; a caption that stands twice is read once."""
+        """Paint; pictures of one caption differ by their seeds alone."""
         return _as_bytes(self.decoder.sample(self.clip.texts(list(captions)), seed=list(seeds), **self.arguments).cpu())
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """The decoder, the CLIP that reads, and what sampling is given."""
         return {
             **self.decoder.settings,
@@ -113,20 +124,20 @@ class DecoderPainter:
         }
 
 
-def painter_of(model: Any, clip: Any, arguments: dict[str, Any]) -> Painter:
+def painter_of(model: Decoder | Pipeline, clip: CaptionReader | None, arguments: Mapping[str, Any]) -> Painter:
     """Return the painter of a decoder or of a text-to-image pipeline.
 
     Raises:
         InputError: for a decoder without a CLIP or of another space, and a pipeline that needs more than a prompt.
     """
     if not isinstance(model, Decoder):
-        return PipelinePainter(model, arguments)
+        return PipelinePainter(model, **arguments)
     if clip is None:
         raise InputError(f"{model.name} takes vectors: pass clip=, the ClipEmbedder that reads captions for it")
-    return DecoderPainter(model, clip, arguments)
+    return DecoderPainter(model, clip, **arguments)
 
 
-def _needs_more(takes: Any) -> bool:
+def _needs_more(takes: Mapping[str, inspect.Parameter]) -> bool:
     """Whether the call has another argument without a default, as inpainting has its picture."""
     given = ("self", "prompt", "generator")
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
