@@ -194,7 +194,7 @@ def _complain(kind: str, message: str) -> None:
 def _estimator(permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int) -> Any:
     """Build the estimator first: settings that cannot work are wrong usage, before any work was done."""
     from fdgpu.directions import FailureDirections
-    from fdgpu.directions.stability import RESAMPLES
+    from fdgpu.directions.resampling import RESAMPLES
 
     try:
         return FailureDirections(

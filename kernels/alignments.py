@@ -27,9 +27,7 @@ def caption_differences(captions: torch.Tensor, reference: torch.Tensor, scale: 
     return difference / torch.where(same, torch.nan, lengths)
 
 
-def alignments(
-    captions: torch.Tensor, reference: torch.Tensor, w: torch.Tensor, scale: torch.Tensor
-) -> torch.Tensor:
+def alignments(captions: torch.Tensor, reference: torch.Tensor, w: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Return w·d of every caption, float64; most negative is hardest. NaN for a caption that equals the reference.
 
     The differences of all captions are never held at once. With a unit ``w`` this is the cosine.

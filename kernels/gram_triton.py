@@ -20,22 +20,22 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 # How the kernel is launched, and why.
-# - Classes are ragged and often of 50 to 300 samples. A tile of 128 computes 13 times the needed lower triangle at n = 50
-#   and 2.2 times at n = 300; 64 computes 3.2 and 1.4 times.
+# - Classes are ragged and often of 50 to 300 samples. A tile of 128 computes 13 times the needed lower triangle at
+#   n = 50 and 2.2 times at n = 300; 64 computes 3.2 and 1.4 times.
 # - The operand tiles of three stages take 48 KiB in float32; an H100's shared memory has room for four such programs an
 #   SM, its registers for three.
-# - Predicted, not measured: 1000 classes x 256 x 512 in float32 on an H100 read 2.6 GB from L2, multiply 126 GFLOP in TF32
-#   and write 0.26 GB: about half a millisecond, bound by L2. The solver's budget is 50.
+# - Predicted, not measured: 1000 classes x 256 x 512 in float32 on an H100 read 2.6 GB from L2, multiply 126 GFLOP in
+#   TF32 and write 0.26 GB: about half a millisecond, bound by L2. The solver's budget is 50.
 BLOCK, BLOCK_D, WARPS, STAGES = 64, 32, 4, 3
 
 
 def precision_of(dtype: torch.dtype, capability: int | None) -> tuple[str, bool]:
     """Return the precision of the product, and whether rows become float32 before it.
 
-    Float32 rows are multiplied as three TF32 products from sm_80 on, and plainly ("ieee") below, where there is no TF32.
-    One TF32 product errs by 1e-3, which is the solver's whole tolerance. Half-precision rows become float32 below sm_80,
-    whose tensor cores are the first to take bfloat16; the float16 product of sm_75 compiles to spills of 1.2 KB a thread
-    at this tile. They do so in the interpreter too, which has no bfloat16 product.
+    Float32 rows are multiplied as three TF32 products from sm_80 on, and plainly ("ieee") below, where there is no
+    TF32. One TF32 product errs by 1e-3, which is the solver's whole tolerance. Half-precision rows become float32 below
+    sm_80, whose tensor cores are the first to take bfloat16; the float16 product of sm_75 compiles to spills of 1.2 KB
+    a thread at this tile. They do so in the interpreter too, which has no bfloat16 product.
 
     Args:
         dtype: of the rows.

@@ -8,15 +8,15 @@ depend on C (:math:`a = C h`), the proximal point method on the dual repeats
 where (w, b) minimises :math:`\|w\|^2 / 2C` plus the hinge losses, smoothed to a width of :math:`1/\rho`. That function
 is piecewise quadratic; its generalised Hessian is :math:`I/C + \rho X_J^T X_J` over the few samples J that the clip
 leaves between their bounds, so that Newton's method ends in a handful of steps, each of them products of X with a few
-vectors and one d x d system, whatever n is. The clip puts a sample exactly at its bound; the stop is libsvm's, the
+vectors and one d x d system, for any n. The clip puts a sample exactly at its bound; the stop is libsvm's, the
 maximal KKT violation of a with w = Xᵀa computed afresh.
 
 What it costs: 20 to 80 Newton steps for a C, three passes over X each. SMO takes about n steps of two rows of K each,
 which is less where K is there, and a hundred times more where every row is a product with X.
 
-Problems (folds, permutations, failure modes) are rows of one batch, so that one pass over X serves all of them. The method is
-plain matrix products: it runs through torch, on the CPU and on a CUDA device alike, in the precision of X; sums over
-samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_batch.solve_reference`.
+Problems (folds, permutations, failure modes) are rows of one batch, so that one pass over X serves all of them. The
+method is plain matrix products: it runs through torch, on the CPU and on a CUDA device alike, in the precision of X;
+sums over samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_batch.solve_reference`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ LOOKS = 20  # at most, along one step
 SETTLED = 0.1  # of the slope at the start of a step may be left at its end
 
 
-# How the penalty ρ grows. Measured on 10 000 samples of ranks 48 and 400, a start at 10 and a growth of 5 take the fewest
-# steps of starts at 1, 10, 100 and growths of 5, 10, 30: 96 and 126 over a path. A start at 100 takes 60 % more: its J
-# misses what is still to move.
+# How the penalty ρ grows. Measured on 10 000 samples of ranks 48 and 400, a start at 10 and a growth of 5 take the
+# fewest steps of starts at 1, 10, 100 and growths of 5, 10, 30: 96 and 126 over a path. A start at 100 takes 60 % more:
+# its J misses what is still to move.
 FIRST_PENALTY, GROWTH = 10.0, 5.0
-# Beyond it the rounding of a residual, times the penalty, is a part of the box; a growth of 30 walked into that and never
-# came out. With it held, the method still converges, linearly.
+# Beyond it the rounding of a residual, times the penalty, is a part of the box; a growth of 30 walked into that and
+# never came out. With it held, the method still converges, linearly.
 LARGEST_PENALTY = {torch.float32: 2e3, torch.float64: 1e7}
-# The gradient, relative to w, at which the smoothed problem counts as solved; the KKT violation, not this, decides the end
+# The gradient, relative to w, at which the smoothed problem counts as solved; the KKT violation, not this, decides
 INNER, INNER_STEPS = 1e-3, 40
 MOST_STEPS = 600  # for one C, as a bound on what never took more than 120
 
@@ -303,7 +303,7 @@ def _solve(problems: Problems, cost: float, tol: float, most_steps: int) -> torc
 def _spread(
     labels: torch.Tensor, solvable: torch.Tensor, cost: float, problems: Problems, violation: torch.Tensor
 ) -> Solutions:
-    """Put the solved problems where they belong among all."""
+    """Return the solved problems among all, the others NaN."""
     found = Solutions.empty(labels, (len(labels),), torch.float64, steps=torch.int64)
     found.a[solvable], found.decisions[solvable] = cost * problems.h, problems.values + problems.b[:, None]
     found.intercept[solvable], found.violation[solvable] = problems.b, violation

@@ -70,9 +70,9 @@ def draw_classes(
     if not shown:
         return drawings
     rows = fitted & np.isin(inputs.labels, shown)
-    plain = FailureDirections(
-        Cs=fit.Cs, cv=fit.cv, whiten=False, tol=fit.tol, max_iter=fit.max_iter, backend=fit.backend
-    ).fit(vectors[rows], inputs.labels[rows], inputs.correct[rows])
+    plain = FailureDirections.from_settings(replace(fit.solver_settings, whiten=False)).fit(
+        vectors[rows], inputs.labels[rows], inputs.correct[rows]
+    )
     ids = [int(k) for k in plain.classes_]
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
     directions = torch.from_numpy(plain.directions_[:, 0]).to(references)

@@ -16,7 +16,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.trusting import evidence
 from fdgpu.auditing.truth import Planted, judge
 from fdgpu.directions import FailureDirections
-from fdgpu.directions.problem import REMEDIES
+from fdgpu.directions.samples import REMEDIES
 from fdgpu.embedding import ImageSource
 from fdgpu.embedding.sources import UNREADABLE
 from fdgpu.findings import (

@@ -122,9 +122,7 @@ class CumlBatch(ClassBatch):
         w, _ = self._products(self._up(duals.a.T))
         return w.T[:, None].cpu().numpy()
 
-    def _hold_out(
-        self, labelling: NDArray[np.int8], fold_of: NDArray[np.int16]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _hold_out(self, labelling: NDArray[np.int8], fold_of: NDArray[np.int16]) -> tuple[torch.Tensor, torch.Tensor]:
         """Score one labelling, (cv, c) and the largest violation of all its problems."""
         cv, c = self._settings.cv, len(self._costs)
         labels, folds = self._up(labelling)[:, None], self._up(fold_of)[:, None]

@@ -145,7 +145,9 @@ class FailureDirections:
         whitening = self._fit_whitening(whitener)
         classes, class_of, n_samples = group_by_class(ids)
         n_errors = np.bincount(class_of, weights=~right, minlength=len(classes)).astype(np.int64)
-        status = [status_of(int(n - wrong), int(wrong), settings.cv) for n, wrong in zip(n_samples, n_errors, strict=True)]
+        status = [
+            status_of(int(n - wrong), int(wrong), settings.cv) for n, wrong in zip(n_samples, n_errors, strict=True)
+        ]
         solved = [
             ClassSamples(k, own, right[own], rows, whitening)
             for k, own in enumerate(rows_by_class(class_of, n_samples))
@@ -179,12 +181,13 @@ class FailureDirections:
             raise InputError(f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False")
         return Whitening.fit(reference)
 
-    def _warn_about(self, fit: Fit) -> None:
+    @staticmethod
+    def _warn_about(fit: Fit) -> None:
         stuck = fit.classes[~fit.converged.all(axis=1)]
         if len(stuck):
             warnings.warn(
-                f"{len(stuck)} classes stopped before the KKT violation reached tol={self.solver_settings.tol:g} (class "
-                f"ids {stuck[:10].tolist()}): raise max_iter or tol, or drop the largest C; see converged_",
+                f"{len(stuck)} classes stopped before the KKT violation reached tol={fit.solver_settings.tol:g} (class ids "
+                f"{stuck[:10].tolist()}): raise max_iter or tol, or drop the largest C; see converged_",
                 FdgpuWarning,
                 stacklevel=3,
             )

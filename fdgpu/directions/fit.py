@@ -1,4 +1,4 @@
-"""One record of what is estimated: saved, loaded, read as the estimator's attributes, and documented, from its fields."""
+"""One record of what is estimated. Files, the estimator's attributes and their documentation follow from its fields."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ class Fit:
     intercept: Floats = field(metadata=doc("(k, r) b."))
     C: Floats = field(metadata=doc("(k, r) the chosen C."))
     cv_score: Floats = field(
-        metadata=doc("(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it.")
+        metadata=doc(
+            "(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it."
+        )
     )
     cv_scores: Floats = field(metadata=doc("(k, r, c) the score of every C of the grid."))
     p_value: Floats = field(
         metadata=doc(
             "(k, r) permutation p-values; NaN without permutations. Direction 0's is that of the class's CV score; "
-            "direction j's says how surely there are more than j failure modes, and is never smaller than the one before."
+            "direction j's says how surely there are more than j failure modes, and is never below the one before."
         )
     )
     q_value: Floats = field(metadata=doc("(k, r) Benjamini-Hochberg q-values; NaN without permutations."))
@@ -70,9 +72,7 @@ class Fit:
         metadata=doc("(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``.")
     )
     solver: Sequence[Solver] = field(
-        metadata=doc(
-            'k of "gram", "newton" (where the Gram matrix was too large), "cuml", and "" where a class has no direction.'
-        )
+        metadata=doc('k of "gram", "newton" (where the Gram matrix was too large), "cuml", and "" without a direction.')
     )
     backend: str = field(metadata=doc("the backend that ran."))
     backend_reason: str = field(metadata=doc("why it did."))
@@ -80,8 +80,8 @@ class Fit:
     resampled_coef: NDArray[np.float32] | None = field(
         default=None,
         metadata=doc(
-            "(k, r, B, d) float32, w of B = ``n_resamples`` random halves of each class and failure mode; NaN where there "
-            "is no direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB. Not stored."
+            "(k, r, B, d) float32, w of B = ``n_resamples`` random halves of each class and failure mode; NaN without "
+            "a direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB. Not stored."
         ),
     )
 
@@ -103,7 +103,7 @@ class Fit:
     def C_at_edge(self) -> NDArray[np.bool_]:  # noqa: N802 - after C
         """(k, r) bool, the chosen C is the first or the last of a grid of several."""
         grid = self.solver_settings.Cs
-        return np.asarray(((self.C == grid[0]) | (self.C == grid[-1])) & (len(grid) > 1))
+        return np.asarray(((grid[0] == self.C) | (grid[-1] == self.C)) & (len(grid) > 1))
 
     @property
     def scale(self) -> Floats:
@@ -189,7 +189,16 @@ class Fit:
         )
 
 
-OTHERS = {"solver_settings", "search_settings", "status", "solver", "backend", "backend_reason", "whitening", "resampled_coef"}
+OTHERS = {
+    "solver_settings",
+    "search_settings",
+    "status",
+    "solver",
+    "backend",
+    "backend_reason",
+    "whitening",
+    "resampled_coef",
+}
 ARRAYS = [one.name for one in fields(Fit) if one.name not in OTHERS]  # those that become tensors of the file
 PROPERTIES = [(name, (one.__doc__ or "")) for name, one in vars(Fit).items() if isinstance(one, property)]
 ESTIMATED = dict(documents_of(Fit) + PROPERTIES)  # what the estimator shows with a "_" behind its name, and its meaning

@@ -80,7 +80,10 @@ class NewtonBatch(ClassBatch):
     def decide(self, duals: Duals) -> Floats:
         """Return X Xᵀ a + b of all samples."""
         return np.concatenate(
-            [doubles(along(self._x, combined(self._x, self._up(duals.a[rows])))) for rows in self._portions(len(duals.a))]
+            [
+                doubles(along(self._x, combined(self._x, self._up(duals.a[rows]))))
+                for rows in self._portions(len(duals.a))
+            ]
         ) + np.asarray(duals.intercept)
 
     def coef(self, duals: Duals) -> Floats:

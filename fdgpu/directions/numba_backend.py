@@ -52,12 +52,13 @@ class NumbaBackend:
     def _prepare(
         self, batch: Sequence[ClassSamples], settings: SolverSettings, pool: ThreadPoolExecutor
     ) -> tuple[list[Rows], list[Rows]]:
-        """Whiten and multiply, (n, d) and (n, n) of each class: small classes one a thread, large ones one after the other by all threads of the BLAS.
+        """Whiten and multiply: (n, d) rows and (n, n) Gram matrix of each class.
+
+        Small classes take one thread each, large ones come one after the other with all threads of the BLAS.
 
         A BLAS that spreads small products over its own threads, beside ours, takes up to six times as long. How a class
         is multiplied depends on its size alone, so that its numbers do not depend on the classes around it.
         """
-
 
         def prepare(i: int) -> tuple[Rows, Rows]:
             x = whitened([batch[i]], settings.dtype, CPU).numpy()
@@ -78,7 +79,7 @@ class NumbaBackend:
         """Most samples whose Gram matrix and copies are held: 13 377 in float32 for two threads and folds.
 
         Measured on two cores, 512 dimensions: at 13 000 samples this takes 2.2 s and Newton steps 3.4 s, so that memory
-        ends it just before speed would; with permutations, which share a Gram matrix, it is far ahead while it duals.
+        ends it just before speed would; with permutations, which share a Gram matrix, it is far ahead while it fits.
         """
         return math.isqrt(BATCH_BYTES * 10**6 // self._bytes(1000, settings))
 

@@ -62,9 +62,7 @@ class SolverSettings:
     cv: int = field(default=2, metadata=doc("number of stratified folds, not shuffled."))
     whiten: bool = field(
         default=True,
-        metadata=doc(
-            "whiten by the reference before normalising (A.4); False only normalises (A.7, for decoding)."
-        ),
+        metadata=doc("whiten by the reference before normalising (A.4); False only normalises (A.7, for decoding)."),
     )
     tol: float = field(
         default=1e-3,
@@ -93,7 +91,9 @@ class SolverSettings:
             raise InputError(f"tol is {self.tol}: use a number greater than 0, such as 1e-3")
         if self.max_iter < 1:
             raise InputError(f"max_iter is {self.max_iter}: use at least 1")
-        _put(self, Cs=costs, cv=int(self.cv), whiten=bool(self.whiten), tol=float(self.tol), max_iter=int(self.max_iter))
+        _put(
+            self, Cs=costs, cv=int(self.cv), whiten=bool(self.whiten), tol=float(self.tol), max_iter=int(self.max_iter)
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,9 +149,7 @@ class SearchSettings:
         if self.n_directions != int(self.n_directions) or not 1 <= self.n_directions <= MOST_DIRECTIONS:
             raise InputError(f"n_directions is {self.n_directions}: use a whole number from 1 to {MOST_DIRECTIONS}")
         if self.n_permutations != int(self.n_permutations) or self.n_permutations < 0:
-            raise InputError(
-                f"n_permutations is {self.n_permutations}: use 0 for no test, or a number such as 200"
-            )
+            raise InputError(f"n_permutations is {self.n_permutations}: use 0 for no test, or a number such as 200")
         if self.stop_after != int(self.stop_after) or self.stop_after < 0:
             raise InputError(f"stop_after is {self.stop_after}: use 0 to draw all permutations, or a number such as 20")
         if self.n_resamples != int(self.n_resamples) or self.n_resamples < 0 or self.n_resamples == 1:
