@@ -118,7 +118,7 @@ def numba_kernels(
     classes = [(problem.x[problem.rows(k)], problem.right[problem.rows(k)]) for k in range(measured.shape.classes)]
     layout = Layout(tuple(problem.sizes), np.concatenate([right for _, right in classes]))
     rows, grams = [x for x, _ in classes], [x @ x.T for x, _ in classes]
-    threads, C_index = cpu_count(), _C_index(measured, settings)
+    threads, C_index = cpu_count(), _chosen(measured, settings)
     with ThreadPoolExecutor(threads) as pool:
         batch = NumbaBatch(layout, rows, grams, settings, pool, threads)
         labels = batch.layout.labels
@@ -146,7 +146,7 @@ def triton_kernels(
     matrix = np.where(problem.right, 1, -1).astype(np.int8)[None]
     labels = torch.from_numpy(matrix).to(device)
     folds = torch.from_numpy(assign_folds(matrix, sizes, cv).astype(np.int8)).to(device)
-    C_index = torch.from_numpy(_C_index(measured, settings).astype(np.int32)).to(device)
+    C_index = torch.from_numpy(_chosen(measured, settings).astype(np.int32)).to(device)
     costs = torch.tensor(settings.Cs, device=device)
     precision, _ = gram_triton.precision_of(x.dtype, _capability(device))
     products = 3 if precision == "tf32x3" else 1
@@ -177,6 +177,6 @@ def _capability(device: torch.device) -> int | None:
     return 10 * major + minor
 
 
-def _C_index(measured: Measured, settings: SolverSettings) -> np.ndarray:
+def _chosen(measured: Measured, settings: SolverSettings) -> np.ndarray:
     """Return (1, k) the index in the grid of every class's C."""
     return np.array([[settings.Cs.index(float(cost)) for cost in measured.fitted.cost]])

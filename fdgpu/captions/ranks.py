@@ -44,7 +44,7 @@ class ResampledScores:
     A rank that seldom moves proves little where nothing fails together: the halves are part of what chose the caption.
     On classes whose right and wrong were shuffled, the hardest of 5000 captions is among the hardest twentieth in 90 %
     of the halves for one class in four. So a caption must also lean further than noise would lift any of them. Halves
-    vary around all samples as all samples do around the truth (see :mod:`fdgpu.directions.resampling`), up to one thing:
+    vary around all samples as all samples do around the truth (:mod:`fdgpu.directions.resampling`), up to one thing:
     along the whole direction the unit vector of a half is shorter, by their ``cosine``.
 
     Attributes:

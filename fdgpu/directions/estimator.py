@@ -185,8 +185,9 @@ class FailureDirections:
     def _warn_about(fit: Fit) -> None:
         stuck = fit.classes[~fit.converged.all(axis=1)]
         if len(stuck):
+            tol = fit.solver_settings.tol
             warnings.warn(
-                f"{len(stuck)} classes stopped before the KKT violation reached tol={fit.solver_settings.tol:g} (class ids "
+                f"{len(stuck)} classes stopped before the KKT violation reached tol={tol:g} (class ids "
                 f"{stuck[:10].tolist()}): raise max_iter or tol, or drop the largest C; see converged_",
                 FdgpuWarning,
                 stacklevel=3,

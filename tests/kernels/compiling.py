@@ -53,7 +53,7 @@ def compile_for(
 
 
 def narrow_products(fn: Any, signature: dict[str, str], constexprs: dict[str, Any]) -> set[frozenset[str]]:
-    """Return the factors of every product that ``fn`` computes in 32 bits, which an index into a flat array must not be.
+    """Return the factors of every product that ``fn`` computes in 32 bits, which a flat index must not be.
 
     A factor is the name of a variable, a constant's value as ``"64"``, or ``"?"``; arguments as in :func:`compile_for`.
     """
