@@ -222,7 +222,7 @@ def _estimator(
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together."""
     from fdgpu.directions import FailureDirections
-    from fdgpu.directions.stability import RESAMPLES
+    from fdgpu.directions.resampling import RESAMPLES
 
     with _usage():
         return FailureDirections(

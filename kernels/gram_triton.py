@@ -10,8 +10,6 @@ are symmetric to the last bit, which the solver's pairs of samples rely on, at h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import triton
 import triton.language as tl
@@ -21,36 +19,31 @@ from fdgpu.errors import BackendError, InputError
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How the Gram kernel is launched, and why.
+# How the kernel is launched, and why.
+# - Classes are ragged and often of 50 to 300 samples. A tile of 128 computes 13 times the needed lower triangle at
+#   n = 50 and 2.2 times at n = 300; 64 computes 3.2 and 1.4 times.
+# - The operand tiles of three stages take 48 KiB in float32; an H100's shared memory has room for four such programs an
+#   SM, its registers for three.
+# - Predicted, not measured: 1000 classes x 256 x 512 in float32 on an H100 read 2.6 GB from L2, multiply 126 GFLOP in
+#   TF32 and write 0.26 GB: about half a millisecond, bound by L2. The solver's budget is 50.
+BLOCK, BLOCK_D, WARPS, STAGES = 64, 32, 4, 3
 
-    - ``block`` 64: classes are ragged and often of 50 to 300 samples. A tile of 128 computes 13 times the needed lower
-      triangle at n = 50 and 2.2 times at n = 300; 64 computes 3.2 and 1.4 times.
-    - ``block_d`` 32: the operand tiles of three stages take 48 KiB in float32; an H100's shared memory has room for
-      four such programs an SM, its registers for three.
-    - Predicted, not measured: 1000 classes x 256 x 512 in float32 on an H100 read 2.6 GB from L2, multiply 126 GFLOP in
-      TF32 and write 0.26 GB: about half a millisecond, bound by L2. The solver's budget is 50.
-    - ``precision``: float32 rows are multiplied as three TF32 products from sm_80 on, and plainly ("ieee") below, where
-      there is no TF32. One TF32 product errs by 1e-3, which is the solver's whole tolerance.
-    - ``widen``: half-precision rows become float32 before the product below sm_80, whose tensor cores are the first to
-      take bfloat16; the float16 product of sm_75 compiles to spills of 1.2 KB a thread at this tile. Also in the
-      interpreter, which has no bfloat16 product.
+
+def precision_of(dtype: torch.dtype, capability: int | None) -> tuple[str, bool]:
+    """Return the precision of the product, and whether rows become float32 before it.
+
+    Float32 rows are multiplied as three TF32 products from sm_80 on, and plainly ("ieee") below, where there is no
+    TF32. One TF32 product errs by 1e-3, which is the solver's whole tolerance. Half-precision rows become float32 below
+    sm_80, whose tensor cores are the first to take bfloat16; the float16 product of sm_75 compiles to spills of 1.2 KB
+    a thread at this tile. They do so in the interpreter too, which has no bfloat16 product.
+
+    Args:
+        dtype: of the rows.
+        capability: of the device, 80 is sm_80; None is the interpreter.
     """
-
-    precision: str
-    widen: bool
-    block: int = 64
-    block_d: int = 32
-    num_warps: int = 4
-    num_stages: int = 3
-
-    @classmethod
-    def choose(cls, dtype: torch.dtype, capability: int | None) -> Launch:
-        """Choose for rows of ``dtype`` on a device of ``capability`` (80 is sm_80); None is the interpreter."""
-        modern = capability is not None and capability >= 80
-        single = dtype == torch.float32
-        return cls(precision="tf32x3" if single and modern else "ieee", widen=not single and not modern)
+    modern = capability is not None and capability >= 80
+    single = dtype == torch.float32
+    return "tf32x3" if single and modern else "ieee", not single and not modern
 
 
 # --- kernel ---------------------------------------------------------------------------------------------------------
@@ -58,7 +51,7 @@ class Launch:
 
 @triton.jit
 def element(start, row, column, width):
-    """Place of (row, column) in a row-major matrix that begins at ``start``: int64, as a matrix may pass 2^31."""
+    """Index of (row, column) in a row-major matrix that begins at ``start``: int64, as a matrix may pass 2^31."""
     return start + row.to(tl.int64) * width + column
 
 
@@ -117,7 +110,7 @@ def gram_matrices(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tu
         sizes: K numbers of rows, on the host, which the tile table and the buffer are made from.
 
     Returns:
-        One flat float32 buffer of all matrices, and (K + 1) int64 places in it: matrix k is the row-major
+        One flat float32 buffer of all matrices, and (K + 1) int64 offsets in it: matrix k is the row-major
         ``sizes[k]`` x ``sizes[k]`` elements from ``gram_starts[k]`` on.
 
     Raises:
@@ -132,11 +125,11 @@ def gram_matrices(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tu
     if not interpreted:
         major, minor = torch.cuda.get_device_capability(x.device)
         capability = 10 * major + minor
-    launch = Launch.choose(x.dtype, capability)
+    precision, widen = precision_of(x.dtype, capability)
     counts = torch.tensor(sizes, dtype=torch.int64).to(x.device, non_blocking=True)
-    gram_starts = _ends(counts * counts)
+    gram_starts = _offsets(counts * counts)
     grams = torch.empty(sum(n * n for n in sizes), dtype=torch.float32, device=x.device)
-    tiles = tile_table(counts, sizes, launch.block)
+    tiles = tile_table(counts, sizes, BLOCK)
     if len(tiles) == 0:
         return grams, gram_starts
     with torch.cuda.device_of(x):
@@ -148,12 +141,12 @@ def gram_matrices(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tu
             counts.to(torch.int32),
             gram_starts,
             x.shape[1],
-            PRECISION=launch.precision,
-            WIDEN=launch.widen,
-            BLOCK=launch.block,
-            BLOCK_D=launch.block_d,
-            num_warps=launch.num_warps,
-            num_stages=launch.num_stages,
+            PRECISION=precision,
+            WIDEN=widen,
+            BLOCK=BLOCK,
+            BLOCK_D=BLOCK_D,
+            num_warps=WARPS,
+            num_stages=STAGES,
             enable_fp_fusion=True,
         )
     return grams, gram_starts
@@ -172,14 +165,14 @@ def tile_table(counts: torch.Tensor, sizes: list[int], block: int) -> torch.Tens
     side = (counts + block - 1) // block
     pairs = side * (side + 1) // 2
     k = torch.repeat_interleave(torch.arange(len(sizes), device=counts.device), pairs, output_size=total)
-    place = torch.arange(total, device=counts.device) - _ends(pairs)[k]
-    # place = row (row + 1) / 2 + column; float64 holds the root to far more than half a row below 2^50 tiles
-    row = (((8 * place + 1).to(torch.float64).sqrt() - 1) / 2 + 1e-9).floor().to(torch.int64)
-    return torch.stack([k, row, place - row * (row + 1) // 2], dim=1).to(torch.int32)
+    index = torch.arange(total, device=counts.device) - _offsets(pairs)[k]
+    # index = row (row + 1) / 2 + column; float64 holds the root to far more than half a row below 2^50 tiles
+    row = (((8 * index + 1).to(torch.float64).sqrt() - 1) / 2 + 1e-9).floor().to(torch.int64)
+    return torch.stack([k, row, index - row * (row + 1) // 2], dim=1).to(torch.int32)
 
 
-def _ends(counts: torch.Tensor) -> torch.Tensor:
-    """(K,) lengths -> (K + 1) places where each begins, and where the last ends."""
+def _offsets(counts: torch.Tensor) -> torch.Tensor:
+    """(K,) lengths -> (K + 1) offsets where each begins, and where the last ends."""
     return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
@@ -206,4 +199,4 @@ def gram_reference(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> t
     grams = [(of_class @ of_class.T).flatten() for of_class in rows]
     empty = torch.empty(0, dtype=torch.float64, device=x.device)
     counts = torch.tensor(sizes, dtype=torch.int64, device=x.device)
-    return torch.cat([empty, *grams]), _ends(counts * counts)
+    return torch.cat([empty, *grams]), _offsets(counts * counts)

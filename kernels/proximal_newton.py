@@ -8,15 +8,15 @@ depend on C (:math:`a = C h`), the proximal point method on the dual repeats
 where (w, b) minimises :math:`\|w\|^2 / 2C` plus the hinge losses, smoothed to a width of :math:`1/\rho`. That function
 is piecewise quadratic; its generalised Hessian is :math:`I/C + \rho X_J^T X_J` over the few samples J that the clip
 leaves between their bounds, so that Newton's method ends in a handful of steps, each of them products of X with a few
-vectors and one d x d system, whatever n is. The clip puts a sample exactly at its bound; the stop is libsvm's, the
+vectors and one d x d system, for any n. The clip puts a sample exactly at its bound; the stop is libsvm's, the
 maximal KKT violation of a with w = Xᵀa computed afresh.
 
 What it costs: 20 to 80 Newton steps for a C, three passes over X each. SMO takes about n steps of two rows of K each,
 which is less where K is there, and a hundred times more where every row is a product with X.
 
-Problems (folds, permutations, modes) are rows of one batch, so that one pass over X serves all of them. The method is
-plain matrix products: it runs through torch, on the CPU and on a CUDA device alike, in the precision of X; sums over
-samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_sheets.solve_reference`.
+Problems (folds, permutations, failure modes) are rows of one batch, so that one pass over X serves all of them. The
+method is plain matrix products: it runs through torch, on the CPU and on a CUDA device alike, in the precision of X;
+sums over samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_batch.solve_reference`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 
 from fdgpu.errors import InputError
+from fdgpu.kernels.smo_batch import Solutions
 
 # Rows of X that a product sums in X's own precision. On a CPU also what makes it fast: over a long sum, the product of
 # a few rows with a tall matrix runs at a tenth of the memory's rate
@@ -38,45 +38,16 @@ LOOKS = 20  # at most, along one step
 SETTLED = 0.1  # of the slope at the start of a step may be left at its end
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How the penalty grows and when a step is good enough, and why.
-
-    - ``first_penalty`` 10 and ``growth`` 5: measured on 10 000 samples of ranks 48 and 400 these take the fewest steps
-      of starts at 1, 10, 100 and growths of 5, 10, 30: 96 and 126 over a path. A start at 100 takes 60 % more: its J
-      misses what is still to move.
-    - ``largest_penalty``: beyond it the rounding of a residual, times the penalty, is a part of the box; a growth of 30
-      walked into that and never came out. With it held, the method still converges, linearly.
-    - ``inner`` is the gradient, relative to w, at which the smoothed problem counts as solved; the KKT violation, not
-      this, decides the end.
-    - ``most_steps`` for one C, as a bound on what never took more than 120.
-    """
-
-    largest_penalty: float
-    first_penalty: float = 10.0
-    growth: float = 5.0
-    inner: float = 1e-3
-    inner_steps: int = 40
-    most_steps: int = 600
-
-    @classmethod
-    def choose(cls, dtype: torch.dtype) -> Launch:
-        """Choose for X of ``dtype``."""
-        return cls(largest_penalty=2e3 if dtype == torch.float32 else 1e7)
-
-
-class PathPoint(NamedTuple):
-    """P solutions at one C.
-
-    ``a`` (P, n) dual, y·alpha; ``decisions`` (P, n) w·x + b of all samples; ``intercept``, ``violation`` and ``n_iter``
-    (Newton steps at this C), (P,). NaN where both kinds of labels are not there.
-    """
-
-    a: torch.Tensor
-    decisions: torch.Tensor
-    intercept: torch.Tensor
-    violation: torch.Tensor
-    n_iter: torch.Tensor
+# How the penalty ρ grows. Measured on 10 000 samples of ranks 48 and 400, a start at 10 and a growth of 5 take the
+# fewest steps of starts at 1, 10, 100 and growths of 5, 10, 30: 96 and 126 over a path. A start at 100 takes 60 % more:
+# its J misses what is still to move.
+FIRST_PENALTY, GROWTH = 10.0, 5.0
+# Beyond it the rounding of a residual, times the penalty, is a part of the box; a growth of 30 walked into that and
+# never came out. With it held, the method still converges, linearly.
+LARGEST_PENALTY = {torch.float32: 2e3, torch.float64: 1e7}
+# The gradient, relative to w, at which the smoothed problem counts as solved; the KKT violation, not this, decides
+INNER, INNER_STEPS = 1e-3, 40
+MOST_STEPS = 600  # for one C, as a bound on what never took more than 120
 
 
 # --- products with X ------------------------------------------------------------------------------------------------
@@ -96,41 +67,68 @@ def combined(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     return total
 
 
-# --- the box ---------------------------------------------------------------------------------------------------------
+# --- problems and their solutions so far ------------------------------------------------------------------------------
 
 
 @dataclass
 class Problems:
-    """P problems over the same n samples: labels y (P, n) and the box of h = a / C."""
+    """P problems over the same n samples: labels and box, which stay, and the solution so far, which moves.
+
+    Attributes:
+        x: (n, d) rows.
+        y: (P, n) labels.
+        lower, upper: (P, n) the box of h = a / C.
+        h: (P, n) the dual over C.
+        w: (P, d), b: (P,).
+        values: (P, n) X w.
+        steps: (P,) Newton steps taken.
+    """
 
     x: torch.Tensor
     y: torch.Tensor
     lower: torch.Tensor
     upper: torch.Tensor
+    h: torch.Tensor
+    w: torch.Tensor
+    b: torch.Tensor
+    values: torch.Tensor
+    steps: torch.Tensor
 
     @classmethod
-    def balanced(cls, x: torch.Tensor, labels: torch.Tensor) -> Problems:
-        """Weigh both kinds of label alike in total, s(y) = m / (2 m_y); a label 0 has a box of nothing."""
+    def at_bounds(cls, x: torch.Tensor, labels: torch.Tensor) -> Problems:
+        """Weigh both kinds of label alike in total, s(y) = m / (2 m_y); a label 0 has a box of nothing.
+
+        All alphas start at their bounds, which is optimal for every small C; w and values are those of C = 1.
+        """
         y = labels.double()
         right, wrong = (y > 0).sum(dim=1, keepdim=True), (y < 0).sum(dim=1, keepdim=True)
         m = (right + wrong).double()
         zero = torch.zeros((), dtype=torch.float64, device=y.device)
         upper = torch.where(y > 0, m / (2 * right), zero)
         lower = torch.where(y < 0, -m / (2 * wrong), zero)
-        return cls(x, y, lower, upper)
+        h = lower + upper
+        w = combined(x, h)
+        b = torch.zeros(len(h), dtype=torch.float64, device=x.device)
+        return cls(x, y, lower, upper, h, w, b, along(x, w), torch.zeros(len(h), dtype=torch.int64, device=x.device))
 
     def __getitem__(self, rows: torch.Tensor) -> Problems:
-        return Problems(self.x, self.y[rows], self.lower[rows], self.upper[rows])
+        own = (self.y, self.lower, self.upper, self.h, self.w, self.b, self.values, self.steps)
+        return Problems(self.x, *(values[rows] for values in own))
+
+    def put(self, rows: torch.Tensor, other: Problems) -> None:
+        """Write the solutions of ``rows`` back."""
+        for name in ("h", "w", "b", "values", "steps"):
+            getattr(self, name)[rows] = getattr(other, name)
 
     def clip(self, h: torch.Tensor) -> torch.Tensor:
         """Move h into the box."""
         return torch.clamp(h, self.lower, self.upper)
 
-    def violation(self, h: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (gap, b) of h with residuals v = y − ``values``: the KKT violation, and libsvm's rule for b."""
-        v = self.y - values
+    def optimality(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the KKT violation of h with residuals v = y − X w, and b by libsvm's rule; (P,) each."""
+        v = self.y - self.values
         inf = torch.inf
-        may_rise, may_fall = h < self.upper, h > self.lower
+        may_rise, may_fall = self.h < self.upper, self.h > self.lower
         top = torch.where(may_rise, v, -inf).amax(dim=1)
         bottom = torch.where(may_fall, v, inf).amin(dim=1)
         free = may_rise & may_fall
@@ -142,41 +140,22 @@ class Problems:
 # --- Newton's method on the smoothed problem --------------------------------------------------------------------------
 
 
-@dataclass
-class State:
-    """Where P problems stand: h (P, n), w (P, d), b (P,), values X w (P, n), Newton steps taken (P,)."""
-
-    h: torch.Tensor
-    w: torch.Tensor
-    b: torch.Tensor
-    values: torch.Tensor
-    steps: torch.Tensor
-
-    def __getitem__(self, rows: torch.Tensor) -> State:
-        return State(*(getattr(self, name)[rows] for name in ("h", "w", "b", "values", "steps")))
-
-    def put(self, rows: torch.Tensor, other: State) -> None:
-        """Write what was computed for ``rows`` back."""
-        for name in ("h", "w", "b", "values", "steps"):
-            getattr(self, name)[rows] = getattr(other, name)
-
-
-def _minimise(problems: Problems, state: State, cost: float, penalty: float, launch: Launch) -> None:
-    """Minimise the smoothed problem around ``state.h`` over (w, b), in place."""
-    anchor = state.b.clone()
-    moving = torch.arange(len(state.b), device=state.b.device)
-    for _ in range(launch.inner_steps):
-        own, now = problems[moving], state[moving]
-        target = now.h + penalty * (own.y - now.values - now.b[:, None])
+def _minimise(problems: Problems, cost: float, penalty: float) -> None:
+    """Minimise the smoothed problem around ``problems.h`` over (w, b), in place."""
+    anchor = problems.b.clone()
+    moving = torch.arange(len(anchor), device=anchor.device)  # the problems that are not solved yet
+    for _ in range(INNER_STEPS):
+        own = problems[moving]
+        target = own.h + penalty * (own.y - own.values - own.b[:, None])
         clipped = own.clip(target)
         hold = 1e-8 * penalty  # keeps b where no sample lies between its bounds
-        gradient_w = now.w / cost - combined(own.x, clipped)
-        gradient_b = hold * (now.b - anchor[moving]) - clipped.sum(dim=1)
-        small = gradient_w.norm(dim=1) <= launch.inner * (now.w.norm(dim=1) / cost).clamp(min=1e-12)
+        gradient_w = own.w / cost - combined(own.x, clipped)
+        gradient_b = hold * (own.b - anchor[moving]) - clipped.sum(dim=1)
+        small = gradient_w.norm(dim=1) <= INNER * (own.w.norm(dim=1) / cost).clamp(min=1e-12)
         left = ~(small & (gradient_b.abs() <= 1e-9 * own.upper.sum(dim=1)))
         if not left.any():
             return
-        moving, own, now = moving[left], own[left], now[left]
+        moving, own = moving[left], own[left]
         gradient_w, gradient_b, target = gradient_w[left], gradient_b[left], target[left]
         step_w, step_b = _newton_step(own, target, gradient_w, gradient_b, cost, penalty, hold)
         moved = along(own.x, step_w)
@@ -184,14 +163,14 @@ def _minimise(problems: Problems, state: State, cost: float, penalty: float, lau
             own, target, penalty * (moved + step_b[:, None]),
             (gradient_w * step_w).sum(dim=1) + gradient_b * step_b,
             (step_w**2).sum(dim=1) / cost + hold * step_b**2,
-            (now.w * step_w).sum(dim=1) / cost + hold * (now.b - anchor[moving]) * step_b,
+            (own.w * step_w).sum(dim=1) / cost + hold * (own.b - anchor[moving]) * step_b,
             penalty,
         )  # fmt: skip
-        now.w += length[:, None] * step_w
-        now.b += length * step_b
-        now.values += length[:, None] * moved
-        now.steps += 1
-        state.put(moving, now)
+        own.w += length[:, None] * step_w
+        own.b += length * step_b
+        own.values += length[:, None] * moved
+        own.steps += 1
+        problems.put(moving, own)
 
 
 def _newton_step(
@@ -253,7 +232,7 @@ def _line_search(
         if not left.any():
             break
         falls = now < 0
-        # the end that stays counts half, so that it does not stay for good
+        # the bound that stays counts half, so that it does not stay for good
         at_low, at_high = torch.where(falls, now, at_low / 2), torch.where(falls, at_high / 2, now)
         low, high = torch.where(falls, length, low), torch.where(falls, high, length)
         crossing = (low * at_high - high * at_low) / (at_high - at_low)
@@ -271,8 +250,7 @@ def newton_path(
     *,
     tol: float,
     max_iter: int,
-    launch: Launch | None = None,
-) -> Iterator[PathPoint]:
+) -> Iterator[Solutions]:
     """Solve P problems over the same samples for every C of an ascending path, each from the one before.
 
     Args:
@@ -281,65 +259,56 @@ def newton_path(
         costs: C > 0, ascending.
         tol: largest KKT violation; below 1e-5 x has to be float64.
         max_iter: most Newton steps for one C.
-        launch: how the penalty grows; chosen by x's type if None.
 
     Yields:
-        One :class:`PathPoint` a C.
+        The solutions at each C: float64, of one class, and ``n_iter`` counts Newton steps.
 
     Raises:
         InputError: if shapes or types are not these.
     """
     _check(x, labels, costs)
-    launch = launch or Launch.choose(x.dtype)
     solvable = ((labels > 0).any(dim=1) & (labels < 0).any(dim=1)).nonzero()[:, 0]
-    problems = Problems.balanced(x, labels[solvable])
-    h = problems.lower + problems.upper  # all alphas at their bounds, which is optimal for every small C
-    w = combined(x, h)
-    state = State(
-        h, w, torch.zeros(len(h), dtype=torch.float64, device=x.device), along(x, w), torch.zeros_like(solvable)
-    )
+    problems = Problems.at_bounds(x, labels[solvable])
     last = 1.0
     for cost in costs:
-        state.w, state.values = state.w * (cost / last), state.values * (cost / last)
+        problems.w, problems.values = problems.w * (cost / last), problems.values * (cost / last)
         last = cost
-        violation = _solve(problems, state, cost, tol, min(max_iter, launch.most_steps), launch)
-        yield _spread(labels, solvable, cost, state, violation)
+        violation = _solve(problems, cost, tol, min(max_iter, MOST_STEPS))
+        yield _spread(labels, solvable, cost, problems, violation)
 
 
-def _solve(problems: Problems, state: State, cost: float, tol: float, most_steps: int, launch: Launch) -> torch.Tensor:
+def _solve(problems: Problems, cost: float, tol: float, most_steps: int) -> torch.Tensor:
     """Bring every problem's KKT violation to ``tol`` at one C, in place; (P,) violations."""
-    state.steps.zero_()
-    violation, middle = problems.violation(state.h, state.values)
-    state.b = torch.where(violation <= tol, middle, torch.where(state.b == 0, middle, state.b))
-    penalty = launch.first_penalty
+    problems.steps.zero_()
+    violation, middle = problems.optimality()
+    problems.b = torch.where(violation <= tol, middle, torch.where(problems.b == 0, middle, problems.b))
+    penalty = FIRST_PENALTY
     open_ = (violation > tol).nonzero()[:, 0]
     while len(open_):
-        own, now = problems[open_], state[open_]
-        _minimise(own, now, cost, penalty, launch)
-        now.h = own.clip(now.h + penalty * (own.y - now.values - now.b[:, None]))
-        now.w = cost * combined(own.x, now.h)
-        now.values = along(own.x, now.w)
-        gap, intercept = own.violation(now.h, now.values)
+        own = problems[open_]
+        _minimise(own, cost, penalty)
+        own.h = own.clip(own.h + penalty * (own.y - own.values - own.b[:, None]))
+        own.w = cost * combined(own.x, own.h)
+        own.values = along(own.x, own.w)
+        gap, intercept = own.optimality()
         # where it is solved the rule decides b; elsewhere the next round starts from the b that belongs to its w
-        now.b = torch.where(gap <= tol, intercept, now.b)
+        own.b = torch.where(gap <= tol, intercept, own.b)
         violation[open_] = gap
-        state.put(open_, now)
-        open_ = open_[(gap > tol) & (now.steps < most_steps)]
-        penalty = min(penalty * launch.growth, launch.largest_penalty)
+        problems.put(open_, own)
+        open_ = open_[(gap > tol) & (own.steps < most_steps)]
+        penalty = min(penalty * GROWTH, LARGEST_PENALTY[own.x.dtype])
     return violation
 
 
 def _spread(
-    labels: torch.Tensor, solvable: torch.Tensor, cost: float, state: State, violation: torch.Tensor
-) -> PathPoint:
-    """Put the solved problems in their places among all."""
-    p, n = labels.shape
-    a, decisions = (torch.full((p, n), torch.nan, dtype=torch.float64, device=labels.device) for _ in range(2))
-    intercept, gap = (torch.full((p,), torch.nan, dtype=torch.float64, device=labels.device) for _ in range(2))
-    steps = torch.full((p,), -1, dtype=torch.int64, device=labels.device)
-    a[solvable], decisions[solvable] = cost * state.h, state.values + state.b[:, None]
-    intercept[solvable], gap[solvable], steps[solvable] = state.b, violation, state.steps
-    return PathPoint(a, decisions, intercept, gap, steps)
+    labels: torch.Tensor, solvable: torch.Tensor, cost: float, problems: Problems, violation: torch.Tensor
+) -> Solutions:
+    """Return the solved problems among all, the others NaN."""
+    found = Solutions.empty(labels, (len(labels),), torch.float64, steps=torch.int64)
+    found.a[solvable], found.decisions[solvable] = cost * problems.h, problems.values + problems.b[:, None]
+    found.intercept[solvable], found.violation[solvable] = problems.b, violation
+    found.n_iter[solvable] = problems.steps
+    return found
 
 
 def _check(x: torch.Tensor, labels: torch.Tensor, costs: Sequence[float]) -> None:

@@ -11,7 +11,7 @@ Every label is gone from the inner loop but for the residual :math:`v = y - K a`
 :math:`\max_{a < u} v - \min_{a > l} v \le tol`, the maximal KKT violation, exactly as libsvm stops.
 
 What makes it fast: the loops over samples have no branches, so that they vectorise (an index at its bound carries a
-penalty of 1e30 instead of a test; an argmax is a max and a second pass for the place; the max is :func:`_larger`);
+penalty of 1e30 instead of a test; an argmax is a max and a second pass for its index; the max is :func:`_larger`);
 the C path starts where all alphas sit at their bounds, which is optimal for every small C and costs one product to
 verify; and each C starts from the last one, scaled. Steps run in the Gram matrix's precision, but convergence is only
 believed after the residual was computed afresh in float64.
@@ -19,14 +19,14 @@ believed after the residual was computed afresh in float64.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fdgpu.kernels.sheets_numba import assign_folds
+from fdgpu.kernels.label_matrix_numba import assign_folds
 
 Array = NDArray[Any]
 
@@ -35,15 +35,6 @@ FAR = 1e30  # penalty of an index that may not move; finite, so that fastmath st
 FLAT = 1e-12  # curvature of a pair of equal samples, as in libsvm
 MASK_ABOVE = 0.7  # of the samples: so many are solved in place, fewer in a copy of their part of the Gram matrix
 MOST_REFRESHES = 20  # rounding that this many fresh residuals cannot settle will not settle
-
-
-class Solutions(NamedTuple):
-    """One solution per C: dual ``a`` (c, n) float64, ``intercept`` (c,), ``violation`` (c,), ``n_iter`` (c,)."""
-
-    a: Array
-    intercept: Array
-    violation: Array
-    n_iter: Array
 
 
 # --- kernel ---------------------------------------------------------------------------------------------------------
@@ -118,7 +109,7 @@ def _step(i, j, violation, curvature, a, lower, upper):
 def _ascend(gram, diagonal, lower, upper, a, v, no_rise, no_fall, gain, tol, most):
     """Take steps until the violation by the running residual ``v`` is at most ``tol``; return their number."""
     n = len(a)
-    none = np.int32(n)  # int32 places: twice as many fit into a register
+    none = np.int32(n)  # int32 indices: twice as many fit into a register
     one = diagonal.dtype.type
     far, flat, two, zero = one(FAR), one(FLAT), one(2.0), one(0.0)
     top, bottom = -far, far
@@ -201,7 +192,7 @@ def solve_path(gram, y, weights, costs, tol, max_iter):
         max_iter: most steps for one C.
 
     Returns:
-        a (c, n), intercept (c,), violation (c,), n_iter (c,); see :class:`Solutions`.
+        Dual a (c, n), intercept (c,), violation (c,) and steps (c,), one for each C.
     """
     n, c = len(y), len(costs)
     path = np.empty((c, n))
@@ -314,12 +305,12 @@ def held_out_recalls(gram, labels, folds, fold, costs, tol, max_iter, recalls):
 
 
 @njit(nogil=True, cache=True)
-def cross_validate_jobs(gram, sheets, cv, first, last, costs, tol, max_iter, recalls, violation):
-    """Hold out one fold of one sheet of labels for each job from ``first`` to ``last``; job = sheet · cv + fold.
+def cross_validate_jobs(gram, labels, cv, first, last, costs, tol, max_iter, recalls, violation):
+    """Hold out one fold of one labelling for each job from ``first`` to ``last``; job = labelling · cv + fold.
 
     Args:
-        gram: (n, n) Gram matrix of a class, shared by all its sheets.
-        sheets: (P, n) int8 labels.
+        gram: (n, n) Gram matrix of a class, shared by all its labellings.
+        labels: (P, n) int8 label matrix.
         cv: folds.
         first: first job.
         last: job before which to stop.
@@ -329,36 +320,34 @@ def cross_validate_jobs(gram, sheets, cv, first, last, costs, tol, max_iter, rec
         recalls: (P, cv, c, 2) written.
         violation: (P, cv) written.
     """
-    folds = np.empty(sheets.shape[1], np.int64)
-    of_sheet = -1
+    folds = np.empty(labels.shape[1], np.int64)
+    assigned = -1  # the labelling whose folds these are
     for job in range(first, last):
-        sheet, fold = job // cv, job % cv
-        if sheet != of_sheet:
-            assign_folds(sheets[sheet], cv, folds)
-            of_sheet = sheet
-        violation[sheet, fold], _ = held_out_recalls(
-            gram, sheets[sheet], folds, fold, costs, tol, max_iter, recalls[sheet, fold]
-        )
+        p, fold = job // cv, job % cv
+        if p != assigned:
+            assign_folds(labels[p], cv, folds)
+            assigned = p
+        violation[p, fold], _ = held_out_recalls(gram, labels[p], folds, fold, costs, tol, max_iter, recalls[p, fold])
 
 
 @njit(nogil=True, cache=True)
-def fit_jobs(gram, sheets, places, first, last, costs, tol, max_iter, a, intercept, violation, n_iter):
-    """Fit whole sheets of labels, each up to its own C; written are a (P, n) and three numbers a sheet (P,)."""
-    for sheet in range(first, last):
-        path = costs[: places[sheet] + 1]
-        labels = sheets[sheet]
-        chosen = np.flatnonzero(labels)
-        if len(chosen) > MASK_ABOVE * len(labels):
-            y, weights = _masked(labels)
+def fit_jobs(gram, labels, C_index, first, last, costs, tol, max_iter, a, intercept, violation, n_iter):
+    """Fit whole labellings, each up to its own C; written are a (P, n) and three numbers a labelling (P,)."""
+    for p in range(first, last):
+        path = costs[: C_index[p] + 1]
+        of_row = labels[p]
+        chosen = np.flatnonzero(of_row)
+        if len(chosen) > MASK_ABOVE * len(of_row):
+            y, weights = _masked(of_row)
             own, b, gap, steps = solve_path(gram, y, weights, path, tol, max_iter)
-            a[sheet] = own[-1]
+            a[p] = own[-1]
         else:
-            block, y, weights = _training(gram, labels, chosen)
+            block, y, weights = _training(gram, of_row, chosen)
             own, b, gap, steps = solve_path(block, y, weights, path, tol, max_iter)
-            a[sheet] = 0.0
+            a[p] = 0.0
             for k in range(len(chosen)):
-                a[sheet, chosen[k]] = own[-1, k]
-        intercept[sheet], violation[sheet], n_iter[sheet] = b[-1], gap[-1], steps[-1]
+                a[p, chosen[k]] = own[-1, k]
+        intercept[p], violation[p], n_iter[p] = b[-1], gap[-1], steps[-1]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
@@ -374,8 +363,8 @@ def _dot(x, z):
 
 def smo_path(
     gram: Array, y: Array, weights: Array, costs: Array, *, tol: float = 1e-3, max_iter: int = 1_000_000
-) -> Solutions:
-    """Solve one problem for an ascending path of C: :func:`solve_path` with arrays of the right kinds, and names.
+) -> tuple[Array, Array, Array, Array]:
+    """Solve one problem for an ascending path of C: :func:`solve_path` with arrays of any kind.
 
     Args:
         gram: (n, n) float32 or float64. Tolerances below 1e-5 need float64.
@@ -384,8 +373,11 @@ def smo_path(
         costs: (c,) ascending C > 0.
         tol: largest KKT violation of a solution.
         max_iter: most steps for one C.
+
+    Returns:
+        Dual a (c, n) float64, intercept (c,), violation (c,) and steps (c,), one for each C.
     """
-    solved = solve_path(
+    a, intercept, violation, n_iter = solve_path(
         np.ascontiguousarray(gram),
         np.asarray(y, np.float64),
         np.asarray(weights, np.float64),
@@ -393,7 +385,7 @@ def smo_path(
         tol,
         max_iter,
     )
-    return Solutions(*solved)
+    return a, intercept, violation, n_iter
 
 
 # --- plain reference ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ a step takes :math:`i = \arg\max_{a_i < u_i} v_i` and the :math:`j` of largest s
 :math:`a_j > l_j`, moves :math:`a_i` up and :math:`a_j` down by the same amount, and a problem is done when
 :math:`\max_{a < u} v - \min_{a > l} v \le tol`, believed only of a :math:`g` that was computed afresh.
 
-One program is one problem: a sheet of labels, a class, and the fold that is held out. What that rests on:
+One program is one problem: a labelling, a class, and the fold that is held out. What that rests on:
 
 - Nothing is gathered. A sample that takes no part, or is held out, has the bounds 0 and never moves, but its g is kept
   up to date like any other, so that its decision value g + b is there for free. The problems of a class read one Gram
@@ -27,16 +27,16 @@ import triton
 import triton.language as tl
 
 from fdgpu.errors import BackendError
-from fdgpu.kernels.smo_sheets import GramBatch, SheetFits, check_folds, check_places, check_problem, classes_asked
+from fdgpu.kernels.smo_batch import GramBatch, Solutions, check_folds, check_indices, check_problem, classes_asked
 
 FAR = tl.constexpr(1e30)  # value of an index that may not move; finite, so that differences of two stay numbers
 FLAT = tl.constexpr(1e-12)  # curvature of a pair of equal samples, as in libsvm
 MOST_REFRESHES = tl.constexpr(20)  # rounding that this many fresh products cannot settle will not settle
-SCRATCH_BYTES = 256 << 20  # duals of one launch; more sheets than fit are solved in several launches
+SCRATCH_BYTES = 256 << 20  # duals of one launch; more labellings than fit are solved in several launches
 
 
 @dataclass(frozen=True)
-class Launch:
+class SolverLaunch:
     """How the problems of one block size are launched, and why.
 
     - ``block``: the next power of two of the class's size, as a problem lives in registers. Every block size is a
@@ -58,7 +58,7 @@ class Launch:
     fused: bool
 
     @classmethod
-    def choose(cls, n: int, *, fused: bool = True) -> Launch:
+    def choose(cls, n: int, *, fused: bool = True) -> SolverLaunch:
         """Choose for a class of ``n`` samples."""
         block = max(16, triton.next_power_of_2(n))
         return cls(block, num_warps=max(1, block // 256), rows=4 if block <= 2048 else 2, fused=fused)
@@ -80,10 +80,10 @@ class Launch:
 
 @triton.jit
 def again(x, COMPILED: tl.constexpr):
-    """Return x, such that what is made of it is made again where it is needed.
+    """Return x, and keep the compiler from hoisting what is computed from it out of the loops.
 
-    Left alone, the compiler makes the bounds and the label of each sample, and the address of each load, once and for
-    all before the loops, and keeps them in registers that are dearer than the instructions.
+    Otherwise it computes the bounds and label of each sample, and the address of each load, once before the loops, and
+    keeps them in registers. Registers are scarcer here than instructions: they are recomputed where they are needed.
     """
     if COMPILED:
         x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=x.dtype, is_pure=False, pack=1)
@@ -92,14 +92,14 @@ def again(x, COMPILED: tl.constexpr):
 
 @triton.jit
 def more_extreme(top, i, bottom, other_top, other_i, other_bottom):
-    """Combine the largest v that may rise and its place, and the smallest v that may fall."""
+    """Combine the largest v that may rise and its index, and the smallest v that may fall."""
     take = (other_top > top) | ((other_top == top) & (other_i < i))
     return tl.where(take, other_top, top), tl.where(take, other_i, i), tl.minimum(bottom, other_bottom)
 
 
 @triton.jit
 def more_gainful(gain, j, step, room, other_gain, other_j, other_step, other_room):
-    """Combine the largest gain, its place and the step that it allows, and the smallest room."""
+    """Combine the largest gain, its index and the step that it allows, and the smallest room."""
     take = (other_gain > gain) | ((other_gain == gain) & (other_j < j))
     return (
         tl.where(take, other_gain, gain),
@@ -111,7 +111,7 @@ def more_gainful(gain, j, step, room, other_gain, other_j, other_step, other_roo
 
 @triton.jit
 def extremes(v, a, limit, index, FUSED: tl.constexpr):
-    """(top, i, bottom): top − bottom is the KKT violation, i the lowest place of the top."""
+    """(top, i, bottom): top − bottom is the KKT violation, i the lowest index of the top."""
     rising = tl.where(a < tl.maximum(limit, 0.0), v, -FAR)
     falling = tl.where(a > tl.minimum(limit, 0.0), v, FAR)
     if FUSED:
@@ -251,13 +251,13 @@ def balanced_limits(labels, train):
     return tl.where(solvable, limit, 0.0), solvable
 
 
-@triton.jit(do_not_specialize=["n_samples", "n_classes", "n_sheets", "cv", "n_costs", "max_iter"])
+@triton.jit(do_not_specialize=["n_samples", "n_classes", "n_labellings", "cv", "n_costs", "max_iter"])
 def cross_validate_kernel(
     grams_ptr,  # flat
     diagonal_ptr,  # (N,)
     gram_starts_ptr,  # (K,) int64
     starts_ptr,  # (K + 1) int64
-    classes_ptr,  # int32 places of the classes of this launch
+    classes_ptr,  # int32 indices of the classes of this launch
     labels_ptr,  # (P, N) int8
     folds_ptr,  # (P, N) int8
     costs_ptr,  # (c,)
@@ -266,7 +266,7 @@ def cross_validate_kernel(
     violation_ptr,  # (P, K, cv)
     n_samples,
     n_classes,
-    n_sheets,
+    n_labellings,
     cv,
     n_costs,
     tol,
@@ -275,19 +275,19 @@ def cross_validate_kernel(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Hold out one fold of one class under one sheet of labels, for every C."""
-    of_class = n_sheets * cv
-    place = tl.program_id(0)
-    k = tl.load(classes_ptr + place // of_class).to(tl.int64)
-    sheet = (place % of_class // cv).to(tl.int64)
-    fold = place % cv
+    """Hold out one fold of one class under one labelling, for every C."""
+    of_class = n_labellings * cv
+    program = tl.program_id(0)
+    k = tl.load(classes_ptr + program // of_class).to(tl.int64)
+    labelling = (program % of_class // cv).to(tl.int64)
+    fold = program % cv
     start = tl.load(starts_ptr + k)
     n = (tl.load(starts_ptr + k + 1) - start).to(tl.int32)
     gram_ptr = grams_ptr + tl.load(gram_starts_ptr + k)
-    labels_ptr += sheet * n_samples + start
-    folds_ptr += sheet * n_samples + start
-    a_ptr += (sheet * cv + fold) * n_samples + start
-    out = (sheet * n_classes + k) * cv + fold
+    labels_ptr += labelling * n_samples + start
+    folds_ptr += labelling * n_samples + start
+    a_ptr += (labelling * cv + fold) * n_samples + start
+    out = (labelling * n_classes + k) * cv + fold
     hits_ptr += out * (n_costs + 1) * 2
 
     index = tl.arange(0, BLOCK)
@@ -323,15 +323,15 @@ def cross_validate_kernel(
     tl.store(violation_ptr + out, tl.where(solvable, worst, float("nan")))
 
 
-@triton.jit(do_not_specialize=["n_samples", "n_classes", "n_sheets", "max_iter"])
+@triton.jit(do_not_specialize=["n_samples", "n_classes", "n_labellings", "max_iter"])
 def fit_kernel(
     grams_ptr,  # flat
     diagonal_ptr,  # (N,)
     gram_starts_ptr,  # (K,) int64
     starts_ptr,  # (K + 1) int64
-    classes_ptr,  # int32 places of the classes of this launch
+    classes_ptr,  # int32 indices of the classes of this launch
     labels_ptr,  # (P, N) int8
-    places_ptr,  # (P, K) int32
+    C_index_ptr,  # (P, K) int32
     costs_ptr,  # (c,)
     a_ptr,  # (P, N)
     decisions_ptr,  # (P, N)
@@ -340,30 +340,30 @@ def fit_kernel(
     n_iter_ptr,  # (P, K) int32
     n_samples,
     n_classes,
-    n_sheets,
+    n_labellings,
     tol,
     max_iter,
     FUSED: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Fit all samples of one class under one sheet of labels, up to the C at its place."""
-    place = tl.program_id(0)
-    k = tl.load(classes_ptr + place // n_sheets).to(tl.int64)
-    sheet = (place % n_sheets).to(tl.int64)
+    """Fit all samples of one class under one labelling, up to the C at its index."""
+    program = tl.program_id(0)
+    k = tl.load(classes_ptr + program // n_labellings).to(tl.int64)
+    labelling = (program % n_labellings).to(tl.int64)
     start = tl.load(starts_ptr + k)
     n = (tl.load(starts_ptr + k + 1) - start).to(tl.int32)
     gram_ptr = grams_ptr + tl.load(gram_starts_ptr + k)
-    a_ptr += sheet * n_samples + start
-    out = sheet * n_classes + k
+    a_ptr += labelling * n_samples + start
+    out = labelling * n_classes + k
 
     index = tl.arange(0, BLOCK)
-    labels = tl.load(labels_ptr + sheet * n_samples + start + index, mask=index < n, other=0)
+    labels = tl.load(labels_ptr + labelling * n_samples + start + index, mask=index < n, other=0)
     limit, solvable = balanced_limits(labels, labels != 0)
     diagonal_ptr += start
     a, g = product(gram_ptr, n, a_ptr, limit, index, FUSED, BLOCK, ROWS)
     last, violation, steps = 1.0, 0.0, 0
-    n_costs = tl.load(places_ptr + out) + 1
+    n_costs = tl.load(C_index_ptr + out) + 1
     for c in range(n_costs):
         cost = tl.load(costs_ptr + c)
         ratio = cost / last
@@ -377,7 +377,7 @@ def fit_kernel(
     intercept = tl.where(solved, intercept_of(a, g, limit), nan)
     own = again(index, FUSED)
     tl.store(a_ptr + own, tl.where(solved, a, nan), mask=own < n)
-    tl.store(decisions_ptr + sheet * n_samples + start + own, g + intercept, mask=own < n)
+    tl.store(decisions_ptr + labelling * n_samples + start + own, g + intercept, mask=own < n)
     tl.store(intercept_ptr + out, intercept)
     tl.store(violation_ptr + out, tl.where(solved, violation, nan))
     tl.store(n_iter_ptr + out, tl.where(solved, steps, -1))
@@ -386,7 +386,7 @@ def fit_kernel(
 # --- launchers ------------------------------------------------------------------------------------------------------
 
 
-def cross_validate_sheets(
+def cross_validate_labels(
     batch: GramBatch,
     labels: torch.Tensor,
     folds: torch.Tensor,
@@ -401,7 +401,7 @@ def cross_validate_sheets(
 
     Args:
         batch: Gram matrices of K classes with N samples in all, none above 8192.
-        labels: (P, N) int8 sheets: +1 right, -1 wrong, 0 for a sample that takes no part.
+        labels: (P, N) int8 label matrix: +1 right, -1 wrong, 0 for a sample that takes no part.
         folds: (P, N) int8 fold of each sample, 0 to cv - 1; not read where the label is 0.
         cv: number of folds.
         costs: (c,) float32, ascending, positive.
@@ -421,32 +421,32 @@ def cross_validate_sheets(
     check_problem(batch, labels, costs, tol, max_iter)
     check_folds(folds, cv, labels)
     launches = _launches(batch, classes, labels.device)
-    n_sheets, n_samples = labels.shape
-    violation = torch.full((n_sheets, len(batch.sizes), cv), torch.nan, device=labels.device)
+    n_labellings, n_samples = labels.shape
+    violation = torch.full((n_labellings, len(batch.sizes), cv), torch.nan, device=labels.device)
     hits = torch.zeros((*violation.shape, len(costs) + 1, 2), dtype=torch.int32, device=labels.device)
-    # one sheet's duals at least; what one launch wrote, the next may overwrite
-    at_once = max(1, min(n_sheets, SCRATCH_BYTES // (4 * cv * max(1, n_samples))))
+    # one labelling's duals at least; what one launch wrote, the next may overwrite
+    at_once = max(1, min(n_labellings, SCRATCH_BYTES // (4 * cv * max(1, n_samples))))
     scratch = torch.empty((at_once, cv, n_samples), dtype=torch.float32, device=labels.device)
     labels, folds = labels.contiguous(), folds.contiguous()
     with torch.cuda.device_of(labels):
-        for first in range(0, n_sheets, at_once):
-            sheets = slice(first, min(first + at_once, n_sheets))
+        for first in range(0, n_labellings, at_once):
+            rows = slice(first, min(first + at_once, n_labellings))
             for launch, chosen in launches:
-                cross_validate_kernel[(len(chosen) * (sheets.stop - first) * cv,)](
+                cross_validate_kernel[(len(chosen) * (rows.stop - first) * cv,)](
                     batch.grams,
                     batch.diagonal,
                     batch.gram_starts,
                     batch.starts,
                     chosen,
-                    labels[sheets],
-                    folds[sheets],
+                    labels[rows],
+                    folds[rows],
                     costs,
                     scratch,
-                    hits[sheets],
-                    violation[sheets],
+                    hits[rows],
+                    violation[rows],
                     n_samples,
                     len(batch.sizes),
-                    sheets.stop - first,
+                    rows.stop - first,
                     cv,
                     len(costs),
                     tol,
@@ -458,22 +458,22 @@ def cross_validate_sheets(
     return recalls.mean(dim=-1), violation
 
 
-def fit_sheets(
+def fit_labels(
     batch: GramBatch,
     labels: torch.Tensor,
-    places: torch.Tensor,
+    C_index: torch.Tensor,
     costs: torch.Tensor,
     *,
     tol: float,
     max_iter: int,
     classes: Sequence[int] | None = None,
-) -> SheetFits:
+) -> Solutions:
     """Fit whole classes, each along the path up to its own C, without a synchronisation with the host.
 
     Args:
-        batch: see :func:`cross_validate_sheets`, as are ``labels``, ``costs``, ``tol``, ``max_iter`` and ``classes``.
+        batch: see :func:`cross_validate_labels`, as are ``labels``, ``costs``, ``tol``, ``max_iter`` and ``classes``.
         labels: (P, N) int8.
-        places: (P, K) int32 place in ``costs`` of each C; below 0 for a class that is not to be fitted.
+        C_index: (P, K) int32 index in ``costs`` of each C; below 0 for a class that is not to be fitted.
         costs: (c,) float32.
         tol: largest KKT violation.
         max_iter: most steps for one C.
@@ -484,9 +484,9 @@ def fit_sheets(
         BackendError: if the tensors are not on a CUDA device.
     """
     check_problem(batch, labels, costs, tol, max_iter)
-    check_places(places, labels, batch)
-    fits = SheetFits.empty(labels, places, torch.float32)
-    labels, places = labels.contiguous(), places.contiguous()
+    check_indices(C_index, labels, batch)
+    solved = Solutions.empty(labels, C_index.shape, torch.float32)
+    labels, C_index = labels.contiguous(), C_index.contiguous()
     with torch.cuda.device_of(labels):
         for launch, chosen in _launches(batch, classes, labels.device):
             fit_kernel[(len(chosen) * len(labels),)](
@@ -496,9 +496,9 @@ def fit_sheets(
                 batch.starts,
                 chosen,
                 labels,
-                places,
+                C_index,
                 costs,
-                *fits,
+                *solved,
                 labels.shape[1],
                 len(batch.sizes),
                 len(labels),
@@ -506,13 +506,13 @@ def fit_sheets(
                 max_iter,
                 **launch.options,
             )
-    return fits
+    return solved
 
 
 def _launches(
     batch: GramBatch, classes: Sequence[int] | None, device: torch.device
-) -> list[tuple[Launch, torch.Tensor]]:
-    """Return a launch for each block size, the largest first, and the int32 places of its classes.
+) -> list[tuple[SolverLaunch, torch.Tensor]]:
+    """Return a launch for each block size, the largest first, and the int32 indices of its classes.
 
     Raises:
         BackendError: if the kernels cannot run on ``device``.
@@ -523,9 +523,9 @@ def _launches(
             f"labels is on {device}: these kernels need a CUDA device, or TRITON_INTERPRET=1 set before they are "
             "imported; backend='numba' solves on the CPU"
         )
-    by_launch: dict[Launch, list[int]] = {}
+    by_launch: dict[SolverLaunch, list[int]] = {}
     for k in classes_asked(batch, classes):
-        by_launch.setdefault(Launch.choose(batch.sizes[k], fused=not interpreted), []).append(k)
+        by_launch.setdefault(SolverLaunch.choose(batch.sizes[k], fused=not interpreted), []).append(k)
     pinned = device.type == "cuda"  # a copy from memory that is not would wait for the device
     return [
         (

@@ -14,7 +14,7 @@ from fdgpu import ClipEmbedder, FailureDirections
 from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
-from fdgpu.directions.scoring import caption_scores
+from fdgpu.kernels.alignments import alignments
 
 CLASS = "coat"
 REFERENCE = f"a photo of a {CLASS}"
@@ -32,13 +32,13 @@ class Direction:
 def directions(clip: ClipEmbedder, random: int, seed: int = 0) -> list[Direction]:
     """Return the planted direction and so many random ones, whitened alike."""
     fit = planted(clip, seed)
-    base, scale = clip.texts(REFERENCE)[0], fit._whitening.scale
+    base, scale = clip.texts(REFERENCE)[0], torch.from_numpy(fit.scale_)
     rng = np.random.default_rng(seed)
     vectors = {"planted": fit.directions_[0, 0]}
     vectors |= {f"random {i + 1}": _unit(rng.normal(size=clip.dimension)) for i in range(random)}
 
     def aligner(w: NDArray[np.float32]) -> Callable[[Tensor], NDArray[np.float64]]:
-        return lambda texts: caption_scores(texts, base, w, scale).numpy()
+        return lambda texts: alignments(texts, base, torch.from_numpy(w), scale).numpy()
 
     return [Direction(name, aligner(w)) for name, w in vectors.items()]
 

@@ -43,11 +43,10 @@ from benchmarks.speed.rows import Row, table
 from benchmarks.speed.shapes import QUICK, SHAPES
 from benchmarks.stored import store
 from fdgpu.device import choose_backend, cpu_count
-from fdgpu.directions.estimator import PAPER_COSTS
-from fdgpu.directions.problem import SolverSettings
+from fdgpu.directions.settings import SolverSettings
 from fdgpu.errors import BackendError
 
-SETTINGS = SolverSettings(PAPER_COSTS, cv=2, tol=1e-3, max_iter=1_000_000)  # FailureDirections' defaults
+SETTINGS = SolverSettings()
 PERMUTED = "imagenet20"  # the shape of the permutation test
 DEVICE_PERMUTATIONS = 1000
 

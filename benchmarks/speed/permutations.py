@@ -13,9 +13,9 @@ from benchmarks.speed.measuring import device_name
 from benchmarks.speed.predicted import H100, Prediction, predict_solver
 from benchmarks.speed.rows import Row, duration
 from benchmarks.speed.steps import cross_validation_paths
-from fdgpu.directions.folds import folds_of_sheets
-from fdgpu.directions.problem import SolverSettings
-from fdgpu.kernels.sheets_numba import draw_permutations
+from fdgpu.directions.batch import assign_folds
+from fdgpu.directions.settings import SolverSettings
+from fdgpu.kernels.label_matrix_numba import draw_permutations
 
 SAMPLED = 40  # classes whose steps under permuted labels stand for all
 
@@ -44,22 +44,22 @@ def predict_permutations(
 ) -> Prediction:
     """Predict the kernels of that, from the steps of one permutation of some of the classes."""
     classes = range(0, len(problem.sizes), max(1, len(problem.sizes) // sampled))
-    paths = cross_validation_paths(problem, settings.costs, settings.cv, settings.tol, classes, permuted=True)
+    paths = cross_validation_paths(problem, settings.Cs, settings.cv, settings.tol, classes, permuted=True)
     repeated = permutations * len(problem.sizes) // len(classes)
     return predict_solver(device, paths, settings.cv * permutations, copies=repeated)
 
 
-def drawing_seconds(problem: Problem, sheets: int = 4) -> float:
+def drawing_seconds(problem: Problem, labellings: int = 4) -> float:
     """Return what this host takes to permute the labels of all classes and to deal their folds, for one permutation."""
-    drawn = np.zeros((sheets, len(problem.right)), np.int8)
+    drawn = np.zeros((labellings, len(problem.right)), np.int8)
 
     def draw() -> float:
         start = time.perf_counter()
         for k in range(len(problem.sizes)):
             rows = problem.rows(k)
             draw_permutations(np.random.default_rng(k), int((~problem.right[rows]).sum()), drawn[:, rows])
-        folds_of_sheets(drawn, problem.sizes, 2)
-        return (time.perf_counter() - start) / sheets
+        assign_folds(drawn, problem.sizes, 2)
+        return (time.perf_counter() - start) / labellings
 
     draw()  # compiles
     return draw()

@@ -115,10 +115,9 @@ def predict_stream(device: H100, work: Work) -> Prediction:
 
 def predict_gram(device: H100, sizes: Sequence[int], d: int) -> Prediction:
     """Predict the Gram kernel as it is launched on sm_90: three TF32 products for one."""
-    from fdgpu.kernels.gram_triton import Launch
+    from fdgpu.kernels.gram_triton import BLOCK, BLOCK_D
 
-    launch = Launch(precision="tf32x3", widen=False)
-    work = gram_work_triton(sizes, d, launch.block, launch.block_d, products=3)
+    work = gram_work_triton(sizes, d, BLOCK, BLOCK_D, products=3)
     tensor_cores = work.operations / device.tf32
     return bound_by(
         device,

@@ -41,18 +41,18 @@ SOLVED = [
     for function in ("cross_validate", "fit", "coef")
 ]
 STAGES = (
-    Stage("check of the input", [("directions/validation.py", "check_fit_input")]),
+    Stage("check of the input", [("directions/samples.py", "check_samples")]),
     Stage("whitening: mean and deviation", [("directions/estimator.py", "_fit_whitening")]),
-    Stage("group by class", [("directions/grouping.py", "of"), ("directions/grouping.py", "rows")]),
+    Stage("group by class", [("directions/samples.py", "group_by_class"), ("directions/samples.py", "rows_by_class")]),
     Stage("gather, whiten and Gram matrices", OPEN),
     Stage("cross-validation", [one for one in SOLVED if one[1] == "cross_validate"]),
-    Stage("choice of C", [("directions/folds.py", "choose_costs")]),
+    Stage("choice of C", [("directions/batch.py", "choose_costs")]),
     Stage("refit", [one for one in SOLVED if one[1] == "fit"]),
     Stage("w of every class", [one for one in SOLVED if one[1] == "coef"]),
     Stage(
         "assemble",
-        [("directions/distilling.py", "distil"), ("directions/estimator.py", "_keep")],
-        without=[*SOLVED, ("directions/folds.py", "choose_costs")],
+        [("directions/distilling.py", "distil"), ("directions/distilling.py", "gather")],
+        without=[*SOLVED, ("directions/batch.py", "choose_costs")],
     ),
 )
 

@@ -28,9 +28,9 @@ from benchmarks.speed.measuring import Measured, device_name
 from benchmarks.speed.rows import Row
 from benchmarks.speed.steps import Path, cross_validation_paths, refit_paths
 from fdgpu.device import cpu_count
-from fdgpu.directions.folds import folds_of_sheets
+from fdgpu.directions.batch import Layout, assign_folds
 from fdgpu.directions.numba_backend import NumbaBatch
-from fdgpu.directions.problem import ClassSamples, SolverSettings
+from fdgpu.directions.settings import SolverSettings
 
 GRAM, CROSS_VALIDATION, REFIT = "Gram matrices", "cross-validation", "refit"
 
@@ -46,7 +46,7 @@ class Paths:
     def of(cls, measured: Measured, settings: SolverSettings) -> Paths:
         """Count over all classes."""
         every = range(measured.shape.classes)
-        costs, cv, tol = settings.costs, settings.cv, settings.tol
+        costs, cv, tol = settings.Cs, settings.cv, settings.tol
         return cls(
             cross_validation_paths(measured.problem, costs, cv, tol, every),
             refit_paths(measured.problem, measured.fitted, costs, tol),
@@ -116,10 +116,11 @@ def numba_kernels(
     """Yield the CPU backend's: BLAS, and the solver on a batch of all classes at once."""
     problem, d = measured.problem, measured.shape.d
     classes = [(problem.x[problem.rows(k)], problem.right[problem.rows(k)]) for k in range(measured.shape.classes)]
-    prepared = [(ClassSamples(x, right), x @ x.T) for x, right in classes]
-    threads, places = cpu_count(), _places(measured, settings)
+    layout = Layout(tuple(problem.sizes), np.concatenate([right for _, right in classes]))
+    rows, grams = [x for x, _ in classes], [x @ x.T for x, _ in classes]
+    threads, C_index = cpu_count(), _chosen(measured, settings)
     with ThreadPoolExecutor(threads) as pool:
-        batch = NumbaBatch(prepared, settings, pool, threads)
+        batch = NumbaBatch(layout, rows, grams, settings, pool, threads)
         labels = batch.layout.labels
         yield [
             Kernel(GRAM, lambda: [x @ x.T for x, _ in classes], gram_work_numba(problem.sizes, d)),
@@ -128,7 +129,7 @@ def numba_kernels(
                 lambda: batch.cross_validate(labels),
                 solver_work_numba(paths.cross_validation, gather=True),
             ),
-            Kernel(REFIT, lambda: batch.fit(labels, places), solver_work_numba(paths.refit, gather=False)),
+            Kernel(REFIT, lambda: batch.fit(labels, C_index), solver_work_numba(paths.refit, gather=False)),
         ]
 
 
@@ -137,33 +138,33 @@ def triton_kernels(
     measured: Measured, paths: Paths, settings: SolverSettings, device: torch.device
 ) -> Iterator[list[Kernel]]:
     """Yield the CUDA backend's launches, on tensors that are there already; on the CPU only where Triton interprets."""
-    from fdgpu.kernels import gram_triton, smo_sheets, smo_triton
+    from fdgpu.kernels import gram_triton, smo_batch, smo_triton
 
     problem, sizes, cv = measured.problem, measured.problem.sizes, settings.cv
     x, starts = torch.from_numpy(problem.x).to(device), torch.from_numpy(problem.bounds).to(device)
-    grams = smo_sheets.GramBatch(*gram_triton.gram_matrices(x, starts, sizes), starts, sizes)
-    sheet = np.where(problem.right, 1, -1).astype(np.int8)
-    labels = torch.from_numpy(sheet[None]).to(device)
-    folds = torch.from_numpy(folds_of_sheets(sheet[None], sizes, cv).astype(np.int8)).to(device)
-    places = torch.from_numpy(_places(measured, settings).astype(np.int32)).to(device)
-    costs = torch.tensor(settings.costs, device=device)
-    launch = gram_triton.Launch.choose(x.dtype, _capability(device))
-    products = 3 if launch.precision == "tf32x3" else 1
+    grams = smo_batch.GramBatch(*gram_triton.gram_matrices(x, starts, sizes), starts, sizes)
+    matrix = np.where(problem.right, 1, -1).astype(np.int8)[None]
+    labels = torch.from_numpy(matrix).to(device)
+    folds = torch.from_numpy(assign_folds(matrix, sizes, cv).astype(np.int8)).to(device)
+    C_index = torch.from_numpy(_chosen(measured, settings).astype(np.int32)).to(device)
+    costs = torch.tensor(settings.Cs, device=device)
+    precision, _ = gram_triton.precision_of(x.dtype, _capability(device))
+    products = 3 if precision == "tf32x3" else 1
     stop: dict[str, Any] = {"tol": settings.tol, "max_iter": settings.max_iter}
     yield [
         Kernel(
             GRAM,
             lambda: gram_triton.gram_matrices(x, starts, sizes),
-            gram_work_triton(sizes, x.shape[1], launch.block, launch.block_d, products),
+            gram_work_triton(sizes, x.shape[1], gram_triton.BLOCK, gram_triton.BLOCK_D, products),
         ),
         Kernel(
             CROSS_VALIDATION,
-            lambda: smo_triton.cross_validate_sheets(grams, labels, folds, cv, costs, **stop),
+            lambda: smo_triton.cross_validate_labels(grams, labels, folds, cv, costs, **stop),
             solver_work_triton(paths.cross_validation, cv),
         ),
         Kernel(
             REFIT,
-            lambda: smo_triton.fit_sheets(grams, labels, places, costs, **stop),
+            lambda: smo_triton.fit_labels(grams, labels, C_index, costs, **stop),
             solver_work_triton(paths.refit, 1),
         ),
     ]
@@ -176,6 +177,6 @@ def _capability(device: torch.device) -> int | None:
     return 10 * major + minor
 
 
-def _places(measured: Measured, settings: SolverSettings) -> np.ndarray:
-    """Return (1, k) the place in the grid of every class's C."""
-    return np.array([[settings.costs.index(float(cost)) for cost in measured.fitted.cost]])
+def _chosen(measured: Measured, settings: SolverSettings) -> np.ndarray:
+    """Return (1, k) the index in the grid of every class's C."""
+    return np.array([[settings.Cs.index(float(cost)) for cost in measured.fitted.cost]])

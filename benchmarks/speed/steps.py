@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_sample_weight
 
 from benchmarks.speed.comparison import Fitted
 from benchmarks.speed.data import Problem
-from fdgpu.directions.folds import balanced_weights, folds_of_sheets
+from fdgpu.directions.batch import assign_folds
 from fdgpu.kernels.smo_numba import smo_path
 
 
@@ -54,7 +55,7 @@ def cross_validation_paths(
         if permuted:
             right = rng.permutation(right)
         gram = x @ x.T
-        folds = folds_of_sheets(np.where(right, 1, -1).astype(np.int8)[None], [len(x)], cv)[0]
+        folds = assign_folds(np.where(right, 1, -1).astype(np.int8)[None], [len(x)], cv)[0]
         for fold in range(cv):
             train = folds != fold
             paths.append(path_of(gram[np.ix_(train, train)], right[train], costs, tol, len(x)))
@@ -72,5 +73,6 @@ def refit_paths(problem: Problem, fitted: Fitted, costs: tuple[float, ...], tol:
 
 def path_of(gram: NDArray[np.float32], right: NDArray[np.bool_], costs: tuple[float, ...], tol: float, n: int) -> Path:
     """Solve one problem and keep its steps."""
-    solved = smo_path(gram, np.where(right, 1.0, -1.0), balanced_weights(right), np.asarray(costs), tol=tol)
-    return Path(n, len(right), tuple(solved.n_iter.tolist()))
+    weights = compute_sample_weight("balanced", right)
+    *_, n_iter = smo_path(gram, np.where(right, 1.0, -1.0), weights, np.asarray(costs), tol=tol)
+    return Path(n, len(right), tuple(n_iter.tolist()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
-from fdgpu.findings import DecodedPictures, Findings, Side, Split
+from fdgpu.findings import DecodedPictures, Findings, Split
 from fdgpu.progress import Reporter
 
 MOST_CLASSES = 20  # on the page, the clearest failures first
@@ -134,7 +134,8 @@ def draw_classes(
         return by_class, pixels
     inputs = images.inputs
     rows = images.readable & (inputs.splits == Split.VAL) & np.isin(inputs.labels, shown)
-    plain = _without_whitening(fit).fit(images.vectors[rows], inputs.labels[rows], inputs.correct[rows])
+    estimator = FailureDirections.from_settings(replace(fit.solver_settings, whiten=False))
+    plain = estimator.fit(images.vectors[rows], inputs.labels[rows], inputs.correct[rows])
     ids = [int(k) for k in plain.classes_]
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
     directions = torch.from_numpy(plain.directions_[:, 0]).to(references)
@@ -153,13 +154,6 @@ def _clearest(fit: FailureDirections) -> list[int]:
     found = np.flatnonzero(fit.n_directions_ > 0)
     order = sorted(found, key=lambda i: (not fit.significant_[i, 0], -fit.cv_score_[i, 0]))
     return [int(fit.classes_[i]) for i in order[:MOST_CLASSES]]
-
-
-def _without_whitening(fit: FailureDirections) -> FailureDirections:
-    """Return an estimator with the same solver that does not whiten, nor test or resample anything."""
-    return FailureDirections(
-        Cs=fit.Cs, cv=fit.cv, whiten=False, tol=fit.tol, max_iter=fit.max_iter, backend=fit.backend
-    )
 
 
 def _onward(report: Reporter, before: int, whole: int) -> Reporter:

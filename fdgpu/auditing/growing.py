@@ -67,14 +67,14 @@ def grow_captions(
 
 def _length(fit: FailureDirections, class_id: int, direction: int) -> float:
     """Return ‖w‖ of a class's direction."""
-    place = fit.place_of(class_id)
-    kept = int(to_numpy(fit.n_directions_, "n_directions_")[place])
+    index = fit.index_of(class_id)
+    kept = int(to_numpy(fit.n_directions_, "n_directions_")[index])
     if direction not in range(kept):
         raise InputError(
-            f"class {class_id} has {kept} directions (status {fit.status_[place]!r}), direction is {direction}: "
+            f"class {class_id} has {kept} directions (status {str(fit.status_[index])!r}), direction is {direction}: "
             "captions need one to be scored along"
         )
-    length = float(np.linalg.norm(to_numpy(fit.coef_, "coef_")[place, direction].astype(np.float64)))
+    length = float(np.linalg.norm(to_numpy(fit.coef_, "coef_")[index, direction].astype(np.float64)))
     if not length:
         raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
     return length

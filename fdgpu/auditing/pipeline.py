@@ -21,7 +21,7 @@ from fdgpu.auditing.truth import Planted
 from fdgpu.captions import Recipe
 from fdgpu.decoding import Decoder
 from fdgpu.directions import FailureDirections
-from fdgpu.directions.stability import RESAMPLES
+from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder

@@ -7,27 +7,25 @@ solves one problem at a time, however small, so that below that size the Triton 
 reasoned from both sources, not measured.
 
 Rows are whitened on the device and handed over by DLPack; of cuML's answer only the dual is taken. Decision values, the
-intercept and the violation of the KKT conditions are computed from it in float64 (:mod:`fdgpu.directions.optimality`):
-cuML stops by a float32 residual that it only ever updates, or when that no longer falls, and says so in its log alone.
+intercept and the violation of the KKT conditions are computed from it in float64 (:func:`optimality`): cuML stops by a
+float32 residual that it only ever updates, or when that no longer falls, and says so in its log alone.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_torch
+from fdgpu.arrays import Array, to_torch
 from fdgpu.device import GPU_EXTRAS
-from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout, PaperFits
-from fdgpu.directions.choosing import paper_fits_in_turn
-from fdgpu.directions.folds import folds_of_sheets
-from fdgpu.directions.optimality import into_the_box, measure
-from fdgpu.directions.problem import ClassTask, SolverSettings
+from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, assign_folds
+from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.directions.whitening import chunk_rows
 from fdgpu.errors import BackendError, InputError
 
@@ -38,11 +36,7 @@ MOST_ELEMENTS = 2**31 - 1  # cuML counts the elements of its arrays in 32 bits
 UNKNOWN = -1  # steps of a cuML that does not tell
 
 
-class Cuml(NamedTuple):
-    """What is used of cuML and CuPy: the estimator, and the way to it."""
-
-    svc: Callable[..., Any]
-    from_dlpack: Callable[[torch.Tensor], Any]
+Cuml: TypeAlias = tuple[Callable[..., Array], Callable[[torch.Tensor], Array]]  # its SVC, and CuPy's from_dlpack
 
 
 class CumlBackend:
@@ -53,7 +47,7 @@ class CumlBackend:
     def __init__(self, device: str | torch.device = "cuda") -> None:
         self.device = torch.device(device)
 
-    def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
+    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> Iterator[ClassBatch]:
         """Yield the classes in order, each as a batch of its own: together they would be no faster.
 
         Raises:
@@ -61,16 +55,16 @@ class CumlBackend:
             InputError: if a class is larger than cuML can count.
         """
         cuml = _load()
-        for task in classes:
-            d = task.samples.embeddings.shape[1]
-            if task.n * max(d, WORKING_SET) > MOST_ELEMENTS:
+        for one in classes:
+            d = one.embeddings.shape[1]
+            if one.n * max(d, WORKING_SET) > MOST_ELEMENTS:
                 most = MOST_ELEMENTS // max(d, WORKING_SET)
                 raise InputError(
-                    f"a class has {task.n} samples of {d} features, a problem of the cuml backend at most {most} "
+                    f"a class has {one.n} samples of {d} features, a problem of the cuml backend at most {most} "
                     "samples, as cuML counts elements in 32 bits: use a subset of this class"
                 )
-        for task in classes:
-            yield CumlBatch(task, settings, self.device, cuml)
+        for one in classes:
+            yield CumlBatch(one, settings, self.device, cuml)
 
 
 def _load() -> Cuml:
@@ -81,108 +75,101 @@ def _load() -> Cuml:
         raise BackendError(
             f"backend 'cuml' was asked for, but cuML cannot be imported ({error}): {GPU_EXTRAS}"
         ) from error
-    return Cuml(SVC, cupy.from_dlpack)
+    return SVC, cupy.from_dlpack
 
 
-class _Solved(NamedTuple):
-    """q problems: ``a`` and ``decisions`` (n, q), ``intercept`` and ``violation`` (q,) on the device; ``n_iter``."""
-
-    a: torch.Tensor
-    decisions: torch.Tensor
-    intercept: torch.Tensor
-    violation: torch.Tensor
-    n_iter: list[int]
-
-
-class CumlBatch:
+class CumlBatch(ClassBatch):
     """One class whose whitened rows lie on the device; a :class:`~fdgpu.directions.batch.ClassBatch`."""
 
-    solver = "cuml"
+    solver = Solver.CUML
 
-    def __init__(self, task: ClassTask, settings: SolverSettings, device: torch.device, cuml: Cuml) -> None:
-        self.layout = Layout((task.n,), task.right)
+    def __init__(self, samples: ClassSamples, settings: SolverSettings, device: torch.device, cuml: Cuml) -> None:
+        self.layout = Layout.of([samples])
         # column by column, the order in which cuML computes: other rows it would copy for every problem
-        self._x = task.samples.whitened(task.rows, settings.torch_dtype, device).T.contiguous().T
-        self._costs = torch.tensor(settings.costs, dtype=torch.float64, device=device)
+        self._x = whitened([samples], settings.dtype, device).T.contiguous().T
+        self._costs = torch.tensor(settings.Cs, dtype=torch.float64, device=device)
         self._settings, self._device, self._cuml = settings, device, cuml
 
-    def paper_fits(self) -> PaperFits:
-        """Choose every class's C, and fit it."""
-        return paper_fits_in_turn(self)
-
-    def cross_validate(
-        self, labels: Labels, classes: Sequence[int] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Hold out every fold of every sheet, at every C."""
+    def cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[Floats, Floats]:
+        """Hold out every fold of every labelling, at every C."""
         cv, c = self._settings.cv, len(self._costs)
         if not _asked(classes):
             return np.full((len(labels), 1, cv, c), np.nan), np.full((len(labels), 1), np.nan)
-        folds = folds_of_sheets(labels, self.layout.sizes, cv)
-        results = [self._hold_out(*sheet) for sheet in zip(labels, folds, strict=True)]
+        folds = assign_folds(labels, self.layout.sizes, cv)
+        results = [self._hold_out(*labelling) for labelling in zip(labels, folds, strict=True)]
         # as one tensor: the host waits for the device once
         down = torch.stack([torch.cat([scores.flatten(), violation[None]]) for scores, violation in results]).cpu()
         return down[:, :-1].reshape(len(labels), 1, cv, c).numpy(), down[:, -1:].numpy()
 
-    def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
-        """Fit every sheet on the whole class."""
+    def fit(self, labels: Labels, C_index: Ints, classes: Classes = None) -> Duals:
+        """Fit every labelling on the whole class."""
         shape = (len(labels), 1)
         if not _asked(classes):
             nothing = np.full(shape, np.nan)
-            return Fits(np.zeros(labels.shape), nothing, nothing.copy(), np.zeros(shape, np.int64))
-        solved = self._solve(self._up(labels.T), self._costs[self._up(places[:, 0])])
-        down = torch.cat([solved.a, solved.intercept[None], solved.violation[None]]).T.cpu().numpy()
-        n_iter = np.array(solved.n_iter, np.int64).reshape(shape)
-        return Fits(np.ascontiguousarray(down[:, :-2]), down[:, -2:-1], down[:, -1:], n_iter)
+            return Duals(np.zeros(labels.shape), nothing, nothing.copy(), np.zeros(shape, np.int64))
+        a, _, intercept, violation, steps = self._solve(self._up(labels.T), self._costs[self._up(C_index[:, 0])])
+        down = torch.cat([a, intercept[None], violation[None]]).T.cpu().numpy()
+        n_iter = np.array(steps, np.int64).reshape(shape)
+        return Duals(np.ascontiguousarray(down[:, :-2]), down[:, -2:-1], down[:, -1:], n_iter)
 
-    def decide(self, fits: Fits) -> NDArray[np.float64]:
+    def decide(self, duals: Duals) -> Floats:
         """Return X Xᵀ a + b of all samples."""
-        _, g = self._products(self._up(fits.a.T))
-        return g.T.cpu().numpy() + fits.intercept
+        _, g = self._products(self._up(duals.a.T))
+        return g.T.cpu().numpy() + duals.intercept
 
-    def coef(self, fits: Fits) -> NDArray[np.float64]:
+    def coef(self, duals: Duals) -> Floats:
         """Return w = Xᵀ a."""
-        w, _ = self._products(self._up(fits.a.T))
+        w, _ = self._products(self._up(duals.a.T))
         return w.T[:, None].cpu().numpy()
 
-    def _hold_out(self, sheet: NDArray[np.int8], fold_of: NDArray[np.int16]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score one sheet, (cv, c) and the largest violation of all its problems."""
+    def _hold_out(self, labelling: NDArray[np.int8], fold_of: NDArray[np.int16]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score one labelling, (cv, c) and the largest violation of all its problems."""
         cv, c = self._settings.cv, len(self._costs)
-        labels, folds = self._up(sheet)[:, None], self._up(fold_of)[:, None]
+        labels, folds = self._up(labelling)[:, None], self._up(fold_of)[:, None]
         held = folds == torch.arange(cv, device=self._device)
-        solved = self._solve(torch.where(held, 0, labels).repeat_interleave(c, dim=1), self._costs.repeat(cv))
-        right = (solved.decisions > 0).reshape(-1, cv, c)
+        _, decisions, _, violation, _ = self._solve(
+            torch.where(held, 0, labels).repeat_interleave(c, dim=1), self._costs.repeat(cv)
+        )
+        right = (decisions > 0).reshape(-1, cv, c)
         recalls = []
         for hit, kind in ((~right, labels < 0), (right, labels > 0)):
             of_kind = (held & kind)[:, :, None]
             # counts, divided in float64 as on the CPU: ties between two Cs are ties there and here
             recalls.append((hit & of_kind).sum(dim=0).double() / of_kind.sum(dim=0))
-        return torch.stack(recalls).mean(dim=0), solved.violation.amax()
+        return torch.stack(recalls).mean(dim=0), violation.amax()
 
-    def _solve(self, y: torch.Tensor, costs: torch.Tensor) -> _Solved:
-        """Solve the problems in the columns of ``y`` (n, q), of labels +1, -1 and 0, each with its own C (q,)."""
+    def _solve(
+        self, y: torch.Tensor, costs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, list[int]]:
+        """Solve the problems in the columns of ``y`` (n, q), of labels +1, -1 and 0, each with its own C (q,).
+
+        Returns:
+            Duals and decision values (n, q), intercepts and violations (q,) on the device, and steps.
+        """
         of_right, of_wrong = (y > 0).sum(dim=0), (y < 0).sum(dim=0)
         weights = y.abs().double() * (of_right + of_wrong) / (2 * torch.where(y > 0, of_right, of_wrong))
         limit = y * weights * costs
         # all alphas at their bounds are the optimum for every small C, and one product shows it: as on the CPU
         a, n_iter = limit, [0] * len(costs)
         _, g = self._products(a)
-        found = measure(a, g, limit)
-        unsolved = (found.violation > self._settings.tol).nonzero()[:, 0]
+        violation, intercept = optimality(a, g, limit)
+        unsolved = (violation > self._settings.tol).nonzero()[:, 0]
         if len(unsolved):
             a = a.clone()
             for j in unsolved.tolist():
                 a[:, j], n_iter[j] = self._ask(y[:, j], weights[:, j], float(costs[j]))
             a = into_the_box(a, limit, ROUNDINGS * torch.finfo(self._x.dtype).eps)
             _, g = self._products(a)
-            found = measure(a, g, limit)
-        return _Solved(a, g + found.intercept, found.intercept, found.violation, n_iter)
+            violation, intercept = optimality(a, g, limit)
+        return a, g + intercept, intercept, violation, n_iter
 
     def _ask(self, y: torch.Tensor, weights: torch.Tensor, cost: float) -> tuple[torch.Tensor, int]:
         """Have cuML solve one problem: its dual (n,), and its steps."""
         taking = y.nonzero()[:, 0]
         rows = self._x.T[:, taking].T
-        over = [self._cuml.from_dlpack(part) for part in (rows, y[taking].to(rows), weights[taking].to(rows))]
-        estimator = self._cuml.svc(
+        svc, from_dlpack = self._cuml
+        over = [from_dlpack(part) for part in (rows, y[taking].to(rows), weights[taking].to(rows))]
+        estimator = svc(
             kernel="linear",
             gamma=1.0,  # not used, but its default is computed all the same, from the variance of the rows
             C=cost,
@@ -207,9 +194,51 @@ class CumlBatch:
             w += part.double().T @ own
         return w, torch.cat([part.double() @ w for part in parts])
 
-    def _up(self, array: NDArray[Any]) -> torch.Tensor:
+    def _up(self, array: NDArray[np.generic]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
-def _asked(classes: Sequence[int] | None) -> bool:
+def _asked(classes: Classes) -> bool:
     return classes is None or 0 in classes
+
+
+# --- how good a dual is, measured from the dual itself --------------------------------------------------------------
+# As in fdgpu.kernels.smo_numba, a is y·alpha and g is K a; limit is y C s(y): alpha's bound with the label's sign, and
+# 0 where a sample takes no part. A column is a problem; everything is float64, and stays on its device.
+
+
+def into_the_box(a: torch.Tensor, limit: torch.Tensor, rounding: float) -> torch.Tensor:
+    """Return ``a`` (n, q) inside its bounds, and exactly at a bound what lies within ``rounding`` of it.
+
+    A sum of steps mostly leaves an alpha an ulp short of its bound. Taken for free, that one sample would decide b.
+
+    Args:
+        a: (n, q) duals.
+        limit: (n, q).
+        rounding: relative to the bound.
+    """
+    a = torch.minimum(torch.maximum(a, limit.clamp(max=0)), limit.clamp(min=0))
+    slack = rounding * limit.abs()
+    return torch.where(a.abs() <= slack, 0.0, torch.where((limit - a).abs() <= slack, limit, a))
+
+
+def optimality(a: torch.Tensor, g: torch.Tensor, limit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Measure how good duals ``a`` (n, q) that lie in their boxes are, with g = K a (n, q).
+
+    With v = y - g the violation is libsvm's, max v of what may rise - min v of what may fall; or, where it is larger,
+    how far the duals are from adding up to zero, relative to their size, of which the other knows nothing. The
+    intercept is the mean v of the free samples; with none, the middle of the interval that is optimal.
+
+    Returns:
+        The violation (q,), infinite for a dual that is not finite, and the intercept (q,).
+    """
+    may_rise, may_fall = a < limit.clamp(min=0), a > limit.clamp(max=0)
+    v = limit.sign() - g
+    top = torch.where(may_rise, v, -torch.inf).amax(dim=0)
+    bottom = torch.where(may_fall, v, torch.inf).amin(dim=0)
+    unbalanced = a.sum(dim=0).abs() / a.abs().sum(dim=0).clamp(min=torch.finfo(a.dtype).tiny)
+    violation = torch.maximum(top - bottom, unbalanced)
+    free = may_rise & may_fall
+    mean = torch.where(free, v, 0.0).sum(dim=0) / free.sum(dim=0).clamp(min=1)
+    intercept = torch.where(free.any(dim=0), mean, (top + bottom) / 2)
+    return torch.where(violation.isnan(), torch.inf, violation), intercept

@@ -1,4 +1,4 @@
-"""The CPU backend: a Gram matrix a class, every sheet, fold and C solved over it, all cores."""
+"""The CPU backend: a Gram matrix a class, every labelling, fold and C solved over it, all cores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +14,17 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.batch import ClassBatch, Fits, Labels, Layout, PaperFits
-from fdgpu.directions.batching import in_batches
-from fdgpu.directions.choosing import paper_fits_in_turn
+from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, in_batches
 from fdgpu.directions.newton_batch import NewtonBatch
-from fdgpu.directions.problem import ClassSamples, ClassTask, SolverSettings
+from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
 BATCH_BYTES = 1 << 30  # Gram matrices and the training parts of them that are held at once
 SMALL = 1500  # samples of a class that is multiplied by one thread
 PIECES = 4  # pieces of work for each thread, so that none waits long for another
+CPU = torch.device("cpu")
+Rows = NDArray[np.floating]  # (n, d) whitened rows of a class, or its (n, n) Gram matrix
 
 
 class NumbaBackend:
@@ -35,41 +35,45 @@ class NumbaBackend:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()
 
-    def open(self, classes: Sequence[ClassTask], settings: SolverSettings) -> Iterator[ClassBatch]:
+    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> Iterator[ClassBatch]:
         """Yield batches of classes, in order; about 1 GiB of Gram matrices is held at once.
 
         A class whose own would take more is a batch of its own, solved without one.
         """
         largest = self._largest_class(settings)
-        batches = in_batches(classes, lambda task: self._bytes(task.n, settings), BATCH_BYTES, largest)
+        batches = in_batches(classes, lambda one: self._bytes(one.n, settings), BATCH_BYTES, largest)
         with ThreadPoolExecutor(self.threads) as pool:
             for batch in batches:
                 if batch[0].n > largest:
-                    yield NewtonBatch(batch[0], settings, torch.device("cpu"))
+                    yield NewtonBatch(batch[0], settings, CPU)
                     continue
-                yield NumbaBatch(self._prepare(batch, settings, pool), settings, pool, self.threads)
+                yield NumbaBatch(Layout.of(batch), *self._prepare(batch, settings, pool), settings, pool, self.threads)
 
     def _prepare(
-        self, batch: Sequence[ClassTask], settings: SolverSettings, pool: ThreadPoolExecutor
-    ) -> list[tuple[ClassSamples, NDArray[Any]]]:
-        """Whiten and multiply: small classes one a thread, large ones one after the other by all threads of the BLAS.
+        self, batch: Sequence[ClassSamples], settings: SolverSettings, pool: ThreadPoolExecutor
+    ) -> tuple[list[Rows], list[Rows]]:
+        """Whiten and multiply: (n, d) rows and (n, n) Gram matrix of each class.
+
+        Small classes take one thread each, large ones come one after the other with all threads of the BLAS.
 
         A BLAS that spreads small products over its own threads, beside ours, takes up to six times as long. How a class
         is multiplied depends on its size alone, so that its numbers do not depend on the classes around it.
         """
-        prepared: dict[int, tuple[ClassSamples, NDArray[Any]]] = {}
-        small = [i for i, task in enumerate(batch) if task.n <= SMALL]
+
+        def prepare(i: int) -> tuple[Rows, Rows]:
+            x = whitened([batch[i]], settings.dtype, CPU).numpy()
+            return x, x @ x.T  # NumPy sees the symmetry and does half the work
+
+        small = [i for i, one in enumerate(batch) if one.n <= SMALL]
         with threadpool_limits(1, user_api="blas"):
-            prepared |= zip(small, pool.map(lambda i: _with_gram(batch[i].load(settings)), small), strict=True)
-        for i, task in enumerate(batch):
-            if task.n > SMALL:
-                prepared[i] = _with_gram(task.load(settings))
-        return [prepared[i] for i in range(len(batch))]
+            prepared = dict(zip(small, pool.map(prepare, small), strict=True))
+        prepared |= {i: prepare(i) for i, one in enumerate(batch) if one.n > SMALL}
+        return [prepared[i][0] for i in range(len(batch))], [prepared[i][1] for i in range(len(batch))]
 
     def _bytes(self, n: int, settings: SolverSettings) -> int:
         """Bytes of a Gram matrix and of the copies of its training parts, of which every thread holds one."""
         copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
-        return int(n * n * np.dtype(settings.dtype).itemsize * (1 + copies))
+        return int(n * n * settings.dtype.itemsize * (1 + copies))
 
     def _largest_class(self, settings: SolverSettings) -> int:
         """Most samples whose Gram matrix and copies are held: 13 377 in float32 for two threads and folds.
@@ -80,78 +84,68 @@ class NumbaBackend:
         return math.isqrt(BATCH_BYTES * 10**6 // self._bytes(1000, settings))
 
 
-def _with_gram(samples: ClassSamples) -> tuple[ClassSamples, NDArray[Any]]:
-    return samples, samples.x @ samples.x.T  # NumPy sees the symmetry and does half the work
-
-
-class NumbaBatch:
+class NumbaBatch(ClassBatch):
     """Classes with their Gram matrices in host memory; a :class:`~fdgpu.directions.batch.ClassBatch`."""
 
-    solver = "gram"
+    solver = Solver.GRAM
 
     def __init__(
         self,
-        prepared: Sequence[tuple[ClassSamples, NDArray[Any]]],
+        layout: Layout,
+        x: Sequence[Rows],
+        grams: Sequence[Rows],
         settings: SolverSettings,
         pool: ThreadPoolExecutor,
         threads: int,
     ) -> None:
-        self._x = [samples.x for samples, _ in prepared]
-        self._grams = [gram for _, gram in prepared]
-        self.layout = Layout(tuple(len(x) for x in self._x), np.concatenate([s.right for s, _ in prepared]))
-        self._costs = np.asarray(settings.costs, np.float64)
+        self.layout, self._x, self._grams = layout, x, grams
+        self._costs = np.asarray(settings.Cs, np.float64)
         self._settings, self._pool, self._threads = settings, pool, threads
 
-    def paper_fits(self) -> PaperFits:
-        """Choose every class's C, and fit it."""
-        return paper_fits_in_turn(self)
-
-    def cross_validate(
-        self, labels: Labels, classes: Sequence[int] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Hold out every fold of every sheet and class."""
+    def cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[Floats, Floats]:
+        """Hold out every fold of every labelling and class."""
         cv, k, p = self._settings.cv, len(self._x), len(labels)
         recalls = np.full((k, p, cv, len(self._costs), 2), np.nan)
         violation = np.full((k, p, cv), np.nan)
 
-        def solve(i: int, sheets: Labels, first: int, last: int) -> None:
+        def solve(i: int, own: Labels, first: int, last: int) -> None:
             cross_validate_jobs(
-                self._grams[i], sheets, cv, first, last, self._costs, *self._stop, recalls[i], violation[i]
+                self._grams[i], own, cv, first, last, self._costs, *self._stop, recalls[i], violation[i]
             )
 
         self._spread(solve, labels, p * cv, classes)
         return np.moveaxis(recalls.mean(axis=-1), 0, 1), violation.max(axis=-1).T
 
-    def fit(self, labels: Labels, places: NDArray[np.int64], classes: Sequence[int] | None = None) -> Fits:
-        """Fit every sheet on every class, warm-started from the smaller C."""
+    def fit(self, labels: Labels, C_index: Ints, classes: Classes = None) -> Duals:
+        """Fit every labelling on every class, warm-started from the smaller C."""
         k, p = len(self._x), len(labels)
         a = np.zeros(labels.shape)
         intercept, violation = np.full((k, p), np.nan), np.full((k, p), np.nan)
         n_iter = np.zeros((k, p), np.int64)
 
-        def solve(i: int, sheets: Labels, first: int, last: int) -> None:
-            own = np.zeros(sheets.shape)
+        def solve(i: int, own: Labels, first: int, last: int) -> None:
+            dual = np.zeros(own.shape)
             fit_jobs(
-                self._grams[i], sheets, places[:, i], first, last, self._costs, *self._stop, own, intercept[i],
+                self._grams[i], own, C_index[:, i], first, last, self._costs, *self._stop, dual, intercept[i],
                 violation[i], n_iter[i],
             )  # fmt: skip
-            a[first:last, self.layout.rows(i)] = own[first:last]
+            a[first:last, self.layout.rows(i)] = dual[first:last]
 
         self._spread(solve, labels, p, classes)
-        return Fits(a, intercept.T, violation.T, n_iter.T)
+        return Duals(a, intercept.T, violation.T, n_iter.T)
 
-    def decide(self, fits: Fits) -> NDArray[np.float64]:
+    def decide(self, duals: Duals) -> Floats:
         """Return K a + b of all samples."""
-        values = np.empty(fits.a.shape)
+        values = np.empty(duals.a.shape)
         for i, gram in enumerate(self._grams):
             rows = self.layout.rows(i)
-            values[:, rows] = fits.a[:, rows].astype(gram.dtype) @ gram
-        return values + fits.intercept[:, self.layout.class_of]
+            values[:, rows] = duals.a[:, rows].astype(gram.dtype) @ gram
+        return values + duals.intercept[:, self.layout.class_of]
 
-    def coef(self, fits: Fits) -> NDArray[np.float64]:
+    def coef(self, duals: Duals) -> Floats:
         """Return w = Xᵀ a."""
         return np.stack(
-            [fits.a[:, self.layout.rows(i)].astype(x.dtype) @ x for i, x in enumerate(self._x)], axis=1
+            [duals.a[:, self.layout.rows(i)].astype(x.dtype) @ x for i, x in enumerate(self._x)], axis=1
         ).astype(np.float64)
 
     @property
@@ -159,9 +153,9 @@ class NumbaBatch:
         return self._settings.tol, self._settings.max_iter
 
     def _spread(
-        self, solve: Callable[[int, Labels, int, int], None], labels: Labels, jobs: int, classes: Sequence[int] | None
+        self, solve: Callable[[int, Labels, int, int], None], labels: Labels, jobs: int, classes: Classes
     ) -> None:
-        """Run ``solve(class, sheets, first job, last job)`` over all jobs of all classes, on all threads."""
+        """Run ``solve(class, its labels, first job, last job)`` over all jobs of all classes, on all threads."""
         chosen = range(len(self._x)) if classes is None else classes
         pieces = min(jobs, max(1, -(-PIECES * self._threads // max(1, len(chosen)))))
         bounds = np.linspace(0, jobs, pieces + 1).round().astype(int).tolist()

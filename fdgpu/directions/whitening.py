@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +73,7 @@ class Whitening:
         torch.div(whitened, torch.where(lengths == 0, 1.0, lengths), out=out)
 
 
-def _plain(rows: torch.Tensor) -> NDArray[Any]:
+def _plain(rows: torch.Tensor) -> NDArray[np.floating]:
     """Return rows on the host as the compiled loops know them: float32 or float64, row by row."""
     return (rows if rows.dtype == torch.float64 else rows.float()).contiguous().numpy()
 

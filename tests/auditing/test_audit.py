@@ -166,7 +166,7 @@ def test_training_images_whiten(world: dict, clip: ClipEmbedder) -> None:
     result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], splits=splits, embedder=clip)
     assert result.findings.whitened_by == "train"
     train = clip.images(world["pictures"])[[s == "train" for s in splits]].numpy().astype(np.float64)
-    assert np.allclose(result.directions._whitening.mean, train.mean(0), atol=1e-6)
+    assert np.allclose(result.directions.whitening_.mean, train.mean(0), atol=1e-6)
 
 
 def test_bad_images_are_skipped_counted_and_listed(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:

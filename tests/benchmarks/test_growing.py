@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.growing.__main__ import Everything, score_everything, search
 from benchmarks.growing.directions import REFERENCE, Direction
 from benchmarks.growing.grammars import grammars
 from fdgpu import CaptionGrammar, ClipEmbedder
-from fdgpu.directions.scoring import caption_scores
+from fdgpu.kernels.alignments import alignments
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,11 @@ def clip() -> ClipEmbedder:
 
 @pytest.fixture(scope="module")
 def along(clip: ClipEmbedder) -> list[Direction]:
-    base, ones = clip.texts(REFERENCE)[0], np.ones(clip.dimension)
+    base, ones = clip.texts(REFERENCE)[0], torch.ones(clip.dimension)
     vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(clip.dimension, 2)))[0].T.astype(np.float32)
     return [
-        Direction(f"random {i}", lambda texts, w=w: caption_scores(texts, base, w, ones).numpy())
-        for i, w in enumerate(vectors)
+        Direction(f"random {i}", lambda texts, w=w: alignments(texts, base, w, ones).numpy())
+        for i, w in enumerate(torch.from_numpy(vectors))
     ]
 
 

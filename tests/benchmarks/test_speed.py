@@ -70,7 +70,7 @@ def test_defaults_are_every_shape_and_the_estimators_own_settings() -> None:
     arguments = parse([])
     assert arguments.shapes == list(SHAPES)
     fit = FailureDirections()
-    assert (fit.Cs, fit.cv, fit.tol, fit.max_iter) == (SETTINGS.costs, SETTINGS.cv, SETTINGS.tol, SETTINGS.max_iter)
+    assert (fit.Cs, fit.cv, fit.tol, fit.max_iter) == (SETTINGS.Cs, SETTINGS.cv, SETTINGS.tol, SETTINGS.max_iter)
     assert DEVICE_PERMUTATIONS == 1000
 
 

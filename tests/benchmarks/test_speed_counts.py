@@ -20,7 +20,7 @@ from benchmarks.speed.counts import (
 )
 from benchmarks.speed.data import Problem, Shape, make
 from benchmarks.speed.steps import Path, cross_validation_paths, refit_paths
-from fdgpu.directions.folds import folds_of_sheets
+from fdgpu.directions.batch import assign_folds
 from fdgpu.kernels.gram_triton import tile_table
 from fdgpu.kernels.smo_numba import held_out_recalls
 
@@ -57,7 +57,7 @@ def test_steps_are_those_of_the_backends_own_call() -> None:
     counted = []
     for k in range(2):
         x, labels = problem.x[problem.rows(k)], np.where(problem.right[problem.rows(k)], 1, -1).astype(np.int8)
-        folds = folds_of_sheets(labels[None], [len(x)], 2)[0]
+        folds = assign_folds(labels[None], [len(x)], 2)[0]
         for fold in range(2):
             recalls = np.empty((3, 2))
             _, steps = held_out_recalls(x @ x.T, labels, folds, fold, np.array(COSTS), 1e-3, 10_000, recalls)

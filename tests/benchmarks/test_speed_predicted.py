@@ -32,9 +32,9 @@ from benchmarks.speed.predictions import captions_row, fit_rows, permutation_row
 from benchmarks.speed.roofline import Paths
 from benchmarks.speed.rows import PREDICTED
 from benchmarks.speed.steps import Path
-from fdgpu.directions.problem import SolverSettings
-from fdgpu.kernels.smo_sheets import LARGEST_CLASS
-from fdgpu.kernels.smo_triton import Launch, cross_validate_kernel
+from fdgpu.directions.settings import SolverSettings
+from fdgpu.kernels.smo_batch import LARGEST_CLASS
+from fdgpu.kernels.smo_triton import SolverLaunch, cross_validate_kernel
 from tests.kernels.compiling import compile_for
 from tests.kernels.test_smo_triton import OF_CROSS_VALIDATION, SHARED
 
@@ -121,7 +121,7 @@ def test_sampled_classes_stand_for_all() -> None:
 
 def test_programs_are_those_that_are_launched() -> None:
     for n in (1, 16, 17, 50, 256, 257, 1000, 3590, LARGEST_CLASS):
-        launch = Launch.choose(n)
+        launch = SolverLaunch.choose(n)
         program = PROGRAMS[block_of(n)]
         assert (block_of(n), program.warps, program.rows) == (launch.block, launch.num_warps, launch.rows)
     assert programs_an_sm(DEVICE, PROGRAMS[256]) == 12
@@ -132,7 +132,7 @@ def test_programs_are_those_that_are_launched() -> None:
 @pytest.mark.parametrize("block", [64, 256])
 def test_instructions_and_registers_are_those_that_the_assembler_makes(block: int, tmp_path: File) -> None:
     """Within a fifth: another Triton may order them otherwise; a kernel that was rewritten has to be read again."""
-    launch = Launch.choose(block)
+    launch = SolverLaunch.choose(block)
     constexprs = {"FUSED": True, "BLOCK": launch.block, "ROWS": launch.rows}
     signature = SHARED | OF_CROSS_VALIDATION
     usage = compile_for(cross_validate_kernel, signature, constexprs, 90, launch.num_warps)

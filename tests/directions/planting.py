@@ -1,4 +1,4 @@
-"""Classes with a known number of failure modes."""
+"""Classes with a known number of failure modes, and classes as a backend is given them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from fdgpu.directions.samples import ClassSamples
+from fdgpu.directions.whitening import Whitening
+from tests.conftest import make_class
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,16 @@ def plant_modes(
     right = rng.random(n) >= rate
     x = rng.normal(size=(n, d)) / np.sqrt(d) + strength * member.T @ directions
     return PlantedModes(x.astype(np.float32), right, member, directions)
+
+
+def class_samples(x: np.ndarray, right: np.ndarray, sizes: Sequence[int] | None = None) -> list[ClassSamples]:
+    """Consecutive rows as classes of ``sizes`` (one class by default) that are normalised but not whitened."""
+    embeddings, whitening = torch.from_numpy(x), Whitening.identity(x.shape[1])
+    rows = np.split(np.arange(len(x)), np.cumsum(sizes or [len(x)])[:-1])
+    return [ClassSamples(k, own, right[own], embeddings, whitening) for k, own in enumerate(rows)]
+
+
+def make_classes(sizes: Sequence[int], d: int, errors: float = 0.3, separation: float = 1.0) -> list[ClassSamples]:
+    """Classes with one planted direction each, of seeds that are their sizes."""
+    parts = [make_class(n, d, errors, separation, seed=n) for n in sizes]
+    return class_samples(np.concatenate([p.x for p in parts]), np.concatenate([p.right for p in parts]), sizes)

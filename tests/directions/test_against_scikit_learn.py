@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
-from fdgpu.directions.distilling import paper_directions
+from fdgpu.directions.batch import Direction
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ClassTask, Mode, Samples, SolverSettings
-from fdgpu.directions.whitening import Whitening
+from fdgpu.directions.settings import SolverSettings
 from tests.conftest import ClassData, make_class
+from tests.directions.planting import class_samples
 
 COSTS = tuple(np.logspace(-6, 0, 7))
 SETTINGS = SolverSettings(COSTS, cv=2, tol=1e-3, max_iter=10**6)
@@ -63,11 +62,10 @@ def oracle_decisions(data: ClassData, cost: float) -> np.ndarray:
     return decisions
 
 
-def solved(data: ClassData, threads: int) -> Mode:
-    samples = Samples(torch.from_numpy(data.x), data.right, Whitening.identity(data.x.shape[1]))
-    task = ClassTask(0, np.arange(len(data.x)), samples)
-    (mode,) = [paper_directions(batch, SETTINGS)[0] for batch in NumbaBackend(threads).open([task], SETTINGS)]
-    return mode
+def solved(data: ClassData, threads: int) -> Direction:
+    opened = NumbaBackend(threads).open(class_samples(data.x, data.right), SETTINGS)
+    (direction,) = [batch.paper_directions()[0] for batch in opened]
+    return direction
 
 
 @pytest.mark.parametrize(("n", "d", "errors", "separation"), CASES)
@@ -76,23 +74,23 @@ def test_scores_and_choice_of_cost(n: int, d: int, errors: float, separation: fl
     solution = solved(data, threads=2)
     folds = [held for _, held in StratifiedKFold(2).split(data.x, data.right)]
     expected, doubt = np.empty(len(COSTS)), np.zeros(len(COSTS))
-    for place, cost in enumerate(COSTS):
+    for c, cost in enumerate(COSTS):
         decisions = oracle_decisions(data, cost)
-        expected[place] = np.mean([balanced_accuracy_score(data.right[h], decisions[h] > 0) for h in folds])
+        expected[c] = np.mean([balanced_accuracy_score(data.right[h], decisions[h] > 0) for h in folds])
         # both solvers stop within tol: a held-out value that close to zero may lie on either side of it, and then
         # moves the score by its share of a recall
         near = np.abs(decisions) < SETTINGS.tol * min(1.0, float(np.ptp(decisions)))
         for held in folds:
             for kind in (True, False):
                 of_kind = data.right[held] == kind
-                doubt[place] += near[held][of_kind].sum() / of_kind.sum() / 4
+                doubt[c] += near[held][of_kind].sum() / of_kind.sum() / 4
     assert (np.abs(solution.cv_scores - expected) <= doubt + 1e-6).all()
     assert (doubt < 0.06).all()
     best = int(np.argmax(expected))
     if (expected + doubt)[np.arange(len(COSTS)) != best].max() < expected[best] - doubt[best]:
-        assert solution.cost == COSTS[best]
+        assert solution.C_index == best
     if not doubt.any():
-        assert solution.cost == COSTS[best]
+        assert solution.C_index == best
 
 
 @pytest.mark.parametrize(("n", "d", "separation"), [(64, 64, 1.0), (256, 64, 1.0), (400, 512, 1.5)])

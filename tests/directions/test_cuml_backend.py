@@ -8,27 +8,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as trials
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_sample_weight
 
 from fdgpu import FailureDirections
 from fdgpu.device import Choice, choose_backend
-from fdgpu.directions import backends, distilling, estimator, modes
-from fdgpu.directions.batch import Backend
-from fdgpu.directions.cuml_backend import CumlBackend
-from fdgpu.directions.distilling import distil, paper_directions
+from fdgpu.directions import distilling, estimator, modes
+from fdgpu.directions.batch import Backend, Direction
+from fdgpu.directions.cuml_backend import CumlBackend, into_the_box, optimality
+from fdgpu.directions.distilling import ClassSolution, distil
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.problem import ClassSolution, ClassTask, Mode, Samples, SearchSettings, SolverSettings
+from fdgpu.directions.samples import ClassSamples
+from fdgpu.directions.settings import SearchSettings, SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.directions.whitening import Whitening
 from fdgpu.doctor import examine
 from fdgpu.errors import BackendError, FdgpuWarning, InputError
-from fdgpu.kernels.smo_sheets import LARGEST_CLASS
+from fdgpu.kernels.smo_batch import LARGEST_CLASS
+from fdgpu.kernels.smo_numba import smo_path
 from tests.conftest import make_class
-from tests.directions.planting import plant_modes
-from tests.directions.standing_in import SVC, stand_in
+from tests.directions.cuml_stand_in import SVC, stand_in
+from tests.directions.planting import class_samples, make_classes, plant_modes
 
 COSTS = tuple(np.logspace(-6, 0, 7))
 SETTINGS = SolverSettings(COSTS, cv=2, tol=1e-4, max_iter=10**6)
-ONE_DIRECTION = SearchSettings(1, n_permutations=0, stop_after=0, nested=False, level=0.05, seed=0)
+ONE_DIRECTION = SearchSettings()
 
 
 @pytest.fixture
@@ -36,36 +42,33 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[SVC]:
     return stand_in(monkeypatch)
 
 
-def tasks(sizes: tuple[int, ...] = (63, 40, 130), d: int = 16, errors: float = 0.3) -> list[ClassTask]:
-    parts = [make_class(n, d, errors, 1.5, seed=n) for n in sizes]
-    x, right = np.concatenate([part.x for part in parts]), np.concatenate([part.right for part in parts])
-    samples = Samples(torch.from_numpy(x), right, Whitening.identity(d))
-    return [ClassTask(k, rows, samples) for k, rows in enumerate(np.split(np.arange(len(x)), np.cumsum(sizes)[:-1]))]
+def classes(sizes: tuple[int, ...] = (63, 40, 130), d: int = 16) -> list[ClassSamples]:
+    return make_classes(sizes, d, separation=1.5)
 
 
 def solutions(
-    backend: Backend, tests: SearchSettings = ONE_DIRECTION, settings: SolverSettings = SETTINGS
+    backend: Backend, search: SearchSettings = ONE_DIRECTION, settings: SolverSettings = SETTINGS
 ) -> list[ClassSolution]:
     found: list[ClassSolution] = []
-    for batch in backend.open(tasks(), settings):
-        found += distil(batch, range(len(found), len(found) + len(batch.layout.sizes)), settings, tests)
+    for batch in backend.open(classes(), settings):
+        found += distil(batch, range(len(found), len(found) + len(batch.layout.sizes)), settings.cv, search)
     return found
 
 
-def assert_same_mode(mine: Mode, its: Mode, tol: float = SETTINGS.tol) -> None:
+def assert_same_direction(mine: Direction, its: Direction, tol: float = SETTINGS.tol) -> None:
     assert np.linalg.norm(mine.w - its.w) <= 2e-3 * np.linalg.norm(its.w)
     assert mine.intercept == pytest.approx(its.intercept, abs=2e-3)
-    assert mine.cost == its.cost
+    assert mine.C_index == its.C_index
     assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-9)
     assert mine.violation <= tol
 
 
 def assert_finds_what_the_cpu_finds(backend: Backend) -> None:
-    tests = SearchSettings(1, n_permutations=3, stop_after=0, nested=True, level=0.05, seed=0)
-    ours, theirs = solutions(backend, tests), solutions(NumbaBackend(1), tests)
+    search = SearchSettings(n_permutations=3, nested=True)
+    ours, theirs = solutions(backend, search), solutions(NumbaBackend(1), search)
     assert len(ours) == len(theirs) == 3
     for one, other in zip(ours, theirs, strict=True):
-        assert_same_mode(one.candidates[0][0], other.candidates[0][0])
+        assert_same_direction(one.candidates[0][0], other.candidates[0][0])
         assert one.p_values == other.p_values
         assert one.nested_score == pytest.approx(other.nested_score, abs=1e-9)
         assert (one.solver, one.n_permutations) == ("cuml", 3)
@@ -82,11 +85,11 @@ def test_it_finds_what_the_cpu_finds() -> None:
 @pytest.mark.usefixtures("fits")
 @pytest.mark.parametrize("cost", COSTS)
 def test_every_refit_agrees_with_the_cpu(cost: float) -> None:
-    settings = replace(SETTINGS, costs=(cost,))
+    settings = replace(SETTINGS, Cs=(cost,))
     for one, other in zip(
         solutions(CumlBackend("cpu"), settings=settings), solutions(NumbaBackend(1), settings=settings), strict=True
     ):
-        assert_same_mode(one.candidates[0][0], other.candidates[0][0])
+        assert_same_direction(one.candidates[0][0], other.candidates[0][0])
 
 
 @pytest.mark.usefixtures("fits")
@@ -96,26 +99,27 @@ def test_several_modes(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # a hundred samples prove nothing; what is compared are the modes
     monkeypatch.setattr(modes, "STARTS", 3)
     planted = plant_modes(120, 8, [0.25, 0.25], strength=2.0, seed=1)
-    samples = Samples(torch.from_numpy(planted.x), planted.right, Whitening.identity(8))
-    task = ClassTask(0, np.arange(120), samples)
-    tests = SearchSettings(2, n_permutations=0, stop_after=0, nested=False, level=1.0, seed=0)
-    settings = replace(SETTINGS, costs=(1e-2, 1.0))
+    opened = class_samples(planted.x, planted.right)
+    settings = replace(SETTINGS, Cs=(1e-2, 1.0))
     found = []
     for backend in (CumlBackend("cpu"), NumbaBackend(1)):
-        found += [distil(batch, [0], settings, tests)[0].candidates[-1] for batch in backend.open([task], settings)]
+        found += [
+            distil(batch, [0], settings.cv, SearchSettings(n_directions=2))[0].candidates[-1]
+            for batch in backend.open(opened, settings)
+        ]
     assert [len(explained) for explained in found] == [2, 2]
     for mine, its in zip(*found, strict=True):
-        assert_same_mode(mine, its)
+        assert_same_direction(mine, its)
 
 
-def test_masked_sheets_and_what_is_decided_of_them(fits: list[SVC]) -> None:
-    sheets = np.repeat(tasks()[0].right * 2 - 1, 3).reshape(-1, 3).T.astype(np.int8)
-    sheets[1, ::4], sheets[2, :20] = 0, 0
-    places = np.array([[6], [5], [0]])
-    opened = [backend.open(tasks()[:1], SETTINGS) for backend in (CumlBackend("cpu"), NumbaBackend(1))]
+def test_a_label_matrix_of_which_some_take_no_part_and_what_is_decided_of_them(fits: list[SVC]) -> None:
+    labels = np.repeat(classes()[0].right * 2 - 1, 3).reshape(-1, 3).T.astype(np.int8)
+    labels[1, ::4], labels[2, :20] = 0, 0
+    C_index = np.array([[6], [5], [0]])
+    opened = [backend.open(classes()[:1], SETTINGS) for backend in (CumlBackend("cpu"), NumbaBackend(1))]
     ours, theirs = (next(batches) for batches in opened)
-    mine, its = ours.fit(sheets, places), theirs.fit(sheets, places)
-    assert (mine.a[sheets == 0] == 0).all()
+    mine, its = ours.fit(labels, C_index), theirs.fit(labels, C_index)
+    assert (mine.a[labels == 0] == 0).all()
     assert np.allclose(mine.intercept, its.intercept, atol=2e-3)
     assert np.allclose(ours.coef(mine), theirs.coef(its), atol=2e-3 * np.abs(theirs.coef(its)).max())
     assert np.allclose(ours.decide(mine), theirs.decide(its), atol=5e-3)
@@ -125,7 +129,7 @@ def test_masked_sheets_and_what_is_decided_of_them(fits: list[SVC]) -> None:
 
 
 def test_a_class_that_was_not_asked_for_is_not_solved(fits: list[SVC]) -> None:
-    batch = next(CumlBackend("cpu").open(tasks()[:1], SETTINGS))
+    batch = next(CumlBackend("cpu").open(classes()[:1], SETTINGS))
     scores, violation = batch.cross_validate(batch.layout.labels, [])
     assert scores.shape == (1, 1, 2, 7)
     assert np.isnan(scores).all()
@@ -137,7 +141,7 @@ def test_a_class_that_was_not_asked_for_is_not_solved(fits: list[SVC]) -> None:
 
 
 def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[SVC]) -> None:
-    batch = next(CumlBackend("cpu").open(tasks()[:1], SETTINGS))
+    batch = next(CumlBackend("cpu").open(classes()[:1], SETTINGS))
     solved = batch.fit(batch.layout.labels, np.array([[1]]))
     assert not fits
     assert np.allclose(np.abs(solved.a[0]), 1e-5 * 63 / (2 * np.where(batch.layout.right, 44, 19)), rtol=1e-12)
@@ -146,10 +150,10 @@ def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[
 
 
 def test_a_class_too_large_for_a_triton_program(fits: list[SVC]) -> None:
-    (task,) = tasks((LARGEST_CLASS + 300,), d=6)
-    settings = replace(SETTINGS, costs=(1e-5, 1e-2))
-    (mine,) = paper_directions(next(CumlBackend("cpu").open([task], settings)), settings)
-    (its,) = paper_directions(next(TritonBackend("cpu").open([task], settings)), settings)  # Newton's, on this device
+    own = classes((LARGEST_CLASS + 300,), d=6)
+    settings = replace(SETTINGS, Cs=(1e-5, 1e-2))
+    (mine,) = next(CumlBackend("cpu").open(own, settings)).paper_directions()
+    (its,) = next(TritonBackend("cpu").open(own, settings)).paper_directions()  # Newton's, on this device
     assert fits
     assert np.linalg.norm(mine.w - its.w) <= 2e-3 * np.linalg.norm(its.w)
     assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-3)
@@ -157,7 +161,7 @@ def test_a_class_too_large_for_a_triton_program(fits: list[SVC]) -> None:
 
 
 def test_what_cuml_is_asked_for(fits: list[SVC]) -> None:
-    batch = next(CumlBackend("cpu").open(tasks()[:1], replace(SETTINGS, max_iter=2**40)))
+    batch = next(CumlBackend("cpu").open(classes()[:1], replace(SETTINGS, max_iter=2**40)))
     batch.fit(batch.layout.labels, np.array([[6]]))
     (asked,) = fits
     assert (asked.C, asked.max_iter) == (1.0, 2**31 - 1)
@@ -173,7 +177,7 @@ def test_a_tight_tolerance_is_met_in_float64() -> None:
         solutions(CumlBackend("cpu"), settings=settings), solutions(NumbaBackend(1), settings=settings), strict=True
     ):
         mine, its = one.candidates[0][0], other.candidates[0][0]
-        assert_same_mode(mine, its, settings.tol)
+        assert_same_direction(mine, its, settings.tol)
         assert np.allclose(mine.w, its.w, atol=1e-6)
 
 
@@ -215,14 +219,14 @@ class Idle(SVC):
 @pytest.mark.parametrize("wrong", [Loose, Unweighted, Unbalanced, Overflown, Idle])
 def test_a_solution_that_is_none_is_measured_as_such(wrong: type[SVC], monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, wrong)
-    settings = replace(SETTINGS, costs=(1e-6, 1.0))  # the first is solved without cuML
-    batch = next(CumlBackend("cpu").open(tasks()[:1], settings))
+    settings = replace(SETTINGS, Cs=(1e-6, 1.0))  # the first is solved without cuML
+    batch = next(CumlBackend("cpu").open(classes()[:1], settings))
     _, by_fold = batch.cross_validate(batch.layout.labels)
     refit = batch.fit(batch.layout.labels, np.array([[1]])).violation
     assert by_fold > SETTINGS.tol
     assert refit > SETTINGS.tol
-    (mode,) = paper_directions(batch, settings)
-    assert mode.violation >= by_fold
+    (direction,) = batch.paper_directions()
+    assert direction.violation >= by_fold
 
 
 @pytest.fixture
@@ -268,8 +272,60 @@ def test_versions_of_cuml_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
             return self
 
     stand_in(monkeypatch, Older)
-    batch = next(CumlBackend("cpu").open(tasks()[:1], SETTINGS))
+    batch = next(CumlBackend("cpu").open(classes()[:1], SETTINGS))
     assert batch.fit(batch.layout.labels, np.array([[6]])).n_iter.tolist() == [[-1]]
+
+
+# --- how good a dual is ---------------------------------------------------------------------------------------------
+
+BY_C = [1e-4, 1e-2, 0.3, 1.0]
+ROUNDING = 8 * float(np.finfo(np.float32).eps)
+
+
+def solved_path(n: int, errors: float, seed: int, tol: float = 1e-6) -> tuple[np.ndarray, ...]:
+    """Solutions of a path of C by the CPU's solver: a, g and limit (n, c), intercept and violation (c,)."""
+    data = make_class(n, 12, errors, 1.0, seed)
+    gram = data.x.astype(np.float64) @ data.x.T
+    y, weights = np.where(data.right, 1.0, -1.0), compute_sample_weight("balanced", data.right)
+    a, intercept, violation, _ = smo_path(gram, y, weights, np.array(BY_C), tol=tol)
+    return a.T, gram @ a.T, np.outer(y * weights, BY_C), intercept, violation
+
+
+def tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+
+
+@trials(max_examples=20, deadline=None)
+@given(st.integers(20, 80), st.floats(0.1, 0.9), st.integers(0, 1000), st.sampled_from([1e-6, 1e-2]))
+def test_it_measures_what_the_solver_of_the_cpu_says_of_itself(n: int, errors: float, seed: int, tol: float) -> None:
+    a, g, limit, intercept, violation = solved_path(n, errors, seed, tol)
+    measured, b = optimality(*tensors(a, g, limit))
+    assert np.allclose(measured, np.maximum(violation, 0), atol=1e-9)
+    assert np.allclose(b, intercept, atol=1e-9)
+
+
+def test_an_alpha_an_ulp_from_its_bound_is_not_free() -> None:
+    a, g, limit, intercept, _ = solved_path(64, 0.25, seed=4)
+    off = a.astype(np.float32).astype(np.float64) * (1 - 2.0 ** -np.arange(22, 26).repeat(16)[:, None])
+    (snapped,) = (into_the_box(*tensors(off, limit), ROUNDING),)
+    assert (snapped.numpy()[:, 0] == limit[:, 0]).all()  # at 1e-4 all are at their bounds
+    assert np.allclose(optimality(snapped, *tensors(g, limit))[1], intercept, atol=1e-5)
+    taken_for_free = optimality(*tensors(off, g, limit))[1]
+    assert abs(taken_for_free[0] - intercept[0]) > 1e-5
+
+
+def test_what_lies_inside_stays_and_what_lies_beyond_comes_back() -> None:
+    limit = torch.tensor([[2.0], [-2.0], [2.0], [-2.0], [0.0], [2.0]], dtype=torch.float64)
+    a = torch.tensor([[1.0], [-1e-4], [2.5], [0.5], [0.3], [1e-7]], dtype=torch.float64)
+    assert into_the_box(a, limit, ROUNDING)[:, 0].tolist() == [1.0, -1e-4, 2.0, 0.0, 0.0, 0.0]
+
+
+def test_duals_that_do_not_add_up_to_zero_are_not_feasible() -> None:
+    a, g, limit, _, violation = solved_path(64, 0.25, seed=4)
+    assert optimality(*tensors(a, g, limit))[0].numpy() == pytest.approx(np.maximum(violation, 0), abs=1e-9)
+    with_g = torch.from_numpy(g)
+    assert (optimality(torch.from_numpy(np.where(a > 0, a, 0)), with_g, torch.from_numpy(limit))[0] >= 1).all()
+    assert optimality(torch.full_like(with_g, torch.nan), with_g, torch.from_numpy(limit))[0].isinf().all()
 
 
 # --- where it cannot run --------------------------------------------------------------------------------------------
@@ -278,20 +334,19 @@ def test_versions_of_cuml_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fits")
 def test_a_class_that_cuml_cannot_count_is_refused_before_anything_is_solved(fits: list[SVC]) -> None:
     rows = torch.zeros(1, 4096).expand(600_000, 4096)
-    samples = Samples(rows, np.ones(600_000, bool), Whitening.identity(4096))
-    large = ClassTask(3, np.arange(600_000), samples)
+    large = ClassSamples(3, np.arange(600_000), np.ones(600_000, bool), rows, Whitening.identity(4096))
     with pytest.raises(
         InputError, match="600000 samples of 4096 features, a problem of the cuml backend at most 524287"
     ):
-        next(CumlBackend("cpu").open([*tasks(), large], SETTINGS))
+        next(CumlBackend("cpu").open([*classes(), large], SETTINGS))
     assert not fits
 
 
-def test_a_cuml_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuml_that_cannot_be_imported_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     monkeypatch.setitem(sys.modules, "cuml.svm", None)
     with pytest.raises(BackendError, match=r"cuML cannot be imported .*gpu-cu12.*gpu-cu13"):
-        next(CumlBackend("cpu").open(tasks(), SETTINGS))
+        next(CumlBackend("cpu").open(classes(), SETTINGS))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -317,7 +372,7 @@ def test_with_a_device_what_counts_are_the_packages(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_is_found_by_its_name() -> None:
-    backend = backends.backend_named("cuml")
+    backend = estimator.backend_named("cuml")
     assert (backend.name, type(backend)) == ("cuml", CumlBackend)
 
 

@@ -19,7 +19,7 @@ from fdgpu.directions.batch import Backend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.triton_backend import TritonBackend
-from tests.directions.standing_in import stand_in
+from tests.directions.cuml_stand_in import stand_in
 from tests.kernels.interpreting import DEVICE, compare_in_the_interpreter, comparison
 
 N = 48

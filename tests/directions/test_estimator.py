@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdgpu import FailureDirections
-from fdgpu.errors import BackendError, FdgpuWarning, InputError, NotFittedError
+from fdgpu.errors import FdgpuWarning, InputError
 from tests.conftest import make_class
 
 D = 24
@@ -56,8 +56,8 @@ def test_decisions_are_w_x_plus_b_of_the_rows_own_class(fitted: FailureDirection
     x, labels, right, _ = three_classes(seed=50)
     values = fitted.decision_function(x, labels)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    place = {2: 0, 5: 1, 9: 2}
-    expected = [unit[i] @ fitted.coef_[place[c], 0] + fitted.intercept_[place[c], 0] for i, c in enumerate(labels)]
+    index = {2: 0, 5: 1, 9: 2}
+    expected = [unit[i] @ fitted.coef_[index[c], 0] + fitted.intercept_[index[c], 0] for i, c in enumerate(labels)]
     assert np.allclose(values, expected, atol=1e-5 * np.abs(values).max())
     assert (fitted.predict(x, labels) == (values > 0)).all()
     assert right.shape == values.shape
@@ -72,7 +72,7 @@ def test_whitening_uses_the_reference_and_transform_shows_it() -> None:
     assert np.allclose(fit.transform(x), expected, atol=1e-5)
 
 
-def test_every_status_is_told_and_nothing_crashes() -> None:
+def test_every_status_is_given_and_nothing_crashes() -> None:
     x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     labels = np.repeat([0, 1, 2, 3, 4], 10)
     right = np.ones(50, bool)
@@ -129,43 +129,13 @@ def test_a_stranger_that_speaks_the_array_protocol() -> None:
     assert (fit.C_ == FailureDirections().fit(x, labels, right).C_).all()
 
 
-def test_the_same_seed_gives_the_same_answer_whatever_the_order_of_the_classes() -> None:
+def test_the_same_seed_gives_the_same_answer_in_any_order_of_the_classes() -> None:
     x, labels, right, _ = three_classes()
     one = FailureDirections().fit(x, labels, right)
     other = FailureDirections().fit(x, labels, right)
     assert np.array_equal(one.coef_, other.coef_)
     only = FailureDirections(whiten=False).fit(x[labels == 5], labels[labels == 5], right[labels == 5])
     assert np.allclose(only.coef_[0], FailureDirections(whiten=False).fit(x, labels, right).coef_[1], atol=1e-6)
-
-
-def test_saved_and_loaded_it_answers_the_same(fitted: FailureDirections, tmp_path) -> None:
-    x, labels, _, _ = three_classes(seed=9)
-    fitted.save(tmp_path / "fit.safetensors")
-    numpy_settings = FailureDirections(random_state=np.int64(3), fdr=np.float32(0.25)).fit(*three_classes()[:3])
-    numpy_settings.save(tmp_path / "numpy.safetensors")
-    assert FailureDirections.load(tmp_path / "numpy.safetensors").random_state == 3
-    (tmp_path / "numpy.safetensors").unlink()
-    again = FailureDirections.load(tmp_path / "fit.safetensors")
-    assert np.array_equal(again.decision_function(x, labels), fitted.decision_function(x, labels))
-    assert (again.status_, again.backend_, again.Cs) == (fitted.status_, fitted.backend_, fitted.Cs)
-    assert [p.name for p in tmp_path.iterdir()] == ["fit.safetensors"]
-
-
-def test_a_file_that_is_not_a_fit(tmp_path) -> None:
-    path = tmp_path / "fit.safetensors"
-    with pytest.raises(InputError, match="does not exist"):
-        FailureDirections.load(path)
-    path.write_bytes(b"not a tensor in sight")
-    with pytest.raises(InputError, match="damaged"):
-        FailureDirections.load(path)
-
-
-def test_a_file_cut_in_half(fitted: FailureDirections, tmp_path) -> None:
-    path = tmp_path / "fit.safetensors"
-    fitted.save(path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match="damaged"):
-        FailureDirections.load(path)
 
 
 def test_captions_are_scored_by_their_whitened_difference() -> None:
@@ -236,41 +206,6 @@ def test_a_bad_reference_is_named() -> None:
     with pytest.raises(InputError, match="reference has 1 row"):
         FailureDirections().fit(x, labels, right, x[:1])
     FailureDirections(whiten=False).fit(x, labels, right, x[:1])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"Cs": []}, "Cs is empty"),
-        ({"Cs": [0.0, 1.0]}, "greater than 0"),
-        ({"Cs": [-1.0]}, "greater than 0"),
-        ({"Cs": [np.inf]}, "finite"),
-        ({"cv": 1}, "at least 2 folds"),
-        ({"cv": 2.5}, "whole number"),
-        ({"Cs": 1.0}, "sequence of numbers"),
-        ({"tol": 0.0}, "tol is 0.0"),
-        ({"fdr": 1.5}, "fdr is 1.5"),
-        ({"max_iter": 0}, "max_iter is 0"),
-        ({"n_directions": 0}, "from 1 to 6"),
-        ({"n_directions": 1.5}, "from 1 to 6"),
-        ({"n_permutations": -1}, "n_permutations is -1"),
-        ({"stop_after": 0.5}, "stop_after is 0.5"),
-    ],
-)
-def test_settings_that_cannot_work(settings: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        FailureDirections(**settings)
-
-
-@pytest.mark.parametrize("backend", ["triton", "cuml", "magic"])
-def test_a_backend_asked_for_by_name_runs_or_raises(backend: str) -> None:
-    with pytest.raises(BackendError, match=backend):
-        FailureDirections(backend=backend)
-
-
-def test_results_before_a_fit() -> None:
-    with pytest.raises(NotFittedError, match="call fit"):
-        _ = FailureDirections().coef_
 
 
 def test_a_tight_tolerance_is_met_in_float64() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fdgpu import FailureDirections
-from fdgpu.directions.modes import _aligned, _end_p_value, _is_a_meeting
+from fdgpu.directions.modes import _aligned, _is_a_meeting, _side_p_value
 from tests.directions.planting import PlantedModes, plant_modes
 
 
@@ -32,7 +32,7 @@ def test_as_many_modes_are_found_as_were_planted(count: int) -> None:
     assert not fit.significant_[0, count:].any()
 
 
-def test_modes_of_unequal_size_that_overlap_are_told_apart() -> None:
+def test_modes_of_unequal_size_that_overlap_are_kept_apart() -> None:
     planted = plant_modes(800, 48, [0.3, 0.15], overlap=0.5, seed=0)
     fit = fitted(planted)
     assert fit.n_directions_.tolist() == [2]
@@ -90,12 +90,12 @@ def test_modes_of_two_folds_are_matched() -> None:
     assert np.array_equal(_aligned(flags[[2, 0, 1]], flags), flags)
 
 
-def test_an_end_without_signal_has_a_uniform_p_value() -> None:
+def test_a_side_without_signal_has_a_uniform_p_value() -> None:
     p = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
         right, axis = rng.random(120) < 0.7, rng.normal(size=120)
-        p.append(_end_p_value([axis, axis], right, np.arange(120) % 2, 39, rng))
+        p.append(_side_p_value([axis, axis], right, np.arange(120) % 2, 39, rng))
     assert abs(np.mean(np.array(p) <= 0.25) - 0.25) < 0.1
 
 

@@ -1,31 +1,19 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
 
 from fdgpu import FailureDirections
 from fdgpu.directions import modes, numba_backend, triton_backend
-from fdgpu.directions.batching import in_batches
 from fdgpu.directions.newton_batch import NewtonBatch
-from fdgpu.directions.numba_backend import NumbaBatch
-from fdgpu.directions.problem import ClassTask, Samples, SolverSettings
+from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.settings import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
-from fdgpu.directions.whitening import Whitening
 from tests.conftest import make_class
-from tests.directions.planting import plant_modes
+from tests.directions.planting import make_classes, plant_modes
 
 SETTINGS = SolverSettings((1e-3, 1e-1, 1.0), cv=2, tol=1e-3, max_iter=100_000)
-
-
-def tasks(*sizes: int) -> list[ClassTask]:
-    parts = [make_class(n, 16, 0.3, 1.0, n) for n in sizes]
-    x, right = np.concatenate([part.x for part in parts]), np.concatenate([part.right for part in parts])
-    samples = Samples(torch.from_numpy(x), right, Whitening.identity(16))
-    rows = np.split(np.arange(len(x)), np.cumsum(sizes)[:-1])
-    return [ClassTask(k, own, samples) for k, own in enumerate(rows)]
 
 
 def fitted(**settings: object) -> FailureDirections:
@@ -77,40 +65,26 @@ def test_on_a_device_a_class_beyond_one_program_is_solved_without_a_gram_matrix(
 ) -> None:
     monkeypatch.setattr(triton_backend, "LARGEST_CLASS", 100)
     monkeypatch.setattr(triton_backend, "TritonBatch", lambda batch, *_: batch)
-    batches = list(TritonBackend("cpu").open(tasks(40, 30, 101, 20), SETTINGS))
+    batches = list(TritonBackend("cpu").open(make_classes([40, 30, 101, 20], 16), SETTINGS))
     assert [len(batches[0]), len(batches[2])] == [2, 1]
     assert isinstance(batches[1], NewtonBatch)
     assert batches[1].layout.sizes == (101,)
 
 
 def test_both_solvers_give_the_same_numbers() -> None:
-    (task,) = tasks(120)
-    with ThreadPoolExecutor(1) as pool:
-        samples = task.load(SETTINGS)
-        gram = NumbaBatch([(samples, samples.x @ samples.x.T)], SETTINGS, pool, 1)
-        hold_together(task, gram)
-
-
-def hold_together(task: ClassTask, gram: NumbaBatch) -> None:
-    newton = NewtonBatch(task, SETTINGS, torch.device("cpu"))
-    sheets = np.repeat(gram.layout.labels, 3, axis=0)
-    sheets[1, ::5] = 0
-    sheets[2] = np.roll(sheets[2], 11)
-    ours, theirs = newton.cross_validate(sheets), gram.cross_validate(sheets)
+    (samples,) = make_classes([120], 16)
+    opened = NumbaBackend(1).open([samples], SETTINGS)
+    gram, newton = next(opened), NewtonBatch(samples, SETTINGS, torch.device("cpu"))
+    labels = np.repeat(gram.layout.labels, 3, axis=0)
+    labels[1, ::5] = 0
+    labels[2] = np.roll(labels[2], 11)
+    ours, theirs = newton.cross_validate(labels), gram.cross_validate(labels)
     assert ours[0].shape == theirs[0].shape == (3, 1, 2, 3)
     assert np.allclose(ours[0], theirs[0], atol=0.03)
     assert (ours[1] <= SETTINGS.tol).all()
-    places = np.array([[0], [2], [1]])
-    mine, its = newton.fit(sheets, places), gram.fit(sheets, places)
+    C_index = np.array([[0], [2], [1]])
+    mine, its = newton.fit(labels, C_index), gram.fit(labels, C_index)
     assert np.allclose(newton.coef(mine), gram.coef(its), atol=2e-2)
     assert np.allclose(newton.decide(mine), gram.decide(its), atol=1e-2)
     assert mine.n_iter.shape == its.n_iter.shape
     assert (mine.violation <= SETTINGS.tol).all()
-
-
-@pytest.mark.parametrize(
-    ("sizes", "held"), [([3, 4, 20, 2, 5], [[3, 4], [20], [2, 5]]), ([20], [[20]]), ([], []), ([9, 9], [[9], [9]])]
-)
-def test_batches_hold_what_fits_in_order(sizes: list[int], held: list[list[int]]) -> None:
-    batches = in_batches(tasks(*sizes) if sizes else [], lambda task: task.n, 12, 10)
-    assert [[task.n for task in batch] for batch in batches] == held

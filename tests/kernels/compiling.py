@@ -53,7 +53,7 @@ def compile_for(
 
 
 def narrow_products(fn: Any, signature: dict[str, str], constexprs: dict[str, Any]) -> set[frozenset[str]]:
-    """Return the factors of every product that ``fn`` computes in 32 bits, which a flat place must not be.
+    """Return the factors of every product that ``fn`` computes in 32 bits, which a flat index must not be.
 
     A factor is the name of a variable, a constant's value as ``"64"``, or ``"?"``; arguments as in :func:`compile_for`.
     """
@@ -76,8 +76,8 @@ def _compile(
         raise ValueError(f"{fn.__name__} takes {fn.arg_names}, signature and constexprs name {sorted(given)}")
     types = {name: "constexpr" if name in constexprs else signature[name] for name in fn.arg_names}
     aligned = {
-        (place,): [["tt.divisibility", 16]]
-        for place, kind in enumerate(types.values())
+        (index,): [["tt.divisibility", 16]]
+        for index, kind in enumerate(types.values())
         if kind.startswith("*") or kind.endswith(":16")
     }
     source = ASTSource(fn, {name: kind.removesuffix(":16") for name, kind in types.items()}, constexprs, aligned)

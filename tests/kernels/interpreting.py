@@ -1,4 +1,4 @@
-"""Hold one kernel to its reference in two places: Triton's interpreter on the CPU, and a CUDA device.
+"""Hold one kernel to its reference, twice: Triton's interpreter on the CPU, and a CUDA device.
 
 ``triton.jit`` decides between the compiler and the interpreter when a kernel is decorated, that is when its module is
 imported: one process can compile a kernel or interpret it, not both. A test file therefore has two kinds of tests:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fdgpu.directions.scoring import caption_scores
 from fdgpu.errors import InputError
+from fdgpu.kernels.alignments import alignments
 from fdgpu.kernels.caption_scores import (
     EQUAL,
     CaptionScores,
@@ -214,7 +214,7 @@ def test_the_plain_twin_scores_as_one_class_does() -> None:
     job = make([30, 5], 20, device="cpu")
     job.captions[3] = job.references[0]
     theirs = [
-        caption_scores(job.captions[a:b], job.references[g], job.w[g].numpy(), job.scale.numpy())
+        alignments(job.captions[a:b], job.references[g], job.w[g], job.scale)
         for g, (a, b) in enumerate([(0, 30), (30, 35)])
     ]
     assert torch.allclose(expected(job).scores, torch.cat(theirs), rtol=0, atol=1e-12, equal_nan=True)

@@ -7,7 +7,18 @@ import triton
 import triton.language as tl
 
 from fdgpu.errors import BackendError, InputError
-from fdgpu.kernels.gram_triton import Launch, element, gram_kernel, gram_matrices, gram_reference, tile_table
+from fdgpu.kernels.gram_triton import (
+    BLOCK,
+    BLOCK_D,
+    STAGES,
+    WARPS,
+    element,
+    gram_kernel,
+    gram_matrices,
+    gram_reference,
+    precision_of,
+    tile_table,
+)
 from tests.kernels.compiling import ARCHITECTURES, SHARED_LIMITS, compile_for
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
 
@@ -57,18 +68,18 @@ def test_rows_that_do_not_lie_one_behind_the_other_are_read_right() -> None:
 
 
 @triton.jit
-def places_kernel(start_ptr, row_ptr, width, places_ptr):
+def indices_kernel(start_ptr, row_ptr, width, indices_ptr):
     row = tl.load(row_ptr + tl.arange(0, 2))  # int32, as the rows of a tile are
-    tl.store(places_ptr + tl.arange(0, 2), element(tl.load(start_ptr), row, 7, width))
+    tl.store(indices_ptr + tl.arange(0, 2), element(tl.load(start_ptr), row, 7, width))
 
 
 @comparison
-def test_places_past_two_to_the_31_do_not_wrap() -> None:
+def test_indices_past_two_to_the_31_do_not_wrap() -> None:
     start = torch.tensor([3_000_000_000], device=DEVICE)
     rows = torch.tensor([3, 99_999], dtype=torch.int32, device=DEVICE)
-    places = torch.zeros(2, dtype=torch.int64, device=DEVICE)
-    places_kernel[(1,)](start, rows, 100_000, places, enable_fp_fusion=True)
-    assert places.tolist() == [3_000_300_007, 3_000_000_000 + 9_999_900_007]
+    indices = torch.zeros(2, dtype=torch.int64, device=DEVICE)
+    indices_kernel[(1,)](start, rows, 100_000, indices, enable_fp_fusion=True)
+    assert indices.tolist() == [3_000_300_007, 3_000_000_000 + 9_999_900_007]
 
 
 @pytest.mark.slow
@@ -80,7 +91,7 @@ def test_the_comparisons_hold_in_the_interpreter() -> None:
 @pytest.mark.parametrize("dtype", POINTERS, ids=str)
 @pytest.mark.parametrize("cc", ARCHITECTURES)
 def test_it_compiles_with_hardly_a_spill(cc: int, dtype: torch.dtype) -> None:
-    launch = Launch.choose(dtype, cc)
+    precision, widen = precision_of(dtype, cc)
     signature = {
         "x_ptr": POINTERS[dtype],
         "grams_ptr": "*fp32",
@@ -91,12 +102,12 @@ def test_it_compiles_with_hardly_a_spill(cc: int, dtype: torch.dtype) -> None:
         "d": "i32:16",
     }
     constexprs = {
-        "PRECISION": launch.precision,
-        "WIDEN": launch.widen,
-        "BLOCK": launch.block,
-        "BLOCK_D": launch.block_d,
+        "PRECISION": precision,
+        "WIDEN": widen,
+        "BLOCK": BLOCK,
+        "BLOCK_D": BLOCK_D,
     }
-    usage = compile_for(gram_kernel, signature, constexprs, cc, launch.num_warps, launch.num_stages)
+    usage = compile_for(gram_kernel, signature, constexprs, cc, WARPS, STAGES)
     print(f"sm_{cc} {dtype}: {usage}")
     assert usage.spill_bytes <= 64  # none with Triton 3.9, 36 on sm_80 with 3.8
     assert usage.shared_bytes <= min(SHARED_LIMITS[cc], 56 * 1024)  # room for four programs an SM on an H100

@@ -1,6 +1,6 @@
-"""Flat places past 2^31, of Gram matrices, captions and duals of many sheets: they must be computed in 64 bits.
+"""Flat indices past 2^31, of Gram matrices, captions and duals of many labellings, must be computed in 64 bits.
 
-Without such an allocation the compiled kernels are read: whatever they still multiply in 32 bits must be small. Where
+Without such an allocation the compiled kernels are read: what they still multiply in 32 bits must be small. Where
 there is a device, arrays of that size are read from their far end.
 """
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fdgpu.kernels import caption_scores, gram_triton, smo_triton
-from fdgpu.kernels.smo_sheets import LARGEST_CLASS
+from fdgpu.kernels.smo_batch import LARGEST_CLASS
 from tests.kernels.compiling import narrow_products
 from tests.kernels.interpreting import INTERPRETED
 from tests.kernels.test_smo_triton import OF_CROSS_VALIDATION, OF_FITS, SHARED
@@ -63,12 +63,12 @@ def test_gram_matrices() -> None:
     [(smo_triton.cross_validate_kernel, OF_CROSS_VALIDATION), (smo_triton.fit_kernel, OF_FITS)],
     ids=["cross_validate", "fit"],
 )
-def test_sheets(kernel: object, more: dict[str, str]) -> None:
+def test_labellings(kernel: object, more: dict[str, str]) -> None:
     constexprs = {"FUSED": True, "BLOCK": 64, "ROWS": 2}
     assert LARGEST_CLASS**2 < 2**31
     for factors in narrow_products(kernel, SHARED | more, constexprs):
         of_one_class = "n" in factors  # a row of its Gram matrix, times its size
-        programs = factors == {"n_sheets", "cv"}  # of one class in one launch
+        programs = factors == {"n_labellings", "cv"}  # of one class in one launch
         assert of_one_class or programs or "2" in factors, set(factors)
 
 

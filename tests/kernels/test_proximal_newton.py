@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC
 
 from fdgpu.errors import InputError
-from fdgpu.kernels.proximal_newton import PathPoint, combined, newton_path
-from fdgpu.kernels.smo_sheets import solve_reference
+from fdgpu.kernels.proximal_newton import combined, newton_path
+from fdgpu.kernels.smo_batch import Solutions, solve_reference
 from tests.conftest import make_class
 
 PATH = [10.0**k for k in range(-6, 1)]
@@ -74,13 +74,13 @@ def test_it_agrees_with_libsvm_at_five_thousand_samples() -> None:
 
 def test_a_batch_is_its_problems_one_by_one() -> None:
     x, y = problem(90, 20, 0.3, 1.0, seed=1)
-    sheets = y.repeat(4, 1)
-    sheets[1, ::3] = 0
-    sheets[2] = sheets[2].roll(7)
-    sheets[3] = 1  # no solution
-    together = list(newton_path(x.double(), sheets, PATH, tol=1e-6, max_iter=1000))
+    labels = y.repeat(4, 1)
+    labels[1, ::3] = 0
+    labels[2] = labels[2].roll(7)
+    labels[3] = 1  # no solution
+    together = list(newton_path(x.double(), labels, PATH, tol=1e-6, max_iter=1000))
     for i in range(3):
-        alone = list(newton_path(x.double(), sheets[i : i + 1], PATH, tol=1e-6, max_iter=1000))
+        alone = list(newton_path(x.double(), labels[i : i + 1], PATH, tol=1e-6, max_iter=1000))
         for one, many in zip(alone, together, strict=True):
             assert torch.allclose(one.decisions[0], many.decisions[i], atol=1e-5)
             assert torch.allclose(one.a[0], many.a[i], atol=1e-4)
@@ -124,7 +124,7 @@ def test_a_bound_on_the_steps_is_reported() -> None:
 def test_bad_input_is_named() -> None:
     x, y = problem(20, 4, 0.3, 1.0, seed=0)
 
-    def solve(*arguments: object) -> PathPoint:
+    def solve(*arguments: object) -> Solutions:
         return next(newton_path(*arguments, tol=1e-3, max_iter=10))
 
     with pytest.raises(InputError, match=r"x is torch.float16"):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import SVC
+from sklearn.utils.class_weight import compute_sample_weight
 
-from fdgpu.directions.folds import balanced_weights
 from fdgpu.kernels.smo_numba import smo_path, smo_reference
 from tests.conftest import make_class
 
@@ -16,7 +16,7 @@ PATH = np.logspace(-6, 0, 7)
 def problem(n: int, d: int, errors: float, separation: float, seed: int, dtype: type = np.float32):
     data = make_class(n, d, errors, separation, seed)
     x = data.x.astype(dtype)
-    return x, x @ x.T, np.where(data.right, 1.0, -1.0), balanced_weights(data.right)
+    return x, x @ x.T, np.where(data.right, 1.0, -1.0), compute_sample_weight("balanced", data.right)
 
 
 def kkt_violation(gram: np.ndarray, y: np.ndarray, weights: np.ndarray, cost: float, a: np.ndarray) -> float:
@@ -30,8 +30,8 @@ def kkt_violation(gram: np.ndarray, y: np.ndarray, weights: np.ndarray, cost: fl
 @pytest.mark.parametrize(("d", "errors"), [(64, 0.5), (512, 0.05), (64, 0.2)])
 def test_every_solution_of_the_path_is_feasible_and_optimal(n: int, d: int, errors: float) -> None:
     _, gram, y, weights = problem(n, d, errors, 1.5, seed=n + d)
-    solved = smo_path(gram, y, weights, PATH)
-    for cost, a, violation in zip(PATH, solved.a, solved.violation, strict=True):
+    path, _, violations, _ = smo_path(gram, y, weights, PATH)
+    for cost, a, violation in zip(PATH, path, violations, strict=True):
         assert abs(a.sum()) < 1e-9 * max(1.0, np.abs(a).sum())
         assert (y * a >= 0).all()
         assert (y * a <= cost * weights * (1 + 1e-12)).all()
@@ -43,68 +43,68 @@ def test_every_solution_of_the_path_is_feasible_and_optimal(n: int, d: int, erro
 @pytest.mark.parametrize(("n", "d", "errors"), [(63, 64, 0.2), (200, 32, 0.5), (300, 512, 0.05)])
 def test_it_agrees_with_libsvm(n: int, d: int, errors: float, cost: float) -> None:
     x, gram, y, weights = problem(n, d, errors, 1.5, seed=n)
-    solved = smo_path(gram, y, weights, [cost])
+    path, intercepts, _, _ = smo_path(gram, y, weights, [cost])
     oracle = SVC(kernel="linear", class_weight="balanced", C=cost).fit(x.astype(np.float64), y)
-    w = x.T.astype(np.float64) @ solved.a[0]
+    w = x.T.astype(np.float64) @ path[0]
     assert np.linalg.norm(w - oracle.coef_[0]) <= 2e-3 * np.linalg.norm(oracle.coef_[0])
-    if 0 < np.abs(solved.a[0]).min() < cost * weights.min() * 0.99:  # a free sample fixes b
-        assert solved.intercept[0] == pytest.approx(oracle.intercept_[0], abs=2e-3)
+    if 0 < np.abs(path[0]).min() < cost * weights.min() * 0.99:  # a free sample fixes b
+        assert intercepts[0] == pytest.approx(oracle.intercept_[0], abs=2e-3)
 
 
 @pytest.mark.parametrize("cost", [1e-3, 1e-1, 1.0])
 def test_it_agrees_with_the_plain_reference_to_a_tight_tolerance(cost: float) -> None:
     x, gram, y, weights = problem(101, 33, 0.3, 1.0, seed=1, dtype=np.float64)
-    solved = smo_path(gram, y, weights, [cost], tol=1e-8)
+    path, intercepts, _, _ = smo_path(gram, y, weights, [cost], tol=1e-8)
     a, intercept = smo_reference(gram, y, weights, cost, tol=1e-8)
-    assert np.allclose(x.T @ solved.a[0], x.T @ a, atol=1e-6)
-    assert solved.intercept[0] == pytest.approx(intercept, abs=1e-6)
+    assert np.allclose(x.T @ path[0], x.T @ a, atol=1e-6)
+    assert intercepts[0] == pytest.approx(intercept, abs=1e-6)
 
 
 def test_small_costs_are_solved_at_the_bounds_without_a_step() -> None:
     _, gram, y, weights = problem(128, 512, 0.2, 1.0, seed=3)
-    solved = smo_path(gram, y, weights, PATH)
-    assert (solved.n_iter[:4] == 0).all()
-    assert np.allclose(solved.a[0], 1e-6 * weights * y)
+    path, _, _, n_iter = smo_path(gram, y, weights, PATH)
+    assert (n_iter[:4] == 0).all()
+    assert np.allclose(path[0], 1e-6 * weights * y)
 
 
 def test_where_no_sample_is_free_the_intercept_is_the_middle_of_its_interval() -> None:
     _, gram, y, weights = problem(64, 32, 0.25, 1.0, seed=4)
-    solved = smo_path(gram, y, weights, [1e-4])
-    v = y - gram.astype(np.float64) @ solved.a[0]
-    assert solved.intercept[0] == pytest.approx((v[y < 0].max() + v[y > 0].min()) / 2, abs=1e-9)
+    path, intercepts, _, _ = smo_path(gram, y, weights, [1e-4])
+    v = y - gram.astype(np.float64) @ path[0]
+    assert intercepts[0] == pytest.approx((v[y < 0].max() + v[y > 0].min()) / 2, abs=1e-9)
 
 
 def test_the_warm_path_ends_where_a_cold_start_does() -> None:
     x, gram, y, weights = problem(150, 24, 0.3, 1.0, seed=5)
-    warm = smo_path(gram, y, weights, np.logspace(-4, 1, 6))
-    for place, cost in enumerate(np.logspace(-4, 1, 6)):
-        cold = smo_path(gram, y, weights, [cost])
-        w_warm, w_cold = x.T @ warm.a[place], x.T @ cold.a[0]
+    warm, *_ = smo_path(gram, y, weights, np.logspace(-4, 1, 6))
+    for c, cost in enumerate(np.logspace(-4, 1, 6)):
+        cold, *_ = smo_path(gram, y, weights, [cost])
+        w_warm, w_cold = x.T @ warm[c], x.T @ cold[0]
         assert np.linalg.norm(w_warm - w_cold) <= 3e-3 * np.linalg.norm(w_cold)
 
 
 def test_equal_samples_with_opposite_labels_end_at_their_bounds() -> None:
     x = np.repeat(np.eye(4, dtype=np.float32), 2, axis=0)
     y = np.tile([1.0, -1.0], 4)
-    solved = smo_path(x @ x.T, y, np.ones(8), [1.0])
-    assert np.allclose(solved.a[0], y)
-    assert solved.violation[0] <= 2.0 + 1e-9
-    assert np.allclose(x.T @ solved.a[0], 0)
+    path, _, violations, _ = smo_path(x @ x.T, y, np.ones(8), [1.0])
+    assert np.allclose(path[0], y)
+    assert violations[0] <= 2.0 + 1e-9
+    assert np.allclose(x.T @ path[0], 0)
 
 
 def test_duplicate_rows_and_constant_features_do_not_stop_it() -> None:
     x = np.ones((20, 3), np.float32) / np.sqrt(3)
     x[:10, 0] += 0.1
     y = np.where(np.arange(20) < 10, 1.0, -1.0)
-    solved = smo_path(x @ x.T, y, np.ones(20), PATH)
-    assert (solved.violation <= 1e-3).all()
+    _, _, violations, _ = smo_path(x @ x.T, y, np.ones(20), PATH)
+    assert (violations <= 1e-3).all()
 
 
-def test_the_iteration_bound_is_kept_and_told() -> None:
+def test_the_iteration_bound_is_kept_and_reported() -> None:
     _, gram, y, weights = problem(200, 16, 0.5, 0.2, seed=6)
-    solved = smo_path(gram, y, weights, [100.0], max_iter=10)
-    assert solved.n_iter[0] == 10
-    assert solved.violation[0] > 1e-3
+    _, _, violations, n_iter = smo_path(gram, y, weights, [100.0], max_iter=10)
+    assert n_iter[0] == 10
+    assert violations[0] > 1e-3
 
 
 @settings(max_examples=40, deadline=None)
@@ -113,10 +113,10 @@ def test_the_iteration_bound_is_kept_and_told() -> None:
 )
 def test_the_dual_and_primal_values_close_the_gap(n: int, d: int, errors: float, seed: int, cost: float) -> None:
     x, gram, y, weights = problem(n, d, errors, 0.5, seed)
-    solved = smo_path(gram, y, weights, [cost], tol=1e-3)
-    a = solved.a[0]
+    path, intercepts, _, _ = smo_path(gram, y, weights, [cost], tol=1e-3)
+    a = path[0]
     w = x.T.astype(np.float64) @ a
-    slack = np.maximum(0, 1 - y * (x @ w + solved.intercept[0]))
+    slack = np.maximum(0, 1 - y * (x @ w + intercepts[0]))
     primal = 0.5 * w @ w + cost * (weights * slack).sum()
     dual = y @ a - 0.5 * w @ w
     assert dual <= primal + 1e-4 * max(1, abs(primal))
@@ -127,6 +127,6 @@ def test_the_dual_and_primal_values_close_the_gap(n: int, d: int, errors: float,
 @given(st.integers(0, 1000))
 def test_swapping_the_labels_turns_the_direction_around(seed: int) -> None:
     x, gram, y, weights = problem(40, 12, 0.4, 0.7, seed)
-    one, other = smo_path(gram, y, weights, [0.5], tol=1e-4), smo_path(gram, -y, weights, [0.5], tol=1e-4)
-    w = x.T @ one.a[0]
-    assert np.allclose(w, -(x.T @ other.a[0]), atol=2e-3 * np.linalg.norm(w) + 1e-6)
+    one, other = (smo_path(gram, labels, weights, [0.5], tol=1e-4)[0] for labels in (y, -y))
+    w = x.T @ one[0]
+    assert np.allclose(w, -(x.T @ other[0]), atol=2e-3 * np.linalg.norm(w) + 1e-6)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fdgpu.errors import BackendError, InputError
-from fdgpu.kernels.smo_sheets import GramBatch, SheetFits, cross_validate_reference, fit_reference
-from fdgpu.kernels.smo_triton import Launch, cross_validate_kernel, cross_validate_sheets, fit_kernel, fit_sheets
+from fdgpu.kernels.smo_batch import GramBatch, Solutions, cross_validate_reference, fit_reference
+from fdgpu.kernels.smo_triton import SolverLaunch, cross_validate_kernel, cross_validate_labels, fit_kernel, fit_labels
 from tests.kernels.compiling import ARCHITECTURES, SHARED_LIMITS, compile_for
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
 
@@ -18,7 +18,7 @@ STOP: dict[str, Any] = {"tol": 1e-4, "max_iter": 100_000}
 
 
 def batch_of(sizes: list[int], device: str, d: int = 6, seed: int = 0) -> tuple[GramBatch, torch.Tensor]:
-    """Ragged classes of unit rows, and one sheet of labels (1, N): a third wrong, shifted along an axis."""
+    """Ragged classes of unit rows, and one labelling (1, N): a third wrong, shifted along an axis."""
     rng = np.random.default_rng(seed)
     right = np.arange(sum(sizes)) % 3 > 0
     x = rng.normal(size=(sum(sizes), d))
@@ -28,20 +28,20 @@ def batch_of(sizes: list[int], device: str, d: int = 6, seed: int = 0) -> tuple[
 
 
 def gram_batch(x: np.ndarray, sizes: list[int], device: str) -> GramBatch:
-    ends = np.cumsum([0, *sizes])
-    grams = [x[a:b] @ x[a:b].T for a, b in pairwise(ends)]
+    starts = np.cumsum([0, *sizes])
+    grams = [x[a:b] @ x[a:b].T for a, b in pairwise(starts)]
     flat = np.concatenate([gram.ravel() for gram in grams])
-    places = np.cumsum([0, *(n * n for n in sizes)])
+    gram_starts = np.cumsum([0, *(n * n for n in sizes)])
     return GramBatch(
         torch.tensor(flat, dtype=torch.float32, device=device),
-        torch.tensor(places, device=device),
-        torch.tensor(ends, device=device),
+        torch.tensor(gram_starts, device=device),
+        torch.tensor(starts, device=device),
         sizes,
     )
 
 
 def objective(batch: GramBatch, labels: torch.Tensor, a: torch.Tensor) -> list[float]:
-    """yᵀa − aᵀKa/2 of each class under one sheet: what both sides maximise."""
+    """yᵀa − aᵀKa/2 of each class under one labelling: what both sides maximise."""
     values = []
     for k, n in enumerate(batch.sizes):
         gram = batch.grams[int(batch.gram_starts[k]) :][: n * n].view(n, n).double()
@@ -51,17 +51,17 @@ def objective(batch: GramBatch, labels: torch.Tensor, a: torch.Tensor) -> list[f
     return values
 
 
-def hold_together(batch: GramBatch, labels: torch.Tensor, found: SheetFits, expected: SheetFits, tol: float) -> None:
+def hold_together(batch: GramBatch, labels: torch.Tensor, found: Solutions, expected: Solutions, tol: float) -> None:
     """The KKT gap, the constraint, the objective, and what is decided of every sample."""
     asked = ~expected.violation.isnan()
     assert torch.equal(found.violation.cpu().isnan(), ~asked)
     assert (found.violation.cpu()[asked] <= tol).all()
     assert (found.n_iter.cpu()[asked] >= 0).all()
-    for sheet in range(len(labels)):
-        ours = objective(batch, labels[sheet].cpu(), found.a[sheet].cpu().nan_to_num())
-        theirs = objective(batch, labels[sheet].cpu(), expected.a[sheet].nan_to_num())
+    for p in range(len(labels)):
+        ours = objective(batch, labels[p].cpu(), found.a[p].cpu().nan_to_num())
+        theirs = objective(batch, labels[p].cpu(), expected.a[p].nan_to_num())
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
-        assert found.a[sheet].nan_to_num().sum().abs() < 1e-4
+        assert found.a[p].nan_to_num().sum().abs() < 1e-4
     close = (found.decisions.cpu() - expected.decisions).abs().nan_to_num()
     assert close.max() <= 20 * tol
     outside = (labels == 0).cpu() & ~expected.a.isnan()
@@ -72,20 +72,20 @@ def hold_together(batch: GramBatch, labels: torch.Tensor, found: SheetFits, expe
 @pytest.mark.parametrize("sizes", [[8], [17, 33], [61, 16, 9]], ids=str)
 def test_fits_are_the_references(sizes: list[int]) -> None:
     batch, labels = batch_of(sizes, DEVICE)
-    places = torch.full((1, len(sizes)), 2, dtype=torch.int32, device=DEVICE)
-    found = fit_sheets(batch, labels, places, COSTS.to(DEVICE), **STOP)
-    expected = fit_reference(_on_cpu(batch), labels, places.cpu(), COSTS, tol=1e-6, max_iter=100_000)
+    C_index = torch.full((1, len(sizes)), 2, dtype=torch.int32, device=DEVICE)
+    found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), **STOP)
+    expected = fit_reference(_on_cpu(batch), labels, C_index.cpu(), COSTS, tol=1e-6, max_iter=100_000)
     hold_together(_on_cpu(batch), labels, found, expected, STOP["tol"])
 
 
 @comparison
-def test_masked_sheets_places_and_a_choice_of_classes() -> None:
+def test_a_matrix_of_which_some_take_no_part_and_a_choice_of_classes() -> None:
     batch, labels = batch_of([21, 18, 33], DEVICE, seed=1)
-    sheets = labels.repeat(2, 1)
-    sheets[1, ::4] = 0
-    places = torch.tensor([[0, 2, 1], [2, -1, 1]], dtype=torch.int32, device=DEVICE)
-    found = fit_sheets(batch, sheets, places, COSTS.to(DEVICE), classes=[0, 1], **STOP)
-    host = _on_cpu(batch), sheets.cpu(), places.cpu()
+    matrix = labels.repeat(2, 1)
+    matrix[1, ::4] = 0
+    C_index = torch.tensor([[0, 2, 1], [2, -1, 1]], dtype=torch.int32, device=DEVICE)
+    found = fit_labels(batch, matrix, C_index, COSTS.to(DEVICE), classes=[0, 1], **STOP)
+    host = _on_cpu(batch), matrix.cpu(), C_index.cpu()
     expected = fit_reference(*host, COSTS, tol=1e-6, max_iter=100_000, classes=[0, 1])
     assert expected.violation[:, 2].isnan().all()
     assert expected.violation[1, 1].isnan()
@@ -99,7 +99,7 @@ def test_held_out_scores_are_the_references(cv: int) -> None:
     labels = torch.cat([labels, labels.roll(1, dims=1)])
     folds = (torch.arange(labels.shape[1]) // 3 % cv).to(torch.int8).repeat(2, 1)
     stop = {"tol": 1e-5, "max_iter": 100_000}
-    scores, violation = cross_validate_sheets(batch, labels, folds.to(DEVICE), cv, COSTS.to(DEVICE), **stop)
+    scores, violation = cross_validate_labels(batch, labels, folds.to(DEVICE), cv, COSTS.to(DEVICE), **stop)
     expected, _ = cross_validate_reference(_on_cpu(batch), labels.cpu(), folds, cv, COSTS, tol=1e-7, max_iter=100_000)
     assert scores.shape == (2, 2, cv, 3)
     assert (violation <= 1e-5).all()
@@ -115,9 +115,9 @@ def test_equal_rows_with_opposite_labels_and_repeated_rows() -> None:
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     batch = gram_batch(np.concatenate([x, x, x[:3]]), [27], DEVICE)
     labels = torch.tensor([[1] * 12 + [-1] * 12 + [1] * 3], dtype=torch.int8, device=DEVICE)
-    places = torch.full((1, 1), 2, dtype=torch.int32, device=DEVICE)
-    found = fit_sheets(batch, labels, places, COSTS.to(DEVICE), **STOP)
-    expected = fit_reference(_on_cpu(batch), labels, places.cpu(), COSTS, tol=1e-6, max_iter=100_000)
+    C_index = torch.full((1, 1), 2, dtype=torch.int32, device=DEVICE)
+    found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), **STOP)
+    expected = fit_reference(_on_cpu(batch), labels, C_index.cpu(), COSTS, tol=1e-6, max_iter=100_000)
     assert objective(_on_cpu(batch), labels[0].cpu(), found.a[0].cpu()) == pytest.approx(
         objective(_on_cpu(batch), labels[0].cpu(), expected.a[0]), rel=1e-4
     )
@@ -127,18 +127,18 @@ def test_equal_rows_with_opposite_labels_and_repeated_rows() -> None:
 @comparison
 def test_a_bound_on_the_steps_is_reported() -> None:
     batch, labels = batch_of([33], DEVICE, seed=4)
-    places = torch.full((1, 1), 2, dtype=torch.int32, device=DEVICE)
-    found = fit_sheets(batch, labels, places, COSTS.to(DEVICE), tol=1e-4, max_iter=2)
+    C_index = torch.full((1, 1), 2, dtype=torch.int32, device=DEVICE)
+    found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), tol=1e-4, max_iter=2)
     assert found.n_iter.item() == 2
     assert found.violation.item() > 1e-4
 
 
 @comparison
-def test_a_sheet_with_one_kind_of_label_has_no_solution() -> None:
+def test_a_labelling_with_one_kind_of_label_has_no_solution() -> None:
     batch, labels = batch_of([9, 12], DEVICE)
     labels[0, :9] = 1
-    places = torch.zeros((1, 2), dtype=torch.int32, device=DEVICE)
-    found = fit_sheets(batch, labels, places, COSTS.to(DEVICE), **STOP)
+    C_index = torch.zeros((1, 2), dtype=torch.int32, device=DEVICE)
+    found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), **STOP)
     assert found.violation.isnan().tolist() == [[True, False]]
     assert found.decisions[0, :9].isnan().all()
 
@@ -151,10 +151,10 @@ def test_the_comparisons_hold_in_the_interpreter() -> None:
 SHARED = {
     "grams_ptr": "*fp32", "diagonal_ptr": "*fp32", "gram_starts_ptr": "*i64", "starts_ptr": "*i64",
     "classes_ptr": "*i32", "labels_ptr": "*i8", "costs_ptr": "*fp32", "a_ptr": "*fp32", "violation_ptr": "*fp32",
-    "n_samples": "i32", "n_classes": "i32", "n_sheets": "i32", "tol": "fp32", "max_iter": "i32",
+    "n_samples": "i32", "n_classes": "i32", "n_labellings": "i32", "tol": "fp32", "max_iter": "i32",
 }  # fmt: skip
 OF_CROSS_VALIDATION = {"folds_ptr": "*i8", "hits_ptr": "*i32", "cv": "i32", "n_costs": "i32"}
-OF_FITS = {"places_ptr": "*i32", "decisions_ptr": "*fp32", "intercept_ptr": "*fp32", "n_iter_ptr": "*i32"}
+OF_FITS = {"C_index_ptr": "*i32", "decisions_ptr": "*fp32", "intercept_ptr": "*fp32", "n_iter_ptr": "*i32"}
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ OF_FITS = {"places_ptr": "*i32", "decisions_ptr": "*fp32", "intercept_ptr": "*fp
 @pytest.mark.parametrize(("n", "spilled"), [(256, 128), (1000, 128), (8192, 1280)])
 @pytest.mark.parametrize("cc", ARCHITECTURES)
 def test_they_compile(cc: int, n: int, spilled: int) -> None:
-    launch = Launch.choose(n)
+    launch = SolverLaunch.choose(n)
     constexprs = {"FUSED": launch.fused, "BLOCK": launch.block, "ROWS": launch.rows}
     for kernel, more in ((cross_validate_kernel, OF_CROSS_VALIDATION), (fit_kernel, OF_FITS)):
         usage = compile_for(kernel, SHARED | more, constexprs, cc, launch.num_warps)
@@ -175,23 +175,23 @@ def test_they_compile(cc: int, n: int, spilled: int) -> None:
 def test_a_cpu_tensor_is_refused_not_computed_elsewhere() -> None:
     batch, labels = batch_of([9], "cpu")
     with pytest.raises(BackendError, match="numba"):
-        fit_sheets(batch, labels, torch.zeros((1, 1), dtype=torch.int32), COSTS, **STOP)
+        fit_labels(batch, labels, torch.zeros((1, 1), dtype=torch.int32), COSTS, **STOP)
 
 
 def test_bad_input_is_named() -> None:
     batch, labels = batch_of([9], "cpu")
-    places = torch.zeros((1, 1), dtype=torch.int32)
+    C_index = torch.zeros((1, 1), dtype=torch.int32)
     with pytest.raises(InputError, match="tol is 1e-07"):
-        fit_sheets(batch, labels, places, COSTS, tol=1e-7, max_iter=10)
+        fit_labels(batch, labels, C_index, COSTS, tol=1e-7, max_iter=10)
     with pytest.raises(InputError, match="max_iter is 0"):
-        fit_sheets(batch, labels, places, COSTS, tol=1e-3, max_iter=0)
+        fit_labels(batch, labels, C_index, COSTS, tol=1e-3, max_iter=0)
     with pytest.raises(InputError, match="labels is"):
-        fit_sheets(batch, labels.float(), places, COSTS, **STOP)
-    with pytest.raises(InputError, match="places is"):
-        fit_sheets(batch, labels, places.long(), COSTS, **STOP)
+        fit_labels(batch, labels.float(), C_index, COSTS, **STOP)
+    with pytest.raises(InputError, match="C_index is"):
+        fit_labels(batch, labels, C_index.long(), COSTS, **STOP)
     large = GramBatch(batch.grams, batch.gram_starts, batch.starts, [9000])
     with pytest.raises(InputError, match="a class has 9000 samples"):
-        fit_sheets(large, labels, places, COSTS, **STOP)
+        fit_labels(large, labels, C_index, COSTS, **STOP)
 
 
 def _on_cpu(batch: GramBatch) -> GramBatch:

@@ -1,7 +1,7 @@
-"""What the batched solver takes and gives back, its checks, and the same in plain float64.
+"""What the batched solvers take and give back, its checks, and the same in plain float64.
 
-A *sheet* is one row of labels over the samples of all classes: a problem for each class at once. The kernels that solve
-sheets are :mod:`fdgpu.kernels.smo_triton`'s; this file runs anywhere.
+Labels are a label matrix (P, N): each row is a labelling of the samples of all classes, and so a problem for each class
+at once. The kernels that solve them are :mod:`fdgpu.kernels.smo_triton`'s; this file runs anywhere.
 """
 
 from __future__ import annotations
@@ -48,24 +48,30 @@ class GramBatch:
         return self.grams[self.gram_starts[k] + within * (counts[k] + 1)]
 
 
-class SheetFits(NamedTuple):
-    """One solution a sheet and class; NaN (and -1 in ``n_iter``) where none was asked for, or a label is missing."""
+class Solutions(NamedTuple):
+    """One solution a labelling and class; NaN (and -1 in ``n_iter``) where none was asked for, or a label is missing.
+
+    A solver of a single class leaves K out: (P,) for (P, K).
+    """
 
     a: torch.Tensor  # (P, N) dual, y·alpha
     decisions: torch.Tensor  # (P, N) w·x + b of every sample of the class
     intercept: torch.Tensor  # (P, K)
     violation: torch.Tensor  # (P, K) above tol where max_iter ended the last C
-    n_iter: torch.Tensor  # (P, K) int32 steps at the last C
+    n_iter: torch.Tensor  # (P, K) steps at the last C
 
     @classmethod
-    def empty(cls, labels: torch.Tensor, places: torch.Tensor, dtype: torch.dtype) -> SheetFits:
-        """Make room for the solutions of (P, N) ``labels`` and (P, K) ``places``, with nothing solved yet."""
+    def empty(
+        cls, labels: torch.Tensor, problems: tuple[int, ...], dtype: torch.dtype, steps: torch.dtype = torch.int32
+    ) -> Solutions:
+        """Make room for the solutions of (P, N) ``labels``, ``problems`` being (P, K) or (P,), with nothing solved."""
+        device = labels.device
         return cls(
-            torch.full(labels.shape, torch.nan, dtype=dtype, device=labels.device),
-            torch.full(labels.shape, torch.nan, dtype=dtype, device=labels.device),
-            torch.full(places.shape, torch.nan, dtype=dtype, device=labels.device),
-            torch.full(places.shape, torch.nan, dtype=dtype, device=labels.device),
-            torch.full(places.shape, -1, dtype=torch.int32, device=labels.device),
+            torch.full(labels.shape, torch.nan, dtype=dtype, device=device),
+            torch.full(labels.shape, torch.nan, dtype=dtype, device=device),
+            torch.full(problems, torch.nan, dtype=dtype, device=device),
+            torch.full(problems, torch.nan, dtype=dtype, device=device),
+            torch.full(problems, -1, dtype=steps, device=device),
         )
 
 
@@ -99,7 +105,7 @@ def check_problem(batch: GramBatch, labels: torch.Tensor, costs: torch.Tensor, t
     if labels.dtype != torch.int8 or labels.ndim != 2 or labels.shape[1] != sum(batch.sizes):
         raise InputError(
             f"labels is {labels.dtype} {tuple(labels.shape)}: pass (P, {sum(batch.sizes)}) int8, "
-            "a sheet a row, a sample of the classes a column"
+            "a labelling a row, a sample of the classes a column"
         )
 
 
@@ -112,15 +118,15 @@ def check_folds(folds: torch.Tensor, cv: int, labels: torch.Tensor) -> None:
     _check_device("folds", folds, labels)
 
 
-def check_places(places: torch.Tensor, labels: torch.Tensor, batch: GramBatch) -> None:
-    """Raise an InputError unless ``places`` has a place for each sheet and class."""
+def check_indices(C_index: torch.Tensor, labels: torch.Tensor, batch: GramBatch) -> None:
+    """Raise an InputError unless ``C_index`` has an index for each labelling and class."""
     shape = (len(labels), len(batch.sizes))
-    if places.dtype != torch.int32 or places.shape != shape:
+    if C_index.dtype != torch.int32 or C_index.shape != shape:
         raise InputError(
-            f"places is {places.dtype} {tuple(places.shape)}: pass {shape} int32, the place of a C for each sheet "
-            "and class"
+            f"C_index is {C_index.dtype} {tuple(C_index.shape)}: pass {shape} int32, the index of a C for each "
+            "labelling and class"
         )
-    _check_device("places", places, labels)
+    _check_device("C_index", C_index, labels)
 
 
 def classes_asked(batch: GramBatch, classes: Sequence[int] | None) -> list[int]:
@@ -151,54 +157,54 @@ def cross_validate_reference(
     max_iter: int,
     classes: Sequence[int] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do ``cross_validate_sheets``'s work problem by problem, every C from zero, in float64 on the CPU."""
-    n_sheets, n_classes = len(labels), len(batch.sizes)
-    scores = torch.full((n_sheets, n_classes, cv, len(costs)), torch.nan, dtype=torch.float64)
-    violation = torch.full((n_sheets, n_classes, cv), torch.nan, dtype=torch.float64)
-    for k, sheet, of_class, gram in _problems(batch, labels, classes):
-        y, fold_of = labels[sheet, of_class].cpu().numpy(), folds[sheet, of_class].cpu().numpy()
+    """Do ``cross_validate_labels``'s work problem by problem, every C from zero, in float64 on the CPU."""
+    n_labellings, n_classes = len(labels), len(batch.sizes)
+    scores = torch.full((n_labellings, n_classes, cv, len(costs)), torch.nan, dtype=torch.float64)
+    violation = torch.full((n_labellings, n_classes, cv), torch.nan, dtype=torch.float64)
+    for k, p, of_class, gram in _problems(batch, labels, classes):
+        y, fold_of = labels[p, of_class].cpu().numpy(), folds[p, of_class].cpu().numpy()
         for fold in range(cv):
             held = (y != 0) & (fold_of == fold)
             path = [solve_reference(gram, y * (fold_of != fold), float(cost), tol, max_iter) for cost in costs]
-            violation[sheet, k, fold] = max(gap for _, _, _, gap in path)
+            violation[p, k, fold] = max(gap for _, _, _, gap in path)
             for c, (_, decisions, _, gap) in enumerate(path):
                 hits = (decisions > 0) == (y > 0)
                 kinds = [held & (y < 0), held & (y > 0)]
                 if not np.isnan(gap) and all(kind.any() for kind in kinds):
-                    scores[sheet, k, fold, c] = float(np.mean([hits[kind].mean() for kind in kinds]))
+                    scores[p, k, fold, c] = float(np.mean([hits[kind].mean() for kind in kinds]))
     return scores, violation
 
 
 def fit_reference(
     batch: GramBatch,
     labels: torch.Tensor,
-    places: torch.Tensor,
+    C_index: torch.Tensor,
     costs: torch.Tensor,
     *,
     tol: float,
     max_iter: int,
     classes: Sequence[int] | None = None,
-) -> SheetFits:
-    """Do ``fit_sheets``'s work problem by problem, from zero, in float64 on the CPU; steps are not counted."""
-    fits = SheetFits.empty(labels.cpu(), places, torch.float64)
-    for k, sheet, of_class, gram in _problems(batch, labels, classes):
-        place = int(places[sheet, k])
-        if place >= 0:
-            y = labels[sheet, of_class].cpu().numpy()
-            a, decisions, intercept, gap = solve_reference(gram, y, float(costs[place]), tol, max_iter)
-            fits.a[sheet, of_class], fits.decisions[sheet, of_class] = torch.from_numpy(a), torch.from_numpy(decisions)
-            fits.intercept[sheet, k], fits.violation[sheet, k] = intercept, gap
-    return fits
+) -> Solutions:
+    """Do ``fit_labels``'s work problem by problem, from zero, in float64 on the CPU; steps are not counted."""
+    found = Solutions.empty(labels.cpu(), C_index.shape, torch.float64)
+    for k, p, of_class, gram in _problems(batch, labels, classes):
+        index = int(C_index[p, k])
+        if index >= 0:
+            y = labels[p, of_class].cpu().numpy()
+            a, decisions, intercept, gap = solve_reference(gram, y, float(costs[index]), tol, max_iter)
+            found.a[p, of_class], found.decisions[p, of_class] = torch.from_numpy(a), torch.from_numpy(decisions)
+            found.intercept[p, k], found.violation[p, k] = intercept, gap
+    return found
 
 
 def _problems(
     batch: GramBatch, labels: torch.Tensor, classes: Sequence[int] | None
 ) -> Iterator[tuple[int, int, slice, np.ndarray]]:
-    """Yield (class, sheet, its columns, its float64 Gram matrix)."""
+    """Yield (class, labelling, its columns, its float64 Gram matrix)."""
     for k in classes_asked(batch, classes):
         n, start, of_gram = batch.sizes[k], int(batch.starts[k]), int(batch.gram_starts[k])
         gram = batch.grams[of_gram : of_gram + n * n].view(n, n).to("cpu", torch.float64).numpy()
-        yield from ((k, sheet, slice(start, start + n), gram) for sheet in range(len(labels)))
+        yield from ((k, p, slice(start, start + n), gram) for p in range(len(labels)))
 
 
 def solve_reference(

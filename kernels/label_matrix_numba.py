@@ -1,7 +1,7 @@
-"""Sheets of labels, made by compiled loops: folds dealt out as scikit-learn deals them, and permutations drawn.
+"""Label matrices, made by compiled loops: folds assigned as scikit-learn does, permutations and resamples drawn.
 
-A sheet is a row of labels over all samples of many classes, one class after the other: +1 right, -1 wrong, 0 for a
-sample that takes no part.
+A label matrix (P, N) holds P labellings of all samples of many classes, one class after the other: +1 right, -1 wrong,
+0 for a sample that takes no part.
 """
 
 from __future__ import annotations
@@ -23,63 +23,63 @@ def assign_folds(labels, cv, folds):
             if first == 0:
                 first = label
             counts[0 if label == first else 1] += 1
-    ends = np.empty((2, cv), np.int64)  # how many of a kind lie in the folds up to this one
+    until = np.empty((2, cv), np.int64)  # how many of a kind lie in the folds up to this one
     for fold in range(cv):
         dealt = (counts[0] - fold + cv - 1) // cv
         both = (counts[0] + counts[1] - fold + cv - 1) // cv
-        ends[0, fold] = dealt + (ends[0, fold - 1] if fold else 0)
-        ends[1, fold] = both - dealt + (ends[1, fold - 1] if fold else 0)
-    seen, place = np.zeros(2, np.int64), np.zeros(2, np.int64)
+        until[0, fold] = dealt + (until[0, fold - 1] if fold else 0)
+        until[1, fold] = both - dealt + (until[1, fold - 1] if fold else 0)
+    seen, current = np.zeros(2, np.int64), np.zeros(2, np.int64)
     for k in range(len(labels)):
         folds[k] = -1
         if labels[k] != 0:
             kind = 0 if labels[k] == first else 1
-            while seen[kind] >= ends[kind, place[kind]]:
-                place[kind] += 1
-            folds[k] = place[kind]
+            while seen[kind] >= until[kind, current[kind]]:
+                current[kind] += 1
+            folds[k] = current[kind]
             seen[kind] += 1
 
 
 @njit(nogil=True, cache=True)
-def assign_folds_of_sheets(sheets, sizes, cv, folds):
-    """Do :func:`assign_folds` for every sheet (P, N) and class of ``sizes`` (K,), into ``folds`` (P, N)."""
-    for sheet in range(len(sheets)):
+def assign_folds_of_matrix(labels, sizes, cv, folds):
+    """Do :func:`assign_folds` for every row of ``labels`` (P, N) and class of ``sizes`` (K,), into ``folds`` (P, N)."""
+    for p in range(len(labels)):
         start = 0
         for size in sizes:
-            assign_folds(sheets[sheet, start : start + size], cv, folds[sheet, start : start + size])
+            assign_folds(labels[p, start : start + size], cv, folds[p, start : start + size])
             start += size
 
 
 @njit(nogil=True, cache=True)
-def draw_permutations(generator, n_wrong, sheets):
-    """Fill every row of ``sheets`` (P, n) with a random order of ``n_wrong`` labels -1 and the rest +1.
+def draw_permutations(generator, n_wrong, permuted):
+    """Fill every row of ``permuted`` (P, n) with a random order of ``n_wrong`` labels -1 and the rest +1.
 
     Only the wrong ones are drawn, by as many swaps of a Fisher-Yates shuffle: twenty times faster than shuffling rows.
     It may start from any order, so that one row's is the next one's start.
     """
-    n = sheets.shape[1]
+    n = permuted.shape[1]
     order = np.arange(n)
-    for sheet in range(len(sheets)):
-        sheets[sheet] = 1
+    for p in range(len(permuted)):
+        permuted[p] = 1
         for i in range(n_wrong):
             j = i + int(generator.random() * (n - i))
             order[i], order[j] = order[j], order[i]
-            sheets[sheet, order[i]] = -1
+            permuted[p, order[i]] = -1
 
 
 @njit(nogil=True, cache=True)
-def draw_halves(generator, labels, sheets):
-    """Fill every row of ``sheets`` (P, n) with a random half of ``labels`` (n,), 0 for the others.
+def draw_resamples(generator, labels, resampled):
+    """Fill every row of ``resampled`` (B, n) with a random half of ``labels`` (n,), 0 for the others.
 
-    Labels +1 and -1 are halved apart; of an odd number one more than half is drawn, so that none comes out empty.
+    Labels +1 and -1 are drawn apart; of an odd number one more than half is drawn, so that none comes out empty.
     """
-    sheets[:] = 0
+    resampled[:] = 0
     of_kind = (np.flatnonzero(labels == 1), np.flatnonzero(labels == -1))
-    for sheet in range(len(sheets)):
+    for row in range(len(resampled)):
         for kind, samples in zip((1, -1), of_kind):  # noqa: B905 - numba's zip knows no strict
             order = samples.copy()  # what one row is does not depend on the rows before it
             n = len(order)
             for i in range((n + 1) // 2):
                 j = i + int(generator.random() * (n - i))
                 order[i], order[j] = order[j], order[i]
-                sheets[sheet, order[i]] = kind
+                resampled[row, order[i]] = kind

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils.class_weight import compute_sample_weight
 
-from fdgpu.directions.folds import balanced_weights, choose_costs, folds_of_sheets, standard_error
-from fdgpu.kernels.sheets_numba import draw_permutations
+from fdgpu.directions.batch import assign_folds, choose_costs, in_batches, standard_error
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
+from tests.directions.planting import make_classes
 
 
 @st.composite
@@ -27,7 +25,7 @@ def enough_of_both(draw: st.DrawFn) -> tuple[np.ndarray, int]:
 @given(enough_of_both())
 def test_folds_are_scikit_learns(case: tuple[np.ndarray, int]) -> None:
     right, cv = case
-    folds = folds_of_sheets(signs(right)[None], [len(right)], cv)[0]
+    folds = assign_folds(signs(right)[None], [len(right)], cv)[0]
     for fold, (_, held) in enumerate(StratifiedKFold(cv).split(np.zeros(len(right)), right)):
         assert np.flatnonzero(folds == fold).tolist() == held.tolist()
 
@@ -37,12 +35,12 @@ def test_folds_are_scikit_learns(case: tuple[np.ndarray, int]) -> None:
 def test_samples_that_take_no_part_change_no_fold(case: tuple[np.ndarray, int], seed: int) -> None:
     right, cv = case
     rng = np.random.default_rng(seed)
-    places = np.sort(rng.choice(3 * len(right), len(right), replace=False))
+    at = np.sort(rng.choice(3 * len(right), len(right), replace=False))
     labels = np.zeros(3 * len(right), np.int8)
-    labels[places] = signs(right)
-    folds = folds_of_sheets(np.concatenate([labels, signs(right)])[None], [len(labels), len(right)], cv)[0]
+    labels[at] = signs(right)
+    folds = assign_folds(np.concatenate([labels, signs(right)])[None], [len(labels), len(right)], cv)[0]
     assert (folds[: len(labels)][labels == 0] == -1).all()
-    assert np.array_equal(folds[: len(labels)][places], folds[len(labels) :])
+    assert np.array_equal(folds[: len(labels)][at], folds[len(labels) :])
 
 
 @settings(max_examples=30, deadline=None)
@@ -51,13 +49,13 @@ def test_scores_are_the_mean_balanced_accuracy_of_the_held_out_samples(case: tup
     right, cv = case
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(len(right), 5)) + right[:, None]
-    gram, sheet, costs = x @ x.T, signs(right)[None], np.array([0.01, 1.0])
+    gram, labels, costs = x @ x.T, signs(right)[None], np.array([0.01, 1.0])
     recalls, violation = np.full((1, cv, 2, 2), np.nan), np.full((1, cv), np.nan)
-    cross_validate_jobs(gram, sheet, cv, 0, cv, costs, 1e-6, 100_000, recalls, violation)
-    folds = folds_of_sheets(sheet, [len(right)], cv)[0]
+    cross_validate_jobs(gram, labels, cv, 0, cv, costs, 1e-6, 100_000, recalls, violation)
+    folds = assign_folds(labels, [len(right)], cv)[0]
     for fold in range(cv):
         a, b = np.zeros((1, len(right))), np.empty(1)
-        masked = np.where(folds == fold, 0, sheet).astype(np.int8)
+        masked = np.where(folds == fold, 0, labels).astype(np.int8)
         fit_jobs(gram, masked, np.array([1]), 0, 1, costs, 1e-6, 100_000, a, b, np.empty(1), np.empty(1, np.int64))
         held = folds == fold
         decisions = (gram @ a[0] + b[0])[held]
@@ -68,11 +66,6 @@ def test_scores_are_the_mean_balanced_accuracy_of_the_held_out_samples(case: tup
 
 def signs(right: np.ndarray) -> np.ndarray:
     return np.where(right, 1, -1).astype(np.int8)
-
-
-def test_weights_are_balanced() -> None:
-    right = np.array([True] * 7 + [False] * 2)
-    assert np.allclose(balanced_weights(right), compute_sample_weight("balanced", right))
 
 
 def test_of_equal_scores_the_smaller_cost_wins() -> None:
@@ -88,24 +81,9 @@ def test_with_slack_the_smallest_of_the_good_ones_is_taken() -> None:
     assert choose_costs(scores, error).tolist() == [1]
 
 
-@given(seed=st.integers(0, 1000), n=st.integers(2, 30), sheets=st.integers(1, 5))
-@settings(deadline=None, max_examples=50)
-def test_permutations_keep_the_number_of_errors_and_repeat_with_their_seed(seed: int, n: int, sheets: int) -> None:
-    n_wrong = seed % (n + 1)
-    drawn = [np.zeros((sheets, n), np.int8) for _ in range(2)]
-    for one in drawn:
-        draw_permutations(np.random.default_rng(seed), n_wrong, one)
-    assert np.array_equal(*drawn)
-    assert set(np.unique(drawn[0])) <= {-1, 1}
-    assert ((drawn[0] == -1).sum(axis=1) == n_wrong).all()
-
-
-def test_every_permutation_is_as_likely() -> None:
-    drawn = np.zeros((60_000, 5), np.int8)
-    draw_permutations(np.random.default_rng(0), 2, drawn)
-    _, counts = np.unique(drawn, axis=0, return_counts=True)
-    assert len(counts) == 10
-    assert chisquare(counts).pvalue > 1e-3
-    _, after = np.unique(np.concatenate([drawn[::2], drawn[1::2]], axis=1), axis=0, return_counts=True)
-    assert len(after) == 100  # one says nothing of the next
-    assert chisquare(after).pvalue > 1e-3
+@pytest.mark.parametrize(
+    ("sizes", "held"), [([3, 4, 20, 2, 5], [[3, 4], [20], [2, 5]]), ([20], [[20]]), ([], []), ([9, 9], [[9], [9]])]
+)
+def test_batches_hold_what_fits_in_order(sizes: list[int], held: list[list[int]]) -> None:
+    batches = in_batches(make_classes(sizes, 4) if sizes else [], lambda one: one.n, 12, 10)
+    assert [[one.n for one in batch] for batch in batches] == held

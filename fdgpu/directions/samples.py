@@ -1,0 +1,155 @@
+"""What ``fit`` is given: checked in one place before anything is computed, and grouped by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import Array, finite_rows, to_numpy, to_torch
+from fdgpu.directions.whitening import Whitening
+from fdgpu.errors import InputError
+from fdgpu.findings import Status
+
+DENSE = 8  # ids that span at most so many times as many numbers as there are samples are counted, not sorted
+REMEDIES = {
+    Status.OK: "",
+    Status.NO_ERRORS: "The model makes no mistake on this class here: there is no failure to explain.",
+    Status.ALL_ERRORS: "The model is never right on this class here: check the labels and the order of the classes.",
+    Status.TOO_FEW_ERRORS: "Too few mistakes to cross-validate: add samples of this class, or lower cv.",
+    Status.TOO_FEW_CORRECT: "Too few right answers to cross-validate: add samples of this class, or lower cv.",
+}
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+
+def check_embeddings(array: Array, name: str, columns: int | None = None) -> torch.Tensor:
+    """Return float rows (n, d) where they lie, all of them finite."""
+    rows = to_torch(array, name)
+    if rows.ndim != 2:
+        raise InputError(f"{name} has shape {tuple(rows.shape)}: pass one row per image, (n, d)")
+    if columns is not None and rows.shape[1] != columns:
+        raise InputError(f"{name} has {rows.shape[1]} columns, expected {columns}: use the same embedding model")
+    if rows.is_complex():
+        raise InputError(f"{name} is of type {rows.dtype}: pass floating-point embeddings")
+    if not rows.is_floating_point():
+        rows = rows.float()
+    finite_rows(rows, name)
+    return rows
+
+
+def check_labels(array: Array, rows: int) -> NDArray[np.int64]:
+    """Return (n,) integer class ids, one for each of ``rows`` rows."""
+    labels = _column(array, "labels", rows)
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"labels is of type {labels.dtype}: pass integer class ids")
+    return labels.astype(np.int64, copy=False)
+
+
+def check_correct(array: Array, rows: int) -> NDArray[np.bool_]:
+    """Return (n,) bool; 0 and 1 are taken, anything else is not, so that -1/+1 cannot pass for True/True."""
+    correct = _column(array, "correct", rows)
+    if correct.dtype.kind == "b":
+        return correct
+    if not np.isin(correct, (0, 1)).all():
+        odd = correct[~np.isin(correct, (0, 1))][0]
+        raise InputError(f"correct holds {odd}: pass True where the model was right and False where it was wrong")
+    return correct.astype(bool)
+
+
+def check_samples(
+    embeddings: Array, labels: Array, correct: Array
+) -> tuple[torch.Tensor, NDArray[np.int64], NDArray[np.bool_]]:
+    """Check embeddings, class ids and correctness: the first stay where they lie, the others come to the host.
+
+    Raises:
+        InputError: names the argument, what was expected, what came and the remedy.
+    """
+    rows = check_embeddings(embeddings, "embeddings")
+    if len(rows) == 0 or rows.shape[1] == 0:
+        raise InputError(f"embeddings has shape {tuple(rows.shape)}: there is nothing to fit")
+    return rows, check_labels(labels, len(rows)), check_correct(correct, len(rows))
+
+
+def _column(array: Array, name: str, rows: int) -> NDArray[np.generic]:
+    column = to_numpy(array, name)
+    if column.ndim != 1:
+        raise InputError(f"{name} has shape {column.shape}: pass one entry a row, ({rows},)")
+    if len(column) != rows:
+        raise InputError(
+            f"{name} has {len(column)} entries, embeddings has {rows} rows: pass one {name.rstrip('s')} a row"
+        )
+    return column
+
+
+def status_of(n_right: int, n_wrong: int, cv: int) -> Status:
+    """Return whether a class has enough of both kinds for ``cv`` folds."""
+    if n_wrong == 0:
+        return Status.NO_ERRORS
+    if n_right == 0:
+        return Status.ALL_ERRORS
+    if n_wrong < cv:
+        return Status.TOO_FEW_ERRORS
+    return Status.TOO_FEW_CORRECT if n_right < cv else Status.OK
+
+
+# --- by class -------------------------------------------------------------------------------------------------------
+
+
+def group_by_class(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Group (n,) class ids; in linear time unless they are scattered over a wide range.
+
+    Returns:
+        The ids (k,), ascending; the index (n,) of each sample's class among them; samples of each class (k,).
+    """
+    lowest, highest = int(labels.min()), int(labels.max())
+    if highest - lowest > DENSE * len(labels):
+        classes, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        return classes, class_of, sizes
+    counts = np.bincount(labels - lowest)
+    present = np.flatnonzero(counts)
+    index = np.cumsum(counts > 0) - 1
+    return present + lowest, index[labels - lowest], counts[present]
+
+
+def rows_by_class(class_of: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each class, in order."""
+    kind = np.uint16 if len(sizes) < 1 << 16 else np.int64  # NumPy sorts 16 bits in linear time
+    order = np.argsort(class_of.astype(kind), kind="stable")
+    return np.split(order, np.cumsum(sizes)[:-1])
+
+
+@dataclass(frozen=True)
+class ClassSamples:
+    """A class that is still to be gathered and whitened, which the backend does where and when it wants.
+
+    Attributes:
+        index: of the class in ``classes_``, which seeds what is random in it.
+        rows: (n,) its samples among all embeddings.
+        right: (n,) which of them the model got right.
+        embeddings: (N, d) of all classes, where the caller's lie: no whitened copy of the whole set is ever made.
+        whitening: of the embeddings.
+    """
+
+    index: int
+    rows: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    embeddings: torch.Tensor
+    whitening: Whitening
+
+    @property
+    def n(self) -> int:
+        """Samples of the class."""
+        return len(self.rows)
+
+
+def whitened(classes: Sequence[ClassSamples], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Gather the samples of classes of one fit, and whiten them on ``device``: (n, d) unit rows, class by class."""
+    first = classes[0]
+    rows = torch.from_numpy(np.concatenate([one.rows for one in classes]))
+    own = first.embeddings[rows.to(first.embeddings.device)]
+    return first.whitening(own.to(device), dtype)

@@ -1,0 +1,90 @@
+"""Two records of settings, and the flat signature that builds them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fdgpu import FailureDirections
+from fdgpu.directions import SearchSettings, SolverSettings
+from fdgpu.errors import BackendError, InputError
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"Cs": []}, "Cs is empty"),
+        ({"Cs": [0.0, 1.0]}, "greater than 0"),
+        ({"Cs": [-1.0]}, "greater than 0"),
+        ({"Cs": [np.inf]}, "finite"),
+        ({"cv": 1}, "at least 2 folds"),
+        ({"cv": 2.5}, "whole number"),
+        ({"Cs": 1.0}, "sequence of numbers"),
+        ({"tol": 0.0}, "tol is 0.0"),
+        ({"fdr": 1.5}, "fdr is 1.5"),
+        ({"max_iter": 0}, "max_iter is 0"),
+        ({"n_directions": 0}, "from 1 to 6"),
+        ({"n_directions": 1.5}, "from 1 to 6"),
+        ({"n_permutations": -1}, "n_permutations is -1"),
+        ({"stop_after": 0.5}, "stop_after is 0.5"),
+    ],
+)
+def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FailureDirections(**settings)
+    record = SolverSettings if set(settings) <= {one.name for one in fields(SolverSettings)} else SearchSettings
+    with pytest.raises(InputError, match=message):
+        record(**settings)
+
+
+@pytest.mark.parametrize("backend", ["triton", "cuml", "magic"])
+def test_a_backend_asked_for_by_name_runs_or_raises(backend: str) -> None:
+    with pytest.raises(BackendError, match=backend):
+        FailureDirections(backend=backend)
+
+
+def test_the_signature_has_every_setting_with_its_default() -> None:
+    signature = inspect.signature(FailureDirections).parameters
+    settings = [*fields(SolverSettings), *fields(SearchSettings)]
+    assert {name: parameter.default for name, parameter in signature.items()} == {
+        one.name: one.default for one in settings
+    }
+    assert list(signature)[:4] == ["Cs", "cv", "whiten", "tol"]
+    made = FailureDirections()
+    for one in settings:
+        assert getattr(made, one.name) == one.default
+        assert f"{one.name}: " in FailureDirections.__doc__
+
+
+def test_every_parameter_reaches_its_record() -> None:
+    given: dict[str, Any] = {
+        "Cs": (0.5, 2.0), "cv": 3, "whiten": False, "tol": 1e-2, "n_directions": 4, "n_permutations": 5, "fdr": 0.2,
+        "backend": "numba", "random_state": 6, "max_iter": 7, "stop_after": 8, "nested": True, "n_resamples": 9,
+    }  # fmt: skip
+    made = FailureDirections(**given)
+    assert {name: getattr(made, name) for name in given} == given
+    assert vars(made.solver_settings) | vars(made.search_settings) == given
+
+
+def test_an_estimator_of_records() -> None:
+    one = FailureDirections(Cs=[1.0, 0.1], n_directions=2, cv=3)
+    other = FailureDirections.from_settings(replace(one.solver_settings, whiten=False), one.search_settings)
+    assert (other.Cs, other.cv, other.whiten, other.n_directions) == ((0.1, 1.0), 3, False, 2)
+    assert FailureDirections.from_settings(one.solver_settings).n_directions == 1
+    with pytest.raises(BackendError, match="magic"):
+        FailureDirections.from_settings(replace(one.solver_settings, backend="magic"))
+
+
+def test_settings_are_of_plain_types_and_set_once() -> None:
+    made = FailureDirections(cv=np.int64(3), tol=np.float32(0.5), nested=np.True_, random_state=np.int64(2))
+    assert [type(value) for value in (made.cv, made.tol, made.nested, made.random_state)] == [int, float, bool, int]
+    with pytest.raises(AttributeError):
+        made.cv = 4
+    with pytest.raises(FrozenInstanceError):
+        made.solver_settings.cv = 4  # type: ignore[misc]
+    assert copy.deepcopy(made).cv == 3
