@@ -220,12 +220,12 @@ def _checked_device(device: str) -> None:
 
 
 def _recipe(grammar: str | None) -> Any:
-    from fdgpu.captions import Recipe
+    from fdgpu.captions import CaptionRecipe
 
     if grammar is None:
         return None
     try:
-        return Recipe.named(grammar)
+        return CaptionRecipe.named(grammar)
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="--grammar") from None
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from fdgpu import cli
-from fdgpu.captions.recipe_file import bundled_names
+from fdgpu.captions.recipe import bundled_names
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
 Run = Callable[..., tuple[int, str, str]]

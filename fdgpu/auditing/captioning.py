@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.trusting import Standings, standings
-from fdgpu.captions import CaptionGrammar, Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions import CaptionGrammar, CaptionRecipe, WordEffects, pool_captions, word_effects
 from fdgpu.captions.effects import NO_EFFECTS
 from fdgpu.captions.ranking import RankedCaptions
 from fdgpu.captions.ranks import ResampledScores
@@ -54,7 +54,7 @@ class CaptionedClasses:
 
 
 def caption_classes(
-    fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, report: Reporter
+    fit: FailureDirections, embedder: ClipEmbedder, recipe: CaptionRecipe, report: Reporter
 ) -> CaptionedClasses:
     """Score the candidates of every class along each of its directions; a text that classes share is encoded once.
 
@@ -66,23 +66,25 @@ def caption_classes(
         int(k): own[:kept] for k, own, kept in zip(fit.classes_, fit.resampled_coef_, fit.n_directions_, strict=True)
     }
     chosen = [recipe.classes[k] for k in coef]
-    pool = pool_captions([*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]])
-    fitting = {text: place for place, text in enumerate(filter(embedder.fits, pool.captions))}
+    pooled, members, firsts = pool_captions(
+        [*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]]
+    )
+    fitting = {text: place for place, text in enumerate(filter(embedder.fits, pooled))}
     vectors = embedder.texts(list(fitting), report).cpu().numpy() if fitting else np.empty((0, 0), np.float32)
     captioned = {}
-    for (k, directions), entry, members, firsts in zip(
-        coef.items(), chosen, pool.members[:-1], pool.firsts[:-1], strict=True
+    for (k, directions), entry, own_members, own_firsts in zip(
+        coef.items(), chosen, members[:-1], firsts[:-1], strict=True
     ):
         if entry.reference not in fitting:
             continue
-        listed = [pool.captions[member] for member in members]
-        at = firsts[[text in fitting for text in listed]]
+        listed = [pooled[member] for member in own_members]
+        at = own_firsts[[text in fitting for text in listed]]
         texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
         points = fit.caption_directions(own, reference)
         modes = [_mode(texts, own, points, w, of_halves) for w, of_halves in zip(directions, halves[k], strict=True)]
         captioned[k] = tuple(_with_words(mode, entry.grammar, at) for mode in modes)
-    return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
+    return CaptionedClasses(captioned, [text for text in pooled if text not in fitting])
 
 
 def _mode(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fdgpu.arrays import restorer, to_numpy, to_torch
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import DecodedGrid, decode_grid
 from fdgpu.directions import FailureDirections
@@ -77,7 +77,7 @@ def extreme_captions(findings: Findings, grammar: Any = None) -> dict[str, dict[
         grammar: what the audit took its captions from, for its reference captions; None: the general recipe's.
     """
     names = [found.name for found in findings.classes]
-    references = Recipe.resolve(grammar, names).classes
+    references = CaptionRecipe.resolve(grammar, names).classes
     captions = {}
     for found, entry in zip(findings.classes, references, strict=True):
         mode = found.strongest

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.showing import shrunk
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding import DecodedGrid, Decoder, decode_grid
 from fdgpu.decoding.grid import ALPHAS, rotations_of
 from fdgpu.directions import FailureDirections
@@ -47,7 +47,7 @@ def draw_classes(
     inputs: AuditInputs,
     fitted: NDArray[np.bool_],
     embedder: ClipEmbedder,
-    recipe: Recipe,
+    recipe: CaptionRecipe,
     folder: Path | None,
     report: Reporter,
 ) -> Drawings:

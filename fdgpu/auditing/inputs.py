@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import to_numpy
 from fdgpu.auditing.predictions import SPLITS
-from fdgpu.captions.names import told_apart
+from fdgpu.captions.recipe import distinct_names
 from fdgpu.errors import InputError
 
 MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
@@ -66,7 +66,7 @@ def check_inputs(
     if not names:
         raise InputError("labels is empty: there is nothing to audit")
     _same_length(len(true), predictions=said, splits=splits, confidence=confidence)
-    shown = tuple(told_apart(names, [(str(k),) for k in range(len(names))]))
+    shown = tuple(distinct_names(names, [(str(k),) for k in range(len(names))]))
     return AuditInputs(
         class_names=shown,
         given_names=names,

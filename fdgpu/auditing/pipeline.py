@@ -20,7 +20,7 @@ from fdgpu.auditing.predictions import SPLITS
 from fdgpu.auditing.showing import class_findings, thumbnails
 from fdgpu.auditing.truth import Planted
 from fdgpu.auditing.writing import write_audit
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding import Decoder
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.stability import RESAMPLES
@@ -132,7 +132,7 @@ def audit(
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
         decoder.check(embedder)
-    recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
+    recipe = CaptionRecipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     watch = Stopwatch(dict(timings or {}))
     with OneBar(progress) as report:
@@ -253,7 +253,7 @@ def _notes(
     inputs: AuditInputs,
     skipped: Sequence[Skipped],
     too_long: Sequence[str],
-    recipe: Recipe,
+    recipe: CaptionRecipe,
     shown_from: str,
     whitened_by: str,
 ) -> tuple[str, ...]:
