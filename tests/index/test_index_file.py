@@ -64,9 +64,9 @@ def test_a_file_in_which_a_byte_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "index"
     VectorIndex(ROWS, names(N)).save(path)
     whole = bytearray(path.read_bytes())
-    for place in np.random.default_rng(0).integers(100, len(whole) - 400, 20).tolist():
+    for at in np.random.default_rng(0).integers(100, len(whole) - 400, 20).tolist():
         changed = whole.copy()
-        changed[place] ^= 0x40
+        changed[at] ^= 0x40
         path.write_bytes(changed)
         with pytest.raises(InputError, match="damaged"):
             VectorIndex.load(path)
