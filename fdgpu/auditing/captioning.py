@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fdgpu.auditing.trusting import Standings, standings
 from fdgpu.captions import CaptionGrammar, CaptionRecipe, WordEffects, pool_captions, word_effects
-from fdgpu.captions.effects import NO_EFFECTS
+from fdgpu.captions.additive import NO_EFFECTS
 from fdgpu.captions.ranking import RankedCaptions
 from fdgpu.captions.ranks import ResampledScores
 from fdgpu.directions import FailureDirections

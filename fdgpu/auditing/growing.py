@@ -6,7 +6,7 @@ import numpy as np
 
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.captions import CaptionGrammar, GrownCaptions, grow
-from fdgpu.captions.growing import BUDGET
+from fdgpu.captions.beam_search import BUDGET
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.errors import InputError

@@ -164,7 +164,7 @@ class CaptionIndex(VectorIndex):
         Args:
             directions: (q, d) w in whitened space, rows of ``fit.coef_``.
             k: how many captions for each direction.
-            exact: look at every caption, whatever the kind of index.
+            exact: look at every caption, with lists and graphs too.
 
         Returns:
             ``scores`` (q, k), those of ``score_captions``, the hardest first, and ``ids`` (q, k).

@@ -173,7 +173,7 @@ class VectorIndex:
         Args:
             queries: (q, d), of any length: the score is the inner product.
             k: how many for each, at most ``len(index)``.
-            exact: look at every vector, whatever the kind.
+            exact: look at every vector, with lists and graphs too.
 
         Returns:
             ``scores`` (q, k) float32, the highest first, and ``ids`` (q, k) int64, of the queries' kind of array.
@@ -238,7 +238,9 @@ class VectorIndex:
         """
         gpu = choose_store_backend(backend).name == "gpu"
         store, names, manifest = load(cls._format(), Path(path), gpu)
-        own = {name: np.array(manifest[name]) for name in cls._own_names if manifest[name] is not None}
+        own: dict[str, Array] = {
+            name: np.array(manifest[name]) for name in cls._own_names if manifest[name] is not None
+        }
         index = cls(kind=IndexKind(**manifest["kind"]), dtype=manifest["dtype"], backend=backend, **own)
         index._store = store
         index._ids, index._seen = RowIds(manifest["runs"], len(store)), manifest["seen"]

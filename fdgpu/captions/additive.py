@@ -1,7 +1,7 @@
 """Which word, not only which caption: what each word of a grammar does to the scores, with its interval.
 
-Each slot's word adds its share, whatever the other slots hold. Least squares over words have one column for each word
-of each slot, and one entry a slot in each caption's row.
+Each slot's word adds its share, however the other slots are filled. Least squares over words have one column for each
+word of each slot, and one entry a slot in each caption's row.
 """
 
 from __future__ import annotations

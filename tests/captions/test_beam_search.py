@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.captions import GrownCaptions, grow
-from fdgpu.captions.growing import _rank_within
+from fdgpu.captions.beam_search import _rank_within
 from fdgpu.errors import InputError
 
 
@@ -179,14 +179,14 @@ def test_a_budget_ends_the_search_and_says_so() -> None:
 
 
 def test_batches_are_bounded_and_progress_counts_captions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdgpu.captions.growing.BATCH", 7)
+    monkeypatch.setattr("fdgpu.captions.beam_search.BATCH", 7)
     grammar, scorer = grammar_of(6, 6, 6), Scorer(2, together=1.0)
     reported: list[tuple[str, int, int | None]] = []
     grown = grow(grammar, scorer, beam=5, progress=lambda *args: reported.append(args))
     assert scorer.largest == 7
     assert reported[-1] == ("grow captions", grown.n_scored, None)
     assert [done for _, done, _ in reported] == sorted(done for _, done, _ in reported)
-    monkeypatch.setattr("fdgpu.captions.growing.BATCH", 8192)
+    monkeypatch.setattr("fdgpu.captions.beam_search.BATCH", 8192)
     assert grow(grammar, scorer, beam=5).captions == grown.captions
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.captions import WordEffects, word_effects
-from fdgpu.captions.effects import FEWEST_SPARE, Against, Fit, _quantile, fit_additive, fit_additive_plain
+from fdgpu.captions.additive import FEWEST_SPARE, Against, Fit, _quantile, fit_additive, fit_additive_plain
 from fdgpu.errors import InputError
 from fdgpu.findings import WordEffect
 
@@ -135,7 +135,7 @@ def assert_same(one: Fit, other: Fit) -> None:
     st.booleans(),
 )
 def test_the_eliminated_slot_changes_nothing(sizes: list[int], m: int, seed: int, means: bool) -> None:
-    """Unbalanced, with words that never occur, and with slots that cannot be told apart."""
+    """Unbalanced, with words that never occur, and with slots that mean the same."""
     rng = np.random.default_rng(seed)
     words = np.stack([rng.integers(0, size, m) for size in sizes], axis=1)
     if seed % 3 == 0:
