@@ -22,7 +22,7 @@ from rich.table import Table
 from fdgpu.errors import FdgpuError, FdgpuWarning
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
-    from fdgpu.captions import Recipe
+    from fdgpu.captions import CaptionRecipe
     from fdgpu.directions import FailureDirections
     from fdgpu.findings import Findings
 
@@ -243,11 +243,11 @@ def _check_device(device: str) -> None:
         choose_device(device)
 
 
-def _recipe(grammar: str | None) -> Recipe | None:
-    from fdgpu.captions import Recipe
+def _recipe(grammar: str | None) -> CaptionRecipe | None:
+    from fdgpu.captions import CaptionRecipe
 
     with _usage("--grammar"):
-        return None if grammar is None else Recipe.named(grammar)
+        return None if grammar is None else CaptionRecipe.named(grammar)
 
 
 def _classes(

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from fdgpu import cli
-from fdgpu.captions.recipe_file import bundled_names
+from fdgpu.captions.recipe import bundled_names
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -188,7 +188,7 @@ def test_a_grammar_of_ones_own_and_one_with_a_mistake(run: Run, world: Path) -> 
     own.write_text('template = "{noun}"\n[slots]\nwhen = []\n')
     code, _, complained = run(*arguments, "--grammar", own)
     assert code == 2
-    assert "own.toml, line 3: there are words for 'when'" in " ".join(complained.replace("│", " ").split())
+    assert "own.toml: slots.when is []: write at least one" in " ".join(complained.replace("│", " ").split())
 
 
 def test_an_unknown_model(run: Run, world: Path) -> None:

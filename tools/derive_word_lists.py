@@ -1,6 +1,6 @@
 """Derive the shipped lists from WordNet: ``python -m tools.derive_word_lists``.
 
-Writes, beside this file and into ``recipes/``:
+Writes into ``fdgpu/captions/words`` and ``fdgpu/captions/recipes``:
 
 - ``nouns.csv``: every name at and below the synsets of CIFAR-10's classes; ``common`` as in :func:`nouns_below`.
 - ``adjectives.csv``: the common adjectives that are values of the nouns in ``VISIBLE``; see :func:`visual_adjectives`.
@@ -29,8 +29,8 @@ import typer
 from fdgpu.files import write_atomically
 from tools.wordnet_database import WordNetAdjectives, WordNetDatabase
 
-HERE = Path(__file__).parents[1] / "fdgpu" / "captions" / "wordnet"
-RECIPES = HERE.parent / "recipes"
+CAPTIONS = Path(__file__).parents[1] / "fdgpu" / "captions"
+WORDS, RECIPES = CAPTIONS / "words", CAPTIONS / "recipes"
 
 # The synsets of CIFAR-10's classes. The paper does not name them; two for deer and ship, as in the published code:
 # figure 25 has a kob, an antelope, among the deer.
@@ -59,7 +59,7 @@ VISIBLE = {
     "condition": ["cleanness.n.01", "wetness.n.01", "integrity.n.01", "fullness.n.03", "perfection.n.01"],
     "place": ["position.n.04", "orientation.n.03", "distance.n.01"],
 }
-WRITTEN_BY = "# Written by python -m tools.derive_word_lists; WordNet's licence is in captions/wordnet/LICENSE.\n"
+WRITTEN_BY = "# Written by python -m tools.derive_word_lists; WordNet's licence is in captions/words/LICENSE.\n"
 EXTENDED = """\
 # CIFAR-10, the Extended caption set of the paper (C.1.2): nouns from WordNet below the class's synset, in lower case.
 # Each synset gives its first name, if it is the first thing that name means: so did the published code, and the paper
@@ -77,9 +77,9 @@ IMAGENET_NAMES = {  # ImageNet itself calls these like another class; other list
 def noun_lists(wordnet: WordNetDatabase) -> str:
     """Return ``nouns.csv``."""
     rows = [
-        (synset, noun.name, "yes" if noun.common else "no")
+        (synset, name, "yes" if common else "no")
         for synset in sorted(synset for synsets in CIFAR10.values() for synset in synsets)
-        for noun in sorted(set(wordnet.nouns_below(synset)))
+        for name, common in sorted(set(wordnet.nouns_below(synset)))
     ]
     return _csv(("below", "noun", "common"), rows)
 
@@ -99,7 +99,7 @@ def cifar10_extended(wordnet: WordNetDatabase, words: set[str]) -> str:
     """Return ``cifar10_extended.toml``."""
     classes = []
     for name, synsets in CIFAR10.items():
-        below = {noun.name.lower() for synset in synsets for noun in wordnet.nouns_below(synset) if noun.common}
+        below = {noun.lower() for synset in synsets for noun, common in wordnet.nouns_below(synset) if common}
         nouns = sorted(noun for noun in below if noun in words or all(word in words for word in noun.split()))
         reference = f'reference = "a photo of a {name}"'
         classes.append(f'\n[[classes]]\nname = "{name}"\n{reference}\nnoun = [\n{_wrapped(nouns)}\n]\n')
@@ -133,8 +133,8 @@ def derived(adjectives: WordNetAdjectives, words: set[str]) -> Mapping[Path, str
     ancestors = {name for group in groups for name in group["names"]}
     wordnet = adjectives.nouns
     return {
-        HERE / "nouns.csv": noun_lists(wordnet),
-        HERE / "adjectives.csv": adjective_lists(adjectives),
+        WORDS / "nouns.csv": noun_lists(wordnet),
+        WORDS / "adjectives.csv": adjective_lists(adjectives),
         RECIPES / "cifar10_extended.toml": cifar10_extended(wordnet, words),
         RECIPES / "imagenet_classes.csv": imagenet_classes(wordnet, ids, names, ancestors),
     }
@@ -171,7 +171,7 @@ def main(
     """Write the lists that fdgpu ships."""
     for path, text in derived(WordNetAdjectives(wordnet), read_words(words)).items():
         write_atomically(path, text)
-        typer.echo(f"{path.relative_to(HERE.parent)}: {len(text.splitlines())} lines")
+        typer.echo(f"{path.relative_to(CAPTIONS)}: {len(text.splitlines())} lines")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""WordNet 3.0 as it is distributed, read from its files: ImageNet numbers its classes by the places in them."""
+"""WordNet 3.0 as it is distributed, read from its files: ImageNet numbers its classes by the offsets in them.
+
+They are read here because wn does not know this format, and NLTK, which does, is needed for nothing else.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdgpu.captions.wordnet.libraries import Noun, all_below, nouns_of
+from fdgpu.captions.wordnet import Noun, all_below, nouns_of
 from fdgpu.errors import InputError
 
 HYPERNYM, HYPONYM, ATTRIBUTE, SIMILAR = "@", "~", "=", "&"
@@ -14,7 +17,7 @@ BEFORE, AFTER = "(a)", ("(p)", "(ip)")  # an adjective stands before its noun on
 
 @dataclass(frozen=True)
 class Synset:
-    """A synset: its names, and the places of the synsets right above and below it.
+    """A synset: its names, and the offsets of the synsets right above and below it.
 
     ``values`` of a noun are the adjectives that say how much of it there is (size: large, small); ``similar`` of an
     adjective are those of like meaning (large: huge).
@@ -28,7 +31,7 @@ class Synset:
 
 
 class WordNetDatabase:
-    """The nouns of a WordNet in its own format; a synset goes by its place in ``data.noun``.
+    """The nouns of a WordNet in its own format; a synset goes by its offset in ``data.noun``.
 
     Args:
         folder: holds ``data.noun`` and ``index.noun``; ``/usr/share/wordnet`` in Debian's package wordnet-base.
@@ -41,32 +44,32 @@ class WordNetDatabase:
         self.synsets = dict(map(_synset, _lines(folder / "data.noun")))
         self.senses = dict(map(_senses, _lines(folder / "index.noun")))
 
-    def place(self, name: str) -> int:
-        """Return the place of a synset such as ``"dog.n.01"``."""
+    def offset(self, name: str) -> int:
+        """Return the offset of a synset such as ``"dog.n.01"``."""
         word, _, number = name.rsplit(".", 2)
         return self.senses[word][int(number) - 1]
 
-    def name(self, place: int) -> str:
+    def name(self, offset: int) -> str:
         """Return what NLTK calls a synset: its first name, and which of that name's meanings it is."""
-        first = self.synsets[place].names[0].lower()
-        return f"{first}.n.{self.senses[first].index(place) + 1:02d}"
+        first = self.synsets[offset].names[0].lower()
+        return f"{first}.n.{self.senses[first].index(offset) + 1:02d}"
 
     def nouns_below(self, name: str) -> list[Noun]:
         """Return the nouns at and below a synset such as ``"dog.n.01"``."""
         return [
             noun
-            for place in all_below(self.place(name), lambda place: self.synsets[place].below)
-            for noun in nouns_of(self.synsets[place].names, self.name(place).endswith(".n.01"))
+            for offset in all_below(self.offset(name), lambda offset: self.synsets[offset].below)
+            for noun in nouns_of(self.synsets[offset].names, self.name(offset).endswith(".n.01"))
         ]
 
-    def ancestor(self, place: int, words: set[str]) -> str:
-        """Return the first of ``words`` on the way up from a synset, in whatever meaning.
+    def ancestor(self, offset: int, words: set[str]) -> str:
+        """Return the first of ``words`` on the way up from a synset, in any meaning.
 
         Where the way forks it takes the synset whose name comes first in the alphabet, as NLTK lists them and so the
         paper's code did: clothing is a consumer good before it is a covering.
         """
-        word = self.name(place).rsplit(".", 2)[0].replace("_", " ")
-        return word if word in words else self.ancestor(min(self.synsets[place].above, key=self.name), words)
+        word = self.name(offset).rsplit(".", 2)[0].replace("_", " ")
+        return word if word in words else self.ancestor(min(self.synsets[offset].above, key=self.name), words)
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,13 @@ class WordNetAdjectives:
 
         Left out are those that do not stand before a noun ("in evidence"), which WordNet marks.
         """
-        heads = self.nouns.synsets[self.nouns.place(name)].values
-        places = dict.fromkeys(place for head in heads for place in (head, *self.synsets[head].similar))
-        return [self._adjective(place) for place in places if not self.synsets[place].names[0].endswith(AFTER)]
+        heads = self.nouns.synsets[self.nouns.offset(name)].values
+        offsets = dict.fromkeys(offset for head in heads for offset in (head, *self.synsets[head].similar))
+        return [self._adjective(offset) for offset in offsets if not self.synsets[offset].names[0].endswith(AFTER)]
 
-    def _adjective(self, place: int) -> Adjective:
-        name = self.synsets[place].names[0].removesuffix(BEFORE)
-        first = self.senses[name.lower()][0] == place
+    def _adjective(self, offset: int) -> Adjective:
+        name = self.synsets[offset].names[0].removesuffix(BEFORE)
+        first = self.senses[name.lower()][0] == offset
         return Adjective(name.replace("_", " "), first and self.tagged[name.lower()] > 0)
 
 
@@ -117,24 +120,24 @@ def _lines(file: Path) -> list[str]:
 
 
 def _synset(line: str) -> tuple[int, Synset]:
-    """Read a line: place, file, "n", number of names (hexadecimal), names and ids, number of pointers, pointers."""
+    """Read a line: offset, file, "n", number of names (hexadecimal), names and ids, number of pointers, pointers."""
     fields = line.partition("|")[0].split()
     count = int(fields[3], 16)
     pointers = fields[5 + 2 * count :]
     kinds = list(zip(pointers[0::4], map(int, pointers[1::4]), strict=False))
     return int(fields[0]), Synset(
         names=tuple(fields[4 : 4 + 2 * count : 2]),
-        above=tuple(place for kind, place in kinds if kind == HYPERNYM),
-        below=tuple(place for kind, place in kinds if kind == HYPONYM),
-        values=tuple(place for kind, place in kinds if kind == ATTRIBUTE),
-        similar=tuple(place for kind, place in kinds if kind == SIMILAR),
+        above=tuple(offset for kind, offset in kinds if kind == HYPERNYM),
+        below=tuple(offset for kind, offset in kinds if kind == HYPONYM),
+        values=tuple(offset for kind, offset in kinds if kind == ATTRIBUTE),
+        similar=tuple(offset for kind, offset in kinds if kind == SIMILAR),
     )
 
 
 def _senses(line: str) -> tuple[str, list[int]]:
-    """Read a line: the word, "n", the number of meanings, what does not matter here, and the places, as many."""
+    """Read a line: the word, "n", the number of meanings, what does not matter here, and the offsets, as many."""
     fields = line.split()
-    return fields[0], [int(place) for place in fields[-int(fields[2]) :]]
+    return fields[0], [int(offset) for offset in fields[-int(fields[2]) :]]
 
 
 def _tagged(line: str) -> tuple[str, int]:

@@ -51,8 +51,8 @@ def planted(clip: ClipEmbedder, seed: int) -> FailureDirections:
     pixels, labels = pixels[own], labels[own]
     generator = torch.Generator().manual_seed(seed)
     attributes = draw_attributes(len(labels), generator)
-    place = torch.arange(len(labels))
-    blue, white = place % 2 == 0, place // 2 % 2 == 0
+    index = torch.arange(len(labels))
+    blue, white = index % 2 == 0, index // 2 % 2 == 0
     for drawn, attribute, chosen, names in (
         (attributes.colour, "colour", blue, ("blue", "red")),
         (attributes.background, "background", white, ("white", "black")),
@@ -61,8 +61,8 @@ def planted(clip: ClipEmbedder, seed: int) -> FailureDirections:
         drawn[:] = torch.where(chosen, torch.tensor(codes[0]), torch.tensor(codes[1]))
     pictures = render(pixels, draw_scene(attributes, labels, generator))
     chance = torch.where(blue & white, WRONG, 1 - WRONG)
-    right = torch.rand(len(place), generator=generator) >= chance
-    return FailureDirections().fit(clip.images(pictures).numpy(), np.zeros(len(place), int), right.numpy())
+    right = torch.rand(len(index), generator=generator) >= chance
+    return FailureDirections().fit(clip.images(pictures).numpy(), np.zeros(len(index), int), right.numpy())
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float32]:

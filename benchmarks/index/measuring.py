@@ -118,4 +118,5 @@ def stored_bytes(index: CaptionIndex) -> int:
     """Return how large the vectors are in a file, links and ids included."""
     with TemporaryDirectory() as folder:
         index.save(Path(folder) / "index")
-        return ZipFile(Path(folder) / "index").getinfo("vectors.faiss").file_size
+        entries = ZipFile(Path(folder) / "index").infolist()
+        return sum(entry.file_size for entry in entries if entry.filename.startswith("vectors."))

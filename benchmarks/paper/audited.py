@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.paper.subpopulations import Splits, is_right
 from fdgpu import FailureDirections
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.demo.settings import Plant
 
 
@@ -44,7 +44,7 @@ class Audited:
         return cls(model, fit, references, resolution=lab.recipe.resolution)
 
 
-def reference_vectors(clip: Any, fit: FailureDirections, captions: Recipe) -> Tensor:
+def reference_vectors(clip: Any, fit: FailureDirections, captions: CaptionRecipe) -> Tensor:
     """Return (k, d), the vector of the reference caption of each class of a fit."""
     texts = [entry.reference for entry in captions.classes]
     return torch.as_tensor(clip.texts(texts)[[int(k) for k in fit.classes_]])

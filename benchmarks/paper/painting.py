@@ -15,7 +15,7 @@ from benchmarks.paper.files.images import at_resolution
 from benchmarks.paper.remedies import TrainingSet
 from benchmarks.paper.sets import Seen
 from fdgpu import text_to_image
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.repair import augmented
 
 
@@ -23,7 +23,7 @@ def paint(
     captions: Mapping[str, Mapping[str, str]],
     model: Any,
     clip: Any,
-    classes: Recipe,
+    classes: CaptionRecipe,
     per_caption: int,
     seed: int,
     **arguments: Any,
@@ -63,5 +63,5 @@ def with_pictures(train: Seen, pictures: Tensor, labels: Tensor, side: int) -> T
     return TrainingSet(augmented(train.inputs, as_files, labels), both)
 
 
-def _ids(names: list[str], classes: Recipe) -> Tensor:
+def _ids(names: list[str], classes: CaptionRecipe) -> Tensor:
     return torch.tensor([classes.names.index(name) for name in names])

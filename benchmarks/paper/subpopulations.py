@@ -21,7 +21,7 @@ from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
 from fdgpu.auditing.captioning import caption_classes
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.progress import silent
 
 HARD, EASY, REFERENCE = "hard", "easy", "reference"
@@ -33,7 +33,7 @@ class Splits(ThreeSets, Protocol):
     """The sets of one seed in which nothing is planted, and the captions to try for each class, by its id."""
 
     @property
-    def captions(self) -> Recipe:
+    def captions(self) -> CaptionRecipe:
         """Return one entry a class."""
         ...
 
@@ -55,7 +55,7 @@ class Extremes:
     vectors: Mapping[int, Mapping[str, NDArray[np.float32]]]
 
     @classmethod
-    def of(cls, fit: FailureDirections, clip: Any, captions: Recipe) -> Extremes:
+    def of(cls, fit: FailureDirections, clip: Any, captions: CaptionRecipe) -> Extremes:
         """Caption a fit, as an audit does."""
         found = {k: modes[0] for k, modes in caption_classes(fit, clip, captions, silent).by_class.items()}
         texts = {
@@ -68,7 +68,7 @@ class Extremes:
         }
         return cls(texts, {k: mode.extremes for k, mode in found.items()})
 
-    def named(self, captions: Recipe) -> dict[str, Mapping[str, str]]:
+    def named(self, captions: CaptionRecipe) -> dict[str, Mapping[str, str]]:
         """Return the texts by class name, as :func:`fdgpu.text_to_image` takes them."""
         return {captions.names[k]: own for k, own in self.texts.items()}
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.inputs import AuditImages
-from fdgpu.captions import Recipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions import CaptionRecipe, WordEffects, pool_captions, word_effects
 from fdgpu.captions.reliability import judge_captions
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
@@ -43,7 +43,11 @@ class CaptionedClasses:
 
 
 def caption_classes(
-    fit: FailureDirections, embedder: ClipEmbedder, recipe: Recipe, report: Reporter, images: AuditImages | None = None
+    fit: FailureDirections,
+    embedder: ClipEmbedder,
+    recipe: CaptionRecipe,
+    report: Reporter,
+    images: AuditImages | None = None,
 ) -> CaptionedClasses:
     """Score the candidates of every class along each of its directions; a text that classes share is encoded once.
 
@@ -59,15 +63,17 @@ def caption_classes(
     coef, resampled, kept, significant = fit.coef_, fit.resampled_coef_, fit.n_directions_, fit.significant_
     classes = [(i, int(k)) for i, k in enumerate(fit.classes_) if kept[i]]
     chosen = [recipe.classes[k] for _, k in classes]
-    pool = pool_captions([*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]])
-    fitting = {text: row for row, text in enumerate(filter(embedder.fits, pool.captions))}
+    pooled, members, firsts = pool_captions(
+        [*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]]
+    )
+    fitting = {text: row for row, text in enumerate(filter(embedder.fits, pooled))}
     vectors = embedder.texts(list(fitting), report).cpu().numpy() if fitting else np.empty((0, 0), np.float32)
     captioned = {}
-    for (i, k), entry, members, firsts in zip(classes, chosen, pool.members[:-1], pool.firsts[:-1], strict=True):
+    for (i, k), entry, own_members, own_firsts in zip(classes, chosen, members[:-1], firsts[:-1], strict=True):
         if entry.reference not in fitting:
             continue
-        listed = [pool.captions[member] for member in members]
-        at = firsts[[text in fitting for text in listed]]  # indices in the grammar of the captions that fit
+        listed = [pooled[member] for member in own_members]
+        at = own_firsts[[text in fitting for text in listed]]  # indices in the grammar of the captions that fit
         texts = [text for text in listed if text in fitting]
         own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
         points = fit.caption_directions(own, reference)  # (m, d)
@@ -91,7 +97,7 @@ def caption_classes(
                 )
             )
         captioned[k] = tuple(modes)
-    return CaptionedClasses(captioned, [text for text in pool.captions if text not in fitting])
+    return CaptionedClasses(captioned, [text for text in pooled if text not in fitting])
 
 
 def _shown(images: AuditImages | None, k: int, dimension: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fdgpu.arrays import Array, restorer, to_numpy, to_torch
 from fdgpu.auditing.gathering import shrunk
 from fdgpu.auditing.inputs import AuditImages
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
 from fdgpu.directions import FailureDirections
@@ -91,7 +91,7 @@ def extreme_captions(findings: Findings, grammar: object = None) -> dict[str, di
         grammar: what the audit took its captions from, for its reference captions; None: the general recipe's.
     """
     names = [found.name for found in findings.classes]
-    references = Recipe.resolve(grammar, names).classes
+    references = CaptionRecipe.resolve(grammar, names).classes
     captions = {}
     for found, entry in zip(findings.classes, references, strict=True):
         mode = found.strongest
@@ -107,7 +107,7 @@ def draw_classes(
     fit: FailureDirections,
     images: AuditImages,
     embedder: ClipEmbedder,
-    recipe: Recipe,
+    recipe: CaptionRecipe,
     folder: Path | None,
     report: Reporter,
 ) -> tuple[dict[int, tuple[DecodedPictures, ...]], dict[str, NDArray[np.uint8]]]:

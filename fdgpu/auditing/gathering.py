@@ -14,7 +14,7 @@ from fdgpu.auditing.inputs import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.captions.reliability import nearest_first
 from fdgpu.directions import FailureDirections
-from fdgpu.directions.problem import REMEDIES
+from fdgpu.directions.samples import REMEDIES
 from fdgpu.embedding import ImageSource
 from fdgpu.embedding.sources import UNREADABLE
 from fdgpu.findings import (

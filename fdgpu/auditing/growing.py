@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from fdgpu.arrays import to_numpy
+from fdgpu.arrays import Array, to_numpy
 from fdgpu.captions import CaptionGrammar, GrownCaptions, grow
-from fdgpu.captions.growing import BUDGET
+from fdgpu.captions.beam_search import BUDGET
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.errors import InputError
+from fdgpu.findings import Side
 from fdgpu.progress import OneBar, Reporter, silent
 
 
@@ -25,7 +24,7 @@ def grow_captions(
     reference: str | None = None,
     beam: int = 32,
     top: int = 10,
-    end: str = "hard",
+    side: str | Side = Side.HARD,
     budget: int = BUDGET,
     progress: Reporter | None = None,
 ) -> GrownCaptions:
@@ -42,7 +41,7 @@ def grow_captions(
         reference: the caption that describes the whole class; by default the first noun and nothing else.
         beam: captions that are extended at a time: more find more, for more time.
         top: captions to return.
-        end: ``"hard"``, or ``"easy"`` for the other end of the direction.
+        side: ``"hard"``, or ``"easy"`` for the other side of the direction.
         budget: captions to encode at most.
         progress: a reporter; by default a bar where a person watches standard error.
 
@@ -53,28 +52,24 @@ def grow_captions(
     Raises:
         InputError: for a class without a direction, a reference that the model would cut, or what ``grow`` refuses.
     """
-    length = _length(fit, class_id, direction)
+    row = fit.index_of(class_id)
+    kept = int(to_numpy(fit.n_directions_, "n_directions_")[row])
+    if direction not in range(kept):
+        raise InputError(
+            f"class {class_id} has {kept} directions (status '{fit.status_[row]}'), direction is {direction}: captions "
+            "need one to be scored along"
+        )
+    length = float(np.linalg.norm(to_numpy(fit.coef_, "coef_")[row, direction].astype(np.float64)))
+    if not length:
+        raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
     if reference is None:
         reference = grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
     base = embedder.texts(reference, silent)[0]
 
-    def alignment(captions: list[str]) -> Any:
+    def alignment(captions: list[str]) -> Array:
         return fit.score_captions(embedder.texts(captions, silent), base, class_id, direction) / length
 
     with OneBar(progress) as report:
-        return grow(grammar, alignment, beam=beam, top=top, end=end, fits=embedder.fits, budget=budget, progress=report)
-
-
-def _length(fit: FailureDirections, class_id: int, direction: int) -> float:
-    """Return ‖w‖ of a class's direction."""
-    index = fit.index_of(class_id)
-    kept = int(to_numpy(fit.n_directions_, "n_directions_")[index])
-    if direction not in range(kept):
-        raise InputError(
-            f"class {class_id} has {kept} directions (status {str(fit.status_[index])!r}), direction is {direction}: "
-            "captions need one to be scored along"
+        return grow(
+            grammar, alignment, beam=beam, top=top, side=side, fits=embedder.fits, budget=budget, progress=report
         )
-    length = float(np.linalg.norm(to_numpy(fit.coef_, "coef_")[index, direction].astype(np.float64)))
-    if not length:
-        raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
-    return length

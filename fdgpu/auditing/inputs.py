@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
-from fdgpu.captions.names import told_apart
+from fdgpu.captions.recipe import distinct_names
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
@@ -119,7 +119,7 @@ def check_inputs(
     if not names:
         raise InputError("labels is empty: there is nothing to audit")
     _same_length(len(true), predictions=predicted, splits=splits, confidence=confidence)
-    shown = tuple(told_apart(names, [(str(k),) for k in range(len(names))]))
+    shown = tuple(distinct_names(names, [(str(k),) for k in range(len(names))]))
     return AuditInputs(
         class_names=shown,
         given_names=names,

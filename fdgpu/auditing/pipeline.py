@@ -18,7 +18,7 @@ from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding import Decoder
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
@@ -124,7 +124,7 @@ def audit(
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
         decoder.check(embedder)
-    recipe = Recipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
+    recipe = CaptionRecipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
     decoded: dict[int, tuple[DecodedPictures, ...]] = {}
@@ -216,7 +216,7 @@ def _fit(
 
 
 def _notes(
-    images: AuditImages, skipped: Sequence[Skipped], too_long: Sequence[str], recipe: Recipe, whitened_by: Split
+    images: AuditImages, skipped: Sequence[Skipped], too_long: Sequence[str], recipe: CaptionRecipe, whitened_by: Split
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes = []

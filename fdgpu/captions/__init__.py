@@ -1,19 +1,17 @@
 """Grammars of candidate captions, and what the directions make of them (paper, 2.2 and A.6)."""
 
-from fdgpu.captions.effects import WordEffects, word_effects
+from fdgpu.captions.additive import WordEffects, word_effects
+from fdgpu.captions.beam_search import GrownCaption, GrownCaptions, grow
+from fdgpu.captions.candidates import CaptionRecipe, ClassCaptions, pool_captions
 from fdgpu.captions.grammar import CaptionGrammar
-from fdgpu.captions.growing import GrownCaption, GrownCaptions, grow
-from fdgpu.captions.pooling import CaptionPool, pool_captions
-from fdgpu.captions.recipe import ClassCaptions, Recipe
 from fdgpu.captions.wordnet import nouns_below, visual_adjectives
 
 __all__ = [
     "CaptionGrammar",
-    "CaptionPool",
+    "CaptionRecipe",
     "ClassCaptions",
     "GrownCaption",
     "GrownCaptions",
-    "Recipe",
     "WordEffects",
     "grow",
     "nouns_below",

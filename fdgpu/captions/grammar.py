@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import string
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.captions.articles import agree
-from fdgpu.captions.view import CaptionView
+from fdgpu.captions.recipe import WrittenRecipe, class_keys, read_bundled, read_own
+from fdgpu.captions.templates import Word, agree, slot_names, slot_words
 from fdgpu.errors import InputError
-
-Word = str | None
 
 
 class CaptionGrammar(Sequence[str]):
@@ -62,25 +59,21 @@ class CaptionGrammar(Sequence[str]):
     def recipe(cls, name: str) -> dict[str, CaptionGrammar]:
         """Return a bundled recipe: class name → grammar.
 
-        Classes of one name are told apart by another of their names, as in ``"crane (n02012849)"``.
+        Classes of one name are distinguished by another of their names, as in ``"crane (n02012849)"``.
 
         Raises:
             InputError: for an unknown name; lists those there are.
         """
-        from fdgpu.captions.recipe import Recipe
-
-        return Recipe.bundled(name).grammars
+        return _by_name(read_bundled(name))
 
     @classmethod
     def from_file(cls, path: str | Path) -> dict[str, CaptionGrammar]:
-        """Return the recipe of a TOML file of your own: class name → grammar; :mod:`fdgpu.captions.recipe_file`.
+        """Return the recipe of a TOML file of your own: class name → grammar; see :mod:`fdgpu.captions.recipe`.
 
         Raises:
-            InputError: names the file and the line of a mistake.
+            InputError: names the file, and where in it the mistake is.
         """
-        from fdgpu.captions.recipe import Recipe
-
-        return Recipe.from_file(Path(path)).grammars
+        return _by_name(read_own(Path(path)))
 
     def reference(self, **words: Word) -> str:
         """Return the caption that describes the whole class: the given words, every other slot left out.
@@ -102,15 +95,15 @@ class CaptionGrammar(Sequence[str]):
 
     def words_at(self, index: int) -> dict[str, Word]:
         """Return the slots' words of the caption at ``index``."""
-        place = range(len(self))[index]  # negative indices, and IndexError past the end
+        rest = range(len(self))[index]  # negative indices, and IndexError past the end
         words: dict[str, Word] = {}
         for name in reversed(self.slots):
-            place, digit = divmod(place, len(self.slots[name]))
-            words[name] = self.slots[name][digit]
+            rest, word = divmod(rest, len(self.slots[name]))
+            words[name] = self.slots[name][word]
         return {name: words[name] for name in self.slots}
 
-    def word_places(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """Return (m, slots) places in the slots' lists of the words of the captions at (m,) ``indices``.
+    def word_indices(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (m, slots) indices in the slots' lists of the words of the captions at (m,) ``indices``.
 
         Raises:
             InputError: for an index that is not of this grammar.
@@ -118,10 +111,10 @@ class CaptionGrammar(Sequence[str]):
         rest = np.asarray(indices, np.int64)
         if len(rest) and not 0 <= rest.min() <= rest.max() < len(self):
             raise InputError(f"indices reach from {rest.min()} to {rest.max()}: this grammar has 0 to {len(self) - 1}")
-        places = np.empty((len(rest), len(self.slots)), np.int64)
-        for column, words in zip(reversed(range(len(self.slots))), reversed(self.slots.values()), strict=True):
-            rest, places[:, column] = np.divmod(rest, len(words))
-        return places
+        words = np.empty((len(rest), len(self.slots)), np.int64)
+        for slot, listed in zip(reversed(range(len(self.slots))), reversed(self.slots.values()), strict=True):
+            rest, words[:, slot] = np.divmod(rest, len(listed))
+        return words
 
     def __len__(self) -> int:
         return self._count
@@ -148,36 +141,55 @@ class CaptionGrammar(Sequence[str]):
         return agree(caption) if self.a_or_an else caption
 
 
-def slot_words(name: str, words: Any) -> tuple[Word, ...]:
-    """Return the words of a slot, those that read alike once and those without a letter as None.
+class CaptionView(Sequence[str]):
+    """The captions at some indices of a sequence: what slicing a grammar gives.
 
-    Raises:
-        InputError: unless it is a list of strings and None, and not empty.
+    Nothing is made until it is asked for. A view equals any sequence of the same captions.
     """
-    if isinstance(words, str) or not isinstance(words, Iterable):
-        raise InputError(f"{name} is {words!r}: pass a list of words, [{words!r}]")
-    listed = list(words)
-    if not listed:
-        raise InputError(f"{name} is an empty list: pass its words, or [None] to leave the slot out")
-    odd = [word for word in listed if word is not None and not isinstance(word, str)]
-    if odd:
-        raise InputError(f"{name} holds {odd[0]!r}: words are strings, or None to leave the slot out")
-    return tuple(dict.fromkeys(" ".join(word.split()) or None if word else None for word in listed))
+
+    __hash__ = None  # type: ignore[assignment]  # a view equals lists, which have no hash
+
+    def __init__(self, captions: Sequence[str], indices: range) -> None:
+        self._captions, self._indices = captions, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> CaptionView: ...
+    def __getitem__(self, index: int | slice) -> str | CaptionView:
+        if isinstance(index, slice):
+            return CaptionView(self._captions, self._indices[index])
+        return self._captions[self._indices[index]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._captions[i] for i in self._indices)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    def __repr__(self) -> str:
+        return f"CaptionView({len(self)} captions of {self._captions!r})"
 
 
-def slot_names(template: str) -> list[str]:
-    """Return the names of a template's slots, in their order.
+def class_grammars(recipe: WrittenRecipe) -> list[CaptionGrammar]:
+    """Make the grammar of every class; those with the same words share one, so that a thousand classes stay small."""
+    made: dict[object, CaptionGrammar] = {}
+    grammars = []
+    for entry in recipe.classes:
+        slots = recipe.slots_of(entry)
+        if slots not in made:
+            try:
+                made[slots] = CaptionGrammar(recipe.template, a_or_an=recipe.a_or_an, **dict(slots))
+            except InputError as error:
+                raise InputError(f"{entry.where}: {error}") from None
+        grammars.append(made[slots])
+    return grammars
 
-    Raises:
-        InputError: for a template that cannot be read, or one without a noun.
-    """
-    try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise InputError(f"template {template!r} cannot be read ({error}): write slots as {{noun}}") from None
-    odd = [field for field in fields if not field.isidentifier()]
-    if odd:
-        raise InputError(f"template {template!r} has the slot {{{odd[0]}}}: name slots like {{noun}}")
-    if "noun" not in fields:
-        raise InputError(f"template {template!r} has no {{noun}}, which reference captions keep: write one")
-    return fields
+
+def _by_name(recipe: WrittenRecipe) -> dict[str, CaptionGrammar]:
+    return dict(zip(class_keys(recipe.classes), class_grammars(recipe), strict=True))

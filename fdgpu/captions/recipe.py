@@ -1,160 +1,340 @@
-"""Recipes: which captions to try for which class, by the class's name. How they are written: ``recipe_file.py``."""
+"""Recipes as they are written: TOML files that say which captions to try for which class.
+
+source = "C.1.2"             # optional: the section of the paper
+extends = "cifar10"          # optional: start from a bundled recipe, or from a TOML file beside this one
+template = "a photo of a {adjective} {noun} {preposition}"
+a_or_an = true               # optional: "an orange cat"; the paper writes "a" throughout
+classes_from = "names.csv"   # optional: more classes, a table beside this file with the columns name, also, group
+
+[slots]                      # words that every class tries; "" leaves the slot out
+adjective = ["", "white"]
+preposition = ["", "outside"]
+
+[extra]                      # optional, added to the words of every class: for a recipe that extends another
+adjective = ["noisy"]
+
+[[groups]]                   # optional: classes that share a noun and further words
+names = ["canine", "feline"] # each name is the noun of the classes of this group
+extra.preposition = ["in the grass"]
+
+[[classes]]
+name = "cat"                 # as in the predictions
+also = ["n02121808"]         # optional: other names it goes by; the first distinguishes classes of one name
+noun = ["cat", "kitten"]     # optional: default the group, then the noun of [slots], then the name
+group = "feline"             # optional
+reference = "a photo of a cat"                   # optional: default the first noun and nothing else
+extra.preposition = ["on the sofa"]              # optional, added to the slot's words
+
+In a recipe that extends another, slots and groups replace those of the same name, and a class of the same name
+changes in what is given. This module knows words only: :mod:`fdgpu.captions.grammar` makes grammars of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import csv
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Self, TypeVar
 
-from fdgpu.captions.grammar import CaptionGrammar, Word
-from fdgpu.captions.names import ClassNames, told_apart
-from fdgpu.captions.recipe_classes import ClassEntry
-from fdgpu.captions.recipe_file import RecipeFile, read_bundled, read_own
-from fdgpu.captions.toml_checks import Words, joined
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+
+from fdgpu.captions.templates import slot_names
 from fdgpu.errors import InputError
 
+Name = Annotated[str, Field(pattern=r"\S")]
+Listed = Annotated[list[str], Field(min_length=1)]
+Words = dict[str, Listed]  # slot → words
+Checked = TypeVar("Checked", bound=BaseModel)
 
-@dataclass(frozen=True)
-class ClassCaptions:
-    """A class's candidates and the reference caption that describes all of it; ``also`` are its other names."""
+COLUMNS = ("name", "also", "group")
+REMEDY = {  # by pydantic's name of a mistake; of others its own words are shown
+    "string_type": "write a string",
+    "string_pattern_mismatch": "write a name",
+    "bool_type": "write true or false",
+    "list_type": "write a list",
+    "dict_type": "write a table",
+    "model_type": "write a table",
+    "too_short": "write at least one",
+}
 
-    name: str
-    grammar: CaptionGrammar
-    reference: str
-    also: tuple[str, ...] = ()
+
+class Table(BaseModel):
+    """A table of a recipe: no other keys, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The captions of every class.
+class WrittenGroup(Table):
+    """One of ``[[groups]]``."""
 
-    ``source`` is the section of the paper. :meth:`resolve` fills in what it had to decide: ``fallen_back`` names the
-    classes that the recipe does not know, ``ambiguous`` those that it knows several of; both got general captions.
-    """
+    names: Annotated[list[Name], Field(min_length=1)]
+    extra: Words = {}
 
-    classes: tuple[ClassCaptions, ...]
+
+class WrittenClass(Table):
+    """One of ``[[classes]]``, or a line of the table of classes. What is not given is empty."""
+
+    name: Name
+    also: list[Name] = []
+    noun: Annotated[Listed, BeforeValidator(lambda noun: [noun] if isinstance(noun, str) else noun)] = []
+    group: str = ""
+    reference: str = ""
+    extra: Words = {}
+    _where: str = PrivateAttr("")
+
+    @property
+    def where(self) -> str:
+        """Where it is written, for errors: ``"own.toml: classes[3] 'cat'"``."""
+        return self._where
+
+    def at(self, where: str) -> Self:
+        """Note where the class is written."""
+        self._where = f"{where} {self.name!r}"
+        return self
+
+
+class WrittenRecipe(Table):
+    """A recipe; :func:`read_bundled` and :func:`read_own` return it with what it extends already in it."""
+
+    template: str = ""
+    slots: Words = {}
     source: str = ""
-    fallen_back: tuple[str, ...] = ()
-    ambiguous: tuple[str, ...] = ()
+    extends: str = ""
+    a_or_an: bool = False
+    classes_from: str = ""
+    extra: Words = {}
+    groups: list[WrittenGroup] = []
+    classes: list[WrittenClass] = []
 
     @property
-    def names(self) -> list[str]:
-        """One name a class, those of one name told apart by another of their names, or by their number."""
-        others = [entry.also or (str(place),) for place, entry in enumerate(self.classes)]
-        return told_apart([entry.name for entry in self.classes], others)
+    def by_group(self) -> dict[str, Words]:
+        """Group → its further words."""
+        return {name: group.extra for group in self.groups for name in group.names}
 
-    @property
-    def grammars(self) -> dict[str, CaptionGrammar]:
-        """Class name → grammar."""
-        return {name: entry.grammar for name, entry in zip(self.names, self.classes, strict=True)}
+    def slots_of(self, entry: WrittenClass) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the words of a class by slot, in the template's order: the last slot there varies fastest."""
+        noun = entry.noun or ([entry.group] if entry.group else self.slots.get("noun", [entry.name]))
+        extra = joined(joined(self.extra, self.by_group.get(entry.group, {})), entry.extra)
+        words = joined({**self.slots, "noun": noun}, extra)
+        names = sorted(words, key=lambda name: self.template.find("{" + name + "}"))
+        return tuple((name, tuple(words[name])) for name in names)
 
-    @property
-    def references(self) -> dict[str, str]:
-        """Class name → reference caption."""
-        return {name: entry.reference for name, entry in zip(self.names, self.classes, strict=True)}
 
-    @classmethod
-    def bundled(cls, name: str) -> Recipe:
-        """Read one of the recipes that ship with the package.
+TABLES: dict[object, type[Table]] = {"groups": WrittenGroup, "classes": WrittenClass}
 
-        Raises:
-            InputError: for an unknown name; lists those there are.
-        """
-        return cls.of_file(read_bundled(name))
 
-    @classmethod
-    def from_file(cls, path: Path) -> Recipe:
-        """Read a recipe of the user's own.
+# --- reading --------------------------------------------------------------------------------------------------------
 
-        Raises:
-            InputError: if the file is missing or malformed; names the file and the line.
-        """
-        return cls.of_file(read_own(path))
 
-    @classmethod
-    def named(cls, name: str) -> Recipe:
-        """Read the recipe of a TOML file, or one that ships, by its name."""
-        return cls.from_file(Path(name)) if name.endswith(".toml") else cls.bundled(name)
+def bundled_folder() -> Traversable:
+    """Return the folder of the recipes that ship with the package."""
+    return resources.files("fdgpu.captions") / "recipes"
 
-    @classmethod
-    def for_classes(cls, names: Sequence[str]) -> Recipe:
-        """Make the general recipe for classes that no recipe knows: the class name as noun, the paper's words."""
-        entries = tuple(ClassEntry(name, f"class {name!r}") for name in names)
-        return cls.of_file(replace(read_bundled("general"), classes=entries))
 
-    @classmethod
-    def of_file(cls, file: RecipeFile) -> Recipe:
-        """Make the grammars of a recipe as it is written."""
-        return cls(tuple(_class_captions(file)), source=file.source)
+def bundled_names() -> list[str]:
+    """Return the names of the recipes that ship with the package."""
+    files = (entry.name for entry in bundled_folder().iterdir())
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 
-    @classmethod
-    def resolve(cls, grammar: Any, class_names: Sequence[str]) -> Recipe:
-        """Make a recipe for ``class_names`` of whatever the caller has.
 
-        Args:
-            grammar: None (the general recipe), a recipe's name, the path of a TOML file, one grammar for every
-                class, a mapping of class name to grammar, or a recipe.
-            class_names: the classes that need captions, by any of the names that the recipe has for them; see
-                :class:`fdgpu.captions.names.ClassNames`.
+def read_bundled(name: str) -> WrittenRecipe:
+    """Read a recipe that ships with the package.
 
-        Returns:
-            A recipe with one entry for each of ``class_names``, in their order.
+    Raises:
+        InputError: for an unknown name; lists those there are.
+    """
+    known = bundled_names()
+    if name not in known:
+        raise InputError(f"there is no recipe {name!r}: use one of {', '.join(known)}, or a TOML file of your own")
+    text = (bundled_folder() / f"{name}.toml").read_text(encoding="utf-8")
+    return _read(text, f"recipe {name!r}", bundled_folder())
 
-        Raises:
-            InputError: for a name or file that does not exist, or anything else.
-        """
-        chosen = cls._given(grammar, class_names)
-        found = ClassNames(
-            (entry.name, key, *entry.also) for entry, key in zip(chosen.classes, chosen.names, strict=True)
-        )
-        places = found.match(class_names)
-        missing = [name for name, place in zip(class_names, places.places, strict=True) if place is None]
-        general = iter(cls.for_classes(missing).classes)
-        return cls(
-            tuple(
-                next(general) if place is None else replace(chosen.classes[place], name=name)
-                for name, place in zip(class_names, places.places, strict=True)
+
+def read_own(path: Path, above: tuple[Path, ...] = ()) -> WrittenRecipe:
+    """Read a recipe of the user's own; ``above`` are the files that led here by ``extends``.
+
+    Raises:
+        InputError: if the file is missing or malformed; names the file, where in it, what was expected and what came.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): pass a TOML file in UTF-8") from None
+    return _read(text, str(path), path.parent, (*above, path.resolve()))
+
+
+def _read(text: str, file: str, folder: Traversable, above: tuple[Path, ...] = ()) -> WrittenRecipe:
+    """Read a recipe's text; ``file`` is what errors call it, ``folder`` where the files that it names are."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: {error}") from None
+    own = _checked(WrittenRecipe, raw, file)
+    base = _base(own.extends, file, folder, above) if own.extends else WrittenRecipe()
+    tabled = _table_classes(folder / own.classes_from, file) if own.classes_from else ()
+    given = own.model_fields_set & {"template", "source", "a_or_an"}
+    recipe = base.model_copy(
+        update={
+            **{name: getattr(own, name) for name in given},
+            "slots": base.slots | own.slots,
+            "extra": joined(base.extra, own.extra),
+            "groups": [*base.groups, *own.groups],
+            "classes": _merged(
+                base.classes, [*tabled, *(entry.at(f"{file}: classes[{i}]") for i, entry in enumerate(own.classes))]
             ),
-            source=chosen.source,
-            fallen_back=tuple(name for name in missing if chosen.classes and name not in places.ambiguous),
-            ambiguous=tuple(places.ambiguous),
-        )
+        }
+    )
+    _check_slots(recipe, own, file)
+    for entry in recipe.classes:
+        if entry.group and entry.group not in recipe.by_group:
+            known = f"use {', '.join(recipe.by_group)}" if recipe.groups else "and there are none: add [[groups]]"
+            raise InputError(f"{entry.where}: there is no group {entry.group!r}, {known}")
+    return recipe
 
-    @classmethod
-    def _given(cls, grammar: Any, class_names: Sequence[str]) -> Recipe:
-        if grammar is None:
-            return cls(())
-        if isinstance(grammar, Recipe):
-            return grammar
-        if isinstance(grammar, (str, Path)):
-            return cls.named(str(grammar))
-        if isinstance(grammar, CaptionGrammar):
-            grammar = dict.fromkeys(class_names, grammar)
-        if isinstance(grammar, Mapping) and all(isinstance(g, CaptionGrammar) for g in grammar.values()):
-            return cls(tuple(ClassCaptions(str(name), g, g.reference()) for name, g in grammar.items()))
+
+def _base(name: str, file: str, folder: Traversable, above: tuple[Path, ...]) -> WrittenRecipe:
+    """Read what a recipe extends."""
+    if not name.endswith(".toml"):
+        try:
+            return read_bundled(name)
+        except InputError as error:
+            raise InputError(f"{file}: extends: {error}") from None
+    path = Path(str(folder)) / name
+    if path.resolve() in above:
+        raise InputError(f"{file}: extends: {name} leads back to itself, extend another recipe")
+    return read_own(path, above)
+
+
+def _table_classes(table: Traversable, file: str) -> Iterator[WrittenClass]:
+    """Read classes from a CSV with the columns name, also and group; other names are joined by semicolons."""
+    try:
+        text = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file or a CaptionGrammar"
+            f"{file}: classes_from: {table.name} cannot be read ({error}), name a CSV beside the recipe"
+        ) from None
+    reader = csv.reader(text.splitlines(), strict=True)
+    header = next(reader, [])
+    if "name" not in header or not set(header) <= set(COLUMNS):
+        raise InputError(
+            f"{table.name}, line 1: the header is {','.join(header)!r}, use the columns {','.join(COLUMNS)}"
+        )
+    for row in reader:
+        line = f"{table.name}, line {reader.line_num}"
+        if len(row) != len(header):
+            raise InputError(f"{line}: {len(row)} fields, the header has {len(header)}")
+        entry: dict[str, object] = dict(zip(header, row, strict=True))
+        entry["also"] = [name for name in str(entry.get("also", "")).split(";") if name]
+        yield _checked(WrittenClass, entry, line).at(f"{line}, class")
+
+
+# --- checking -------------------------------------------------------------------------------------------------------
+
+
+def _checked(model: type[Checked], raw: Mapping[str, object], file: str) -> Checked:
+    """Check the keys and types of a table.
+
+    Raises:
+        InputError: names the file, where in it, what came and what to write instead.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    at, where = first["loc"], f"{file}: {_location(first['loc'], raw)}"
+    if first["type"] == "missing":
+        raise InputError(f'{where} is missing: add {at[-1]} = "…"')
+    if first["type"] == "extra_forbidden":
+        table = TABLES.get(at[0], model) if len(at) > 1 else model
+        raise InputError(f"{where}: unknown key {at[-1]!r}, use {', '.join(table.model_fields)}")
+    raise InputError(f"{where} is {first['input']!r}: {REMEDY.get(first['type'], first['msg'])}")
+
+
+def _location(location: tuple[int | str, ...], raw: Mapping[str, object]) -> str:
+    """Return ``"classes[3] 'cat': extra.preposition[0]"`` of pydantic's location, and of the table that it is in."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    listed = raw.get(str(location[0]))
+    if len(location) > 2 and isinstance(listed, list) and isinstance(location[1], int):
+        entry = listed[location[1]]
+        name = f" {entry['name']!r}" if isinstance(entry, dict) and isinstance(entry.get("name"), str) else ""
+        return "".join(parts[:2])[1:] + f"{name}: " + "".join(parts[2:])[1:]
+    return "".join(parts)[1:]
+
+
+def _check_slots(recipe: WrittenRecipe, own: WrittenRecipe, file: str) -> None:
+    """Check the template, that it has every slot that words are written for, and that its own slots have words."""
+    if not recipe.template:
+        raise InputError(f'{file}: there is no template, add template = "a photo of a {{noun}}"')
+    try:
+        named = slot_names(recipe.template)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    _check_known(own.slots, named, f"{file}: slots")
+    _check_known(own.extra, named, f"{file}: extra")
+    for i, group in enumerate(own.groups):
+        _check_known(group.extra, named, f"{file}: groups[{i}] {group.names[0]!r}: extra")
+    for i, entry in enumerate(own.classes):
+        _check_known(entry.extra, named, f"{file}: classes[{i}] {entry.name!r}: extra")
+    for name in named:
+        if name not in recipe.slots and name != "noun":
+            raise InputError(f'{file}: template names {{{name}}}, but [slots] has no words for it: add {name} = ["…"]')
+
+
+def _check_known(words: Collection[str], slots: Collection[str], where: str) -> None:
+    odd = [name for name in words if name not in slots]
+    if odd:
+        raise InputError(
+            f"{where}: there are words for {odd[0]!r}, but the template has no {{{odd[0]}}}: use {', '.join(slots)}, "
+            f"or write {{{odd[0]}}} into the template"
         )
 
 
-def _class_captions(file: RecipeFile) -> Iterator[ClassCaptions]:
-    """Yield the classes; those with the same words share one grammar, so that a thousand classes stay small."""
-    made: dict[tuple[Any, ...], CaptionGrammar] = {}
-    for entry in file.classes:
-        nouns = entry.nouns or ((entry.group,) if entry.group else file.slots.get("noun", (entry.name,)))
-        extra = joined(joined(file.extra, file.groups.get(entry.group, {})), entry.extra)
-        slots = _in_order(file.template, joined({**file.slots, "noun": nouns}, extra))
-        if slots not in made:
-            try:
-                made[slots] = CaptionGrammar(file.template, a_or_an=file.a_or_an, **dict(slots))
-            except InputError as error:
-                raise InputError(f"{entry.where}: {error}") from None
-        grammar = made[slots]
-        reference = entry.reference or grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
-        yield ClassCaptions(entry.name, grammar, reference, entry.also)
+# --- merging --------------------------------------------------------------------------------------------------------
 
 
-def _in_order(template: str, words: Words) -> tuple[tuple[str, tuple[Word, ...]], ...]:
-    """Return the slots in the template's order, so that the last one there varies fastest."""
-    return tuple(sorted(words.items(), key=lambda slot: template.find("{" + slot[0] + "}")))
+def joined(words: Words, more: Words) -> Words:
+    """Return the words of both, slot by slot."""
+    return {name: [*words.get(name, []), *more.get(name, [])] for name in dict.fromkeys([*words, *more])}
+
+
+def _merged(base: Sequence[WrittenClass], entries: Sequence[WrittenClass]) -> list[WrittenClass]:
+    """Return the base's classes, changed in what those of the same name give, and then the new ones.
+
+    Raises:
+        InputError: if two classes have the same name and no other name distinguishes them.
+    """
+    own: dict[str, WrittenClass] = {}
+    for key, entry in zip(class_keys(entries), entries, strict=True):
+        if key in own:
+            raise InputError(
+                f"{entry.where}: a class of this name is already written in {own[key].where}: leave one out, or "
+                f'distinguish them by another name, also = ["…"]'
+            )
+        own[key] = entry
+    known = dict(zip(class_keys(base), base, strict=True))
+    changed = [_changed(entry, own[key]) if key in own else entry for key, entry in known.items()]
+    return changed + [entry for key, entry in own.items() if key not in known]
+
+
+def class_keys(entries: Sequence[WrittenClass]) -> list[str]:
+    """Return the names of classes, all of them different where the recipe was read."""
+    return distinct_names([entry.name for entry in entries], [entry.also for entry in entries])
+
+
+def _changed(entry: WrittenClass, by: WrittenClass) -> WrittenClass:
+    given = {key: getattr(by, key) for key in ("also", "group", "noun", "reference") if getattr(by, key)}
+    changed = entry.model_copy(update={**given, "extra": joined(entry.extra, by.extra)})
+    changed._where = by.where
+    return changed
+
+
+def distinct_names(names: Sequence[str], others: Iterable[Sequence[str]]) -> list[str]:
+    """Return the names, and in brackets the first of its ``others`` behind each name that stands several times."""
+    count = Counter(names)
+    return [
+        f"{name} ({other[0]})" if count[name] > 1 and other else name for name, other in zip(names, others, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""Indexes of vectors with names on FAISS, and of captions that directions are searched in."""
+"""Indexes of vectors with names, and of captions that directions are searched in; FAISS is optional."""
 
 from fdgpu.index.caption_index import CaptionIndex
 from fdgpu.index.kinds import IndexKind

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.arrays import restorer
+from fdgpu.arrays import Array, restorer
 from fdgpu.errors import InputError
-from fdgpu.index.blocks import batches
-from fdgpu.index.encoding import TextEmbedder, captions_at, encoded
 from fdgpu.index.kinds import IndexKind
-from fdgpu.index.store import Rows
-from fdgpu.index.validation import check_rows, check_scale, check_unit_rows, check_vector, host_rows
+from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, host_rows
+from fdgpu.index.stores import Rows
 from fdgpu.index.vector_index import Neighbours, VectorIndex
 from fdgpu.kernels.whiten_numba import whiten_rows
-from fdgpu.progress import OneBar, Reporter
+from fdgpu.progress import OneBar, Reporter, silent
 
 EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is the reference
+
+
+class TextEncoder(Protocol):
+    """What turns captions into vectors, such as :class:`fdgpu.ClipEmbedder`."""
+
+    def texts(self, captions: Sequence[str], progress: Reporter | None) -> Array:
+        """Return (n, d) unit vectors of n captions."""
+        ...
+
+
+def encoded(embedder: TextEncoder, captions: Sequence[str]) -> Array:
+    """Return the vectors of some captions, without a bar of their own.
+
+    Raises:
+        InputError: if there is not one for each.
+    """
+    vectors = embedder.texts(captions, silent)
+    if len(vectors) != len(captions):
+        raise InputError(
+            f"the embedder gave {len(vectors)} vectors for {len(captions)} captions: it must give one each"
+        )
+    return vectors
 
 
 class CaptionIndex(VectorIndex):
@@ -31,7 +51,7 @@ class CaptionIndex(VectorIndex):
       nearest to.
     - With ``reference`` r it holds the unit differences d = (c - r) / σ, so that the score of a failure direction w is
       the inner product w·d: what :meth:`fdgpu.FailureDirections.score_captions` gives, for all captions at once.
-      :meth:`hardest` and :meth:`easiest` ask for the two ends. σ is ``scale``, the fit's ``scale_``; all its
+      :meth:`hardest` and :meth:`easiest` ask for the two sides. σ is ``scale``, the fit's ``scale_``; all its
       classes share it. A caption that equals the reference has no direction and is left out.
 
     Args:
@@ -47,11 +67,11 @@ class CaptionIndex(VectorIndex):
 
     def __init__(
         self,
-        embeddings: Any = None,
+        embeddings: Array = None,
         captions: Sequence[str] | None = None,
         *,
-        reference: Any = None,
-        scale: Any = None,
+        reference: Array = None,
+        scale: Array = None,
         kind: str | IndexKind = "auto",
         expected: int | None = None,
         dtype: str = "float32",
@@ -65,10 +85,10 @@ class CaptionIndex(VectorIndex):
     def from_captions(
         cls,
         captions: Sequence[str],
-        embedder: TextEmbedder,
+        embedder: TextEncoder,
         *,
         batch_size: int = 16384,
-        reference: Any = None,
+        reference: Array = None,
         progress: Reporter | None = None,
         **settings: Any,
     ) -> Self:
@@ -79,7 +99,7 @@ class CaptionIndex(VectorIndex):
 
         Args:
             captions: a grammar, a list, or any other sequence.
-            embedder: a :class:`fdgpu.ClipEmbedder`, or whatever has its ``texts(captions, progress)``.
+            embedder: a :class:`fdgpu.ClipEmbedder`, or anything with its ``texts(captions, progress)``.
             batch_size: captions to encode at a time.
             reference: (d,) unit vector, or the reference caption itself.
             progress: reports to it; default a bar on a terminal.
@@ -94,7 +114,7 @@ class CaptionIndex(VectorIndex):
             index._encode(embedder, int(batch_size), report)
         return index
 
-    def _encode(self, embedder: TextEmbedder, batch_size: int, report: Reporter) -> None:
+    def _encode(self, embedder: TextEncoder, batch_size: int, report: Reporter) -> None:
         """Encode and store the captions that the index was made with."""
         count = len(self.names)
         if not count:
@@ -102,9 +122,9 @@ class CaptionIndex(VectorIndex):
         one = check_rows(encoded(embedder, [self.names[0]]), "embeddings", self.dimension)
         store = self._open(one.shape[1], count)
         store.reserve(count)
-        for blocks in batches(count, batch_size, shuffled=store.kind.name != "flat"):
+        for blocks in batches(count, batch_size, shuffled=self._shuffled):
             report("index captions", self._seen, count)
-            vectors = encoded(embedder, captions_at(self.names, blocks))
+            vectors = encoded(embedder, [self.names[i] for block in blocks for i in block])
             rows = host_rows(check_unit_rows(vectors, "embeddings", self.dimension))
             self._add(rows, blocks)
             self._seen += len(rows)
@@ -119,7 +139,7 @@ class CaptionIndex(VectorIndex):
         whiten_rows(rows, self.reference, 1 / self.scale, differences)
         return (differences if kept.all() else differences[kept]), kept
 
-    def _checked_scale(self, scale: Any) -> NDArray[np.float64] | None:
+    def _checked_scale(self, scale: Array) -> NDArray[np.float64] | None:
         if self.reference is None:
             if scale is not None:
                 raise InputError("scale was given without a reference: pass reference= to index differences from it")
@@ -138,13 +158,13 @@ class CaptionIndex(VectorIndex):
 
     # --- searching --------------------------------------------------------------------------------------------------
 
-    def hardest(self, directions: Any, k: int, *, exact: bool = False) -> Neighbours:
+    def hardest(self, directions: Array, k: int, *, exact: bool = False) -> Neighbours:
         """Find the captions that name what each direction's failures share: the most negative scores.
 
         Args:
             directions: (q, d) w in whitened space, rows of ``fit.coef_``.
             k: how many captions for each direction.
-            exact: look at every caption, whatever the kind of index.
+            exact: look at every caption, with lists and graphs too.
 
         Returns:
             ``scores`` (q, k), those of ``score_captions``, the hardest first, and ``ids`` (q, k).
@@ -153,13 +173,13 @@ class CaptionIndex(VectorIndex):
             InputError: if the index has no reference, and as :meth:`search`. A class without a direction has a row of
                 NaN, and is to be left out.
         """
-        return self._ends(directions, k, exact, -1)
+        return self._extremes(directions, k, exact, -1)
 
-    def easiest(self, directions: Any, k: int, *, exact: bool = False) -> Neighbours:
+    def easiest(self, directions: Array, k: int, *, exact: bool = False) -> Neighbours:
         """Find the most positive scores; see :meth:`hardest`."""
-        return self._ends(directions, k, exact, 1)
+        return self._extremes(directions, k, exact, 1)
 
-    def _ends(self, directions: Any, k: int, exact: bool, sign: int) -> Neighbours:
+    def _extremes(self, directions: Array, k: int, exact: bool, sign: int) -> Neighbours:
         if self.reference is None:
             raise InputError("the index holds captions, not differences: make it with reference= to search directions")
         rows, k = self._checked(directions, k, "directions")

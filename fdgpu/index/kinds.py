@@ -1,4 +1,4 @@
-"""Which kind of FAISS index keeps how many vectors, and why."""
+"""Which kind of index keeps how many vectors, and why."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SPARE = 4  # times k: what is looked at holds at least so many vectors
 class IndexKind:
     """A kind of index with its settings, and the reason in words.
 
-    ``name`` is ``"flat"`` (every vector is looked at: exact), ``"ivf"`` (inverted lists: the nearest ``probes`` of
-    ``lists`` cells are looked at) or ``"hnsw"`` (a graph of ``links`` neighbours a vector, built with ``build_breadth``
-    and searched with ``breadth`` candidates).
+    ``name`` is ``"flat"`` (every vector is looked at: exact, by torch), ``"ivf"`` (FAISS's inverted lists: the nearest
+    ``probes`` of ``lists`` cells are looked at) or ``"hnsw"`` (FAISS's graph of ``links`` neighbours a vector, built
+    with ``build_breadth`` and searched with ``breadth`` candidates).
 
-    ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists; it never takes a graph. A graph is made for
-    queries that look like what it holds, and directions and images do not look like captions. Of 100 000 captions of
-    128 dimensions a graph finds 0.42 and lists 0.998 of the ten hardest of a direction, and 0.53 and 0.996 of the ten
-    nearest to an image (``python -m benchmarks.index``). Lists take longer to make than a graph, and as long as 2000
-    flat searches one by one; where fewer questions are asked, flat is the faster.
+    ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists where FAISS is installed; it never takes a graph. A
+    graph is made for queries that look like what it holds, and directions and images do not look like captions. Of
+    100 000 captions of 128 dimensions a graph finds 0.42 and lists 0.998 of the ten hardest of a direction, and 0.53
+    and 0.996 of the ten nearest to an image (``python -m benchmarks.index``). Lists take longer to make than a graph,
+    and as long as 2000 flat searches one by one; where fewer questions are asked, flat is the faster.
     """
 
     name: str
@@ -52,10 +52,10 @@ class IndexKind:
         return max(self.breadth, SPARE * k)
 
     @classmethod
-    def choose(cls, name: str, rows: int, dimension: int, gpu: bool) -> IndexKind:
+    def choose(cls, name: str, rows: int, dimension: int, gpu: bool, faiss: bool = True) -> IndexKind:
         """Return the kind of that name, or the one that ``"auto"`` takes, for so many vectors."""
         if name == "auto":
-            return cls._by_size(rows, dimension, gpu)
+            return cls._by_size(rows, dimension, gpu, faiss)
         return cls.ivf(rows, gpu) if name == "ivf" else cls(name, "asked for by name")
 
     @classmethod
@@ -70,10 +70,12 @@ class IndexKind:
         return cls("ivf", reason, lists=lists, probes=ceil(lists / 8))
 
     @classmethod
-    def _by_size(cls, rows: int, dimension: int, gpu: bool) -> IndexKind:
+    def _by_size(cls, rows: int, dimension: int, gpu: bool, faiss: bool) -> IndexKind:
         size = f"auto: {rows} vectors of {dimension}"
         if rows * dimension <= (FLAT_ON_GPU if gpu else FLAT_ON_CPU):
             return cls("flat", f"{size} are few enough to look at every one")
+        if not faiss:
+            return cls("flat", f"{size} are many to look at every one; FAISS, which has lists, is not installed")
         return cls.ivf(rows, gpu, f"{size} are too many to look at every one")
 
 
@@ -89,7 +91,7 @@ def check_kind(kind: str | IndexKind) -> str | IndexKind:
     return kind
 
 
-def check_place(kind: IndexKind, gpu: bool) -> IndexKind:
+def check_backend(kind: IndexKind, gpu: bool) -> IndexKind:
     """Return a kind that runs where the index is.
 
     Raises:

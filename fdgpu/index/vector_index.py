@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import restorer
-from fdgpu.device import choose_index_backend
+from fdgpu.arrays import Array, restorer
 from fdgpu.errors import InputError
-from fdgpu.index import persistence
-from fdgpu.index.blocks import batches
-from fdgpu.index.chain import Chain
-from fdgpu.index.kinds import IndexKind, check_kind, check_place
-from fdgpu.index.persistence import Saved
-from fdgpu.index.places import Places
-from fdgpu.index.store import Rows, Store
-from fdgpu.index.validation import check_k, check_names, check_rows, check_unit_rows, host_rows
+from fdgpu.index.index_file import load, save
+from fdgpu.index.kinds import IndexKind, check_backend, check_kind
+from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, host_rows
+from fdgpu.index.stores import Positions, Rows, Store, choose_store_backend, has_faiss, open_store
 
 DTYPES = ("float32", "float16")
 CHUNK = 1 << 16  # rows that are brought to the host and stored at a time
@@ -31,15 +26,20 @@ TIE = 1e-6  # of score: captions that read alike have one vector up to rounding,
 class Neighbours(NamedTuple):
     """``scores`` (q, k), and ``ids`` (q, k): the rows of the vectors they belong to, in the order they were added."""
 
-    scores: Any
-    ids: Any
+    scores: Array
+    ids: Array
 
 
 class VectorIndex:
-    """Unit vectors with names, on FAISS: the K images nearest to a caption, or the captions nearest to an image.
+    """Unit vectors with names: the K images nearest to a caption, or the captions nearest to an image.
 
     Vectors come all at once, or in chunks by :meth:`add`; names are looked up and never copied, so that a grammar
-    stands for its captions however many they are.
+    stands for its captions however many they are. An exact search is torch's; lists and graphs are FAISS's, which is
+    optional: ``pip install 'fdgpu[index]'``.
+
+    >>> photos = VectorIndex([[1.0, 0.0], [0.0, 1.0]], ["cat.png", "dog.png"])
+    >>> photos.names_of(photos.search([[0.1, 0.9]], 1).ids)
+    [['dog.png']]
 
     Args:
         embeddings: (n, d) unit vectors: torch, NumPy, CuPy or JAX. None if they come by :meth:`add`.
@@ -57,7 +57,7 @@ class VectorIndex:
     Raises:
         InputError: for embeddings that do not go with the names, are not finite or not of unit length, or settings
             that are not known.
-        BackendError: if the GPU was asked for and cannot be used.
+        BackendError: if the GPU was asked for and cannot be used, or lists or a graph without FAISS.
     """
 
     _names_are = "names"
@@ -65,7 +65,7 @@ class VectorIndex:
 
     def __init__(
         self,
-        embeddings: Any = None,
+        embeddings: Array = None,
         names: Sequence[str] | None = None,
         *,
         kind: str | IndexKind = "auto",
@@ -77,11 +77,11 @@ class VectorIndex:
             raise InputError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
         if expected is not None and (expected != int(expected) or expected < 1):
             raise InputError(f"expected is {expected}: pass how many vectors there will be, at least 1")
-        chosen = choose_index_backend(backend)
+        chosen = choose_store_backend(backend)
         self.backend_, self.backend_reason_ = chosen.name, chosen.reason
-        self._asked_kind, self._expected, self._half = check_kind(kind), expected, dtype == "float16"
+        self._kind, self._expected, self._half = check_kind(kind), expected, dtype == "float16"
         self._store: Store | None = None
-        self._places, self._seen = Places(), 0
+        self._ids, self._seen = RowIds(), 0
         self.names = Chain()
         if embeddings is not None:
             self.add(embeddings, names)
@@ -90,7 +90,7 @@ class VectorIndex:
 
     # --- adding -----------------------------------------------------------------------------------------------------
 
-    def add(self, embeddings: Any, names: Sequence[str] | None = None) -> Self:
+    def add(self, embeddings: Array, names: Sequence[str] | None = None) -> Self:
         """Add the next rows.
 
         Inverted lists are learned from the first ``kind_.training_rows`` rows: where rows come in several chunks and
@@ -110,7 +110,7 @@ class VectorIndex:
             names = self._checked_names(names, len(rows))
         store = self._open(rows.shape[1], len(rows))
         store.reserve(len(rows))
-        for blocks in batches(len(rows), CHUNK, shuffled=store.kind.name != "flat"):
+        for blocks in batches(len(rows), CHUNK, shuffled=self._shuffled):
             some = torch.cat([rows[block.start : block.stop] for block in blocks])
             self._add(host_rows(some), [range(self._seen + block.start, self._seen + block.stop) for block in blocks])
         self._seen += len(rows)
@@ -142,7 +142,7 @@ class VectorIndex:
         vectors, kept = self._stored(rows)
         self._open(rows.shape[1], len(rows)).add(vectors)
         for block in blocks:
-            self._places.append(block.start, kept[: len(block)])
+            self._ids.append(block.start, kept[: len(block)])
             kept = kept[len(block) :]
 
     def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
@@ -152,21 +152,28 @@ class VectorIndex:
     def _open(self, dimension: int, rows: int) -> Store:
         """Return the store, making it when the first rows have come."""
         if self._store is None:
-            gpu, kind = self.backend_ == "gpu", self._asked_kind
+            gpu, kind = self.backend_ == "gpu", self._kind
             if not isinstance(kind, IndexKind):
-                kind = IndexKind.choose(kind, self._expected or max(rows, len(self.names)), dimension, gpu)
-            self._store = Store(dimension, check_place(kind, gpu), self._half, gpu)
+                rows = self._expected or max(rows, len(self.names))
+                kind = IndexKind.choose(kind, rows, dimension, gpu, faiss=has_faiss())
+            self._store = open_store(dimension, check_backend(kind, gpu), self._half, gpu)
+            self._kind = kind
         return self._store
+
+    @property
+    def _shuffled(self) -> bool:
+        """Whether rows are stored in shuffled blocks: lists are learned from the first that come."""
+        return self.kind_ is not None and self.kind_.name != "flat"
 
     # --- searching --------------------------------------------------------------------------------------------------
 
-    def search(self, queries: Any, k: int, *, exact: bool = False) -> Neighbours:
+    def search(self, queries: Array, k: int, *, exact: bool = False) -> Neighbours:
         """Find the vectors of the largest inner product with each query.
 
         Args:
             queries: (q, d), of any length: the score is the inner product.
             k: how many for each, at most ``len(index)``.
-            exact: look at every vector, whatever the kind.
+            exact: look at every vector, with lists and graphs too.
 
         Returns:
             ``scores`` (q, k) float32, the highest first, and ``ids`` (q, k) int64, of the queries' kind of array.
@@ -178,7 +185,7 @@ class VectorIndex:
         restore = restorer(queries)
         return Neighbours(restore(scores), restore(ids))
 
-    def recall(self, queries: Any, k: int) -> float:
+    def recall(self, queries: Array, k: int) -> float:
         """Return the share of the true k nearest that :meth:`search` finds, over all queries, by an exact search."""
         rows, k = self._checked(queries, k)
         found, _ = self._search(rows, k, False)
@@ -186,23 +193,23 @@ class VectorIndex:
         tie = TIE * np.linalg.norm(rows, axis=1, keepdims=True)
         return float((found >= true[:, -1:] - tie).mean())
 
-    def _checked(self, queries: Any, k: int, name: str = "queries") -> tuple[Rows, int]:
-        checked = check_k(k, len(self), gpu=self.backend_ == "gpu")
+    def _checked(self, queries: Array, k: int, name: str = "queries") -> tuple[Rows, int]:
+        checked = check_k(k, len(self), gpu=self.backend_ == "gpu" and self._shuffled)
         return host_rows(check_rows(queries, name, self.dimension)), checked
 
-    def _search(self, queries: Rows, k: int, exact: bool) -> tuple[Rows, NDArray[np.int64]]:
+    def _search(self, queries: Rows, k: int, exact: bool) -> tuple[Rows, Positions]:
         assert self._store is not None  # noqa: S101 - check_k has seen vectors
         scores, positions = self._store.search(queries, k, exact)
-        return scores, self._places.ids(positions)
+        return scores, self._ids.ids(positions)
 
-    def names_of(self, ids: Any) -> list[Any]:
+    def names_of(self, ids: Array) -> list[Array]:
         """Return the names of ids, in (nested) lists of their shape."""
         return [self.names_of(row) if np.ndim(row) else self.names[int(row)] for row in ids]
 
     # --- storage ----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write one file: the vectors in FAISS's format, the names, and how they go together.
+        """Write one file: the vectors, the names, and how they go together; see :mod:`fdgpu.index.index_file`.
 
         A grammar is stored as its template and words, any other sequence name by name.
 
@@ -211,14 +218,15 @@ class VectorIndex:
         """
         if self._store is None or not len(self):
             raise InputError("the index is empty: add embeddings before saving it")
+        own = {name: getattr(self, name) for name in self._own_names}
         settings = {
-            "kind": asdict(self._store.kind),
+            "kind": None if self.kind_ is None else asdict(self.kind_),
             "dtype": DTYPES[self._half],
             "seen": self._seen,
-            "runs": self._places.runs,
-            **self._own_settings(),
+            "runs": self._ids.runs,
+            **{name: None if value is None else value.tolist() for name, value in own.items()},
         }
-        persistence.save(Saved(self._store.on_host, self.names.parts, settings), self._format(), Path(path))
+        save(self._store, self.names.parts, settings, self._format(), Path(path))
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "auto") -> Self:
@@ -226,18 +234,17 @@ class VectorIndex:
 
         Raises:
             InputError: if the file is missing, cut short, damaged, or of another kind of index.
-            BackendError: if the GPU was asked for and cannot be used.
+            BackendError: if the GPU was asked for and cannot be used, or FAISS is missing that wrote the file.
         """
-        saved = persistence.load(cls._format(), Path(path))
-        own: dict[str, Any] = {
-            name: np.array(saved.settings[name]) for name in cls._own_names if saved.settings[name] is not None
+        gpu = choose_store_backend(backend).name == "gpu"
+        store, names, manifest = load(cls._format(), Path(path), gpu)
+        own: dict[str, Array] = {
+            name: np.array(manifest[name]) for name in cls._own_names if manifest[name] is not None
         }
-        index = cls(dtype=saved.settings["dtype"], backend=backend, **own)
-        gpu, kind = index.backend_ == "gpu", IndexKind(**saved.settings["kind"])
-        index._asked_kind = kind
-        index._store = Store.of(saved.index, check_place(kind, gpu), index._half, gpu)
-        index._places, index._seen = Places(saved.settings["runs"], saved.index.ntotal), saved.settings["seen"]
-        for part in saved.names:
+        index = cls(kind=IndexKind(**manifest["kind"]), dtype=manifest["dtype"], backend=backend, **own)
+        index._store = store
+        index._ids, index._seen = RowIds(manifest["runs"], len(store)), manifest["seen"]
+        for part in names:
             index.names.append(part)
         return index
 
@@ -245,15 +252,10 @@ class VectorIndex:
     def _format(cls) -> str:
         return f"{cls.__name__}/1"
 
-    def _own_settings(self) -> dict[str, Any]:
-        """Return what the manifest holds of a subclass: its vectors, as lists of numbers."""
-        own = {name: getattr(self, name) for name in self._own_names}
-        return {name: None if value is None else value.tolist() for name, value in own.items()}
-
     # --- what it holds ----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._ids)
 
     @property
     def dimension(self) -> int | None:
@@ -263,8 +265,8 @@ class VectorIndex:
     @property
     def kind_(self) -> IndexKind | None:
         """The kind of index, and why; None before the first vectors."""
-        return None if self._store is None else self._store.kind
+        return self._kind if self._store is not None and isinstance(self._kind, IndexKind) else None
 
     def __repr__(self) -> str:
-        kind = "empty" if self._store is None else f"{self.dimension} dimensions, {self._store.kind.name}"
+        kind = "empty" if self.kind_ is None else f"{self.dimension} dimensions, {self.kind_.name}"
         return f"{type(self).__name__}({len(self)} vectors, {kind}, {self.backend_})"

@@ -21,9 +21,9 @@ def clip() -> ClipEmbedder:
 def fit(clip: ClipEmbedder) -> FailureDirections:
     """Two classes of noise around two captions: the model fails on blue coats far away; it is never wrong on bags."""
     rng = np.random.default_rng(0)
-    ends = clip.texts(["a photo of a far away coat", "a photo of a red coat"]).numpy()
+    captions = clip.texts(["a photo of a far away coat", "a photo of a red coat"]).numpy()
     right = np.arange(80) % 2 == 1
-    x = ends[right.astype(int)] + 0.05 * rng.normal(size=(80, clip.dimension))
+    x = captions[right.astype(int)] + 0.05 * rng.normal(size=(80, clip.dimension))
     labels = np.repeat([4, 8], 80)
     return FailureDirections().fit(np.concatenate([x, x]), labels, np.concatenate([right, np.ones(80, bool)]))
 
@@ -39,16 +39,16 @@ def grammar() -> CaptionGrammar:
     )
 
 
-@pytest.mark.parametrize("end", ["hard", "easy"])
-def test_it_finds_what_scoring_every_caption_finds(fit, clip, grammar, end) -> None:
-    grown = fdgpu.grow_captions(fit, clip, 4, grammar, beam=16, top=3, end=end)
+@pytest.mark.parametrize("side", ["hard", "easy"])
+def test_it_finds_what_scoring_every_caption_finds(fit, clip, grammar, side) -> None:
+    grown = fdgpu.grow_captions(fit, clip, 4, grammar, beam=16, top=3, side=side)
     scores = fit.score_captions(clip.texts(grammar), clip.texts("a photo of a coat")[0], 4).numpy()
-    order = np.argsort(scores if end == "hard" else -scores)  # the reference is NaN, and last
+    order = np.argsort(scores if side == "hard" else -scores)  # the reference is NaN, and last
     assert [one.caption for one in grown.captions] == [grammar[int(i)] for i in order[:3]]
     alignments = scores[order[:3]] / np.linalg.norm(fit.coef_[0, 0])
     assert [one.alignment for one in grown.captions] == pytest.approx(alignments, abs=1e-5)
     assert grown.n_scored < len(grammar)
-    assert ("far away" in grown.captions[0].caption) == (end == "hard")
+    assert ("far away" in grown.captions[0].caption) == (side == "hard")
 
 
 def test_a_caption_longer_than_the_context_is_left_out_and_named(fit, clip) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from fdgpu import CaptionGrammar, nouns_below
-from fdgpu.captions import Recipe, pool_captions
-from fdgpu.captions.recipe_file import bundled_names
+from fdgpu.captions import CaptionRecipe, pool_captions
+from fdgpu.captions.recipe import bundled_names
 from fdgpu.demo.settings import world_settings
 from tools.world_captions import all_captions
 
@@ -25,7 +25,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", bundled_names())
 def test_every_recipe_works_and_says_where_it_is_from(name: str) -> None:
-    recipe = Recipe.bundled(name)
+    recipe = CaptionRecipe.bundled(name)
     assert recipe.source or name == "demo"
     assert len(recipe.grammars) == len(recipe.classes)
     for entry in recipe.classes:
@@ -51,7 +51,7 @@ def test_the_demo_recipe_says_what_the_renderer_draws() -> None:
 
 def test_the_extended_nouns_have_what_the_papers_figures_show() -> None:
     """Appendix C.1.3 prints these captions of CIFAR-Extended."""
-    recipe = Recipe.bundled("cifar10_extended")
+    recipe = CaptionRecipe.bundled("cifar10_extended")
     for name, caption in {
         "cat": "a photo of a white mouser on the grass",
         "bird": "a photo of a white oscine inside",
@@ -64,7 +64,7 @@ def test_the_extended_nouns_have_what_the_papers_figures_show() -> None:
     }.items():
         assert caption in set(recipe.grammars[name])
         assert recipe.references[name] == f"a photo of a {name}"
-    simple = Recipe.bundled("cifar10")
+    simple = CaptionRecipe.bundled("cifar10")
     assert list(recipe.grammars) == list(simple.grammars)
     for name, grammar in recipe.grammars.items():
         assert grammar.slots["preposition"] == simple.grammars[name].slots["preposition"]
@@ -74,12 +74,12 @@ def test_the_extended_nouns_have_what_the_papers_figures_show() -> None:
 
 
 def test_the_extended_nouns_are_shipped_nouns() -> None:
-    nouns = set(Recipe.bundled("cifar10_extended").grammars["dog"].slots["noun"])
+    nouns = set(CaptionRecipe.bundled("cifar10_extended").grammars["dog"].slots["noun"])
     assert nouns < {noun.lower() for noun in nouns_below("dog.n.01", common=True)}
 
 
 def test_imagenets_classes_go_with_their_ancestors_as_the_paper_counts_them() -> None:
-    recipe = Recipe.bundled("imagenet")
+    recipe = CaptionRecipe.bundled("imagenet")
     assert len(recipe.classes) == len({entry.also[0] for entry in recipe.classes}) == 1000
     nouns = Counter(noun for entry in recipe.classes for noun in entry.grammar.slots["noun"])
     assert nouns == PUBLISHED
@@ -87,13 +87,13 @@ def test_imagenets_classes_go_with_their_ancestors_as_the_paper_counts_them() ->
 
 
 def test_imagenets_captions_are_the_papers() -> None:
-    recipe = Recipe.bundled("imagenet")
+    recipe = CaptionRecipe.bundled("imagenet")
     assert "a photo of a orange fish with a person" in recipe.grammars["tench"]  # figure 10
     assert "a photo of a white canine outside" in recipe.grammars["red wolf"]
     assert len(recipe.grammars["red wolf"]) == 13 * 13
     assert len(recipe.grammars["warthog"].slots["adjective"]) == 13
     assert "one the ground" in recipe.grammars["bagel"].slots["preposition"]  # as the paper writes it
-    assert len(pool_captions([entry.grammar for entry in recipe.classes]).captions) == sum(
+    assert len(pool_captions([entry.grammar for entry in recipe.classes])[0]) == sum(
         len(grammar) for grammar in {id(entry.grammar): entry.grammar for entry in recipe.classes}.values()
     )
 
@@ -101,15 +101,15 @@ def test_imagenets_captions_are_the_papers() -> None:
 def test_imagenets_two_cranes_and_two_maillots_stay_two() -> None:
     names = [
         {"crane bird": "crane", "maillot tank suit": "maillot"}.get(e.name, e.name)
-        for e in Recipe.bundled("imagenet").classes
+        for e in CaptionRecipe.bundled("imagenet").classes
     ]
     assert Counter(names)["crane"] == Counter(names)["maillot"] == 2
-    recipe = Recipe.resolve("imagenet", names)
+    recipe = CaptionRecipe.resolve("imagenet", names)
     assert (recipe.fallen_back, recipe.ambiguous) == ((), ())
     assert [recipe.classes[i].reference for i in (134, 517)] == ["a photo of a bird", "a photo of a device"]
     assert {entry.also[0] for entry in recipe.classes if entry.name == "maillot"} == {"n03710637", "n03710721"}
     assert len(recipe.grammars) == 1000
-    few = Recipe.resolve("imagenet", ["crane", "n03126707", "tench"])
+    few = CaptionRecipe.resolve("imagenet", ["crane", "n03126707", "tench"])
     assert [entry.reference for entry in few.classes] == [
         "a photo of a bird",
         "a photo of a device",
@@ -126,7 +126,7 @@ def test_imagenet_c_is_imagenet_with_noise() -> None:
 
 
 def test_cifar_100_asks_for_the_subclasses_and_has_those_that_the_paper_drops() -> None:
-    recipe = Recipe.bundled("cifar100")
+    recipe = CaptionRecipe.bundled("cifar100")
     assert [len(grammar) for grammar in recipe.grammars.values()] == [5] * 20
     dropped = {  # C.2 on, "Specifically, we drop the classes"
         "aquatic mammals": "beaver", "fish": "shark", "flowers": "orchid", "food containers": "bowl",
@@ -137,13 +137,13 @@ def test_cifar_100_asks_for_the_subclasses_and_has_those_that_the_paper_drops() 
         "reptiles": "lizard", "small mammals": "squirrel", "trees": "willow tree", "vehicles 1": "bus",
         "vehicles 2": "streetcar",
     }  # fmt: skip
-    for entry, noun in zip(Recipe.resolve("cifar100", list(dropped)).classes, dropped.values(), strict=True):
+    for entry, noun in zip(CaptionRecipe.resolve("cifar100", list(dropped)).classes, dropped.values(), strict=True):
         assert f"a photo of a {noun}" in entry.grammar
-    assert Recipe.resolve("cifar100", ["large_man-made_outdoor_things", "medium_mammals"]).fallen_back == ()
+    assert CaptionRecipe.resolve("cifar100", ["large_man-made_outdoor_things", "medium_mammals"]).fallen_back == ()
 
 
 def test_celeba_has_the_papers_captions_and_a_phrase_an_attribute() -> None:
-    recipe = Recipe.bundled("celeba")
+    recipe = CaptionRecipe.bundled("celeba")
     assert set(recipe.references.values()) == {"a photo of a person"}
     for grammar in recipe.grammars.values():
         assert {
@@ -159,14 +159,14 @@ def test_celeba_has_the_papers_captions_and_a_phrase_an_attribute() -> None:
 
 
 def test_coloured_mnist_has_every_tint_and_digit_in_both_classes() -> None:
-    below, above = Recipe.resolve("coloured_mnist", ["0", "1"]).classes
+    below, above = CaptionRecipe.resolve("coloured_mnist", ["0", "1"]).classes
     assert below.reference == above.reference == "a photo of a handwritten digit"
     assert below.grammar is above.grammar
     assert "a photo of a green handwritten seven" in below.grammar
 
 
 def test_chestxray14_asks_a_question_a_condition() -> None:
-    recipe = Recipe.resolve("chestxray14", ["Pleural_Thickening", "no effusion", "No Mass"])
+    recipe = CaptionRecipe.resolve("chestxray14", ["Pleural_Thickening", "no effusion", "No Mass"])
     assert recipe.fallen_back == ()
     assert len(CaptionGrammar.recipe("chestxray14")) == 2 * 14
     thick, none, _ = recipe.classes

@@ -145,13 +145,13 @@ def test_a_reference_that_cannot_be_made() -> None:
         CaptionGrammar("a {noun}", noun=["cat", "dog"]).reference()
 
 
-def test_word_places_are_the_words_of_many_captions_at_once() -> None:
+def test_word_indices_are_the_words_of_many_captions_at_once() -> None:
     grammar = CaptionGrammar("{size} {noun} {place}", size=[None, "big"], noun=["cat", "dog", "cow"], place=["here"])
     indices = np.array([5, 0, 3])
-    for index, places in zip(indices, grammar.word_places(indices), strict=True):
-        words = [slot[place] for slot, place in zip(grammar.slots.values(), places, strict=True)]
+    for index, at in zip(indices, grammar.word_indices(indices), strict=True):
+        words = [slot[i] for slot, i in zip(grammar.slots.values(), at, strict=True)]
         assert words == list(grammar.words_at(int(index)).values())
-    assert grammar.word_places(np.array([], np.int64)).shape == (0, 3)
+    assert grammar.word_indices(np.array([], np.int64)).shape == (0, 3)
     for odd in ([-1], [0, 6]):
         with pytest.raises(InputError, match="this grammar has 0 to 5"):
-            grammar.word_places(np.array(odd))
+            grammar.word_indices(np.array(odd))

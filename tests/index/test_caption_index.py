@@ -12,8 +12,9 @@ import torch
 import fdgpu
 from fdgpu.directions import scoring
 from fdgpu.errors import InputError
-from fdgpu.index import CaptionIndex, IndexKind, blocks
+from fdgpu.index import CaptionIndex, IndexKind
 from fdgpu.index.caption_index import EQUAL
+from fdgpu.index.rows import BLOCK, batches
 from tests.index.vectors import names, unit_rows
 
 N, D, K = 3000, 24, 6
@@ -48,18 +49,18 @@ def fit() -> fdgpu.FailureDirections:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_both_ends_are_those_of_score_captions(fit: fdgpu.FailureDirections, kind: str) -> None:
+def test_both_sides_are_those_of_score_captions(fit: fdgpu.FailureDirections, kind: str) -> None:
     index = CaptionIndex(ROWS, names(N), reference=REFERENCE, scale=fit.scale_, kind=kind)
     w = fit.coef_[:, 0]
     hard, easy = index.hardest(w, K, exact=True), index.easiest(w, K, exact=True)
-    for place, class_id in enumerate(fit.classes_):
+    for i, class_id in enumerate(fit.classes_):
         scores = fit.score_captions(ROWS, REFERENCE, class_id)
         order = np.argsort(scores)[: N - 1]  # NaN, the reference, is last
-        length = np.linalg.norm(w[place])
-        np.testing.assert_array_equal(hard.ids[place], order[:K])
-        np.testing.assert_array_equal(easy.ids[place], order[::-1][:K])
-        np.testing.assert_allclose(hard.scores[place], scores[order[:K]], atol=1e-5 * length)
-        np.testing.assert_allclose(easy.scores[place], scores[order[::-1][:K]], atol=1e-5 * length)
+        length = np.linalg.norm(w[i])
+        np.testing.assert_array_equal(hard.ids[i], order[:K])
+        np.testing.assert_array_equal(easy.ids[i], order[::-1][:K])
+        np.testing.assert_allclose(hard.scores[i], scores[order[:K]], atol=1e-5 * length)
+        np.testing.assert_allclose(easy.scores[i], scores[order[::-1][:K]], atol=1e-5 * length)
 
 
 def test_a_fit_that_does_not_whiten_needs_no_scale() -> None:
@@ -110,12 +111,12 @@ def test_from_captions_is_the_index_of_their_vectors(kind: str | IndexKind) -> N
 
 
 def test_lists_are_learned_from_captions_of_all_kinds() -> None:
-    shuffled = [block for batch in blocks.batches(100_000, 4096, shuffled=True) for block in batch]
+    shuffled = [block for batch in batches(100_000, 4096, shuffled=True) for block in batch]
     assert sorted(i for block in shuffled for i in block) == list(range(100_000))
     first = [block.start for block in shuffled[:16]]
     assert max(first) - min(first) > 50_000
-    assert all(len(block) == blocks.BLOCK for block in shuffled if block.stop < 100_000)
-    in_order = [block for batch in blocks.batches(10_000, 4096, shuffled=False) for block in batch]
+    assert all(len(block) == BLOCK for block in shuffled if block.stop < 100_000)
+    in_order = [block for batch in batches(10_000, 4096, shuffled=False) for block in batch]
     assert in_order == [range(4096), range(4096, 8192), range(8192, 10_000)]
 
 

@@ -46,7 +46,7 @@ from benchmarks.paper.subpopulations import (
     over_k,
 )
 from fdgpu import Decoder
-from fdgpu.captions import Recipe as Captions
+from fdgpu.captions import CaptionRecipe
 from fdgpu.device import choose_device
 from fdgpu.errors import ModelError
 
@@ -95,7 +95,7 @@ class Cifar10(Shares):
 
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], Cifar10]:
     """Return the worlds of CIFAR-10's files."""
-    captions = Captions.resolve("cifar10", CIFAR10_NAMES)
+    captions = CaptionRecipe.resolve("cifar10", CIFAR10_NAMES)
     lab = Lab.on_files(clip, recipe_of(settings), workers=settings.get("workers"))
     seen = SeenOnce(lab, cifar10(folder))
     return lambda seed: Cifar10(lab, settings, seed, captions, seen)

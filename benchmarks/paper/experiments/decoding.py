@@ -29,7 +29,7 @@ from benchmarks.paper.rankings import OURS
 from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections, decode_directions
 from fdgpu.auditing.drawing import DecodedDirections
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import Plant, world_settings
@@ -88,7 +88,7 @@ class Bundled:
         fit.fit(self.clip.images(val.pictures), val.labels, predicted == val.labels)
         world = world_settings()
         plants = {world.class_names.index(plant.class_name): plant for plant in world.plants}
-        references = reference_vectors(self.clip, fit, Recipe.resolve("demo", world.class_names))
+        references = reference_vectors(self.clip, fit, CaptionRecipe.resolve("demo", world.class_names))
         return Audited(model, fit, references, plants)
 
     def decoder(self) -> Decoder:

@@ -43,7 +43,7 @@ from benchmarks.paper.subpopulations import (
     is_right,
     near_both_sides,
 )
-from fdgpu.captions import Recipe as Captions
+from fdgpu.captions import CaptionRecipe
 from fdgpu.device import choose_device
 
 FIRST, SECOND = "first run", "second run"
@@ -110,7 +110,7 @@ class ImageNet(Shares):
 
 def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[int], ImageNet]:
     """Return the worlds of ImageNet's files: train divided by lot, and val as test."""
-    sets, captions = imagenet(folder), Captions.resolve("imagenet", wnids(folder))
+    sets, captions = imagenet(folder), CaptionRecipe.resolve("imagenet", wnids(folder))
     lab = Lab.on_files(clip, recipe_of(settings), workers=settings.get("workers"))
     seen = SeenOnce(lab, {"train": sets["train"], "test": sets["val"]})
     return lambda seed: ImageNet(lab, settings, seed, captions, seen)

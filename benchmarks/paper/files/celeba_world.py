@@ -20,7 +20,7 @@ from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.spaces import OTHER, Space
 from benchmarks.paper.synthetic import Painter, Words
 from fdgpu import Decoder
-from fdgpu.captions import Recipe as Captions
+from fdgpu.captions import CaptionRecipe
 from fdgpu.embedding import FeatureEmbedder
 from fdgpu.errors import InputError, ModelError
 from fdgpu.repair import TrainingRecipe
@@ -73,7 +73,7 @@ class Faces:
 
     def words(self) -> list[Words]:
         """Return the recipe's captions of each age; the minority is named by its gender."""
-        entries = Captions.resolve("celeba", CLASSES).classes
+        entries = CaptionRecipe.resolve("celeba", CLASSES).classes
         rare = [f"a photo of a {age} {gender}" for age, gender in zip(CLASSES, MINORITIES, strict=True)]
         return [Words(own.grammar, own.reference, text) for own, text in zip(entries, rare, strict=True)]
 

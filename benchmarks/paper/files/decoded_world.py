@@ -15,7 +15,7 @@ from benchmarks.paper.files.pipelines import check_space, load_decoder
 from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from fdgpu import Decoder
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[
     Raises:
         InputError: for a missing file, or a pipeline of another CLIP's space.
     """
-    splits, captions = cifar10(folder), Recipe.resolve("cifar10", CIFAR10_NAMES)
+    splits, captions = cifar10(folder), CaptionRecipe.resolve("cifar10", CIFAR10_NAMES)
     check_space(settings["decoder"], settings["clip"], clip)
     lab = Lab.on_files(clip, recipe_of(settings), workers=settings.get("workers"))
     seen = SeenOnce(lab, splits)

@@ -11,7 +11,7 @@ import torch
 from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 
 PARTS = ("train", "pool", "val")
 
@@ -31,7 +31,7 @@ class Shares:
     lab: Lab
     settings: Mapping[str, Any]
     seed: int
-    captions: Recipe
+    captions: CaptionRecipe
     seen: SeenOnce
 
     def train(self) -> Seen:

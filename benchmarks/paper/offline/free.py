@@ -7,16 +7,16 @@ from functools import cached_property
 from benchmarks.paper.offline.garments import Part, superclasses
 from benchmarks.paper.offline.rendered import POOL, ThreeRendered
 from benchmarks.paper.sets import Seen
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 
 
 class FreeGarments(ThreeRendered):
     """The sets of one seed; every garment is a class of its own."""
 
     @cached_property
-    def captions(self) -> Recipe:
+    def captions(self) -> CaptionRecipe:
         """Every word that the renderer can draw."""
-        return Recipe.resolve("demo", self.settings["garments"])
+        return CaptionRecipe.resolve("demo", self.settings["garments"])
 
     def pool(self) -> Seen:
         """Render other photographs."""

@@ -80,7 +80,7 @@ class Row:
 
 def captions_of(name: str) -> list[str]:
     """Return the distinct captions of all classes of a recipe."""
-    return pool_captions(list(CaptionGrammar.recipe(name).values())).captions
+    return pool_captions(list(CaptionGrammar.recipe(name).values()))[0]
 
 
 def models(device: str) -> list[Model]:

@@ -11,11 +11,11 @@ from benchmarks.paper.experiments import cifar10
 from benchmarks.paper.painting import paint, with_pictures
 from benchmarks.paper.sets import Inputs, Marked, Seen
 from fdgpu import Decoder
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 from fdgpu.errors import ModelError
 from tests.benchmarks.paper.grey_pipeline import GreyPipeline
 
-CLASSES = Recipe.resolve("demo", ["bag", "coat", "boot"])
+CLASSES = CaptionRecipe.resolve("demo", ["bag", "coat", "boot"])
 
 
 def train(inputs: Inputs) -> Seen:

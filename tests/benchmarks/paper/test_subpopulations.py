@@ -14,7 +14,7 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.subpopulations import EASY, HARD, Extremes, accuracies_near, near_both_sides
 from fdgpu import ClipEmbedder, FailureDirections
-from fdgpu.captions import Recipe
+from fdgpu.captions import CaptionRecipe
 
 
 def seen(embeddings: list[list[float]], labels: list[int]) -> Seen:
@@ -49,7 +49,7 @@ def test_a_class_counts_as_much_as_another_whatever_its_size() -> None:
 
 def test_what_a_model_fails_on_is_its_hardest_caption() -> None:
     """Images lie where captions do: red boots are wrong, blue ones right."""
-    clip, captions = ClipEmbedder.bundled("cpu"), Recipe.resolve("demo", ["bag", "boot"])
+    clip, captions = ClipEmbedder.bundled("cpu"), CaptionRecipe.resolve("demo", ["bag", "boot"])
     red, blue, reference = clip.texts([f"a photo of a {word} boot".replace("  ", " ") for word in ("red", "blue", "")])
     generator = torch.Generator().manual_seed(0)
     noise = 0.02 * torch.randn(80, len(red), generator=generator)

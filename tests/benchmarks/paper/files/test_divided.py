@@ -10,7 +10,7 @@ from benchmarks.paper.files.divided import PARTS, Shares
 from benchmarks.paper.files.seen_once import SeenOnce
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Marked
-from fdgpu.captions import Recipe as Captions
+from fdgpu.captions import CaptionRecipe
 from fdgpu.repair import TrainingRecipe
 
 SETTINGS = {"shares": {"train": 0.2, "pool": 0.6, "val": 0.2}}
@@ -29,7 +29,7 @@ def world(seed: int) -> Shares:
     given = Marked(images, labels, labels, labels < 0)
     lab = Lab.on_files(Numbers(), TrainingRecipe(1, 0.1, 1, 8, 8), workers=0)
     seen = SeenOnce(lab, {"train": given, "test": given[torch.arange(3)]})
-    return Shares(lab, SETTINGS, seed, Captions(()), seen)
+    return Shares(lab, SETTINGS, seed, CaptionRecipe(()), seen)
 
 
 def test_every_image_is_in_one_part_and_keeps_its_label() -> None:

@@ -14,22 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_numpy
-from fdgpu.captions.grammar import CaptionGrammar, Word
+from fdgpu.arrays import Array, to_numpy
+from fdgpu.captions.grammar import CaptionGrammar
+from fdgpu.captions.templates import Word
 from fdgpu.errors import InputError
+from fdgpu.findings import Side
 from fdgpu.progress import Reporter, silent
 
-Score = Callable[[list[str]], Any]
+Score = Callable[[list[str]], Array]
 
 BUDGET = 1_000_000  # captions; what is kept of each takes some 200 bytes
 BATCH = 8192  # captions scored at a time: neighbours in the grammar, which share most of their beginnings
 NARROW = 8  # the beam over this is how many are extended of those that fill the same slots, at least one
-ENDS = {"hard": 1.0, "easy": -1.0}  # of a score: which of its signs is sought
+SIGNS = {Side.HARD: 1.0, Side.EASY: -1.0}  # of a score: which of its signs is sought
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def grow(
     start: Mapping[str, Word] | None = None,
     beam: int = 32,
     top: int = 10,
-    end: str = "hard",
+    side: str | Side = Side.HARD,
     fits: Callable[[str], bool] | None = None,
     budget: int = BUDGET,
     progress: Reporter = silent,
@@ -81,7 +82,7 @@ def grow(
             grammar never leaves it out.
         beam: captions that are extended at a time, and an eighth as many of those that fill each set of slots.
         top: captions to return.
-        end: ``"hard"`` for the lowest scores, ``"easy"`` for the highest.
+        side: ``"hard"`` for the lowest scores, ``"easy"`` for the highest.
         fits: whether a caption can be scored; by default all can.
         budget: captions to score at most, for time and memory; the search then ends where it is.
         progress: takes the number of captions scored.
@@ -93,18 +94,19 @@ def grow(
     for name, value in (("beam", beam), ("top", top), ("budget", budget)):
         if value < 1:
             raise InputError(f"{name} is {value}: use at least 1")
-    if end not in ENDS:
-        raise InputError(f"end is {end!r}: use 'hard' for the lowest scores or 'easy' for the highest")
+    if side not in list(SIGNS):
+        raise InputError(f"side is {str(side)!r}: use 'hard' for the lowest scores or 'easy' for the highest")
+    sign = SIGNS[Side(side)]
     first = np.array([_start(grammar, start or {})], np.int64)
-    search = _Search(grammar, score, fits or (lambda _: True), ENDS[end], first, beam, top, budget, progress)
+    search = _Search(grammar, score, fits or (lambda _: True), sign, first, beam, top, budget, progress)
     passes = search.run()
-    if not len(search.places):
+    if not len(search.indices):
         why = f"none of the {search.n_scored} captions tried has a score"
         raise InputError(f"{why}: does every one equal the reference, or exceed the model's context?")
     return GrownCaptions(
         tuple(
-            GrownCaption(grammar[place], grammar.words_at(place), ENDS[end] * value)
-            for place, value in zip(search.places[:top].tolist(), search.values[:top].tolist(), strict=True)
+            GrownCaption(grammar[index], grammar.words_at(index), sign * value)
+            for index, value in zip(search.indices[:top].tolist(), search.values[:top].tolist(), strict=True)
         ),
         search.n_scored,
         len(grammar),
@@ -115,9 +117,9 @@ def grow(
 
 
 class _Search:
-    """The best captions so far, by their places in the grammar, and which changes of theirs were tried.
+    """The best captions so far, by their indices in the grammar, and which changes of theirs were tried.
 
-    ``places`` and ``values`` are the lowest of everything scored, ascending, and ``extended`` those to change. A
+    ``indices`` and ``values`` are the lowest of everything scored, ascending, and ``extended`` those to change. A
     caption that is not among them once will never be, so that each is offered once and only its text remembered.
     """
 
@@ -137,9 +139,9 @@ class _Search:
         self.beam, self.top, self.budget, self.progress = beam, top, budget, progress
         self.sizes = [len(words) for words in grammar.slots.values()]
         self.strides = [int(np.prod(self.sizes[slot + 1 :], dtype=np.int64)) for slot in range(len(self.sizes))]
-        self.start, self.started = start, grammar.word_places(start)
-        self.places, self.values = np.empty(0, np.int64), np.empty(0)
-        self.extended = self.places
+        self.start, self.started = start, grammar.word_indices(start)
+        self.indices, self.values = np.empty(0, np.int64), np.empty(0)
+        self.extended = self.indices
         self.left_out: list[str] = []
         self.n_scored = 0
         self.spent = False
@@ -159,42 +161,42 @@ class _Search:
         """Change each slot of the best captions in turn; return whether there was anything left to try."""
         return sum(self._change(slot, self.extended) for slot in range(len(self.sizes))) > 0
 
-    def _change(self, slot: int, places: NDArray[np.int64]) -> bool:
+    def _change(self, slot: int, indices: NDArray[np.int64]) -> bool:
         """Offer these captions with every word in one slot; False if that was done for all of them."""
         stride, size = self.strides[slot], self.sizes[slot]
-        others = np.unique(places - places // stride % size * stride)
-        new = [place for place in others.tolist() if (slot, place) not in self._tried]
-        self._tried.update((slot, place) for place in new)
+        others = np.unique(indices - indices // stride % size * stride)
+        new = [index for index in others.tolist() if (slot, index) not in self._tried]
+        self._tried.update((slot, index) for index in new)
         if not new or self.spent:
             return False
         lines = np.array(new, np.int64)[:, None] + stride * np.arange(size, dtype=np.int64)
         self._offer(np.unique(lines))
         return True
 
-    def _offer(self, places: NDArray[np.int64]) -> None:
-        for texts in self._batches(places):
+    def _offer(self, indices: NDArray[np.int64]) -> None:
+        for texts in self._batches(indices):
             values = self.sign * _checked(self.score(list(texts)), texts)
             self.n_scored += len(texts)
             scored = ~np.isnan(values)
             new = np.fromiter(texts.values(), np.int64, len(texts))[scored]
-            self._keep(np.concatenate([self.places, new]), np.concatenate([self.values, values[scored]]))
+            self._keep(np.concatenate([self.indices, new]), np.concatenate([self.values, values[scored]]))
             self.progress("grow captions", self.n_scored, None)
 
-    def _keep(self, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    def _keep(self, indices: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Keep the best of these, and of those that fill the same slots a few."""
-        order = np.lexsort((places, values))
-        places, values = places[order], values[order]
-        filled = (self.grammar.word_places(places) != self.started) @ (1 << np.arange(len(self.sizes)))
-        rank = np.arange(len(places))
+        order = np.lexsort((indices, values))
+        indices, values = indices[order], values[order]
+        filled = (self.grammar.word_indices(indices) != self.started) @ (1 << np.arange(len(self.sizes)))
+        rank = np.arange(len(indices))
         extended = (rank < self.beam) | (_rank_within(filled) < max(1, self.beam // NARROW))
         kept = extended | (rank < self.top)
-        self.places, self.values, self.extended = places[kept], values[kept], places[extended]
+        self.indices, self.values, self.extended = indices[kept], values[kept], indices[extended]
 
-    def _batches(self, places: NDArray[np.int64]) -> Iterator[dict[str, int]]:
-        """Yield captions that are new and fit, with their places, as many at a time as are scored together."""
+    def _batches(self, indices: NDArray[np.int64]) -> Iterator[dict[str, int]]:
+        """Yield captions that are new and fit, with their indices, as many at a time as are scored together."""
         batch: dict[str, int] = {}
-        for place in places.tolist():
-            text = self.grammar[place]
+        for index in indices.tolist():
+            text = self.grammar[index]
             if text in self._seen:
                 continue
             if self.n_scored + len(batch) >= self.budget:
@@ -204,7 +206,7 @@ class _Search:
             if not self.fits(text):
                 self.left_out.append(text)
                 continue
-            batch[text] = place
+            batch[text] = index
             if len(batch) == BATCH:
                 yield batch
                 batch = {}
@@ -213,7 +215,7 @@ class _Search:
 
 
 def _rank_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return of each entry how many of its group stand before it."""
+    """Return of each entry how many of its group come before it."""
     order = np.argsort(groups, kind="stable")
     together = groups[order]
     rank = np.empty(len(groups), np.int64)
@@ -222,20 +224,20 @@ def _rank_within(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _start(grammar: CaptionGrammar, words: Mapping[str, Word]) -> int:
-    """Return the place of the caption to start from."""
+    """Return the index of the caption to start from."""
     odd = [name for name in words if name not in grammar.slots]
     if odd:
         raise InputError(f"start has words for {odd[0]!r}: the slots are {', '.join(grammar.slots)}")
-    place = 0
+    index = 0
     for name, listed in grammar.slots.items():
         word = words.get(name, None if None in listed else listed[0])
         if word not in listed:
             raise InputError(f"start has {word!r} for {name!r}, which is not among its words: use one of them")
-        place = place * len(listed) + listed.index(word)
-    return place
+        index = index * len(listed) + listed.index(word)
+    return index
 
 
-def _checked(scores: Any, texts: Mapping[str, int]) -> NDArray[np.float64]:
+def _checked(scores: Array, texts: Mapping[str, int]) -> NDArray[np.float64]:
     values = np.asarray(to_numpy(scores, "scores"), np.float64)
     if values.shape != (len(texts),):
         raise InputError(f"score gave an array of shape {values.shape} for {len(texts)} captions: give one a caption")

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from fdgpu.captions.articles import agree
+from fdgpu.captions.templates import agree
 
 
 @pytest.mark.parametrize(
-    ("caption", "said"),
+    ("caption", "written"),
     [
         ("a orange cat", "an orange cat"),
         ("an cat", "a cat"),
@@ -21,6 +21,6 @@ from fdgpu.captions.articles import agree
         ("ends with a", "ends with a"),
     ],
 )
-def test_the_sound_decides(caption: str, said: str) -> None:
-    assert agree(caption) == said
-    assert agree(said) == said
+def test_the_sound_decides(caption: str, written: str) -> None:
+    assert agree(caption) == written
+    assert agree(written) == written

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.captions import GrownCaptions, grow
-from fdgpu.captions.growing import _rank_within
+from fdgpu.captions.beam_search import _rank_within
 from fdgpu.errors import InputError
 
 
@@ -53,7 +53,7 @@ class Scorer:
 
 def exhaustive(grammar: CaptionGrammar, scorer: Scorer, top: int, sign: float = 1) -> list[str]:
     """Score all of the grammar."""
-    scored = [(sign * scorer.one(caption), place, caption) for place, caption in enumerate(grammar)]
+    scored = [(sign * scorer.one(caption), i, caption) for i, caption in enumerate(grammar)]
     return [caption for value, _, caption in sorted(s for s in scored if not np.isnan(s[0]))][:top]
 
 
@@ -67,11 +67,11 @@ def captions_of(grown: GrownCaptions) -> list[str]:
     st.sampled_from(["hard", "easy"]), st.booleans(),
 )  # fmt: skip
 def test_where_words_only_add_up_the_best_are_found_exactly(
-    sizes: list[int], seed: int, top: int, end: str, left_out: bool
+    sizes: list[int], seed: int, top: int, side: str, left_out: bool
 ) -> None:
     grammar, scorer = grammar_of(*sizes, left_out=left_out), Scorer(seed)
-    grown = grow(grammar, scorer, beam=top, top=top, end=end)
-    assert captions_of(grown) == exhaustive(grammar, scorer, top, 1 if end == "hard" else -1)
+    grown = grow(grammar, scorer, beam=top, top=top, side=side)
+    assert captions_of(grown) == exhaustive(grammar, scorer, top, 1 if side == "hard" else -1)
     assert [one.alignment for one in grown.captions] == [scorer.one(one.caption) for one in grown.captions]
     assert all(grammar.template.format(**{k: v or "" for k, v in one.words.items()}).split() == one.caption.split()
                for one in grown.captions)  # fmt: skip
@@ -99,7 +99,7 @@ def test_a_beam_as_wide_as_the_grammar_finds_everything() -> None:
 
 @given(st.lists(st.integers(0, 4), max_size=20))
 def test_ranks_within_groups(groups: list[int]) -> None:
-    expected = [groups[:place].count(group) for place, group in enumerate(groups)]
+    expected = [groups[:i].count(group) for i, group in enumerate(groups)]
     assert _rank_within(np.array(groups, np.int64)).tolist() == expected
 
 
@@ -179,14 +179,14 @@ def test_a_budget_ends_the_search_and_says_so() -> None:
 
 
 def test_batches_are_bounded_and_progress_counts_captions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdgpu.captions.growing.BATCH", 7)
+    monkeypatch.setattr("fdgpu.captions.beam_search.BATCH", 7)
     grammar, scorer = grammar_of(6, 6, 6), Scorer(2, together=1.0)
     reported: list[tuple[str, int, int | None]] = []
     grown = grow(grammar, scorer, beam=5, progress=lambda *args: reported.append(args))
     assert scorer.largest == 7
     assert reported[-1] == ("grow captions", grown.n_scored, None)
     assert [done for _, done, _ in reported] == sorted(done for _, done, _ in reported)
-    monkeypatch.setattr("fdgpu.captions.growing.BATCH", 8192)
+    monkeypatch.setattr("fdgpu.captions.beam_search.BATCH", 8192)
     assert grow(grammar, scorer, beam=5).captions == grown.captions
 
 
@@ -196,7 +196,7 @@ def test_batches_are_bounded_and_progress_counts_captions(monkeypatch: pytest.Mo
         ({"beam": 0}, "beam is 0: use at least 1"),
         ({"top": -1}, "top is -1"),
         ({"budget": 0}, "budget is 0"),
-        ({"end": "hardest"}, "end is 'hardest': use 'hard'"),
+        ({"side": "hardest"}, "side is 'hardest': use 'hard'"),
         ({"start": {"colour": "red"}}, "start has words for 'colour': the slots are s0, noun"),
         ({"start": {"s0": "red"}}, "start has 'red' for 's0'"),
         ({"score": lambda _: [1.0]}, r"score gave an array of shape \(1,\) for 4 captions"),

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdgpu.index.blocks import batches
-from fdgpu.index.chain import Chain
-from fdgpu.index.places import Places
+from fdgpu.index.rows import Chain, RowIds, batches
 
 BLOCKS = st.lists(st.lists(st.booleans(), max_size=6), max_size=6)
 
@@ -18,23 +16,23 @@ BLOCKS = st.lists(st.lists(st.booleans(), max_size=6), max_size=6)
 def test_every_kept_row_has_its_id(blocks: list[list[bool]], random: st.DataObject) -> None:
     starts = np.cumsum([0, *map(len, blocks)])
     order = random.sample(range(len(blocks)), len(blocks))
-    places, ids = Places(), []
+    row_ids, ids = RowIds(), []
     for block in order:
         kept = np.array(blocks[block], bool)
-        places.append(int(starts[block]), kept)
+        row_ids.append(int(starts[block]), kept)
         ids += (starts[block] + np.flatnonzero(kept)).tolist()
-    assert len(places) == len(ids)
+    assert len(row_ids) == len(ids)
     if ids:
-        np.testing.assert_array_equal(places.ids(np.arange(len(ids))), ids)
-        again = Places(places.runs, len(places))
+        np.testing.assert_array_equal(row_ids.ids(np.arange(len(ids))), ids)
+        again = RowIds(row_ids.runs, len(row_ids))
         np.testing.assert_array_equal(again.ids(np.array([[len(ids) - 1, 0]])), [[ids[-1], ids[0]]])
 
 
 def test_rows_in_order_take_one_run() -> None:
-    places = Places()
+    row_ids = RowIds()
     for start in range(0, 5000, 1000):
-        places.append(start, np.ones(1000, bool))
-    assert places.runs == [[0, 0]]
+        row_ids.append(start, np.ones(1000, bool))
+    assert row_ids.runs == [[0, 0]]
 
 
 @given(st.lists(st.lists(st.text(max_size=2), max_size=4), max_size=4))

@@ -64,9 +64,9 @@ def test_a_file_in_which_a_byte_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "index"
     VectorIndex(ROWS, names(N)).save(path)
     whole = bytearray(path.read_bytes())
-    for place in np.random.default_rng(0).integers(100, len(whole) - 400, 20).tolist():
+    for at in np.random.default_rng(0).integers(100, len(whole) - 400, 20).tolist():
         changed = whole.copy()
-        changed[place] ^= 0x40
+        changed[at] ^= 0x40
         path.write_bytes(changed)
         with pytest.raises(InputError, match="damaged"):
             VectorIndex.load(path)
@@ -103,3 +103,34 @@ def test_saving_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="cannot be written"):
         VectorIndex(ROWS, names(N)).save(tmp_path / "no" / "folder")
+
+
+FILES = Path(__file__).parent / "files"  # written at d98a384, when every index was FAISS's
+WRITTEN = {
+    "captions_flat.index": [[18, 4, 10], [12, 3, 4], [19, 7, 2], [8, 1, 11], [7, 16, 10]],
+    "vectors_flat.index": [[11, 15, 22], [30, 36, 34], [33, 3, 16], [14, 13, 31], [27, 6, 3]],
+    "vectors_flat_half.index": [[11, 15, 22], [30, 36, 34], [33, 3, 16], [14, 13, 31], [27, 6, 3]],
+    "vectors_graph.index": [[92, 60, 86], [5, 59, 18], [94, 56, 91], [3, 87, 98], [10, 31, 99]],
+    "vectors_lists.index": [[177, 154, 228], [385, 47, 87], [330, 332, 112], [49, 120, 3], [31, 379, 267]],
+    "vectors_lists_to_be.index": [[29, 36, 82], [47, 87, 51], [99, 7, 85], [49, 3, 52], [31, 28, 17]],
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_file_of_before_is_read(name: str, tmp_path: Path) -> None:
+    kind = CaptionIndex if "captions" in name else VectorIndex
+    queries = unit_rows(5, 8, seed=16)
+    index = kind.load(FILES / name)
+    assert index.search(queries, 3).ids.tolist() == WRITTEN[name]
+    index.add(unit_rows(300, 8, seed=17), names(300)).save(tmp_path / "again")
+    again = kind.load(tmp_path / "again")
+    for mine, theirs in zip(index.search(queries, 3), again.search(queries, 3), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_file_of_before_keeps_names_reference_and_scale() -> None:
+    index = CaptionIndex.load(FILES / "captions_flat.index")
+    assert list(index.captions)[-3:] == ["a photo of an orange owl indoors", "a dog", "猫"]
+    assert (len(index), len(index.captions)) == (19, 20)
+    np.testing.assert_array_equal(index.reference, unit_rows(18, 8, seed=11)[0].astype(np.float64))
+    np.testing.assert_allclose(index.scale, np.linspace(0.5, 2, 8), rtol=1e-15)

@@ -8,9 +8,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fdgpu import nouns_below
-from fdgpu.captions.wordnet.expansion import shipped_nouns, shipped_synsets
+from fdgpu import nouns_below, visual_adjectives
+from fdgpu.captions.wordnet import shipped_adjectives, shipped_nouns
 from fdgpu.errors import InputError
+from tools.derive_word_lists import VISIBLE
 
 # instrument.n.01 ─┬─ guitar.n.01 (guitar, axe) ─ electric_guitar.n.01
 #                  └─ axe.n.02 (axe) ─ electric_guitar.n.01
@@ -42,8 +43,8 @@ def test_the_shipped_lists_answer_without_a_library(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_shipped_synsets_are_cifar_10s() -> None:
-    assert len(shipped_synsets()) == 12
-    assert all(noun.name and "_" not in noun.name for nouns in shipped_nouns().values() for noun in nouns)
+    assert len(shipped_nouns()) == 12
+    assert all(name and "_" not in name for nouns in shipped_nouns().values() for name, _ in nouns)
 
 
 def test_without_a_wordnet_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +162,20 @@ def test_wn_expands_other_synsets(wn: ModuleType, tmp_path: Path) -> None:
     assert nouns_below("axe.n.02") == ["axe", "electric guitar"]
     with pytest.raises(InputError, match=r"t:1 has 2 meanings of the noun 'axe', not 3"):
         nouns_below("axe.n.03")
+
+
+def test_adjectives_by_kind() -> None:
+    colours, sizes = visual_adjectives("colour"), visual_adjectives("size")
+    assert {"red", "blue", "white", "black", "olive"} <= set(colours)
+    assert {"large", "huge", "small", "narrow"} <= set(sizes)
+    assert visual_adjectives("colour", "size") == sorted({*colours, *sizes})
+    everything = visual_adjectives()
+    assert everything == sorted(set(everything))
+    assert set(everything) == {adjective for kind in shipped_adjectives().values() for adjective in kind}
+    assert list(shipped_adjectives()) == list(VISIBLE)
+    assert not [adjective for adjective in everything if "(" in adjective or "_" in adjective]
+
+
+def test_a_kind_that_there_is_not() -> None:
+    with pytest.raises(InputError, match="no adjectives of the kind 'smell': use colour, light, size"):
+        visual_adjectives("colour", "smell")

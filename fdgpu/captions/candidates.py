@@ -1,0 +1,216 @@
+"""The candidate captions of every class: grammars by class name, and their texts without repetition (paper, 2.2)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdgpu.captions.grammar import CaptionGrammar, class_grammars
+from fdgpu.captions.recipe import WrittenClass, WrittenRecipe, distinct_names, read_bundled, read_own
+from fdgpu.errors import InputError
+
+
+@dataclass(frozen=True)
+class ClassCaptions:
+    """A class's candidates and the reference caption that describes all of it; ``also`` are its other names."""
+
+    name: str
+    grammar: CaptionGrammar
+    reference: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionRecipe:
+    """The captions of every class.
+
+    ``source`` is the section of the paper. :meth:`resolve` fills in what it had to decide: ``fallen_back`` names the
+    classes that the recipe does not know, ``ambiguous`` those that it knows several of; both got general captions.
+    """
+
+    classes: tuple[ClassCaptions, ...]
+    source: str = ""
+    fallen_back: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """One name a class; equal ones are distinguished by another of the class's names, or by its number."""
+        others = [entry.also or (str(i),) for i, entry in enumerate(self.classes)]
+        return distinct_names([entry.name for entry in self.classes], others)
+
+    @property
+    def grammars(self) -> dict[str, CaptionGrammar]:
+        """Class name → grammar."""
+        return {name: entry.grammar for name, entry in zip(self.names, self.classes, strict=True)}
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Class name → reference caption."""
+        return {name: entry.reference for name, entry in zip(self.names, self.classes, strict=True)}
+
+    @classmethod
+    def bundled(cls, name: str) -> CaptionRecipe:
+        """Read one of the recipes that ship with the package.
+
+        Raises:
+            InputError: for an unknown name; lists those there are.
+        """
+        return cls._of(read_bundled(name))
+
+    @classmethod
+    def from_file(cls, path: Path) -> CaptionRecipe:
+        """Read a recipe of the user's own.
+
+        Raises:
+            InputError: if the file is missing or malformed; names the file, and where in it.
+        """
+        return cls._of(read_own(path))
+
+    @classmethod
+    def named(cls, name: str) -> CaptionRecipe:
+        """Read the recipe of a TOML file, or one that ships, by its name."""
+        return cls.from_file(Path(name)) if name.endswith(".toml") else cls.bundled(name)
+
+    @classmethod
+    def for_classes(cls, names: Sequence[str]) -> CaptionRecipe:
+        """Make the general recipe for classes that no recipe knows: the class name as noun, the paper's words."""
+        entries = [WrittenClass(name=name).at("class") for name in names]
+        return cls._of(read_bundled("general").model_copy(update={"classes": entries}))
+
+    @classmethod
+    def _of(cls, recipe: WrittenRecipe) -> CaptionRecipe:
+        """Make the grammars of a recipe as it is written."""
+        classes = [
+            ClassCaptions(
+                entry.name,
+                grammar,
+                entry.reference or grammar.reference(noun=next(filter(None, grammar.slots["noun"]))),
+                tuple(entry.also),
+            )
+            for entry, grammar in zip(recipe.classes, class_grammars(recipe), strict=True)
+        ]
+        return cls(tuple(classes), source=recipe.source)
+
+    @classmethod
+    def resolve(cls, grammar: object, class_names: Sequence[str]) -> CaptionRecipe:
+        """Make a recipe for ``class_names`` of what the caller has.
+
+        Args:
+            grammar: None (the general recipe), a recipe's name, the path of a TOML file, one grammar for every
+                class, a mapping of class name to grammar, or a recipe.
+            class_names: the classes that need captions, by any of the names that the recipe has for them; see
+                :class:`ClassNames`.
+
+        Returns:
+            A recipe with one entry for each of ``class_names``, in their order.
+
+        Raises:
+            InputError: for a name or file that does not exist, or anything else.
+        """
+        chosen = cls._given(grammar, class_names)
+        found = ClassNames(
+            (entry.name, key, *entry.also) for entry, key in zip(chosen.classes, chosen.names, strict=True)
+        )
+        indices, ambiguous = found.match(class_names)
+        missing = [name for name, index in zip(class_names, indices, strict=True) if index is None]
+        general = iter(cls.for_classes(missing).classes)
+        return cls(
+            tuple(
+                next(general) if index is None else replace(chosen.classes[index], name=name)
+                for name, index in zip(class_names, indices, strict=True)
+            ),
+            source=chosen.source,
+            fallen_back=tuple(name for name in missing if chosen.classes and name not in ambiguous),
+            ambiguous=tuple(ambiguous),
+        )
+
+    @classmethod
+    def _given(cls, grammar: object, class_names: Sequence[str]) -> CaptionRecipe:
+        if grammar is None:
+            return cls(())
+        if isinstance(grammar, CaptionRecipe):
+            return grammar
+        if isinstance(grammar, (str, Path)):
+            return cls.named(str(grammar))
+        if isinstance(grammar, CaptionGrammar):
+            grammar = dict.fromkeys(class_names, grammar)
+        if isinstance(grammar, Mapping) and all(isinstance(g, CaptionGrammar) for g in grammar.values()):
+            return cls(tuple(ClassCaptions(str(name), g, g.reference()) for name, g in grammar.items()))
+        raise InputError(
+            f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file or a CaptionGrammar"
+        )
+
+
+class ClassNames:
+    """Classes by every name they go by; upper case and underscores are as good as lower case and spaces.
+
+    Args:
+        names: the names of each class.
+    """
+
+    def __init__(self, names: Iterable[Iterable[str]]) -> None:
+        self._exact: defaultdict[str, list[int]] = defaultdict(list)
+        self._spelled: defaultdict[str, list[int]] = defaultdict(list)
+        for index, of_class in enumerate(names):
+            listed = list(of_class)
+            for name in dict.fromkeys(listed):
+                self._exact[name].append(index)
+            for name in dict.fromkeys(map(_spelled, listed)):
+                self._spelled[name].append(index)
+
+    def match(self, wanted: Sequence[str]) -> tuple[list[int | None], dict[str, tuple[int, ...]]]:
+        """Find every wanted name.
+
+        A name that several classes have means them in their order if it is wanted as often, as in the list of
+        ImageNet's thousand names, which has two cranes. A class that another wanted name means alone is not meant.
+
+        Returns:
+            The index of each wanted name's class, None where no class has it or several do; and ambiguous name →
+            the classes that it might mean.
+        """
+        candidates = [tuple(self._exact.get(name) or self._spelled.get(_spelled(name)) or ()) for name in wanted]
+        indices = [meant[0] if len(meant) == 1 else None for meant in candidates]
+        taken = set(indices)
+        ambiguous: dict[str, tuple[int, ...]] = {}
+        for meant in dict.fromkeys(filter(lambda meant: len(meant) > 1, candidates)):
+            wanting = [i for i, other in enumerate(candidates) if other == meant]
+            free = [index for index in meant if index not in taken]
+            if len(free) != len(wanting):
+                ambiguous |= {wanted[i]: meant for i in wanting}
+                continue
+            for i, index in zip(wanting, free, strict=True):
+                indices[i] = index
+        return indices, ambiguous
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def pool_captions(
+    groups: Sequence[Iterable[str]],
+) -> tuple[list[str], list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Number the captions of all groups, texts that are equal once, so that each is encoded once.
+
+    A group that is listed several times, as the grammar that a hundred breeds of dogs share, is gone through once.
+
+    Returns:
+        Every text once, in the order they first appear; by group the indices in it of the group's texts, each once, in
+        the group's order; and by group the indices in the group where these texts are first.
+    """
+    numbers: dict[str, int] = {}
+    known: dict[int, NDArray[np.int64]] = {}
+    for group in groups:
+        if id(group) not in known:
+            own: dict[int, int] = {}
+            for first, caption in enumerate(group):
+                own.setdefault(numbers.setdefault(caption, len(numbers)), first)
+            known[id(group)] = np.array([list(own), list(own.values())], np.int64)
+    members, firsts = zip(*(known[id(group)] for group in groups), strict=True) if groups else ((), ())
+    return list(numbers), list(members), list(firsts)
