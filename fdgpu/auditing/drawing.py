@@ -22,7 +22,7 @@ from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
-from fdgpu.findings import DecodedPictures, Findings, Split
+from fdgpu.findings import DecodedPictures, Findings, Side, Split
 from fdgpu.progress import Reporter
 
 MOST_CLASSES = 20  # on the page, the clearest failures first
