@@ -64,7 +64,7 @@ class SeenLoss:
     """
 
     def __init__(self, clip: ClipEmbedder) -> None:
-        self._model, self._preprocess = clip.model.requires_grad_(False), clip.preprocess
+        self._model, self._preprocess = clip.model, clip.preprocess  # whose weights take no gradient
 
     def __call__(self, clean: Tensor, vectors: Tensor, signal: Tensor) -> Tensor:
         """Return the mean over a batch.

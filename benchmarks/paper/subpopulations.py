@@ -66,7 +66,8 @@ class Extremes:
             }
             for k, mode in found.items()
         }
-        return cls(texts, {k: mode.extremes for k, mode in found.items()})
+        vectors = {k: {str(side): own for side, own in mode.extremes.items()} for k, mode in found.items()}
+        return cls(texts, vectors)
 
     def named(self, captions: CaptionRecipe) -> dict[str, Mapping[str, str]]:
         """Return the texts by class name, as :func:`fdgpu.text_to_image` takes them."""

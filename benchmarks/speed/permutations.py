@@ -44,7 +44,7 @@ def predict_permutations(
 ) -> Prediction:
     """Predict the kernels of that, from the steps of one permutation of some of the classes."""
     classes = range(0, len(problem.sizes), max(1, len(problem.sizes) // sampled))
-    paths = cross_validation_paths(problem, settings.Cs, settings.cv, settings.tol, classes, permuted=True)
+    paths = cross_validation_paths(problem, tuple(settings.Cs), settings.cv, settings.tol, classes, permuted=True)
     repeated = permutations * len(problem.sizes) // len(classes)
     return predict_solver(device, paths, settings.cv * permutations, copies=repeated)
 

@@ -46,7 +46,7 @@ class Paths:
     def of(cls, measured: Measured, settings: SolverSettings) -> Paths:
         """Count over all classes."""
         every = range(measured.shape.classes)
-        costs, cv, tol = settings.Cs, settings.cv, settings.tol
+        costs, cv, tol = tuple(settings.Cs), settings.cv, settings.tol
         return cls(
             cross_validation_paths(measured.problem, costs, cv, tol, every),
             refit_paths(measured.problem, measured.fitted, costs, tol),

@@ -63,7 +63,7 @@ def class_findings(
         kept = int(fit.n_directions_[i])
         own = captions.by_class.get(k, (None,) * kept)
         by_confidence = confidence_order(images, rows)
-        unsure = by_confidence[:EXAMPLES] if kept and by_confidence is not None else []
+        unsure = rows[:0] if by_confidence is None or not kept else by_confidence[:EXAMPLES]
         found.append(
             ClassFindings(
                 name,

@@ -80,7 +80,7 @@ class AuditImages:
     @property
     def shown(self) -> NDArray[np.bool_]:
         """(n,) the images that examples and figures come from."""
-        return self.readable & (self.inputs.splits == self.shown_from)
+        return np.asarray(self.readable & (self.inputs.splits == self.shown_from))
 
     def rows_of(self, k: int) -> NDArray[np.int64]:
         """Return the rows of the shown images of a class, ascending."""

@@ -89,10 +89,9 @@ def explain_by(
     labels = _labels(r, batch, everything, assigned)
     C_index, scores = _choose(batch, able, labels)
     duals = batch.fit(labels, C_index, able)
-    columns = batch.coef(duals), duals.intercept, C_index, scores
-    ended = duals.n_iter, duals.violation
+    coef, b, n_iter, violation = batch.coef(duals), duals.intercept, duals.n_iter, duals.violation
     modes = [
-        directions_of(*(own[j] for own in columns), layout.count(assigned == j), *(own[j] for own in ended))
+        directions_of(coef[j], b[j], C_index[j], scores[j], layout.count(assigned == j), n_iter[j], violation[j])
         for j in range(r)
     ]
     count = max(search.n_permutations, TEST_PERMUTATIONS)
@@ -132,7 +131,7 @@ def _find(
         if (polished == chosen).all():
             break
         chosen = polished
-    return chosen[0]
+    return np.asarray(chosen[0])
 
 
 def _labels(r: int, batch: ClassBatch, part: NDArray[np.bool_], assigned: Ints) -> Labels:
