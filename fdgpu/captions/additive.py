@@ -74,7 +74,7 @@ def word_effects(
     sure the direction is, which is what permutations are for.
 
     >>> grammar = CaptionGrammar("a {colour} {noun}", colour=["red", "blue"], noun=["cat", "dog"])
-    >>> [(one.word, one.effect) for one in word_effects(grammar, [1.0, 3.0, 5.0, 7.0]).effects]
+    >>> [(one.word, round(one.effect, 3)) for one in word_effects(grammar, [1.0, 3.0, 5.0, 7.0]).effects]
     [('red', -2.0), ('blue', 2.0), ('cat', -1.0), ('dog', 1.0)]
 
     Args:
