@@ -1,6 +1,7 @@
 """WordNet 3.0 as it is distributed, read from its files: ImageNet numbers its classes by the offsets in them.
 
-They are read here because wn does not know this format, and NLTK, which does, is needed for nothing else.
+They are read here because wn does not know this format, and NLTK's reader asks for a file, lexnames, that Debian's
+package lacks.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class CaptionRecipe:
     @classmethod
     def for_classes(cls, names: Sequence[str]) -> CaptionRecipe:
         """Make the general recipe for classes that no recipe knows: the class name as noun, the paper's words."""
-        entries = [WrittenClass(name=name).at("class") for name in names]
+        entries = [WrittenClass.model_construct(name=name).at("class") for name in names]
         return cls._of(read_bundled("general").model_copy(update={"classes": entries}))
 
     @classmethod

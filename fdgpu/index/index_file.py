@@ -25,8 +25,18 @@ FAISS_FILE = "vectors.faiss"  # the only one that there was at first: manifests 
 Manifest = dict[str, Any]  # as JSON gives it
 
 
-def save(store: Store, names: Sequence[Sequence[str]], settings: Mapping[str, object], what: str, path: Path) -> None:
-    """Write a file, which appears whole or not at all."""
+def write_file(
+    store: Store, names: Sequence[Sequence[str]], settings: Mapping[str, object], what: str, path: Path
+) -> None:
+    """Write a file, which appears whole or not at all.
+
+    Args:
+        store: the vectors.
+        names: the parts of the names, one after another.
+        settings: what the manifest holds beside; ``kind`` and ``dtype`` are what :func:`read_file` makes the store by.
+        what: the class that reads it and the version of the format, as ``"VectorIndex/1"``.
+        path: of the file.
+    """
     manifest = {
         "format": what,
         "fdgpu": __version__,
@@ -45,7 +55,7 @@ def save(store: Store, names: Sequence[Sequence[str]], settings: Mapping[str, ob
                 _write_names(part, entry)
 
 
-def load(what: str, path: Path, gpu: bool) -> tuple[Store, list[Sequence[str]], Manifest]:
+def read_file(what: str, path: Path, gpu: bool) -> tuple[Store, list[Sequence[str]], Manifest]:
     """Read a file: a store on the host or on the GPU, the parts of the names, and the manifest.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, restorer
 from fdgpu.errors import InputError
-from fdgpu.index.index_file import load, save
+from fdgpu.index.index_file import read_file, write_file
 from fdgpu.index.kinds import IndexKind, check_backend, check_kind
 from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, host_rows
 from fdgpu.index.stores import Positions, Rows, Store, choose_store_backend, has_faiss, open_store
@@ -226,7 +226,7 @@ class VectorIndex:
             "runs": self._ids.runs,
             **{name: None if value is None else value.tolist() for name, value in own.items()},
         }
-        save(self._store, self.names.parts, settings, self._format(), Path(path))
+        write_file(self._store, self.names.parts, settings, self._format(), Path(path))
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "auto") -> Self:
@@ -237,7 +237,7 @@ class VectorIndex:
             BackendError: if the GPU was asked for and cannot be used, or FAISS is missing that wrote the file.
         """
         gpu = choose_store_backend(backend).name == "gpu"
-        store, names, manifest = load(cls._format(), Path(path), gpu)
+        store, names, manifest = read_file(cls._format(), Path(path), gpu)
         own: dict[str, Array] = {
             name: np.array(manifest[name]) for name in cls._own_names if manifest[name] is not None
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from fdgpu import CaptionGrammar
 from fdgpu.captions import CaptionRecipe, pool_captions
 from fdgpu.captions.candidates import ClassNames
 from fdgpu.captions.recipe import distinct_names
+from fdgpu.errors import InputError
 
 
 def test_classes_that_a_recipe_does_not_know_get_the_general_one() -> None:
@@ -20,6 +22,11 @@ def test_classes_that_a_recipe_does_not_know_get_the_general_one() -> None:
     assert recipe.fallen_back == ("unicorn",)
     assert set(CaptionRecipe.resolve(None, ["x"]).grammars) == {"x"}
     assert CaptionRecipe.resolve(None, ["x"]).fallen_back == ()
+
+
+def test_a_class_without_a_name_has_no_captions() -> None:
+    with pytest.raises(InputError, match="class ' ': noun holds no word"):
+        CaptionRecipe.resolve(None, ["cat", " "])
 
 
 def test_one_grammar_or_a_mapping_will_do() -> None:

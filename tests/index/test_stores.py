@@ -144,3 +144,14 @@ def test_a_gpu_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     index = VectorIndex(ROWS, names(N))
     assert (index.backend_, index.backend_reason_.split(";")[0]) == ("gpu", "auto: exact search on a stand-in")
     np.testing.assert_allclose(index.search(QUERIES, 5).scores, exact(QUERIES, ROWS, 5), atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("half", [False, True])
+def test_an_exact_store_on_a_device_finds_what_it_finds_on_the_host(half: bool) -> None:
+    rows, queries = unit_rows(VECTORS + 500, 64), unit_rows(300, 64, seed=1)
+    device = ExactStore(64, half, torch.device("cuda"))
+    device.add(rows[:100])
+    device.add(rows[100:])
+    np.testing.assert_allclose(device.search(queries, 9)[0], store_of(rows, half=half).search(queries, 9)[0], atol=1e-5)
