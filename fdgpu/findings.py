@@ -38,7 +38,7 @@ class Side(StrEnum):
 
 
 class DecidedBy(StrEnum):
-    """What decided whether a caption is reliable: the first three let it stand, the others withhold it."""
+    """What decided whether a caption is reliable: by the first three it is reliable, by the others withheld."""
 
     RANK = "rank"
     GAP = "gap"

@@ -20,7 +20,7 @@ FIRST = 3  # hard captions of a class that are counted
 def count_captions(result: AuditResult) -> dict[str, Any]:
     """Count over all classes of the demo.
 
-    ``ranked_``: the plain ranking by score, in which near duplicates stand beside each other. ``trusted_``: different
+    ``ranked_``: the plain ranking by score, in which near duplicates follow each other. ``trusted_``: different
     things, the reliable ones only. Captions are counted among the first three different things of each planted class.
     """
     phrases = {plant.class_name: phrase(plant) for plant in world_settings().plants}

@@ -3,7 +3,7 @@
     python -m benchmarks.trust [--seed 0] [--rounds 10] [--write]
 
 The demo's model, with its right and wrong answers shuffled within every class and split, so that no caption of any
-class has a reason: how many ends (hard and easy, of every class) still have a reliable caption, and what let it pass.
+class has a reason: how many sides (hard and easy, of every class) still have a reliable caption, and what let it pass.
 With all 500 validation images of a class, and with fewer. ``python -m benchmarks.demo`` counts what the same rules do
 to captions that name what was planted.
 """
@@ -44,7 +44,7 @@ class Remembering(ClipEmbedder):
     _kept_texts: dict[tuple[str, ...], torch.Tensor] | None = None
 
     def embed(self, source: Any, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
-        """Return what was computed the first time, whatever the source."""
+        """Return what was computed the first time, for any source."""
         self._kept_images = self._kept_images or super().embed(source, progress, stage)
         return self._kept_images
 
@@ -58,12 +58,12 @@ class Remembering(ClipEmbedder):
 
 def shuffled(table: Predictions, rng: np.random.Generator) -> list[str]:
     """Return predictions that are shuffled among the images of a class and split."""
-    said = np.array(table.predictions)
+    predictions = np.array(table.predictions)
     groups = np.array([f"{label}/{split}" for label, split in zip(table.labels, table.splits, strict=True)])
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        said[rows] = rng.permutation(said[rows])
-    return [str(name) for name in said]
+        predictions[rows] = rng.permutation(predictions[rows])
+    return [str(name) for name in predictions]
 
 
 def fewer(table: Predictions, n: int, rng: np.random.Generator) -> list[str]:
@@ -75,15 +75,15 @@ def fewer(table: Predictions, n: int, rng: np.random.Generator) -> list[str]:
     return [str(name) for name in splits]
 
 
-def ends(findings: Findings) -> list[tuple[ScoredCaption, ...]]:
-    """Return the captions of both ends of every class that has a direction."""
+def sides(findings: Findings) -> list[tuple[ScoredCaption, ...]]:
+    """Return the captions of both sides of every class that has a direction."""
     modes = [one.strongest for one in findings.classes if one.found]
-    return [end for mode in modes for end in (mode.hard_captions, mode.easy_captions)]
+    return [side for mode in modes for side in (mode.hard_captions, mode.easy_captions)]
 
 
 def passed(found: list[tuple[ScoredCaption, ...]], by: str) -> NDArray[np.bool_]:
-    """Say of every end whether a caption passed by ``by``, "rank" or "gap"; by either with ""."""
-    return np.array([any(not c.withheld and c.evidence and by in c.evidence.decided_by for c in end) for end in found])
+    """Return for every side whether a caption passed by ``by``, "rank" or "gap"; by either with ""."""
+    return np.array([any(not c.withheld and c.evidence and by in c.evidence.decided_by for c in own) for own in found])
 
 
 def run(table: Predictions, source: FileSource, embedder: ClipEmbedder, n: int, rounds: int) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def run(table: Predictions, source: FileSource, embedder: ClipEmbedder, n: int, 
         result = fdgpu.audit(
             source, table.labels, shuffled(table, rng), splits=fewer(table, n, rng), embedder=embedder, seed=seed
         )
-        found += ends(result.findings)
+        found += sides(result.findings)
     shares = {f"by_{by or 'either'}": round(float(passed(found, by).mean()), 4) for by in ("rank", "gap", "")}
-    return {"validation": n, "ends": len(found), **shares, "seconds": round(time.perf_counter() - start, 1)}
+    return {"validation": n, "sides": len(found), **shares, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The whole job: images and predictions in, a report out. The only place that knows every stage."""
+"""The whole job: images and predictions in, a report out. The only part that knows every stage."""
 
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
 from fdgpu.auditing.growing import grow_captions

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions import CaptionRecipe, WordEffects, pool_captions, word_effects
-from fdgpu.captions.reliability import judge_captions
+from fdgpu.captions.reliability import judge_captions, score_captions
 from fdgpu.directions import FailureDirections
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.findings import ScoredCaption, Side, Split
@@ -30,7 +30,7 @@ class ModeCaptions:
     scores: NDArray[np.float64]
     hard: tuple[ScoredCaption, ...]
     easy: tuple[ScoredCaption, ...]
-    extremes: Mapping[Side, NDArray[np.float32]]
+    extremes: Mapping[str, NDArray[np.float32]]
     words: WordEffects
 
 
@@ -81,19 +81,19 @@ def caption_classes(
         modes = []
         for direction in range(int(kept[i])):
             w = coef[i, direction]
+            scores, alignments = score_captions(points, w)
             judged = judge_captions(
                 texts, own, points, w, resampled[i, direction], seen, correct,
                 held_out=held_out, chance=fit.n_permutations > 0 and not significant[i, direction],
             )  # fmt: skip
-            scores, length = points @ w.astype(np.float64), float(np.linalg.norm(w))
             modes.append(
                 ModeCaptions(
                     texts,
                     scores,
                     hard=tuple(judged[Side.HARD].values()),
                     easy=tuple(judged[Side.EASY].values()),
-                    extremes={side: own[next(iter(first))].copy() for side, first in judged.items() if first},
-                    words=word_effects(entry.grammar, scores / length if length else np.full_like(scores, np.nan), at),
+                    extremes={str(side): own[next(iter(first))].copy() for side, first in judged.items() if first},
+                    words=word_effects(entry.grammar, alignments, at),
                 )
             )
         captioned[k] = tuple(modes)

@@ -62,8 +62,7 @@ def class_findings(
         correct, status = images.inputs.correct[rows], Status(fit.status_[i])
         kept = int(fit.n_directions_[i])
         own = captions.by_class.get(k, (None,) * kept)
-        by_confidence = confidence_order(images, rows)
-        unsure = rows[:0] if by_confidence is None or not kept else by_confidence[:EXAMPLES]
+        by_confidence = confidence_order(images, rows) if kept else None
         found.append(
             ClassFindings(
                 name,
@@ -80,7 +79,7 @@ def class_findings(
                 solver=fit.solver_[i],
                 n_shown=len(rows) if kept else 0,
                 accuracy_shown=float(correct.mean()) if kept and len(rows) else float("nan"),
-                unsure_examples=examples(images, rows[unsure]),
+                unsure_examples=() if by_confidence is None else examples(images, rows[by_confidence[:EXAMPLES]]),
                 decoded=decoded.get(k, ()),
             )
         )

@@ -247,7 +247,7 @@ def _parse(reader: Iterator[list[str]], path: Path) -> Predictions:
         raise InputError(f"{path}, line 1: the column {missing[0]!r} is missing, the header is {','.join(header)!r}")
     twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice:
-        raise InputError(f"{path}, line 1: the column {twice!r} stands twice")
+        raise InputError(f"{path}, line 1: the column {twice!r} occurs twice")
     has_confidence = "confidence" in header
     table = Predictions([], [], [], [], [] if has_confidence else None)
     first_seen: dict[str, int] = {}
@@ -259,7 +259,7 @@ def _parse(reader: Iterator[list[str]], path: Path) -> Predictions:
         if row["split"] not in list(Split):
             raise InputError(f"{where}: split is {row['split']!r}, use one of {', '.join(Split)}")
         if row["path"] in first_seen:
-            raise InputError(f"{where}: {row['path']!r} stands already in line {first_seen[row['path']]}")
+            raise InputError(f"{where}: {row['path']!r} is already in line {first_seen[row['path']]}")
         first_seen[row["path"]] = line
         table.paths.append(row["path"])
         table.labels.append(row["label"])

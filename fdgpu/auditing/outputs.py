@@ -89,7 +89,7 @@ def audit_json(findings: Findings) -> JsonObject:
 
 
 def _class_json(entry: ClassFindings) -> JsonObject:
-    """Describe a class; what stands beside ``modes`` is of the strongest, but for its drawings."""
+    """Describe a class; what is beside ``modes`` is of the strongest, without its figures."""
     strongest = _mode_json(entry.strongest)
     del strongest["decisions"], strongest["nearest_accuracy"]
     own = asdict(replace(entry, modes=()))
@@ -177,7 +177,7 @@ def _caption_columns(captions: CaptionedClasses, findings: Findings) -> Columns:
 
 
 def _shown_captions(mode: ModeFindings) -> dict[str, tuple[str, bool | None]]:
-    """Return what stands for each caption that is shown or says the same as one that is, and whether it is reliable."""
+    """Return, for each caption that is shown or says the same as one that is, that one and whether it is reliable."""
     shown = (*mode.hard_captions, *mode.easy_captions)
     verdicts = {c.caption: (c.caption, None if c.evidence is None else c.evidence.reliable) for c in shown}
     return {text: verdicts[c.caption] for c in shown for text in (c.caption, *c.also)}

@@ -66,9 +66,9 @@ def judge_captions(
 
     Returns:
         By side, hard first: index of a caption → the caption with its evidence, the most extreme first, at most
-        :data:`SHOWN`. Near duplicates stand in ``also`` of the most extreme of them.
+        :data:`SHOWN`. Near duplicates are in ``also`` of the most extreme of them.
     """
-    scores, length = points @ w.astype(np.float64), float(np.linalg.norm(w))
+    scores, alignments = score_captions(points, w)
     whole, over_resamples, cosine = align(points, w, resampled)
     candidates = int((~np.isnan(whole)).sum())
     judged: dict[Side, dict[int, ScoredCaption]] = {}
@@ -97,8 +97,7 @@ def judge_captions(
                 gap_low=gap_low,
                 gap_high=gap_high,
             )
-            score = float(scores[head])
-            alignment = score / length if length else NAN
+            score, alignment = float(scores[head]), float(alignments[head])
             judged[side][head] = ScoredCaption(texts[head], score, alignment, tuple(texts[i] for i in also), evidence)
     return judged
 
@@ -137,6 +136,12 @@ def is_stable(top_share: float, noise_p: float) -> bool:
 # The candidates of each side, and which of them say the same.
 
 
+def score_captions(points: NDArray[np.float64], w: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores w·d (m,) of captions, and their alignments, the scores over ‖w‖: NaN where w is zero."""
+    scores, length = points @ w.astype(np.float64), float(np.linalg.norm(w))
+    return scores, scores / length if length else np.full_like(scores, NAN)
+
+
 def rank_captions(scores: Floats, top: int) -> tuple[list[int], list[int]]:
     """Return the indices of the hardest and of the easiest candidates, the most extreme first (paper, 2.2).
 
@@ -145,7 +150,7 @@ def rank_captions(scores: Floats, top: int) -> tuple[list[int], list[int]]:
 
     Args:
         scores: (m,) alignments; NaN for a caption that has none and is left out.
-        top: how many of each side, but at most half of them, so that no caption stands on both lists.
+        top: how many of each side, but at most half of them, so that no caption is on both lists.
     """
     ascending = [int(i) for i in np.argsort(scores, kind="stable") if not np.isnan(scores[i])]
     half = len(ascending) // 2
@@ -155,7 +160,7 @@ def rank_captions(scores: Floats, top: int) -> tuple[list[int], list[int]]:
 def group_captions(
     order: Sequence[int] | NDArray[np.int64], texts: Sequence[str], points: Floats, most: int, same: float = SAME
 ) -> list[list[int]]:
-    """Go down a ranking; a caption that says what an earlier one said joins it, any other starts a group.
+    """Go down a ranking; a caption that says the same as an earlier one joins it, any other starts a group.
 
     Two captions say the same if their differences from the reference point the same way, or if one has all the words of
     the other, in their order ("a white cat", "a white cat on a sofa").

@@ -68,7 +68,7 @@ def test_one_direction_needs_no_mode_column(
 
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"
-OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's stand at the class too
+OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's are at the class too
     "The document": "",
     "Caption rules": "caption_rules",
     "A class": "classes",
@@ -99,7 +99,7 @@ def documented() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def mistakes(value: object, name: str, at: str = "$") -> list[str]:
-    """Where a document is not what the tables say; ``name`` is the key under which the value stands."""
+    """Where a document is not what the tables say; ``name`` is the value's key."""
     tables, heading = documented(), next((h for h, names in OBJECTS.items() if name in (names.split() or [""])), None)
     if isinstance(value, list):
         return [line for i, entry in enumerate(value) for line in mistakes(entry, name, f"{at}[{i}]")]

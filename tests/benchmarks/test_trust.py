@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.demo.trusting import count_captions
-from benchmarks.trust.__main__ import ends, fewer, passed, shuffled
+from benchmarks.trust.__main__ import fewer, passed, shuffled, sides
 from fdgpu.auditing import Predictions
 from fdgpu.findings import CaptionEvidence, ClassFindings, ModeFindings, ScoredCaption
 
@@ -25,8 +25,8 @@ def one(name: str, *captions: ScoredCaption) -> ClassFindings:
 
 def table() -> Predictions:
     labels, splits = ["a"] * 20 + ["b"] * 20, (["val"] * 10 + ["test"] * 10) * 2
-    said = ["a", "b"] * 5 + ["a"] * 10 + ["b"] * 9 + ["a"] + ["b", "a"] * 5
-    return Predictions([str(i) for i in range(40)], labels, said, splits, None)
+    predictions = ["a", "b"] * 5 + ["a"] * 10 + ["b"] * 9 + ["a"] + ["b", "a"] * 5
+    return Predictions([str(i) for i in range(40)], labels, predictions, splits, None)
 
 
 def test_answers_are_shuffled_within_a_class_and_split() -> None:
@@ -34,8 +34,8 @@ def test_answers_are_shuffled_within_a_class_and_split() -> None:
     after = shuffled(before, np.random.default_rng(0))
     assert after != before.predictions
 
-    def counts(said: list[str]) -> Counter[tuple[str, ...]]:
-        return Counter(zip(before.labels, before.splits, said, strict=True))
+    def counts(predictions: list[str]) -> Counter[tuple[str, ...]]:
+        return Counter(zip(before.labels, before.splits, predictions, strict=True))
 
     assert counts(after) == counts(list(before.predictions))
 
@@ -47,11 +47,11 @@ def test_so_many_images_of_a_class_stay() -> None:
     assert (kept["a", "val"], kept["b", "val"], kept["a", "train"], kept["a", "test"]) == (4, 4, 6, 10)
 
 
-def test_ends_are_counted_by_what_let_a_caption_pass() -> None:
+def test_sides_are_counted_by_what_let_a_caption_pass() -> None:
     classes = (one("a", caption("x", "rank"), caption("y", "neither")), one("b", caption("x", "rank and gap")))
     found: Any = SimpleNamespace(classes=classes)
-    assert [bool(p) for p in passed(ends(found), "rank")] == [True, False, True, False]
-    assert [bool(p) for p in passed(ends(found), "gap")] == [False, False, True, False]
+    assert [bool(p) for p in passed(sides(found), "rank")] == [True, False, True, False]
+    assert [bool(p) for p in passed(sides(found), "gap")] == [False, False, True, False]
 
 
 def test_right_and_wrong_captions_of_the_demo_are_counted() -> None:
