@@ -211,8 +211,7 @@ class Unclip(PipelineDenoiser):
 
     def _small(self, vectors: Tensor, batch: Batch) -> Tensor:
         # (2, …), or (1, …) where nothing guides → (2n or n, …): the unconditional rows first, as the loop wants them
-        empty = (part.repeat_interleave(len(vectors), 0) for part in self._empty_prompt(batch.guided))
-        pooled, states, mask = empty
+        pooled, states, mask = (part.repeat_interleave(len(vectors), 0) for part in self._empty_prompt(batch.guided))
         context, added = self.pipeline.text_proj(
             image_embeddings=vectors,
             prompt_embeds=pooled.to(vectors),

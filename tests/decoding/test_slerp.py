@@ -73,7 +73,7 @@ def test_next_to_equal_vectors_have_an_arc_too(seed: int, gap: float, alpha: flo
     assert angle(a, z) == pytest.approx(abs(alpha) * np.arctan(gap), abs=2e-9)
 
 
-def test_ends_and_equal_vectors() -> None:
+def test_alpha_of_0_and_1_and_equal_vectors() -> None:
     a, b = pair(0)
     np.testing.assert_allclose(slerp(a, b, 0), a / np.linalg.norm(a), atol=1e-15)
     np.testing.assert_allclose(slerp(a, b, 1), b / np.linalg.norm(b), atol=1e-15)
