@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdgpu.demo.photographs import cut_sheet, load_photographs
@@ -73,6 +73,7 @@ def test_no_photograph_of_val_or_test_is_in_a_training_split() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 5))
+@settings(deadline=None)
 def test_cutting_undoes_pasting(n: int, columns: int, tile: int) -> None:
     tiles = np.random.default_rng(n).integers(0, 256, (n, tile, tile), dtype=np.uint8)
     assert np.array_equal(cut_sheet(paste_sheet(tiles, columns), tile)[:n], tiles)

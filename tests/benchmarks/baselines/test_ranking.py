@@ -121,6 +121,7 @@ def test_what_a_ranking_needs(ranking: Ranking, examples: Examples, message: str
 
 
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=20), st.booleans())
+@settings(deadline=None)
 def test_a_softmax_is_taken_and_logits_are_not(logits: list[list[float]], half: bool) -> None:
     scores, labels = torch.tensor(logits), np.arange(len(logits)) % 3
     p = scores.softmax(1)
@@ -212,6 +213,7 @@ def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(st.integers(0, 100), st.floats(0.05, 1.0))
+@settings(deadline=None)
 def test_generalised_cross_entropy_is_its_formula_and_its_gradient_is_weighed(seed: int, q: float) -> None:
     scores, targets = drawn(seed)
     scores.requires_grad_()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -15,6 +15,7 @@ from benchmarks.paper.experiments.chestxray14 import best_f1_threshold
         lambda x: any(b for _, b in x)
     )
 )
+@settings(deadline=None)
 def test_no_threshold_is_better(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = np.array([s for s, _ in pairs]) / 5, np.array([b for _, b in pairs])
     chosen = best_f1_threshold(scores, labels)
