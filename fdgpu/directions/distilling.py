@@ -118,7 +118,7 @@ def gather(
 
     def table(value: Callable[[Direction], object], empty: object, dtype: type, *shape: int) -> NDArray[Any]:
         """One value of every direction that is kept, (k, r, *shape)."""
-        array = np.full((k, r, *shape), empty, dtype)
+        array: NDArray[Any] = np.full((k, r, *shape), empty, dtype)
         for at, direction in kept.items():
             array[at] = value(direction)
         return array

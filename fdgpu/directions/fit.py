@@ -92,7 +92,8 @@ class Fit:
         """(k, r, d) w / ‖w‖, unit vectors from hard to easy; NaN where w is zero, and points nowhere."""
         length = np.linalg.norm(self.coef.astype(np.float64), axis=-1, keepdims=True)
         unit: NDArray[np.float32] = np.full_like(self.coef, np.nan)
-        return np.divide(self.coef, length, out=unit, where=length > 0)
+        np.divide(self.coef, length, out=unit, where=length > 0)
+        return unit
 
     @property
     def significant(self) -> NDArray[np.bool_]:

@@ -89,10 +89,17 @@ def explain_by(
     labels = _labels(r, batch, everything, assigned)
     C_index, scores = _choose(batch, able, labels)
     duals = batch.fit(labels, C_index, able)
-    columns = batch.coef(duals), duals.intercept, C_index, scores
-    ended = duals.n_iter, duals.violation
+    coef = batch.coef(duals)
     modes = [
-        directions_of(*(own[j] for own in columns), layout.count(assigned == j), *(own[j] for own in ended))
+        directions_of(
+            coef[j],
+            duals.intercept[j],
+            C_index[j],
+            scores[j],
+            layout.count(assigned == j),
+            duals.n_iter[j],
+            duals.violation[j],
+        )  # fmt: skip
         for j in range(r)
     ]
     count = max(search.n_permutations, TEST_PERMUTATIONS)
@@ -132,7 +139,7 @@ def _find(
         if (polished == chosen).all():
             break
         chosen = polished
-    return chosen[0]
+    return np.asarray(chosen[0])
 
 
 def _labels(r: int, batch: ClassBatch, part: NDArray[np.bool_], assigned: Ints) -> Labels:
