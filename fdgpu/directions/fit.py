@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from fdgpu.directions.settings import SearchSettings, Solver, SolverSettings, doc, documents_of
+from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import InputError
 from fdgpu.files import write_atomically

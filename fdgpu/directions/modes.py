@@ -42,8 +42,8 @@ from fdgpu.directions.batch import (
     directions_of,
     standard_error,
 )
+from fdgpu.directions.parameters import SearchSettings
 from fdgpu.directions.resampling import resampled_directions
-from fdgpu.directions.settings import SearchSettings
 
 STARTS = 16  # three equal modes are hit by three random errors in two of nine starts
 ROUNDS = 30  # alternations of the starts; they settle in 3 to 8
@@ -89,17 +89,9 @@ def explain_by(
     labels = _labels(r, batch, everything, assigned)
     C_index, scores = _choose(batch, able, labels)
     duals = batch.fit(labels, C_index, able)
-    coef = batch.coef(duals)
+    coef, b, n_iter, violation = batch.coef(duals), duals.intercept, duals.n_iter, duals.violation
     modes = [
-        directions_of(
-            coef[j],
-            duals.intercept[j],
-            C_index[j],
-            scores[j],
-            layout.count(assigned == j),
-            duals.n_iter[j],
-            duals.violation[j],
-        )  # fmt: skip
+        directions_of(coef[j], b[j], C_index[j], scores[j], layout.count(assigned == j), n_iter[j], violation[j])
         for j in range(r)
     ]
     count = max(search.n_permutations, TEST_PERMUTATIONS)
