@@ -43,7 +43,7 @@ from benchmarks.speed.rows import Row, table
 from benchmarks.speed.shapes import QUICK, SHAPES
 from benchmarks.stored import store
 from fdgpu.device import choose_backend, cpu_count
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 from fdgpu.errors import BackendError
 
 SETTINGS = SolverSettings()

@@ -14,7 +14,7 @@ from benchmarks.speed.predicted import H100, Prediction, predict_solver
 from benchmarks.speed.rows import Row, duration
 from benchmarks.speed.steps import cross_validation_paths
 from fdgpu.directions.batch import assign_folds
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 from fdgpu.kernels.label_matrix_numba import draw_permutations
 
 SAMPLED = 40  # classes whose steps under permuted labels stand for all

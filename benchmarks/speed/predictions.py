@@ -13,7 +13,7 @@ from benchmarks.speed.permutations import drawing_seconds, predict_permutations
 from benchmarks.speed.predicted import H100, Prediction, predict_gram, predict_solver, predict_stream
 from benchmarks.speed.roofline import CROSS_VALIDATION, GRAM, REFIT, Paths
 from benchmarks.speed.rows import PREDICTED, Row, duration
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 
 
 def predicted_row(shape: str, classes: int, name: str, prediction: Prediction, device: H100) -> Row:

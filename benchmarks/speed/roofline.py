@@ -30,7 +30,7 @@ from benchmarks.speed.steps import Path, cross_validation_paths, refit_paths
 from fdgpu.device import cpu_count
 from fdgpu.directions.batch import Layout, assign_folds
 from fdgpu.directions.numba_backend import NumbaBatch
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 
 GRAM, CROSS_VALIDATION, REFIT = "Gram matrices", "cross-validation", "refit"
 

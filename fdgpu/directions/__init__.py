@@ -2,6 +2,6 @@
 
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.fit import Fit
-from fdgpu.directions.settings import SearchSettings, Solver, SolverSettings
+from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 
 __all__ = ["FailureDirections", "Fit", "SearchSettings", "Solver", "SolverSettings"]

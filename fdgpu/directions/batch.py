@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples
-from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.kernels.label_matrix_numba import assign_folds_of_matrix
 
 Labels = NDArray[np.int8]

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, to_torch
 from fdgpu.device import GPU_EXTRAS
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, assign_folds
+from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.directions.whitening import chunk_rows
 from fdgpu.errors import BackendError, InputError
 

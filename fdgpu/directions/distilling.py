@@ -14,8 +14,8 @@ from fdgpu.device import Choice
 from fdgpu.directions.batch import ClassBatch, Direction, Floats, Ints
 from fdgpu.directions.fit import Fit
 from fdgpu.directions.modes import SPLIT_LEVEL, explain_by
+from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 from fdgpu.directions.resampling import nested_scores, permutation_test, resampled_directions
-from fdgpu.directions.settings import SearchSettings, Solver, SolverSettings
 from fdgpu.directions.whitening import Whitening
 from fdgpu.findings import Status
 

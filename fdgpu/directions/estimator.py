@@ -16,6 +16,7 @@ from fdgpu.directions.batch import Backend
 from fdgpu.directions.distilling import ClassSolution, distil, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
 from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.parameters import SearchSettings, SolverSettings, documented, documents_of
 from fdgpu.directions.samples import (
     ClassSamples,
     check_embeddings,
@@ -25,7 +26,6 @@ from fdgpu.directions.samples import (
     rows_by_class,
     status_of,
 )
-from fdgpu.directions.settings import SearchSettings, SolverSettings, documented, documents_of
 from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
 from fdgpu.findings import Status

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from fdgpu.directions.settings import SearchSettings, Solver, SolverSettings, doc, documents_of
+from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import InputError
 from fdgpu.files import write_atomically
@@ -26,6 +26,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+def tensor(text: str) -> dict[str, str]:
+    """Return the metadata of a documented field that is a tensor of the file."""
+    return doc(text) | {"tensor": ""}
+
+
 @dataclass(frozen=True)
 class Fit:
     """k classes, r directions, d dimensions, c values of C; arrays are NumPy's.
@@ -35,41 +40,41 @@ class Fit:
 
     solver_settings: SolverSettings
     search_settings: SearchSettings
-    classes: Ints = field(metadata=doc("(k,) class ids, ascending."))
+    classes: Ints = field(metadata=tensor("(k,) class ids, ascending."))
     status: Sequence[Status] = field(
         metadata=doc('k of "ok", "no_errors", "all_errors", "too_few_errors" and "too_few_correct".')
     )
     coef: NDArray[np.float32] = field(
-        metadata=doc("(k, r, d) w in whitened space; NaN where a class has no direction.")
+        metadata=tensor("(k, r, d) w in whitened space; NaN where a class has no direction.")
     )
-    intercept: Floats = field(metadata=doc("(k, r) b."))
-    C: Floats = field(metadata=doc("(k, r) the chosen C."))
+    intercept: Floats = field(metadata=tensor("(k, r) b."))
+    C: Floats = field(metadata=tensor("(k, r) the chosen C."))
     cv_score: Floats = field(
-        metadata=doc(
+        metadata=tensor(
             "(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it."
         )
     )
-    cv_scores: Floats = field(metadata=doc("(k, r, c) the score of every C of the grid."))
+    cv_scores: Floats = field(metadata=tensor("(k, r, c) the score of every C of the grid."))
     p_value: Floats = field(
-        metadata=doc(
+        metadata=tensor(
             "(k, r) permutation p-values; NaN without permutations. Direction 0's is that of the class's CV score; "
             "direction j's says how surely there are more than j failure modes, and is never below the one before."
         )
     )
-    q_value: Floats = field(metadata=doc("(k, r) Benjamini-Hochberg q-values; NaN without permutations."))
-    converged: NDArray[np.bool_] = field(metadata=doc("(k, r) bool, every problem of the class reached ``tol``."))
+    q_value: Floats = field(metadata=tensor("(k, r) Benjamini-Hochberg q-values; NaN without permutations."))
+    converged: NDArray[np.bool_] = field(metadata=tensor("(k, r) bool, every problem of the class reached ``tol``."))
     n_iter: Ints = field(
-        metadata=doc("(k, r) solver steps of the refit at the chosen C, -1 where an older cuML does not say.")
+        metadata=tensor("(k, r) solver steps of the refit at the chosen C, -1 where an older cuML does not say.")
     )
-    n_samples: Ints = field(metadata=doc("(k,) samples of each class."))
-    n_errors: Ints = field(metadata=doc("(k,) of which the model got wrong."))
-    n_directions: Ints = field(metadata=doc("(k,) directions that were kept, 0 where a class has none."))
-    n_errors_of: Ints = field(metadata=doc("(k, r) errors that belong to each direction."))
+    n_samples: Ints = field(metadata=tensor("(k,) samples of each class."))
+    n_errors: Ints = field(metadata=tensor("(k,) of which the model got wrong."))
+    n_directions: Ints = field(metadata=tensor("(k,) directions that were kept, 0 where a class has none."))
+    n_errors_of: Ints = field(metadata=tensor("(k, r) errors that belong to each direction."))
     n_permutations: Ints = field(
-        metadata=doc("(k,) permutations drawn; fewer than asked for where ``stop_after`` settled the p-value.")
+        metadata=tensor("(k,) permutations drawn; fewer than asked for where ``stop_after`` settled the p-value.")
     )
     nested_score: Floats = field(
-        metadata=doc("(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``.")
+        metadata=tensor("(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``.")
     )
     solver: Sequence[Solver] = field(
         metadata=doc('k of "gram", "newton" (where the Gram matrix was too large), "cuml", and "" without a direction.')
@@ -190,16 +195,6 @@ class Fit:
         )
 
 
-OTHERS = {
-    "solver_settings",
-    "search_settings",
-    "status",
-    "solver",
-    "backend",
-    "backend_reason",
-    "whitening",
-    "resampled_coef",
-}
-ARRAYS = [one.name for one in fields(Fit) if one.name not in OTHERS]  # those that become tensors of the file
+ARRAYS = [one.name for one in fields(Fit) if "tensor" in one.metadata]
 PROPERTIES = [(name, (one.__doc__ or "")) for name, one in vars(Fit).items() if isinstance(one, property)]
 ESTIMATED = dict(documents_of(Fit) + PROPERTIES)  # what the estimator shows with a "_" behind its name, and its meaning

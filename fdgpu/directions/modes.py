@@ -42,8 +42,8 @@ from fdgpu.directions.batch import (
     directions_of,
     standard_error,
 )
+from fdgpu.directions.parameters import SearchSettings
 from fdgpu.directions.resampling import resampled_directions
-from fdgpu.directions.settings import SearchSettings
 
 STARTS = 16  # three equal modes are hit by three random errors in two of nine starts
 ROUNDS = 30  # alternations of the starts; they settle in 3 to 8

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import doubles
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, assign_folds
+from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.kernels.proximal_newton import along, combined, newton_path
 from fdgpu.kernels.smo_batch import Solutions
 

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from fdgpu.device import cpu_count
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, in_batches
 from fdgpu.directions.newton_batch import NewtonBatch
+from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
 BATCH_BYTES = 1 << 30  # Gram matrices and the training parts of them that are held at once

@@ -54,7 +54,7 @@ def check_correct(array: Array, rows: int) -> NDArray[np.bool_]:
     """Return (n,) bool; 0 and 1 are taken, anything else is not, so that -1/+1 cannot pass for True/True."""
     correct = _column(array, "correct", rows)
     if correct.dtype.kind == "b":
-        return np.asarray(correct, np.bool_)
+        return correct.astype(bool, copy=False)
     if not np.isin(correct, (0, 1)).all():
         odd = correct[~np.isin(correct, (0, 1))][0]
         raise InputError(f"correct holds {odd}: pass True where the model was right and False where it was wrong")

@@ -29,8 +29,8 @@ from fdgpu.directions.batch import (
     in_batches,
 )
 from fdgpu.directions.newton_batch import NewtonBatch
+from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.settings import Solver, SolverSettings
 from fdgpu.errors import InputError
 from fdgpu.kernels.gram_triton import gram_matrices
 from fdgpu.kernels.smo_batch import LARGEST_CLASS, SMALLEST_TOL, GramBatch, Solutions

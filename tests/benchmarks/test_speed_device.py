@@ -13,7 +13,7 @@ from benchmarks.speed.data import Shape, make
 from benchmarks.speed.fitting import Fitting
 from benchmarks.speed.measuring import Measured
 from benchmarks.speed.roofline import Paths, Yardstick, kernel_rows, numba_kernels, triton_kernels
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
 
 SHAPE = Shape("2 classes of 17 to 24 x 8", (17, 24), 8)

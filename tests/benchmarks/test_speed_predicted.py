@@ -32,7 +32,7 @@ from benchmarks.speed.predictions import captions_row, fit_rows, permutation_row
 from benchmarks.speed.roofline import Paths
 from benchmarks.speed.rows import PREDICTED
 from benchmarks.speed.steps import Path
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 from fdgpu.kernels.smo_batch import LARGEST_CLASS
 from fdgpu.kernels.smo_triton import SolverLaunch, cross_validate_kernel
 from tests.kernels.compiling import compile_for

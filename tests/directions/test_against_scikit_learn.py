@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 from fdgpu import FailureDirections
 from fdgpu.directions.batch import Direction
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 from tests.conftest import ClassData, make_class
 from tests.directions.planting import class_samples
 

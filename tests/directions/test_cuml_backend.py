@@ -20,8 +20,8 @@ from fdgpu.directions.batch import Backend, Direction
 from fdgpu.directions.cuml_backend import CumlBackend, into_the_box, optimality
 from fdgpu.directions.distilling import ClassSolution, distil
 from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples
-from fdgpu.directions.settings import SearchSettings, SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.directions.whitening import Whitening
 from fdgpu.doctor import examine

@@ -13,9 +13,27 @@ from fdgpu import FailureDirections
 from fdgpu.directions.fit import ESTIMATED, Fit
 from fdgpu.errors import InputError, NotFittedError
 from fdgpu.findings import Status
+from tests.conftest import make_class
+from tests.directions.planting import plant_modes
 from tests.directions.test_estimator import three_classes
 
 BEFORE = Path(__file__).parent / "files" / "before_the_house.safetensors"  # of FailureDirections/2, fdgpu 0.1
+
+
+def test_the_same_data_give_the_same_fit_as_then() -> None:
+    planted, other = plant_modes(600, 24, [0.22, 0.22], seed=5), make_class(80, 24, 0.3, 1.5, seed=1)
+    x = np.concatenate([planted.x, other.x, other.x[:6]])
+    right = np.concatenate([planted.right, other.right, np.ones(6, bool)])
+    then = FailureDirections.load(BEFORE)
+    now = FailureDirections.from_settings(then.solver_settings, then.search_settings)
+    now.fit(x, np.repeat([2, 5, 9], [600, 80, 6]), right)
+    for name in ("C_", "p_value_", "q_value_", "converged_", "n_errors_of_", "n_directions_", "status_", "solver_"):
+        assert np.array_equal(
+            getattr(now, name), getattr(then, name), equal_nan=name[-6:] == "value_" or name == "C_"
+        ), name
+    for name in ("coef_", "intercept_", "cv_scores_", "nested_score_", "scale_"):
+        mine, its = getattr(now, name), getattr(then, name)
+        assert np.allclose(mine, its, rtol=1e-3, atol=1e-3 * np.nanmax(np.abs(its)), equal_nan=True), name
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from fdgpu import FailureDirections
 from fdgpu.directions import modes, numba_backend, triton_backend
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.settings import SolverSettings
+from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
 from tests.conftest import make_class
 from tests.directions.planting import make_classes, plant_modes

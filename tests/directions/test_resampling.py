@@ -16,9 +16,9 @@ from fdgpu.directions.batch import Backend, Layout
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.distilling import false_discovery_rates
 from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.resampling import permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.settings import SolverSettings
 from fdgpu.errors import InputError, NotFittedError
 from fdgpu.kernels.label_matrix_numba import draw_permutations, draw_resamples
 from tests.conftest import make_class

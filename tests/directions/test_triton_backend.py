@@ -12,8 +12,8 @@ from fdgpu.directions import distilling, estimator, modes
 from fdgpu.directions.batch import Backend, ClassBatch, Direction
 from fdgpu.directions.distilling import ClassSolution, distil
 from fdgpu.directions.numba_backend import NumbaBackend
+from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples
-from fdgpu.directions.settings import SearchSettings, SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.errors import BackendError, InputError
 from tests.directions.planting import class_samples, make_classes, plant_modes

@@ -1,4 +1,4 @@
-"""The settings of :class:`fdgpu.FailureDirections`: two frozen records, changed by :func:`dataclasses.replace`."""
+"""The parameters of :class:`fdgpu.FailureDirections`: two frozen records, changed by :func:`dataclasses.replace`."""
 
 from __future__ import annotations
 
