@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -64,15 +63,10 @@ class SolverLaunch:
         return cls(block, num_warps=max(1, block // 256), rows=4 if block <= 2048 else 2, fused=fused)
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, int]:
         """What a kernel is launched with."""
-        return {
-            "FUSED": self.fused,
-            "BLOCK": self.block,
-            "ROWS": self.rows,
-            "num_warps": self.num_warps,
-            "enable_fp_fusion": True,
-        }
+        own = {"FUSED": self.fused, "BLOCK": self.block, "ROWS": self.rows, "num_warps": self.num_warps}
+        return own | {"enable_fp_fusion": True}
 
 
 # --- kernels --------------------------------------------------------------------------------------------------------
@@ -433,26 +427,10 @@ def cross_validate_labels(
             rows = slice(first, min(first + at_once, n_labellings))
             for launch, chosen in launches:
                 cross_validate_kernel[(len(chosen) * (rows.stop - first) * cv,)](
-                    batch.grams,
-                    batch.diagonal,
-                    batch.gram_starts,
-                    batch.starts,
-                    chosen,
-                    labels[rows],
-                    folds[rows],
-                    costs,
-                    scratch,
-                    hits[rows],
-                    violation[rows],
-                    n_samples,
-                    len(batch.sizes),
-                    rows.stop - first,
-                    cv,
-                    len(costs),
-                    tol,
-                    max_iter,
-                    **launch.options,
-                )
+                    batch.grams, batch.diagonal, batch.gram_starts, batch.starts, chosen, labels[rows], folds[rows],
+                    costs, scratch, hits[rows], violation[rows], n_samples, len(batch.sizes), rows.stop - first, cv,
+                    len(costs), tol, max_iter, **launch.options,
+                )  # fmt: skip
     # divided here, in float64 as on the CPU: ties between two Cs are ties there and here; 0 / 0 is NaN
     recalls = hits[..., :-1, :].double() / hits[..., -1:, :]
     return recalls.mean(dim=-1), violation
@@ -490,22 +468,9 @@ def fit_labels(
     with torch.cuda.device_of(labels):
         for launch, chosen in _launches(batch, classes, labels.device):
             fit_kernel[(len(chosen) * len(labels),)](
-                batch.grams,
-                batch.diagonal,
-                batch.gram_starts,
-                batch.starts,
-                chosen,
-                labels,
-                C_index,
-                costs,
-                *solved,
-                labels.shape[1],
-                len(batch.sizes),
-                len(labels),
-                tol,
-                max_iter,
-                **launch.options,
-            )
+                batch.grams, batch.diagonal, batch.gram_starts, batch.starts, chosen, labels, C_index, costs, *solved,
+                labels.shape[1], len(batch.sizes), len(labels), tol, max_iter, **launch.options,
+            )  # fmt: skip
     return solved
 
 
@@ -527,10 +492,8 @@ def _launches(
     for k in classes_asked(batch, classes):
         by_launch.setdefault(SolverLaunch.choose(batch.sizes[k], fused=not interpreted), []).append(k)
     pinned = device.type == "cuda"  # a copy from memory that is not would wait for the device
-    return [
-        (
-            launch,
-            torch.tensor(by_launch[launch], dtype=torch.int32, pin_memory=pinned).to(device, non_blocking=True),
-        )
-        for launch in sorted(by_launch, key=lambda launch: -launch.block)
-    ]
+    launches = []
+    for launch, own in sorted(by_launch.items(), key=lambda item: -item[0].block):
+        indices = torch.tensor(own, dtype=torch.int32, pin_memory=pinned)
+        launches.append((launch, indices.to(device, non_blocking=True)))
+    return launches
