@@ -14,10 +14,9 @@ from fdgpu.index.kinds import IndexKind
 from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, host_rows
 from fdgpu.index.stores import Rows
 from fdgpu.index.vector_index import Neighbours, VectorIndex
+from fdgpu.kernels.alignments import EQUAL
 from fdgpu.kernels.whiten_numba import whiten_rows
 from fdgpu.progress import OneBar, Reporter, silent
-
-EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is the reference
 
 
 class TextEncoder(Protocol):

@@ -10,10 +10,8 @@ import pytest
 import torch
 
 import fdgpu
-from fdgpu.directions import scoring
 from fdgpu.errors import InputError
 from fdgpu.index import CaptionIndex, IndexKind
-from fdgpu.index.caption_index import EQUAL
 from fdgpu.index.rows import BLOCK, batches
 from tests.index.vectors import names, unit_rows
 
@@ -78,7 +76,6 @@ def test_a_caption_that_is_the_reference_is_left_out() -> None:
     assert (np.sort(ids, axis=1) == np.delete(np.arange(N), 17)).all()
     with pytest.raises(InputError, match=f"the index holds {N - 1} vectors"):
         index.search(ROWS[:1], N)
-    assert EQUAL == scoring.EQUAL
 
 
 def test_an_image_and_a_caption_find_their_captions() -> None:
