@@ -6,71 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdgpu.findings import (
-    ClassFindings,
-    Curve,
-    Example,
-    Findings,
-    ModeFindings,
-    PlantedTruth,
-    ScoredCaption,
-    Thumbnails,
-)
-from fdgpu.report import trust
-from fdgpu.report.decoded import DecodedView, decoded_view
-from fdgpu.report.effects import EffectChart, effect_chart
-from fdgpu.report.figures import HistogramChart, LineChart, histogram_chart, line_chart
-from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise
-from fdgpu.report.pictures import Encoding, Pixels, Sprite, check_pixels, make_sprite
+from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, PlantedTruth, Status, Thumbnails
+from fdgpu.report.evidence import CaptionRow, caption_bars, withheld
+from fdgpu.report.figures import EffectChart, HistogramChart, LineChart, effect_chart, histogram_chart, line_chart
+from fdgpu.report.formats import chance, count, plural, power, precise
+from fdgpu.report.pictures import DecodedView, Encoding, Strip, decoded_view, make_strip
 
-STATUS_WORDS = {
-    "ok": "direction found",
-    "no_errors": "no errors",
-    "all_errors": "all errors",
-    "too_few_errors": "too few errors",
-    "too_few_correct": "too few correct",
-}
+STATUS_WORDS = {Status.OK: "direction found"}  # the others are their own names
 SIGNIFICANT, CHANCE = "significant", "not distinguishable from chance"
 BY_CONFIDENCE = ("Hardest by confidence", "the model’s own, for comparison")
 WITHOUT_GRAM = (
     "This class is too large for its Gram matrix, so it was solved by Newton steps without one: the same objective, to "
     "the same tolerance."
 )
-
-
-@dataclass(frozen=True)
-class CaptionBar:
-    """A caption, its alignment, and the length of its bar as a share (0 to 100) of the longest in the class.
-
-    ``also`` names those that say the same, and ``proof`` the figures by which it is reliable.
-    """
-
-    caption: str
-    alignment: float
-    length: float
-    also: str = ""
-    proof: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One tile: its example, the words about it, and where it lies in the sprite (None: no thumbnail)."""
-
-    example: Example
-    words: str
-    place: str | None
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A row of pictures with a heading and what they have in common."""
-
-    role: str
-    heading: str
-    chosen_by: str
-    wrong: str
-    pictures: tuple[Picture, ...]
-    sprite: Sprite | None
 
 
 @dataclass(frozen=True)
@@ -82,9 +30,9 @@ class ModeView:
     share: str
     verdict: str
     remarks: tuple[str, ...]
-    hard_captions: tuple[CaptionBar, ...]
-    easy_captions: tuple[CaptionBar, ...]
-    withheld: tuple[trust.WithheldCaption, ...]
+    hard_captions: tuple[CaptionRow, ...]
+    easy_captions: tuple[CaptionRow, ...]
+    withheld: tuple[CaptionRow, ...]
     effects: EffectChart | None
     strips: tuple[Strip, ...]
     histogram: HistogramChart | None
@@ -163,7 +111,7 @@ def _is_chance(one: ClassFindings, findings: Findings) -> bool:
 def _status(one: ClassFindings, findings: Findings) -> str:
     if findings.tested and one.found:
         return SIGNIFICANT if one.significant else CHANCE
-    return STATUS_WORDS.get(one.status, one.status.replace("_", " "))
+    return STATUS_WORDS.get(Status(one.status), one.status.replace("_", " "))
 
 
 def _mode_view(number: int, one: ClassFindings, findings: Findings, strips: tuple[Strip, ...]) -> ModeView:
@@ -177,7 +125,7 @@ def _mode_view(number: int, one: ClassFindings, findings: Findings, strips: tupl
         remarks=_remarks(mode, findings.C_grid),
         hard_captions=hard,
         easy_captions=easy,
-        withheld=trust.withheld(mode.hard_captions, mode.easy_captions),
+        withheld=withheld(mode.hard_captions, mode.easy_captions),
         effects=effect_chart(mode),
         strips=strips,
         histogram=histogram_chart(mode.decisions) if mode.decisions else None,
@@ -195,9 +143,9 @@ def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
     """
     asked = plural(findings.n_permutations, "permutation")
     least = f", the smallest p that {asked} can show" if mode.p_value <= findings.p_value_min * (1 + 1e-9) else ""
-    said = "Distinguishable" if mode.significant else "Not distinguishable"
+    found = "Distinguishable" if mode.significant else "Not distinguishable"
     words = (
-        f"{said} from chance at a false discovery rate of {precise(100 * findings.fdr)}%: "
+        f"{found} from chance at a false discovery rate of {precise(100 * findings.fdr)}%: "
         f"p {chance(mode.p_value)}{least}; q {chance(mode.q_value)}."
     )
     if not mode.significant:
@@ -205,21 +153,6 @@ def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
     if 0 < drawn < findings.n_permutations:
         words += f" Stopped after {count(drawn)} of {asked}: its p-value was settled."
     return words
-
-
-def caption_bars(
-    hard: Sequence[ScoredCaption], easy: Sequence[ScoredCaption]
-) -> tuple[tuple[CaptionBar, ...], tuple[CaptionBar, ...]]:
-    """Return the bars of both sides, on one scale, so that hard and easy can be compared."""
-    longest = max((abs(c.alignment) for c in (*hard, *easy) if math.isfinite(c.alignment)), default=0.0)
-
-    def bar(caption: ScoredCaption, sign: int) -> CaptionBar:
-        reach = sign * caption.alignment / longest if longest > 0 and math.isfinite(caption.alignment) else 0.0
-        length = round(100 * max(reach, 0.0), 1)
-        proof = trust.proof(caption.evidence)
-        return CaptionBar(caption.caption, caption.alignment, length, trust.also(caption), proof)
-
-    return tuple(bar(c, -1) for c in hard), tuple(bar(c, 1) for c in easy)
 
 
 def _remarks(mode: ModeFindings, grid: Sequence[float]) -> tuple[str, ...]:
@@ -267,42 +200,6 @@ def _strips(
     )
 
 
-def make_strip(
-    role: str, heading: str, chosen_by: str, examples: Sequence[Example], thumbnails: Thumbnails, encoding: Encoding
-) -> Strip:
-    """Return a row of pictures and the sprite that holds them."""
-    shown: list[Pixels] = []
-    tiles: list[int | None] = []
-    for example in examples:
-        pixels = thumbnails.pixels.get(example.path)
-        tiles.append(None if pixels is None else len(shown))
-        if pixels is not None:
-            shown.append(check_pixels(example.path, pixels))
-    sprite = make_sprite(shown, encoding) if shown else None
-    return Strip(
-        role=role,
-        heading=heading,
-        chosen_by=chosen_by,
-        wrong=f"{count(sum(not e.correct for e in examples))} of {count(len(examples))} wrong",
-        pictures=tuple(
-            Picture(e, picture_words(e), None if tile is None or sprite is None else sprite.place(tile))
-            for e, tile in zip(examples, tiles, strict=True)
-        ),
-        sprite=sprite,
-    )
-
-
-def picture_words(example: Example) -> str:
-    """Return what is said about a picture when it is pointed at, a line each."""
-    lines = [
-        f"{'Right' if example.correct else 'Wrong'}: predicted {example.prediction}",
-        f"decision {fixed(example.decision, 3)}",
-    ]
-    if example.confidence is not None and math.isfinite(example.confidence):
-        lines.append(f"confidence {percent(example.confidence)}")
-    return "\n".join([*lines, example.path])
-
-
 def _charts(mode: ModeFindings, accuracy: float) -> tuple[LineChart, ...]:
     charts = (_accuracy_chart(mode, accuracy), shares_chart(mode.planted) if mode.planted else None)
     return tuple(chart for chart in charts if chart is not None)
@@ -312,7 +209,6 @@ def _accuracy_chart(mode: ModeFindings, accuracy: float) -> LineChart | None:
     return line_chart(
         "Accuracy near the captions",
         mode.nearest_accuracy,
-        curve_roles(mode.nearest_accuracy, {"hard": "hard", "easy": "easy"}, ("hard", "easy")),
         x_label="K images nearest to the caption",
         y_label="accuracy",
         reference=accuracy,
@@ -325,19 +221,6 @@ def shares_chart(planted: PlantedTruth) -> LineChart | None:
     return line_chart(
         f"Share of “{planted.hard}” among the top K",
         planted.shares,
-        curve_roles(
-            planted.shares,
-            {"decision": "hard", "confidence": "plain", "chance": "chance"},
-            ("hard", "plain", "chance"),
-        ),
         x_label="top K images",
         y_label=f"share of “{planted.hard}”",
     )
-
-
-def curve_roles(curves: Sequence[Curve], by_word: dict[str, str], in_order: Sequence[str]) -> list[str]:
-    """Return a role for each curve: by a word in its name if the words name each curve once, else by its place."""
-    named = [[role for word, role in by_word.items() if word in curve.name.lower()] for curve in curves]
-    if all(len(roles) == 1 for roles in named) and len({roles[0] for roles in named}) == len(named):
-        return [roles[0] for roles in named]
-    return [in_order[i] if i < len(in_order) else "plain" for i in range(len(curves))]

@@ -1,7 +1,7 @@
-"""The geometry of the charts: data in, positions and words out; ``templates/figures.html`` draws them.
+"""The geometry of the charts: data in, positions and words out; ``templates/figures.html`` and ``effects.html`` draw.
 
-Colours are roles ("hard", "easy", "plain"), which the style sheet turns into colours for light and for dark;
-each role also has its own dash and marker, so that no line is told from another by colour alone.
+Colours are roles ("hard", "easy", "plain", "chance"), which the style sheet turns into colours for light and for dark;
+each role also has its own dash and marker, so that no line is distinguished from another by colour alone.
 """
 
 from __future__ import annotations
@@ -10,13 +10,66 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdgpu.findings import Curve, Histogram
-from fdgpu.report.formats import fixed, percent, plural
-from fdgpu.report.scales import LinearScale
+from fdgpu.findings import Curve, CurveRole, Histogram, ModeFindings, WordEffect
+from fdgpu.report.formats import fixed, percent, plural, signed
 
 WIDTH, HEIGHT = 380, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 370, 10, 194  # the plot's own box within WIDTH x HEIGHT
 MOST_MARKS = 8  # markers on a line; more of them hide the line
+MARGIN = 4.0  # per cent of a plot of words on either side, for half a dot and half a label
+ROLES = {
+    CurveRole.HARD_CAPTION: "hard",
+    CurveRole.EASY_CAPTION: "easy",
+    CurveRole.DECISION_VALUE: "hard",
+    CurveRole.CONFIDENCE: "plain",
+    CurveRole.CHANCE: "chance",
+}
+AGAINST = {"mean": "against the slot’s average", "left out": "against leaving it out"}
+
+
+# --- scales -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LinearScale:
+    """Map the numbers of ``domain`` linearly to the positions of ``span``.
+
+    A domain of one point maps to the middle of the span.
+    """
+
+    domain: tuple[float, float]
+    span: tuple[float, float]
+
+    def __call__(self, value: float) -> float:
+        """Return the position of ``value``; outside the domain the line goes on."""
+        low, high = self.domain
+        start, end = self.span
+        if high == low:
+            return (start + end) / 2
+        return start + (value - low) / (high - low) * (end - start)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Return round numbers within the domain, about ``about`` of them."""
+        low, high = self.domain
+        if high == low:
+            return [low]
+        step = round_step((high - low) / max(about - 1, 1))
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        # Multiples of the step, counted in whole numbers: adding the step up would drift (0.30000000000000004).
+        digits = max(0, -math.floor(math.log10(step)) + 1)
+        return [round(i * step, digits) for i in range(first, last + 1)]
+
+
+def round_step(rough: float) -> float:
+    """Return the 1, 2 or 5 times a power of ten that is next at or above ``rough`` (> 0)."""
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    for factor in (1.0, 2.0, 5.0):
+        if rough <= factor * magnitude * (1 + 1e-9):
+            return factor * magnitude
+    return 10.0 * magnitude
+
+
+# --- lines and histograms ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -69,7 +122,6 @@ class HistogramChart:
 def line_chart(
     title: str,
     curves: Sequence[Curve],
-    roles: Sequence[str],
     *,
     x_label: str,
     y_label: str,
@@ -80,8 +132,7 @@ def line_chart(
 
     Args:
         title: what the chart shows.
-        curves: the lines; points that are not finite are left out.
-        roles: a role for each curve.
+        curves: the lines, each in the colour of its role; points that are not finite are left out.
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
         reference: height of a dotted line; NaN for none.
@@ -90,7 +141,7 @@ def line_chart(
     Returns:
         The chart, or None where no curve has a point.
     """
-    drawn = [(curve.name, role, _finite(curve)) for curve, role in zip(curves, roles, strict=True)]
+    drawn = [(curve.name, ROLES[curve.role], _finite(curve)) for curve in curves]
     drawn = [item for item in drawn if item[2]]
     if not drawn:
         return None
@@ -183,3 +234,80 @@ def _histogram_summary(histogram: Histogram, n_right: int, n_wrong: int) -> str:
             low, high = histogram.edges[peak], histogram.edges[peak + 1]
             words.append(f"{plural(n, f'{name} sample')}, most between {fixed(low)} and {fixed(high)}")
     return f"Histogram of decision values. {'; '.join(words)}."
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EffectDot:
+    """One word: its dot, and its interval from ``start`` over ``length``; ``role`` "unsure" if that covers zero."""
+
+    word: str
+    role: str
+    at: float
+    start: float
+    length: float
+    value: str
+
+
+@dataclass(frozen=True)
+class EffectChart:
+    """The strongest words of a failure mode, in percentages of the plot's width.
+
+    ``slots`` are (slot, what its words are measured against, their dots from hard to easy), on the axis of ``ticks``;
+    ``explained`` is a sentence about R².
+    """
+
+    slots: tuple[tuple[str, str, tuple[EffectDot, ...]], ...]
+    ticks: tuple[Tick, ...]
+    explained: str
+
+
+def effect_chart(mode: ModeFindings) -> EffectChart | None:
+    """Lay out a mode's word effects on one scale, symmetric around zero; None without any."""
+    drawn = [one for one in mode.word_effects if math.isfinite(one.effect) and math.isfinite(one.half_width)]
+    reach = max((abs(one.effect) + one.half_width for one in drawn), default=0.0)
+    if reach <= 0:
+        return None
+    x = LinearScale((-reach, reach), (MARGIN, 100 - MARGIN))
+    ticks = x.ticks(5)
+    slots = dict.fromkeys((one.slot, one.against) for one in drawn)
+    return EffectChart(
+        slots=tuple(
+            _slot(slot, against, [one for one in drawn if (one.slot, one.against) == (slot, against)], x)
+            for slot, against in slots
+        ),
+        ticks=tuple(Tick(round(x(v), 1), signed(v, _digits(ticks)) if v else "0") for v in ticks),
+        explained=_explained(mode.explained_by_words),
+    )
+
+
+def _slot(
+    slot: str, against: str, effects: Sequence[WordEffect], x: LinearScale
+) -> tuple[str, str, tuple[EffectDot, ...]]:
+    dots = tuple(_dot(one, x) for one in sorted(effects, key=lambda one: one.effect))
+    return slot.replace("_", " "), AGAINST.get(against, against), dots
+
+
+def _dot(one: WordEffect, x: LinearScale) -> EffectDot:
+    low, high = one.effect - one.half_width, one.effect + one.half_width
+    return EffectDot(
+        word=one.word,
+        role="unsure" if low <= 0 <= high else "hard" if one.effect < 0 else "easy",
+        at=round(x(one.effect), 1),
+        start=round(x(low), 1),
+        length=round(x(high) - x(low), 1),
+        value=f"{signed(one.effect)} ± {fixed(one.half_width)}",
+    )
+
+
+def _digits(ticks: Sequence[float]) -> int:
+    """Return the decimals that tell the axis' ticks apart."""
+    return max(1, math.ceil(-math.log10(ticks[1] - ticks[0]) - 1e-9))
+
+
+def _explained(share: float) -> str:
+    if not math.isfinite(share):
+        return ""
+    return f"Words on their own explain {percent(max(share, 0.0), 0)} of how the captions’ alignments vary (R²)."

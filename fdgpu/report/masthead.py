@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fdgpu.findings import Findings, Thumbnails
-from fdgpu.report.classes import ClassView, Strip, make_strip
+from fdgpu.report.classes import ClassView
 from fdgpu.report.formats import count, duration, plural, precise
-from fdgpu.report.pictures import Encoding
+from fdgpu.report.pictures import Encoding, Strip, make_strip
 
 CLEAREST = 3
 CLEAREST_PICTURES = 4
 
 
-@dataclass(frozen=True)
-class KeyFigure:
-    """A number that stands large, its name, and a line below it."""
-
-    value: str
-    name: str
-    below: str
-
-
-@dataclass(frozen=True)
-class Clearest:
-    """A class whose failure is most consistent, with its hardest pictures."""
-
-    view: ClassView
-    strip: Strip
-
-
-def key_figures(findings: Findings) -> tuple[KeyFigure, ...]:
-    """Return the numbers of the whole audit."""
+def key_figures(findings: Findings) -> tuple[tuple[str, str, str], ...]:
+    """Return the numbers of the whole audit that stand large: (value, name, the line below)."""
     found = sum(c.found for c in findings.classes)
     below = f"{count(found)} with a failure direction"
     if findings.tested:
@@ -42,18 +24,20 @@ def key_figures(findings: Findings) -> tuple[KeyFigure, ...]:
     samples = sum(c.n for c in findings.classes)
     splits = " · ".join(f"{split} {count(n)}" for split, n in findings.n_images.items())
     return (
-        KeyFigure(count(len(findings.classes)), "classes", below),
-        KeyFigure(count(sum(findings.n_images.values())), "images", splits),
-        KeyFigure(count(errors), "errors to learn from", f"among {plural(samples, f'{findings.fitted_on} image')}"),
-        KeyFigure(duration(sum(findings.timings.values())), "in all", f"on {findings.device}"),
+        (count(len(findings.classes)), "classes", below),
+        (count(sum(findings.n_images.values())), "images", splits),
+        (count(errors), "errors to learn from", f"among {plural(samples, f'{findings.fitted_on} image')}"),
+        (duration(sum(findings.timings.values())), "in all", f"on {findings.device}"),
     )
 
 
-def clearest(views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encoding) -> tuple[Clearest, ...]:
-    """Return the first classes of ``views``, the clearest first, that have something to show and are not chance."""
+def clearest(
+    views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encoding
+) -> tuple[tuple[ClassView, Strip], ...]:
+    """Return the first of ``views``, the clearest first, that are not chance, each with its hardest pictures."""
     shown = [v for v in views if not v.chance and math.isfinite(v.findings.cv_score) and v.findings.hard_examples]
     return tuple(
-        Clearest(
+        (
             view,
             make_strip("hard", "", "", view.findings.hard_examples[:CLEAREST_PICTURES], thumbnails, encoding),
         )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from fdgpu.findings import ClassFindings, PlantedTruth
 from fdgpu.report.classes import ClassView
+from fdgpu.report.figures import LinearScale
 from fdgpu.report.formats import percent
-from fdgpu.report.scales import LinearScale
 
 DOTS_WIDTH, DOTS_HEIGHT = 220, 26
 SHARE_SCALE = LinearScale((0.0, 1.0), (8.0, DOTS_WIDTH - 8.0))
@@ -17,7 +17,7 @@ SHARE_SCALE = LinearScale((0.0, 1.0), (8.0, DOTS_WIDTH - 8.0))
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of the minority among the top K, and their places in the dot plot (None: no number)."""
+    """Shares of the minority among the top K, and their positions in the dot plot (None: no number)."""
 
     decision: float
     confidence: float
@@ -25,7 +25,7 @@ class Shares:
 
     @property
     def dots(self) -> dict[str, float | None]:
-        """Return the horizontal place of each mark within ``DOTS_WIDTH``."""
+        """Return the horizontal position of each mark within ``DOTS_WIDTH``."""
         values = {"decision": self.decision, "confidence": self.confidence, "chance": self.chance}
         return {name: round(SHARE_SCALE(v), 1) if math.isfinite(v) else None for name, v in values.items()}
 
@@ -40,31 +40,19 @@ class Shares:
 
 @dataclass(frozen=True)
 class PlantedRow:
-    """One planted class."""
+    """One planted class: what is known of it, and the words, the sign and the role of the verdict."""
 
     index: int
     name: str
-    attribute: str
-    easy: str
-    hard: str
+    truth: PlantedTruth
     verdict: str
     mark: str
     role: str
-    top: int
     shares: Shares
 
 
-@dataclass(frozen=True)
-class PlantedView:
-    """The table: its rows, its mean and a sentence that sums it up."""
-
-    rows: tuple[PlantedRow, ...]
-    mean: Shares
-    summary: str
-
-
-def planted_view(classes: Sequence[ClassView]) -> PlantedView | None:
-    """Return the table of the planted classes, or None where nothing was planted."""
+def planted_view(classes: Sequence[ClassView]) -> tuple[tuple[PlantedRow, ...], Shares, str] | None:
+    """Return the table of the planted classes: rows, mean and a sentence; None where nothing was planted."""
     rows = tuple(_row(view) for view in classes if any(mode.planted for mode in view.findings.modes))
     if not rows:
         return None
@@ -79,7 +67,7 @@ def planted_view(classes: Sequence[ClassView]) -> PlantedView | None:
         f"Of {len(rows)} planted failures, {first} were named by the very first hard caption "
         f"and {top_three} within the first three."
     )
-    return PlantedView(rows, mean, summary)
+    return rows, mean, summary
 
 
 def _row(view: ClassView) -> PlantedRow:
@@ -90,13 +78,10 @@ def _row(view: ClassView) -> PlantedRow:
     return PlantedRow(
         index=view.index,
         name=view.findings.name,
-        attribute=planted.attribute,
-        easy=planted.easy,
-        hard=planted.hard,
+        truth=planted,
         verdict=verdict,
         mark=mark,
         role=role,
-        top=planted.top,
         shares=Shares(planted.share_by_decision, planted.share_by_confidence, planted.share_by_chance),
     )
 

@@ -11,6 +11,7 @@ import pytest
 from fdgpu.findings import (
     ClassFindings,
     Curve,
+    CurveRole,
     Example,
     Findings,
     Histogram,
@@ -43,9 +44,9 @@ def planted() -> PlantedTruth:
         hard="blue",
         named_at=1,
         shares=(
-            Curve("decision value", k, (1.0, 0.9, 0.8)),
-            Curve("confidence", k, (0.7, 0.6, 0.5)),
-            Curve("chance", k, (0.5, 0.5, 0.5)),
+            Curve("decision value", CurveRole.DECISION_VALUE, k, (1.0, 0.9, 0.8)),
+            Curve("confidence", CurveRole.CONFIDENCE, k, (0.7, 0.6, 0.5)),
+            Curve("chance", CurveRole.CHANCE, k, (0.5, 0.5, 0.5)),
         ),
         top=20,
         share_by_decision=0.9,
@@ -79,8 +80,8 @@ def build_mode() -> BuildMode:
             easy_examples=examples(f"{name}/easy", pictures, correct=True),
             decisions=Histogram((-2.0, -1.0, 0.0, 1.0, 2.0), (1, 2, 10, 7), (3, 5, 1, 1)),
             nearest_accuracy=(
-                Curve("nearest to the hard caption", (5, 10, 20), (0.2, 0.3, 0.5)),
-                Curve("nearest to the easy caption", (5, 10, 20), (1.0, 0.9, 0.8)),
+                Curve("nearest to the hard caption", CurveRole.HARD_CAPTION, (5, 10, 20), (0.2, 0.3, 0.5)),
+                Curve("nearest to the easy caption", CurveRole.EASY_CAPTION, (5, 10, 20), (1.0, 0.9, 0.8)),
             ),
         )
         return replace(full, **changes)  # type: ignore[arg-type]

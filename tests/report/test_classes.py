@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from fdgpu.findings import Curve, PlantedTruth, ScoredCaption, Thumbnails
-from fdgpu.report.classes import caption_bars, class_view, curve_roles, edge_remark, picture_words
-from fdgpu.report.pictures import LADDER
+from fdgpu.findings import Curve, CurveRole, PlantedTruth, ScoredCaption, Thumbnails
+from fdgpu.report.classes import class_view, edge_remark
+from fdgpu.report.evidence import caption_bars
+from fdgpu.report.figures import ROLES, line_chart
+from fdgpu.report.pictures import LADDER, picture_words
 from fdgpu.report.planted import planted_view, rank_verdict
 
 from .conftest import BuildClass, BuildFindings
@@ -28,7 +30,7 @@ def test_caption_bars_share_one_scale() -> None:
     assert caption_bars([ScoredCaption("a", 2 * 0.0, 0.0)], [])[0][0].length == 0
 
 
-def test_a_picture_without_thumbnail_has_no_place(
+def test_a_picture_without_thumbnail_has_no_offset(
     build_class: BuildClass, build_findings: BuildFindings, pictures_of: Callable[..., Thumbnails]
 ) -> None:
     findings = build_findings(build_class())
@@ -36,7 +38,7 @@ def test_a_picture_without_thumbnail_has_no_place(
     del thumbnails.pixels["cat/hard/1.png"]
     strip = class_view(0, findings, thumbnails, LADDER[0]).modes[0].strips[0]
     # The rest moves up: the sprite holds three tiles.
-    assert [p.place for p in strip.pictures] == ["", None, "--x:1", "--x:2"]
+    assert [p.offset for p in strip.pictures] == ["", None, "--x:1", "--x:2"]
     assert strip.sprite is not None
     assert strip.sprite.columns == 3
     assert strip.wrong == "4 of 4 wrong"
@@ -48,18 +50,20 @@ def test_words_about_a_picture(build_class: BuildClass) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "roles"),
+    ("role", "colour"),
     [
-        (("nearest to the easy caption", "nearest to the hard caption"), ["easy", "hard"]),
-        (("a photo of a cat", "a photo of a dog"), ["hard", "easy"]),
-        (("a hard hat", "a hard shell"), ["hard", "easy"]),
-        (("one",), ["hard"]),
-        ((), []),
+        (CurveRole.HARD_CAPTION, "hard"),
+        (CurveRole.EASY_CAPTION, "easy"),
+        (CurveRole.DECISION_VALUE, "hard"),
+        (CurveRole.CONFIDENCE, "plain"),
+        (CurveRole.CHANCE, "chance"),
     ],
 )
-def test_curves_find_their_colour_by_name_or_by_place(names: tuple[str, ...], roles: list[str]) -> None:
-    curves = [Curve(name, (1,), (0.5,)) for name in names]
-    assert curve_roles(curves, {"hard": "hard", "easy": "easy"}, ("hard", "easy")) == roles
+def test_a_curve_has_the_colour_of_its_role_whatever_its_name(role: CurveRole, colour: str) -> None:
+    chart = line_chart("t", [Curve("nearest to the easy caption", role, (1, 2), (0.5, 0.6))], x_label="x", y_label="y")
+    assert chart is not None
+    assert [line.role for line in chart.lines] == [colour]
+    assert set(ROLES) == set(CurveRole)
 
 
 def test_an_edge_remark_says_which_way_to_widen() -> None:
@@ -97,11 +101,12 @@ def test_the_mean_of_what_was_planted_leaves_out_what_is_missing(
     findings = build_findings(build_class(planted=planted), build_class(), build_class("dog", planted=second))
     table = planted_view([class_view(i, findings, Thumbnails(), LADDER[0]) for i in range(3)])
     assert table is not None
-    assert [row.index for row in table.rows] == [0, 2]
-    assert table.mean.decision == pytest.approx(0.7)
-    assert table.mean.confidence == pytest.approx(0.6)
-    assert table.rows[1].shares.dots["confidence"] is None
-    assert table.rows[0].shares.dots == {"decision": 191.6, "confidence": 130.4, "chance": 110.0}
-    assert "Of 2 planted failures, 1 " in table.summary
-    assert "and 2 within the first three" in table.summary
+    rows, mean, summary = table
+    assert [row.index for row in rows] == [0, 2]
+    assert mean.decision == pytest.approx(0.7)
+    assert mean.confidence == pytest.approx(0.6)
+    assert rows[1].shares.dots["confidence"] is None
+    assert rows[0].shares.dots == {"decision": 191.6, "confidence": 130.4, "chance": 110.0}
+    assert "Of 2 planted failures, 1 " in summary
+    assert "and 2 within the first three" in summary
     assert planted_view([class_view(1, findings, Thumbnails(), LADDER[0])]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ KEPT = ("status", "solver")  # chosen by the library, not by the caller
 def poisoned(value: Any, poison: str) -> Any:
     """Return ``value`` with ``poison`` appended to each of its strings, however deep they lie."""
     if isinstance(value, str):
-        return value + poison
+        return value if isinstance(value, StrEnum) else value + poison  # of a closed set
     if is_dataclass(value) and not isinstance(value, type):
         changed = {f.name: poisoned(getattr(value, f.name), poison) for f in fields(value) if f.name not in KEPT}
         return replace(value, **changed)

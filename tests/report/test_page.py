@@ -13,8 +13,7 @@ import pytest
 from fdgpu.errors import InputError
 from fdgpu.findings import ClassFindings, Findings, PlantedTruth, Skipped, Thumbnails
 from fdgpu.report import render_report
-from fdgpu.report.page import FILTER_ABOVE, LAZY_ABOVE, PICTURE_BUDGET
-from fdgpu.report.shortening import IN_FULL, shorten
+from fdgpu.report.page import FILTER_ABOVE, IN_FULL, LAZY_ABOVE, PICTURE_BUDGET, shorten
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import Element, read
@@ -150,7 +149,7 @@ def test_a_class_shows_captions_pictures_and_charts(rich: Findings, pictures_of:
     assert [s.find("h3")[0].text for s in strips] == ["Hardest", "Easiest", "Hardest by confidence"]
     tiles = strips[0].find("span", cls="tile")
     assert [t.attributes.get("tabindex") for t in tiles] == ["0", None, None, None]
-    assert [li.attributes["data-said"] for li in strips[0].find("li")] == ["dog"] * 4
+    assert [li.attributes["data-answer"] for li in strips[0].find("li")] == ["dog"] * 4
     assert [li.attributes["class"] for li in strips[1].find("li")] == ["right"] * 4
     charts = section.find("figure", cls="chart")
     assert [c.find("figcaption")[0].text for c in charts] == [
@@ -262,12 +261,12 @@ def test_a_thousand_classes_of_two_modes_stay_small(
     one = build_class("crane", pictures=10, modes=modes, n_permutations=200)
     findings = build_findings(*[one] * 1000, n_permutations=200)
     page = render_report(findings, Thumbnails())
-    share = shorten(findings).share
+    _, share, _ = shorten(findings)
     assert share == IN_FULL / 2000
     assert len(page.encode()) + share * PICTURE_BUDGET < 25_000_000
     assert "With 2,000 failure modes this page shows 5 pictures in a row" in page
     # In full up to there.
-    assert shorten(build_findings(*[one] * (IN_FULL // 2))).remark == ""
+    assert shorten(build_findings(*[one] * (IN_FULL // 2)))[2] == ""
 
 
 def test_the_pictures_of_a_page_keep_to_their_budget(

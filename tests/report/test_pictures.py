@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -9,17 +10,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdgpu.errors import InputError
-from fdgpu.report import pictures
+from fdgpu.findings import ClassFindings, DecodedPictures, Side, Thumbnails
+from fdgpu.report import pictures, render_report
 from fdgpu.report.pictures import (
     LADDER,
     Encoding,
     Sprite,
     check_pixels,
     choose_encoding,
+    decoded_view,
     make_sprite,
     square,
     tile_side,
 )
+from tests.report.conftest import BuildClass, BuildFindings
 
 COLOURS = ((220, 30, 30), (30, 160, 60), (40, 60, 210), (240, 220, 40), (20, 20, 20), (250, 250, 250))
 
@@ -39,8 +43,8 @@ def cut(sprite: Sprite, tile: int) -> NDArray[np.uint8]:
     sheet = decode(sprite)
     side = sheet.shape[0] // sprite.rows
     assert sheet.shape == (side * sprite.rows, side * sprite.columns, 3)
-    place = dict(part.removeprefix("--").split(":") for part in sprite.place(tile).split(";") if part)
-    row, column = int(place.get("y", 0)), int(place.get("x", 0))
+    offset = dict(part.removeprefix("--").split(":") for part in sprite.offset(tile).split(";") if part)
+    row, column = int(offset.get("y", 0)), int(offset.get("x", 0))
     return sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
 
 
@@ -112,3 +116,60 @@ def test_the_encoding_fits_the_budget_and_is_not_worse_than_it_must_be() -> None
 def test_what_is_no_picture_is_refused(pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"thumbnail of 'a\.png' is .*: pass uint8"):
         check_pixels("a.png", pixels)
+
+
+# --- decoded pictures -------------------------------------------------------------------------------------------------
+
+ENCODING = Encoding(32, 90)
+DECODED = (
+    DecodedPictures(Side.EASY, 0.3, ("d/easy-0.png", "d/easy-1.png")),
+    DecodedPictures(Side.NEUTRAL, 0.0, ("d/neutral-0.png", "d/neutral-1.png")),
+    DecodedPictures(Side.HARD, 0.3, ("d/hard-0.png", "d/hard-1.png")),
+)
+
+
+def thumbnails(*left_out: str) -> Thumbnails:
+    paths = [path for column in DECODED for path in column.paths if path not in left_out]
+    return Thumbnails({path: np.full((32, 32, 3), 10 * i, np.uint8) for i, path in enumerate(paths)})
+
+
+def test_a_column_a_rotation_and_a_row_a_noise(build_class: BuildClass) -> None:
+    view = decoded_view(build_class(decoded=DECODED), thumbnails(), ENCODING)
+    assert view is not None
+    assert list(view.columns) == [
+        ("easy", "easy 0.3"),
+        ("plain", "neutral"),
+        ("hard", "hard 0.3"),
+    ]
+    assert [[tile.words.splitlines()[1] for tile in row] for row in view.rows] == [
+        ["d/easy-0.png", "d/neutral-0.png", "d/hard-0.png"],
+        ["d/easy-1.png", "d/neutral-1.png", "d/hard-1.png"],
+    ]
+    assert view.rows[1][2].words == "hard 0.3, noise 2\nd/hard-1.png"
+    assert (view.sprite.columns, view.sprite.rows) == (6, 1)
+    assert view.rows[1][2].offset == "--x:5"
+
+
+def test_a_picture_that_is_gone_leaves_a_placeholder(build_class: BuildClass) -> None:
+    view = decoded_view(build_class(decoded=DECODED), thumbnails("d/hard-0.png"), ENCODING)
+    assert view is not None
+    assert view.rows[0][2].offset is None
+    assert view.rows[1][2].offset == "--x:4"
+
+
+def test_nothing_decoded_shows_nothing(build_class: BuildClass, no_direction: ClassFindings) -> None:
+    assert decoded_view(no_direction, thumbnails(), ENCODING) is None
+    assert decoded_view(build_class(decoded=DECODED), Thumbnails(), ENCODING) is None
+
+
+def test_the_page_shows_it_once_a_class(build_class: BuildClass, build_findings: BuildFindings) -> None:
+    page = render_report(build_findings(build_class("cat", decoded=DECODED), build_class("dog")), thumbnails())
+    assert page.count('<figure class="decoded">') == 1
+    grid = page[page.index('<figure class="decoded">') :].partition("</figure>")[0]
+    assert re.findall(r'<th scope="col" class="(\w+)">([^<]+)', grid) == [
+        ("easy", "easy 0.3"),
+        ("plain", "neutral"),
+        ("hard", "hard 0.3"),
+    ]
+    assert grid.count('class="tile"') == 6
+    assert "generated, not found" in grid

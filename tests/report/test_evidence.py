@@ -9,8 +9,8 @@ import pytest
 
 from fdgpu.findings import CaptionEvidence, PlantedTruth, ScoredCaption, Thumbnails
 from fdgpu.report import render_report
+from fdgpu.report.evidence import WHY_WITHHELD, also, proof, withheld
 from fdgpu.report.planted import rank_verdict
-from fdgpu.report.trust import WHY_WITHHELD, also, proof, withheld
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import read
@@ -31,15 +31,15 @@ def caption(text: str, evidence: CaptionEvidence | None, *others: str, alignment
 
 def test_the_figures_that_decided() -> None:
     assert proof(FIRM) == (
-        "rank 1 of 64, 1–2 over halves (top 3 in 98%); nearest 50 are 22% right, −48 points (−60 to −33)"
+        "rank 1 of 64, 1–2 over resamples (top 3 in 98%); nearest 50 are 22% right, −48 points (−60 to −33)"
     )
     nan = math.nan
     assert proof(replace(FIRM, top_share=nan, rank_low=nan, rank_high=nan)).startswith("rank 1 of 64; nearest 50 are")
-    assert proof(replace(FIRM, gap=nan)) == "rank 1 of 64, 1–2 over halves (top 3 in 98%)"
+    assert proof(replace(FIRM, gap=nan)) == "rank 1 of 64, 1–2 over resamples (top 3 in 98%)"
     assert proof(None) == ""
 
 
-def test_what_else_says_the_same_is_told_without_what_all_of_them_share() -> None:
+def test_what_else_says_the_same_is_named_without_what_all_of_them_share() -> None:
     head = "a photo of a blue cat"
     assert also(caption(head, FIRM)) == ""
     assert also(caption(head, FIRM, "a photo of a blue cat on grass")) == "also … cat on grass"
@@ -54,7 +54,7 @@ def test_withheld_captions_say_why() -> None:
     rows = withheld(
         [caption("a", FIRM), caption("b", LOOSE)], [caption("c", chance), caption("d", against), caption("e", None)]
     )
-    assert [(row.role, row.caption) for row in rows] == [("hard", "b"), ("easy", "c"), ("easy", "d")]
+    assert [(row.side, row.caption) for row in rows] == [("hard", "b"), ("easy", "c"), ("easy", "d")]
     assert [row.why for row in rows] == [WHY_WITHHELD[why] for why in ("neither", "chance", "contradicted")]
 
 
@@ -66,7 +66,7 @@ def test_a_reliable_caption_is_shown_with_its_figures_and_the_others_are_folded_
     page = read(render_report(build_findings(one), Thumbnails()))
     hard_side, easy_side = page.find("div", cls="side")
     (shown,) = hard_side.find("li")
-    assert shown.text.startswith("a blue cat also … cat at night rank 1 of 64, 1–2 over halves")
+    assert shown.text.startswith("a blue cat also … cat at night rank 1 of 64, 1–2 over resamples")
     assert easy_side.find("p")[0].text == "no reliable caption"
     (folded,) = page.find("details", cls="withheld")
     assert folded.find("summary")[0].text == "2 captions withheld as not reliable"
