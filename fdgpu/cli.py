@@ -22,8 +22,8 @@ from rich.table import Table
 from fdgpu.errors import FdgpuError, FdgpuWarning
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
-    from fdgpu.captions import CaptionRecipe
-    from fdgpu.directions import FailureDirections
+    from fdgpu.captions.candidates import CaptionRecipe
+    from fdgpu.directions.estimator import FailureDirections
     from fdgpu.findings import Findings
 
 app = typer.Typer(
@@ -144,10 +144,10 @@ def audit(
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device)
     recipe = _recipe(grammar)
-    from fdgpu.auditing import audit as run_audit
-    from fdgpu.auditing import read_predictions
-    from fdgpu.decoding import Decoder
-    from fdgpu.embedding import ClipEmbedder
+    from fdgpu.auditing.inputs import read_predictions
+    from fdgpu.auditing.pipeline import audit as run_audit
+    from fdgpu.decoding.decoder import Decoder
+    from fdgpu.embedding.clip import ClipEmbedder
     from fdgpu.embedding.sources import FileSource
     from fdgpu.progress import ProgressBars
 
@@ -221,7 +221,7 @@ def _estimator(
     permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together."""
-    from fdgpu.directions import FailureDirections
+    from fdgpu.directions.estimator import FailureDirections
     from fdgpu.directions.resampling import RESAMPLES
 
     with _usage():
@@ -244,7 +244,7 @@ def _check_device(device: str) -> None:
 
 
 def _recipe(grammar: str | None) -> CaptionRecipe | None:
-    from fdgpu.captions import CaptionRecipe
+    from fdgpu.captions.candidates import CaptionRecipe
 
     with _usage("--grammar"):
         return None if grammar is None else CaptionRecipe.named(grammar)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from fdgpu.decoding.bundled import FOLDER, BundledNet, fold, unfold
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import train_base_model
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import ATTRIBUTES
+from fdgpu.demo.world import load_photographs
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.networks import class_scores
 from tools.world_captions import Caption, all_captions, zero_shot_accuracy

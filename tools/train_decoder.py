@@ -37,8 +37,8 @@ from torch.nn import functional as F
 
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold, unfold
 from fdgpu.decoding.slerp import slerp
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
+from fdgpu.demo.world import load_photographs
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.files import write_atomically
 from tools.decoder_quality import quality, table

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.inputs import AuditImages
-from fdgpu.captions import CaptionRecipe, WordEffects, pool_captions, word_effects
+from fdgpu.captions.additive import WordEffects, word_effects
+from fdgpu.captions.candidates import CaptionRecipe, pool_captions
 from fdgpu.captions.reliability import judge_captions, score_captions
-from fdgpu.directions import FailureDirections
-from fdgpu.embedding import ClipEmbedder
+from fdgpu.directions.estimator import FailureDirections
+from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.findings import ScoredCaption, Side, Split
 from fdgpu.progress import Reporter
 

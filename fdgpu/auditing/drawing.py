@@ -15,11 +15,11 @@ from torch import Tensor
 from fdgpu.arrays import Array, restorer, to_numpy, to_torch
 from fdgpu.auditing.gathering import shrunk
 from fdgpu.auditing.inputs import AuditImages
-from fdgpu.captions import CaptionRecipe
+from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
-from fdgpu.directions import FailureDirections
-from fdgpu.embedding import ClipEmbedder
+from fdgpu.directions.estimator import FailureDirections
+from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
 from fdgpu.findings import DecodedPictures, Findings, Side, Split

@@ -13,10 +13,9 @@ from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.captions.reliability import nearest_first
-from fdgpu.directions import FailureDirections
+from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.samples import REMEDIES
-from fdgpu.embedding import ImageSource
-from fdgpu.embedding.sources import UNREADABLE
+from fdgpu.embedding.sources import UNREADABLE, ImageSource
 from fdgpu.findings import (
     ClassFindings,
     Curve,

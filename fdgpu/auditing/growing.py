@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fdgpu.arrays import Array, to_numpy
-from fdgpu.captions import CaptionGrammar, GrownCaptions, grow
-from fdgpu.captions.beam_search import BUDGET
-from fdgpu.directions import FailureDirections
-from fdgpu.embedding import ClipEmbedder
+from fdgpu.captions.beam_search import BUDGET, GrownCaptions, grow
+from fdgpu.captions.grammar import CaptionGrammar
+from fdgpu.directions.estimator import FailureDirections
+from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.errors import InputError
 from fdgpu.findings import Side
 from fdgpu.progress import OneBar, Reporter, silent

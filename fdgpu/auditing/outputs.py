@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.reliability import CAPTION_RULES
-from fdgpu.directions import FailureDirections
+from fdgpu.directions.estimator import FailureDirections
 from fdgpu.files import write_atomically
 from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, WordEffect
 

@@ -18,16 +18,17 @@ from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
-from fdgpu.captions import CaptionRecipe
-from fdgpu.decoding import Decoder
-from fdgpu.directions import FailureDirections
+from fdgpu.captions.candidates import CaptionRecipe
+from fdgpu.decoding.decoder import Decoder
+from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
-from fdgpu.embedding import ClipEmbedder, ImageSource, image_source
+from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.sources import ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
 from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
 from fdgpu.progress import OneBar, Reporter
-from fdgpu.report import render_report
+from fdgpu.report.page import render_report
 from fdgpu.version import __version__
 
 

@@ -1,9 +1,8 @@
 """What to do about a failure (paper, 2.3 and A.3): choose, weigh, augment, train, fine-tune."""
 
 from fdgpu.repair.augmentation import Augment, AugmentedDataset, augmented, flip_and_shift
-from fdgpu.repair.fine_tuning import fine_tune
 from fdgpu.repair.selection import hardest, predicted_failures, soft_up_weights, up_weights
-from fdgpu.repair.training_loop import Loss, binary_cross_entropy, cross_entropy, resnet18, train
+from fdgpu.repair.training_loop import Loss, binary_cross_entropy, cross_entropy, fine_tune, resnet18, train
 from fdgpu.repair.training_recipe import TrainingRecipe, as_recipe, recipe_names, triangular
 
 __all__ = [

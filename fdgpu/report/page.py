@@ -16,9 +16,17 @@ from fdgpu.findings import ClassFindings, Findings, ModeFindings, Thumbnails
 from fdgpu.report.classes import class_view, edge_remark
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
-from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
+from fdgpu.report.masthead import (
+    DOTS_HEIGHT,
+    DOTS_WIDTH,
+    SHARE_SCALE,
+    clearest,
+    how_tested,
+    key_figures,
+    planted_view,
+    remarks,
+)
 from fdgpu.report.pictures import Encoding, check_pixels, choose_encoding, decoded_pixels
-from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, planted_view
 
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it

@@ -17,9 +17,9 @@ from fdgpu.auditing.gathering import class_findings
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs
 from fdgpu.captions import WordEffects
 from fdgpu.captions.reliability import rank_captions
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import load_photographs
 from fdgpu.findings import ClassFindings, Findings, ScoredCaption, Side, Split, WordEffect
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from fdgpu.demo.photographs import load_photographs
+from fdgpu.demo.world import load_photographs
 from fdgpu.errors import InputError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import load_photographs
 
 N = 60
 Photographs = tuple[torch.Tensor, torch.Tensor]

@@ -10,8 +10,8 @@ from fdgpu.findings import Curve, CurveRole, PlantedTruth, ScoredCaption, Thumbn
 from fdgpu.report.classes import class_view, edge_remark
 from fdgpu.report.evidence import caption_bars
 from fdgpu.report.figures import ROLES, line_chart
+from fdgpu.report.masthead import planted_view, rank_verdict
 from fdgpu.report.pictures import LADDER, picture_words
-from fdgpu.report.planted import planted_view, rank_verdict
 
 from .conftest import BuildClass, BuildFindings
 

@@ -10,7 +10,7 @@ import pytest
 from fdgpu.findings import CaptionEvidence, PlantedTruth, ScoredCaption, Thumbnails
 from fdgpu.report import render_report
 from fdgpu.report.evidence import WHY_WITHHELD, also, proof, withheld
-from fdgpu.report.planted import rank_verdict
+from fdgpu.report.masthead import rank_verdict
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import read

@@ -10,9 +10,8 @@ import pytest
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, PlantedTruth, Thumbnails
 from fdgpu.report import render_report
 from fdgpu.report.classes import CHANCE, SIGNIFICANT, class_view, verdict
-from fdgpu.report.masthead import how_tested, remarks
+from fdgpu.report.masthead import how_tested, planted_view, remarks
 from fdgpu.report.pictures import LADDER
-from fdgpu.report.planted import planted_view
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import Element, read

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_scene, render
 from fdgpu.demo.settings import ATTRIBUTES
+from fdgpu.demo.world import load_photographs
 from fdgpu.embedding import ClipEmbedder
 from tools.decoder_quality import (
     JUDGED,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fdgpu import ClipEmbedder
-from fdgpu.demo.photographs import load_photographs
+from fdgpu.demo.world import load_photographs
 from tools.train_clip import FOLDER, WEIGHTS, multi_positive_loss, rendered
 from tools.world_captions import REQUIRED, zero_shot_accuracy
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import load_photographs
 from fdgpu.networks import penultimate
 from tools.make_photographs import PHOTOGRAPHS
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from benchmarks.paper.sets import Marked
 from benchmarks.paper.shares import outside
-from fdgpu.demo.photographs import load_photographs
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import load_photographs
 
 
 @dataclass(frozen=True)
