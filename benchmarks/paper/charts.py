@@ -100,8 +100,8 @@ def _bars(axes: Any, summaries: Sequence[Summary], panel: Panel) -> None:
     for number, method in enumerate(methods):
         # a group is as wide as what it has: an intervention that a method took no part in leaves no gap
         own = [
-            (number + (group.index(s) - (len(group) - 1) / 2) * width, s)
-            for number, group in enumerate(groups)
+            (x + (group.index(s) - (len(group) - 1) / 2) * width, s)
+            for x, group in enumerate(groups)
             for s in group
             if s.method == method
         ]

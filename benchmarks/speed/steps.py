@@ -6,7 +6,7 @@ float32 rounding decides between two pairs that are worth the same, which moves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,7 @@ class Path:
 
 
 def cross_validation_paths(
-    problem: Problem, costs: tuple[float, ...], cv: int, tol: float, classes: Iterable[int], permuted: bool = False
+    problem: Problem, costs: Sequence[float], cv: int, tol: float, classes: Iterable[int], permuted: bool = False
 ) -> list[Path]:
     """Solve all folds but one, for each, of some classes; with ``permuted`` under labels that explain nothing."""
     rng = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def cross_validation_paths(
     return paths
 
 
-def refit_paths(problem: Problem, fitted: Fitted, costs: tuple[float, ...], tol: float) -> list[Path]:
+def refit_paths(problem: Problem, fitted: Fitted, costs: Sequence[float], tol: float) -> list[Path]:
     """Solve all samples of every class along the path up to the C that was chosen."""
     paths = []
     for k, cost in enumerate(fitted.cost):
@@ -71,7 +71,7 @@ def refit_paths(problem: Problem, fitted: Fitted, costs: tuple[float, ...], tol:
     return paths
 
 
-def path_of(gram: NDArray[np.float32], right: NDArray[np.bool_], costs: tuple[float, ...], tol: float, n: int) -> Path:
+def path_of(gram: NDArray[np.float32], right: NDArray[np.bool_], costs: Sequence[float], tol: float, n: int) -> Path:
     """Solve one problem and keep its steps."""
     weights = compute_sample_weight("balanced", right)
     *_, n_iter = smo_path(gram, np.where(right, 1.0, -1.0), weights, np.asarray(costs), tol=tol)

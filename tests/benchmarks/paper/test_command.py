@@ -88,7 +88,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run], None
     for module in (command, stored):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
 
-    def replace(run: Run) -> None:
+    def stand_in(run: Run) -> None:
         experiment = replace(
             EXPERIMENTS["celeba"],
             run=run,
@@ -98,7 +98,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Run], None
         )
         monkeypatch.setitem(EXPERIMENTS, "celeba", experiment)
 
-    return replace
+    return stand_in
 
 
 @pytest.mark.parametrize(("where", "stored_as"), [(["--offline"], "celeba"), (["--data", "."], "celeba_files")])
