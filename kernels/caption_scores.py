@@ -21,8 +21,6 @@ import torch
 import triton
 import triton.language as tl
 
-from fdgpu.errors import InputError
-
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is the reference
 MOST = 64  # largest k: the running best of a group stay in registers
@@ -207,7 +205,7 @@ def score_captions(
         rows: (t,) int64 row of ``captions`` of each candidate; None: candidate i is row i.
 
     Raises:
-        InputError: if shapes, types or devices are not these.
+        ValueError: if shapes, types or devices are not these.
     """
     _check(captions, offsets, references, w, scale, k, rows)
     interpreted = not isinstance(scoring_kernel, triton.JITFunction)
@@ -278,7 +276,7 @@ def _check(
     rows: torch.Tensor | None,
 ) -> None:
     if captions.ndim != 2 or captions.dtype not in DTYPES or captions.shape[1] == 0:
-        raise InputError(
+        raise ValueError(
             f"captions is {captions.dtype} {tuple(captions.shape)}: pass (m, d) float32, float16 or bfloat16, d > 0"
         )
     groups, d = max(len(offsets) - 1, 0), captions.shape[1]
@@ -289,15 +287,15 @@ def _check(
         ("scale", scale, (d,)),
     ):
         if tensor.shape != shape:
-            raise InputError(f"{name} is {tuple(tensor.shape)}: {groups} groups of {d}-d captions need {shape}")
+            raise ValueError(f"{name} is {tuple(tensor.shape)}: {groups} groups of {d}-d captions need {shape}")
     for name, integers in (("offsets", offsets), ("rows", rows)):
         if integers is not None and (integers.dtype != torch.int64 or integers.ndim != 1):
-            raise InputError(f"{name} is {integers.dtype} {tuple(integers.shape)}: pass one row of int64")
+            raise ValueError(f"{name} is {integers.dtype} {tuple(integers.shape)}: pass one row of int64")
     for name, other in (("offsets", offsets), ("references", references), ("w", w), ("scale", scale), ("rows", rows)):
         if other is not None and other.device != captions.device:
-            raise InputError(f"{name} is on {other.device}, captions on {captions.device}: put both on one device")
+            raise ValueError(f"{name} is on {other.device}, captions on {captions.device}: put both on one device")
     if not 1 <= k <= MOST:
-        raise InputError(f"k is {k}: rank 1 to {MOST} captions at each end")
+        raise ValueError(f"k is {k}: rank 1 to {MOST} captions at each end")
 
 
 # --- reference ------------------------------------------------------------------------------------------------------

@@ -14,8 +14,6 @@ import torch
 import triton
 import triton.language as tl
 
-from fdgpu.errors import BackendError, InputError
-
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -114,13 +112,13 @@ def gram_matrices(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tu
         ``sizes[k]`` x ``sizes[k]`` elements from ``gram_starts[k]`` on.
 
     Raises:
-        InputError: if shapes or types are not these.
-        BackendError: if x is not on a CUDA device.
+        ValueError: if shapes or types are not these.
+        RuntimeError: if x is not on a CUDA device.
     """
     _check(x, starts, sizes)
     interpreted = not isinstance(gram_kernel, triton.JITFunction)
     if x.device.type != "cuda" and not interpreted:
-        raise BackendError(f"x is on {x.device}: this kernel needs a CUDA device; gram_reference computes on the CPU")
+        raise RuntimeError(f"x is on {x.device}: this kernel needs a CUDA device; gram_reference computes on the CPU")
     capability = None
     if not interpreted:
         major, minor = torch.cuda.get_device_capability(x.device)
@@ -178,15 +176,15 @@ def _offsets(counts: torch.Tensor) -> torch.Tensor:
 
 def _check(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> None:
     if x.ndim != 2 or x.dtype not in DTYPES or x.shape[1] == 0:
-        raise InputError(f"x is {x.dtype} {tuple(x.shape)}: pass (N, d) rows of float32, float16 or bfloat16, d > 0")
+        raise ValueError(f"x is {x.dtype} {tuple(x.shape)}: pass (N, d) rows of float32, float16 or bfloat16, d > 0")
     if starts.dtype != torch.int64 or starts.shape != (len(sizes) + 1,):
-        raise InputError(
+        raise ValueError(
             f"starts is {starts.dtype} {tuple(starts.shape)}: {len(sizes)} sizes need ({len(sizes) + 1},) int64"
         )
     if starts.device != x.device:
-        raise InputError(f"starts is on {starts.device}, x on {x.device}: put both on one device")
+        raise ValueError(f"starts is on {starts.device}, x on {x.device}: put both on one device")
     if any(n < 0 for n in sizes) or sum(sizes) > len(x):
-        raise InputError(f"sizes add up to {sum(sizes)} with a least of {min(sizes)}, x has {len(x)} rows")
+        raise ValueError(f"sizes add up to {sum(sizes)} with a least of {min(sizes)}, x has {len(x)} rows")
 
 
 # --- reference ------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ from itertools import pairwise
 
 import torch
 
-from fdgpu.errors import InputError
 from fdgpu.kernels.smo_batch import Solutions
 
 # Rows of X that a product sums in X's own precision. On a CPU also what makes it fast: over a long sum, the product of
@@ -264,7 +263,7 @@ def newton_path(
         The solutions at each C: float64, of one class, and ``n_iter`` counts Newton steps.
 
     Raises:
-        InputError: if shapes or types are not these.
+        ValueError: if shapes or types are not these.
     """
     _check(x, labels, costs)
     solvable = ((labels > 0).any(dim=1) & (labels < 0).any(dim=1)).nonzero()[:, 0]
@@ -313,10 +312,10 @@ def _spread(
 
 def _check(x: torch.Tensor, labels: torch.Tensor, costs: Sequence[float]) -> None:
     if x.ndim != 2 or x.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"x is {x.dtype} {tuple(x.shape)}: pass (n, d) rows of float32 or float64")
+        raise ValueError(f"x is {x.dtype} {tuple(x.shape)}: pass (n, d) rows of float32 or float64")
     if labels.dtype != torch.int8 or labels.ndim != 2 or labels.shape[1] != len(x):
-        raise InputError(f"labels is {labels.dtype} {tuple(labels.shape)}: pass (P, {len(x)}) int8, a problem a row")
+        raise ValueError(f"labels is {labels.dtype} {tuple(labels.shape)}: pass (P, {len(x)}) int8, a problem a row")
     if labels.device != x.device:
-        raise InputError(f"labels is on {labels.device}, x on {x.device}: put both on one device")
+        raise ValueError(f"labels is on {labels.device}, x on {x.device}: put both on one device")
     if not len(costs) or min(costs) <= 0 or any(b <= a for a, b in pairwise(costs)):
-        raise InputError(f"costs is {list(costs)}: pass C > 0 in ascending order")
+        raise ValueError(f"costs is {list(costs)}: pass C > 0 in ascending order")

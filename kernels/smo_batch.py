@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fdgpu.errors import InputError
 from fdgpu.kernels.smo_numba import smo_reference
 
 SMALLEST_TOL = 1e-5  # below it the rounding of a float32 residual decides
+MOST_FOLDS = 127  # a fold is one byte
+MOST_STEPS = 2**31 - 1  # counted in 32 bits
 LARGEST_CLASS = 8192  # samples of one class that one program holds
 
 
@@ -79,18 +80,18 @@ class Solutions(NamedTuple):
 
 
 def check_problem(batch: GramBatch, labels: torch.Tensor, costs: torch.Tensor, tol: float, max_iter: int) -> None:
-    """Raise an InputError unless this is a batch of problems that the kernels solve."""
+    """Raise a ValueError unless this is a batch of problems that the kernels solve."""
     if max(batch.sizes, default=0) > LARGEST_CLASS:
-        raise InputError(
+        raise ValueError(
             f"a class has {max(batch.sizes)} samples: one program holds at most {LARGEST_CLASS}; "
             "solve it with backend='cuml' or backend='numba'"
         )
     if not tol >= SMALLEST_TOL:
-        raise InputError(
+        raise ValueError(
             f"tol is {tol}: the GPU solver's residuals are float32, pass {SMALLEST_TOL} or more, or backend='numba'"
         )
-    if not 1 <= max_iter < 2**31:
-        raise InputError(f"max_iter is {max_iter}: pass 1 to 2^31 - 1 steps")
+    if not 1 <= max_iter <= MOST_STEPS:
+        raise ValueError(f"max_iter is {max_iter}: pass 1 to {MOST_STEPS} steps")
     for name, tensor, dtype, least in (
         ("grams", batch.grams, torch.float32, sum(n * n for n in batch.sizes)),
         ("gram_starts", batch.gram_starts, torch.int64, len(batch.sizes)),
@@ -98,31 +99,31 @@ def check_problem(batch: GramBatch, labels: torch.Tensor, costs: torch.Tensor, t
         ("costs", costs, torch.float32, 1),
     ):
         if tensor.dtype != dtype or tensor.ndim != 1 or len(tensor) < least:
-            raise InputError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}: pass ({least},) {dtype}, or longer")
+            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}: pass ({least},) {dtype}, or longer")
         if not tensor.is_contiguous():
-            raise InputError(f"{name} has stride {tensor.stride()}: pass it contiguous")
+            raise ValueError(f"{name} has stride {tensor.stride()}: pass it contiguous")
         _check_device(name, tensor, labels)
     if labels.dtype != torch.int8 or labels.ndim != 2 or labels.shape[1] != sum(batch.sizes):
-        raise InputError(
+        raise ValueError(
             f"labels is {labels.dtype} {tuple(labels.shape)}: pass (P, {sum(batch.sizes)}) int8, "
             "a labelling a row, a sample of the classes a column"
         )
 
 
 def check_folds(folds: torch.Tensor, cv: int, labels: torch.Tensor) -> None:
-    """Raise an InputError unless ``folds`` has a fold for each of ``labels``, and ``cv`` fits into its type."""
+    """Raise a ValueError unless ``folds`` has a fold for each of ``labels``, and ``cv`` fits into its type."""
     if folds.dtype != torch.int8 or folds.shape != labels.shape:
-        raise InputError(f"folds is {folds.dtype} {tuple(folds.shape)}: pass {tuple(labels.shape)} int8, as labels")
-    if not 2 <= cv <= 127:
-        raise InputError(f"cv is {cv}: pass 2 to 127 folds")
+        raise ValueError(f"folds is {folds.dtype} {tuple(folds.shape)}: pass {tuple(labels.shape)} int8, as labels")
+    if not 2 <= cv <= MOST_FOLDS:
+        raise ValueError(f"cv is {cv}: pass 2 to {MOST_FOLDS} folds")
     _check_device("folds", folds, labels)
 
 
 def check_indices(C_index: torch.Tensor, labels: torch.Tensor, batch: GramBatch) -> None:
-    """Raise an InputError unless ``C_index`` has an index for each labelling and class."""
+    """Raise a ValueError unless ``C_index`` has an index for each labelling and class."""
     shape = (len(labels), len(batch.sizes))
     if C_index.dtype != torch.int32 or C_index.shape != shape:
-        raise InputError(
+        raise ValueError(
             f"C_index is {C_index.dtype} {tuple(C_index.shape)}: pass {shape} int32, the index of a C for each "
             "labelling and class"
         )
@@ -134,13 +135,13 @@ def classes_asked(batch: GramBatch, classes: Sequence[int] | None) -> list[int]:
     asked = range(len(batch.sizes)) if classes is None else classes
     for k in asked:
         if not 0 <= k < len(batch.sizes):
-            raise InputError(f"classes holds {k}: there are {len(batch.sizes)} classes, from 0")
+            raise ValueError(f"classes holds {k}: there are {len(batch.sizes)} classes, from 0")
     return [k for k in asked if batch.sizes[k] > 0]
 
 
 def _check_device(name: str, tensor: torch.Tensor, labels: torch.Tensor) -> None:
     if tensor.device != labels.device:
-        raise InputError(f"{name} is on {tensor.device}, labels on {labels.device}: put both on one device")
+        raise ValueError(f"{name} is on {tensor.device}, labels on {labels.device}: put both on one device")
 
 
 # --- plain references -----------------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ import torch
 import triton
 import triton.language as tl
 
-from fdgpu.errors import BackendError
 from fdgpu.kernels.smo_batch import GramBatch, Solutions, check_folds, check_indices, check_problem, classes_asked
 
 FAR = tl.constexpr(1e30)  # value of an index that may not move; finite, so that differences of two stay numbers
@@ -409,8 +408,8 @@ def cross_validate_labels(
         in training (both) or in the held-out fold (the score).
 
     Raises:
-        InputError: if shapes, types or sizes are not these.
-        BackendError: if the tensors are not on a CUDA device.
+        ValueError: if shapes, types or sizes are not these.
+        RuntimeError: if the tensors are not on a CUDA device.
     """
     check_problem(batch, labels, costs, tol, max_iter)
     check_folds(folds, cv, labels)
@@ -458,8 +457,8 @@ def fit_labels(
         classes: the classes to solve.
 
     Raises:
-        InputError: if shapes, types or sizes are not these.
-        BackendError: if the tensors are not on a CUDA device.
+        ValueError: if shapes, types or sizes are not these.
+        RuntimeError: if the tensors are not on a CUDA device.
     """
     check_problem(batch, labels, costs, tol, max_iter)
     check_indices(C_index, labels, batch)
@@ -480,11 +479,11 @@ def _launches(
     """Return a launch for each block size, the largest first, and the int32 indices of its classes.
 
     Raises:
-        BackendError: if the kernels cannot run on ``device``.
+        RuntimeError: if the kernels cannot run on ``device``.
     """
     interpreted = not isinstance(fit_kernel, triton.JITFunction)
     if device.type != "cuda" and not interpreted:
-        raise BackendError(
+        raise RuntimeError(
             f"labels is on {device}: these kernels need a CUDA device, or TRITON_INTERPRET=1 set before they are "
             "imported; backend='numba' solves on the CPU"
         )

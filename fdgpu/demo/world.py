@@ -1,4 +1,4 @@
-"""The demo's data set: bundled photographs (a subset of Fashion-MNIST), rendered with planted correlations, and the truth.
+"""The demo's data set: photographs that ship (Fashion-MNIST), rendered with planted correlations, and the truth.
 
 Photographs lie in one PNG sprite sheet per split and class.
 """

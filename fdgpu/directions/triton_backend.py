@@ -33,7 +33,7 @@ from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.errors import InputError
 from fdgpu.kernels.gram_triton import gram_matrices
-from fdgpu.kernels.smo_batch import LARGEST_CLASS, SMALLEST_TOL, GramBatch, Solutions
+from fdgpu.kernels.smo_batch import LARGEST_CLASS, MOST_FOLDS, MOST_STEPS, SMALLEST_TOL, GramBatch, Solutions
 from fdgpu.kernels.smo_triton import cross_validate_labels, fit_labels
 
 SHARE_OF_MEMORY = 0.4  # of the device's free memory for the Gram matrices of one batch
@@ -54,13 +54,16 @@ class TritonBackend:
         A class that one program cannot hold is a batch of its own, solved on the same device without a Gram matrix.
 
         Raises:
-            InputError: if the tolerance is beyond what the kernel solves.
+            InputError: if tolerance, folds or steps are beyond what the kernel solves.
         """
         if settings.tol < SMALLEST_TOL:
             raise InputError(
                 f"tol is {settings.tol:g}: the triton backend computes in float32 and resolves {SMALLEST_TOL:g}; "
                 "use backend='numba' for smaller ones"
             )
+        for name, value, most in (("cv", settings.cv, MOST_FOLDS), ("max_iter", settings.max_iter, MOST_STEPS)):
+            if value > most:
+                raise InputError(f"{name} is {value}: the triton backend takes at most {most}; use backend='numba'")
         for batch in in_batches(classes, lambda one: 4 * one.n * one.n, self._capacity(), LARGEST_CLASS):
             if batch[0].n > LARGEST_CLASS:
                 yield NewtonBatch(batch[0], settings, self.device)

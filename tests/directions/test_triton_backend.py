@@ -91,9 +91,19 @@ def test_without_a_device_it_says_what_is_missing() -> None:
         assert "no CUDA device" in FailureDirections()._choice.reason
 
 
-def test_what_the_kernel_cannot_solve_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(InputError, match="tol is 1e-07"):
-        next(TritonBackend("cpu").open([], SolverSettings(tol=1e-7)))
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (SolverSettings(tol=1e-7), "tol is 1e-07"),
+        (SolverSettings(cv=128), "cv is 128: the triton backend takes at most 127"),
+        (SolverSettings(max_iter=2**31), "max_iter is 2147483648"),
+    ],
+)
+def test_what_the_kernel_cannot_solve_is_refused_before_anything_is_loaded(
+    settings: SolverSettings, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        next(TritonBackend("cpu").open([], settings))
 
 
 def test_backends_by_name() -> None:

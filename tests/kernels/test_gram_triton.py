@@ -6,7 +6,6 @@ import torch
 import triton
 import triton.language as tl
 
-from fdgpu.errors import BackendError, InputError
 from fdgpu.kernels.gram_triton import (
     BLOCK,
     BLOCK_D,
@@ -133,16 +132,16 @@ def test_the_tiles_of_a_very_large_class_are_exact() -> None:
 
 def test_bad_input_is_named() -> None:
     x, starts = ragged([4, 6], 8, device="cpu")
-    with pytest.raises(InputError, match=r"float64.*float32, float16 or bfloat16"):
+    with pytest.raises(ValueError, match=r"float64.*float32, float16 or bfloat16"):
         gram_matrices(x.double(), starts, [4, 6])
-    with pytest.raises(InputError, match=r"3 sizes need \(4,\) int64"):
+    with pytest.raises(ValueError, match=r"3 sizes need \(4,\) int64"):
         gram_matrices(x, starts, [4, 3, 3])
-    with pytest.raises(InputError, match="add up to 12"):
+    with pytest.raises(ValueError, match="add up to 12"):
         gram_matrices(x, starts, [4, 8])
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs on the CPU")
 def test_a_cpu_tensor_is_refused_not_computed_elsewhere() -> None:
     x, starts = ragged([4, 6], 8, device="cpu")
-    with pytest.raises(BackendError, match="gram_reference"):
+    with pytest.raises(RuntimeError, match="gram_reference"):
         gram_matrices(x, starts, [4, 6])

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from fdgpu.errors import BackendError, InputError
 from fdgpu.kernels.smo_batch import GramBatch, Solutions, cross_validate_reference, fit_reference
 from fdgpu.kernels.smo_triton import SolverLaunch, cross_validate_kernel, cross_validate_labels, fit_kernel, fit_labels
 from tests.kernels.compiling import ARCHITECTURES, SHARED_LIMITS, compile_for
@@ -174,23 +173,23 @@ def test_they_compile(cc: int, n: int, spilled: int) -> None:
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs on the CPU")
 def test_a_cpu_tensor_is_refused_not_computed_elsewhere() -> None:
     batch, labels = batch_of([9], "cpu")
-    with pytest.raises(BackendError, match="numba"):
+    with pytest.raises(RuntimeError, match="numba"):
         fit_labels(batch, labels, torch.zeros((1, 1), dtype=torch.int32), COSTS, **STOP)
 
 
 def test_bad_input_is_named() -> None:
     batch, labels = batch_of([9], "cpu")
     C_index = torch.zeros((1, 1), dtype=torch.int32)
-    with pytest.raises(InputError, match="tol is 1e-07"):
+    with pytest.raises(ValueError, match="tol is 1e-07"):
         fit_labels(batch, labels, C_index, COSTS, tol=1e-7, max_iter=10)
-    with pytest.raises(InputError, match="max_iter is 0"):
+    with pytest.raises(ValueError, match="max_iter is 0"):
         fit_labels(batch, labels, C_index, COSTS, tol=1e-3, max_iter=0)
-    with pytest.raises(InputError, match="labels is"):
+    with pytest.raises(ValueError, match="labels is"):
         fit_labels(batch, labels.float(), C_index, COSTS, **STOP)
-    with pytest.raises(InputError, match="C_index is"):
+    with pytest.raises(ValueError, match="C_index is"):
         fit_labels(batch, labels, C_index.long(), COSTS, **STOP)
     large = GramBatch(batch.grams, batch.gram_starts, batch.starts, [9000])
-    with pytest.raises(InputError, match="a class has 9000 samples"):
+    with pytest.raises(ValueError, match="a class has 9000 samples"):
         fit_labels(large, labels, C_index, COSTS, **STOP)
 
 
