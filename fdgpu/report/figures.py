@@ -1,7 +1,7 @@
-"""The geometry of the charts: data in, positions and words out; ``templates/figures.html`` and ``effects.html`` draw.
+"""The geometry of the charts: findings in, positions and words out; ``templates/figures.html`` draws them.
 
-Colours are roles ("hard", "easy", "plain", "chance"), which the style sheet turns into colours for light and for dark;
-each role also has its own dash and marker, so that no line is distinguished from another by colour alone.
+Colours are roles ("hard", "easy", "plain"), which the style sheet turns into colours for light and for dark;
+each role also has its own dash and marker, so that no line is told from another by colour alone.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fdgpu.findings import Curve, CurveRole, Histogram, ModeFindings, WordEffect
+from fdgpu.findings import Curve, CurveRole, Histogram, ModeFindings, PlantedTruth, WordEffect
 from fdgpu.report.formats import fixed, percent, plural, signed
 
 WIDTH, HEIGHT = 380, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 370, 10, 194  # the plot's own box within WIDTH x HEIGHT
 MOST_MARKS = 8  # markers on a line; more of them hide the line
-MARGIN = 4.0  # per cent of a plot of words on either side, for half a dot and half a label
-ROLES = {
+
+
+MARGIN = 4.0  # per cent of the words' plot on either side, for half a dot and half a label
+AGAINST = {"mean": "against the slot’s average", "left out": "against leaving it out"}
+ROLES: dict[CurveRole, str] = {
     CurveRole.HARD_CAPTION: "hard",
     CurveRole.EASY_CAPTION: "easy",
     CurveRole.DECISION_VALUE: "hard",
     CurveRole.CONFIDENCE: "plain",
     CurveRole.CHANCE: "chance",
 }
-AGAINST = {"mean": "against the slot’s average", "left out": "against leaving it out"}
-
-
-# --- scales -----------------------------------------------------------------------------------------------------------
+Ticks = tuple[tuple[float, str], ...]  # positions on an axis with their labels
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,6 @@ def round_step(rough: float) -> float:
     return 10.0 * magnitude
 
 
-# --- lines and histograms ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A labelled position on an axis."""
-
-    at: float
-    label: str
-
-
 @dataclass(frozen=True)
 class Line:
     """One line and the markers on it, both as SVG path data; ``chance`` has no markers."""
@@ -98,10 +87,10 @@ class LineChart:
     summary: str
     x_label: str
     y_label: str
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    x_ticks: Ticks
+    y_ticks: Ticks
     lines: tuple[Line, ...]
-    reference: Tick | None
+    reference: tuple[float, str] | None
 
 
 @dataclass(frozen=True)
@@ -115,8 +104,8 @@ class HistogramChart:
     wrong: str
     axis: float
     zero: float | None
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    x_ticks: Ticks
+    y_ticks: Ticks
 
 
 def line_chart(
@@ -132,7 +121,7 @@ def line_chart(
 
     Args:
         title: what the chart shows.
-        curves: the lines, each in the colour of its role; points that are not finite are left out.
+        curves: the lines; points that are not finite are left out.
         x_label: name of the horizontal axis.
         y_label: name of the vertical axis.
         reference: height of a dotted line; NaN for none.
@@ -141,8 +130,7 @@ def line_chart(
     Returns:
         The chart, or None where no curve has a point.
     """
-    drawn = [(curve.name, ROLES[curve.role], _finite(curve)) for curve in curves]
-    drawn = [item for item in drawn if item[2]]
+    drawn = [(c.name, ROLES[c.role], points) for c in curves if (points := _finite(c))]
     if not drawn:
         return None
     ks = [k for _, _, points in drawn for k, _ in points]
@@ -153,18 +141,36 @@ def line_chart(
     ]
     line = None
     if math.isfinite(reference):
-        line = Tick(round(y(reference), 1), reference_name)
+        line = (round(y(reference), 1), reference_name)
         words.append(f"{reference_name}: {percent(reference)}")
     return LineChart(
         title=title,
         summary=f"{title}. {'; '.join(words)}.",
         x_label=x_label,
         y_label=y_label,
-        x_ticks=tuple(Tick(round(x(v), 1), f"{v:g}") for v in x.ticks(6) if v == int(v)),
-        y_ticks=tuple(Tick(round(y(v), 1), f"{v:.0%}") for v in (0.0, 0.25, 0.5, 0.75, 1.0)),
+        x_ticks=tuple((round(x(v), 1), f"{v:g}") for v in x.ticks(6) if v == int(v)),
+        y_ticks=tuple((round(y(v), 1), f"{v:.0%}") for v in (0.0, 0.25, 0.5, 0.75, 1.0)),
         lines=tuple(_line(name, role, points, x, y) for name, role, points in drawn),
         reference=line,
     )
+
+
+def accuracy_chart(mode: ModeFindings, accuracy: float) -> LineChart | None:
+    """Lay out the accuracy of the K images nearest to a caption, beside that of the whole class."""
+    return line_chart(
+        "Accuracy near the captions",
+        mode.nearest_accuracy,
+        x_label="K images nearest to the caption",
+        y_label="accuracy",
+        reference=accuracy,
+        reference_name="whole class",
+    )
+
+
+def shares_chart(planted: PlantedTruth) -> LineChart | None:
+    """Lay out the share of the planted minority among the top K (the paper's figure 2)."""
+    share = f"hare of “{planted.hard}”"
+    return line_chart(f"S{share} among the top K", planted.shares, x_label="top K images", y_label=f"s{share}")
 
 
 def _finite(curve: Curve) -> list[tuple[int, float]]:
@@ -213,8 +219,8 @@ def histogram_chart(histogram: Histogram) -> HistogramChart | None:
         wrong=_steps(edges, [-share for share in wrong], x, y),
         axis=round(y(0.0), 1),
         zero=zero,
-        x_ticks=tuple(Tick(round(x(v), 1), f"{v:g}".replace("-", "−")) for v in x.ticks(6)),
-        y_ticks=tuple(Tick(round(y(v), 1), f"{abs(v):.0%}") for v in y.ticks(5)),
+        x_ticks=tuple((round(x(v), 1), f"{v:g}".replace("-", "−")) for v in x.ticks(6)),
+        y_ticks=tuple((round(y(v), 1), f"{abs(v):.0%}") for v in y.ticks(5)),
     )
 
 
@@ -236,12 +242,12 @@ def _histogram_summary(histogram: Histogram, n_right: int, n_wrong: int) -> str:
     return f"Histogram of decision values. {'; '.join(words)}."
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class EffectDot:
-    """One word: its dot, and its interval from ``start`` over ``length``; ``role`` "unsure" if that covers zero."""
+class WordDot:
+    """One word: its dot, and its interval from ``start`` over ``length``; ``role`` "unsure" if that covers zero.
+
+    Positions are percentages of the plot's width, so that it grows and shrinks with the page while dots stay round.
+    """
 
     word: str
     role: str
@@ -251,48 +257,31 @@ class EffectDot:
     value: str
 
 
-@dataclass(frozen=True)
-class EffectChart:
-    """The strongest words of a failure mode, in percentages of the plot's width.
+def word_chart(effects: Sequence[WordEffect]) -> tuple[dict[tuple[str, str], list[WordDot]], Ticks] | None:
+    """Lay out word effects on one scale that all slots share, symmetric around zero.
 
-    ``slots`` are (slot, what its words are measured against, their dots from hard to easy), on the axis of ``ticks``;
-    ``explained`` is a sentence about R².
+    Returns:
+        The words of each slot, hardest first, by the slot's name and what they are measured against; and the ticks.
+        None where there is nothing to draw.
     """
-
-    slots: tuple[tuple[str, str, tuple[EffectDot, ...]], ...]
-    ticks: tuple[Tick, ...]
-    explained: str
-
-
-def effect_chart(mode: ModeFindings) -> EffectChart | None:
-    """Lay out a mode's word effects on one scale, symmetric around zero; None without any."""
-    drawn = [one for one in mode.word_effects if math.isfinite(one.effect) and math.isfinite(one.half_width)]
+    drawn = [one for one in effects if math.isfinite(one.effect) and math.isfinite(one.half_width)]
     reach = max((abs(one.effect) + one.half_width for one in drawn), default=0.0)
     if reach <= 0:
         return None
     x = LinearScale((-reach, reach), (MARGIN, 100 - MARGIN))
+    slots: dict[tuple[str, str], list[WordDot]] = {
+        (one.slot.replace("_", " "), AGAINST.get(one.against, one.against)): [] for one in drawn
+    }
+    for one in sorted(drawn, key=lambda one: one.effect):
+        slots[one.slot.replace("_", " "), AGAINST.get(one.against, one.against)].append(_dot(one, x))
     ticks = x.ticks(5)
-    slots = dict.fromkeys((one.slot, one.against) for one in drawn)
-    return EffectChart(
-        slots=tuple(
-            _slot(slot, against, [one for one in drawn if (one.slot, one.against) == (slot, against)], x)
-            for slot, against in slots
-        ),
-        ticks=tuple(Tick(round(x(v), 1), signed(v, _digits(ticks)) if v else "0") for v in ticks),
-        explained=_explained(mode.explained_by_words),
-    )
+    digits = max(1, math.ceil(-math.log10(ticks[1] - ticks[0]) - 1e-9))  # decimals that tell the ticks apart
+    return slots, tuple((round(x(v), 1), signed(v, digits) if v else "0") for v in ticks)
 
 
-def _slot(
-    slot: str, against: str, effects: Sequence[WordEffect], x: LinearScale
-) -> tuple[str, str, tuple[EffectDot, ...]]:
-    dots = tuple(_dot(one, x) for one in sorted(effects, key=lambda one: one.effect))
-    return slot.replace("_", " "), AGAINST.get(against, against), dots
-
-
-def _dot(one: WordEffect, x: LinearScale) -> EffectDot:
+def _dot(one: WordEffect, x: LinearScale) -> WordDot:
     low, high = one.effect - one.half_width, one.effect + one.half_width
-    return EffectDot(
+    return WordDot(
         word=one.word,
         role="unsure" if low <= 0 <= high else "hard" if one.effect < 0 else "easy",
         at=round(x(one.effect), 1),
@@ -300,14 +289,3 @@ def _dot(one: WordEffect, x: LinearScale) -> EffectDot:
         length=round(x(high) - x(low), 1),
         value=f"{signed(one.effect)} ± {fixed(one.half_width)}",
     )
-
-
-def _digits(ticks: Sequence[float]) -> int:
-    """Return the decimals that tell the axis' ticks apart."""
-    return max(1, math.ceil(-math.log10(ticks[1] - ticks[0]) - 1e-9))
-
-
-def _explained(share: float) -> str:
-    if not math.isfinite(share):
-        return ""
-    return f"Words on their own explain {percent(max(share, 0.0), 0)} of how the captions’ alignments vary (R²)."

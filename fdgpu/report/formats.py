@@ -36,7 +36,7 @@ def count(value: int) -> str:
 
 
 def chance(value: float) -> str:
-    """Return a p- or q-value; below one in a thousand only that is said."""
+    """Return a p- or q-value; one below 0.001 as that bound."""
     if not math.isfinite(value):
         return MISSING
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""The page: views of the findings into the templates, style and script inlined."""
+"""Findings into the templates, style and script inlined: the page."""
 
 from __future__ import annotations
 
@@ -12,28 +12,21 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fdgpu.findings import ClassFindings, Findings, ModeFindings, Thumbnails
-from fdgpu.report.classes import class_view, edge_remark
+from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
+from fdgpu.report.classes import bar_length, class_view
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
-from fdgpu.report.masthead import (
-    DOTS_HEIGHT,
-    DOTS_WIDTH,
-    SHARE_SCALE,
-    clearest,
-    how_tested,
-    key_figures,
-    planted_view,
-    remarks,
-)
-from fdgpu.report.pictures import Encoding, check_pixels, choose_encoding, decoded_pixels
+from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
+from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
+from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
+from fdgpu.report.wording import also, edge_remark, picture_words, proof, why_withheld
 
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
 FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
 IN_FULL = 1_250  # modes that a page shows in full: of a tile its words alone take 190 bytes, of a curve 25 a point
-PICTURES = 8  # of a strip at that many modes, and in proportion fewer beyond
-FEWEST = 3
+MOST_PICTURES = 8  # in a strip, where the page has just more modes than that; in proportion fewer beyond
+FEWEST_PICTURES = 3
 STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "print.css")
 
 
@@ -50,7 +43,7 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     Raises:
         InputError: if a thumbnail that the page shows is not uint8 of shape (height, width, 3).
     """
-    findings, share, remark = shorten(findings)
+    findings, share, shortened = shorten(findings)
     encoding = _page_encoding(findings, thumbnails, share)
     views = [class_view(i, findings, thumbnails, encoding) for i in range(len(findings.classes))]
     ranked = [views[i] for i in findings.ranking()]
@@ -63,8 +56,8 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             key_figures=key_figures(findings),
             tested=how_tested(findings),
             clearest=clearest(ranked, thumbnails, encoding),
-            remarks=(*remarks(findings, views), *([remark] if remark else [])),
-            planted=planted_view(views),
+            remarks=(*remarks(findings, views), *filter(None, [shortened])),
+            planted=planted_rows(views),
             classes=ranked,
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
@@ -93,23 +86,21 @@ def shorten(findings: Findings) -> tuple[Findings, float, str]:
     n = sum(len(one.modes) for one in findings.classes)
     if n <= IN_FULL:
         return findings, 1.0, ""
-    most = max(FEWEST, PICTURES * IN_FULL // n)
-    classes = tuple(_shorter(one, most) for one in findings.classes)
+    most = max(FEWEST_PICTURES, MOST_PICTURES * IN_FULL // n)
+
+    def shorter(mode: ModeFindings) -> ModeFindings:
+        return replace(mode, hard_examples=mode.hard_examples[:most], easy_examples=mode.easy_examples[:most])
+
+    def shorter_class(one: ClassFindings) -> ClassFindings:
+        first, further = one.modes[:1], one.modes[1:]
+        bare = [replace(mode, nearest_accuracy=(), word_effects=()) for mode in further]
+        return replace(one, modes=tuple(map(shorter, (*first, *bare))), unsure_examples=one.unsure_examples[:most])
+
     remark = (
         f"With {plural(n, 'failure mode')} this page shows {count(most)} pictures in a row, and curves and words "
         "of the strongest mode of each class only; audit.json has the others."
     )
-    return replace(findings, classes=classes), IN_FULL / n, remark
-
-
-def _shorter(one: ClassFindings, most: int) -> ClassFindings:
-    modes = [_fewer_pictures(mode, most) for mode in one.modes]
-    further = [replace(mode, nearest_accuracy=(), word_effects=()) for mode in modes[1:]]
-    return replace(one, modes=(*modes[:1], *further), unsure_examples=one.unsure_examples[:most])
-
-
-def _fewer_pictures(mode: ModeFindings, most: int) -> ModeFindings:
-    return replace(mode, hard_examples=mode.hard_examples[:most], easy_examples=mode.easy_examples[:most])
+    return replace(findings, classes=tuple(map(shorter_class, findings.classes))), IN_FULL / n, remark
 
 
 @cache
@@ -122,14 +113,19 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for form in (fixed, signed, percent, count, chance, precise, power, duration, plural):
-        environment.filters[form.__name__] = form
+    numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
+    words = (also, picture_words, proof, why_withheld)
+    environment.filters.update({form.__name__: form for form in (*numbers, *words)})
     environment.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},
         mark=mark,
+        bar_length=bar_length,
+        Side=Side,
+        dots=dots,
         dots_width=DOTS_WIDTH,
         dots_height=DOTS_HEIGHT,
         share_at=SHARE_SCALE,
+        shares_summary=shares_summary,
         edge_remark=edge_remark,
     )
     environment.tests["finite"] = math.isfinite
@@ -138,12 +134,12 @@ def _environment() -> Environment:
 
 def _page_encoding(findings: Findings, thumbnails: Thumbnails, share: float) -> Encoding:
     grids = [
-        [check_pixels(e.path, thumbnails.pixels[e.path]) for e in examples if e.path in thumbnails.pixels]
+        pixels_of((example.path for example in examples), thumbnails)
         for one in findings.classes
         for examples in (*(e for m in one.modes for e in (m.hard_examples, m.easy_examples)), one.unsure_examples)
     ]
-    grids += [list(decoded_pixels(one, thumbnails).values()) for one in findings.classes]
-    return choose_encoding(grids, int(share * PICTURE_BUDGET))
+    grids += [pixels_of((path for d in one.decoded for path in d.paths), thumbnails) for one in findings.classes]
+    return choose_encoding([list(grid.values()) for grid in grids], int(share * PICTURE_BUDGET))
 
 
 def _asset(name: str) -> str:

@@ -1,14 +1,11 @@
-"""Pictures on the page: rows of examples and grids of decoded pictures, each cut out of one sprite.
-
-A sprite is one picture file inside the page, of square tiles, as a data URI.
-"""
+"""Thumbnails → rows and grids of square tiles, each cut out of one WebP picture inside the page."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +14,7 @@ from PIL import Image, ImageOps, features
 
 from fdgpu.errors import InputError
 from fdgpu.findings import ClassFindings, DecodedPictures, Example, Thumbnails
-from fdgpu.report.formats import count, fixed, percent
+from fdgpu.report.formats import count
 
 Pixels = NDArray[np.uint8]
 
@@ -54,22 +51,41 @@ class Sprite:
     columns: int
     rows: int
 
-    def offset(self, tile: int) -> str:
+    def position(self, tile: int) -> str:
         """Return the column and row of a tile, counted row by row, as CSS variables; zeros are left out."""
         row, column = divmod(tile, self.columns)
         return ";".join(f"--{name}:{at}" for name, at in (("x", column), ("y", row)) if at)
 
 
-def check_pixels(path: str, pixels: Pixels) -> Pixels:
-    """Return ``pixels`` if they are a picture.
+@dataclass(frozen=True)
+class Strip:
+    """A row of pictures and what they have in common; ``positions`` in the sprite by path, of thumbnails alone."""
+
+    role: str
+    heading: str
+    chosen_by: str
+    examples: tuple[Example, ...]
+    sprite: Sprite | None
+    positions: dict[str, str]
+
+    @property
+    def wrong(self) -> str:
+        """How many of them the model gets wrong, in words."""
+        return f"{count(sum(not e.correct for e in self.examples))} of {count(len(self.examples))} wrong"
+
+
+def pixels_of(paths: Iterable[str], thumbnails: Thumbnails) -> dict[str, Pixels]:
+    """Return the thumbnails that are there, by path, in the order of ``paths``.
 
     Raises:
-        InputError: if they are not uint8 of shape (height, width, 3) with at least one pixel.
+        InputError: if one is not uint8 of shape (height, width, 3) with at least one pixel.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        came = f"{pixels.dtype} {pixels.shape}"
-        raise InputError(f"thumbnail of {path!r} is {came}: pass uint8 of shape (height, width, 3)")
-    return pixels
+    found = {path: thumbnails.pixels[path] for path in paths if path in thumbnails.pixels}
+    for path, pixels in found.items():
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+            came = f"{pixels.dtype} {pixels.shape}"
+            raise InputError(f"thumbnail of {path!r} is {came}: pass uint8 of shape (height, width, 3)")
+    return found
 
 
 def square(pixels: Pixels, side: int) -> Image.Image:
@@ -112,6 +128,48 @@ def _data_uri(sheet: Image.Image, quality: int) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
+def pack(paths: Iterable[str], thumbnails: Thumbnails, encoding: Encoding) -> tuple[Sprite | None, dict[str, str]]:
+    """Return a sprite of the thumbnails that are there (None without any), and by path where each lies in it."""
+    found = pixels_of(paths, thumbnails)
+    sprite = make_sprite(list(found.values()), encoding) if found else None
+    # A missing thumbnail leaves no gap: the next one takes its tile.
+    return sprite, {path: sprite.position(tile) for tile, path in enumerate(found)} if sprite else {}
+
+
+def make_strip(
+    role: str, heading: str, chosen_by: str, examples: Sequence[Example], thumbnails: Thumbnails, encoding: Encoding
+) -> Strip:
+    """Return a row of pictures and the sprite that holds them."""
+    sprite, positions = pack((example.path for example in examples), thumbnails, encoding)
+    return Strip(role, heading, chosen_by, tuple(examples), sprite, positions)
+
+
+# (role, heading) of each column; rows of (words, position in the sprite or None); the sprite.
+DecodedGrid = tuple[list[tuple[str, str]], list[tuple[tuple[str, str | None], ...]], Sprite]
+
+
+def decoded_grid(one: ClassFindings, thumbnails: Thumbnails, encoding: Encoding) -> DecodedGrid | None:
+    """Return the decoded pictures of a class as a table: a column a rotation, from easy to hard, a row a noise (A.7).
+
+    Returns:
+        The role and heading of each column, the rows of tiles, and their sprite; None where there is no picture.
+    """
+    paths = (path for column in one.decoded for path in column.paths)
+    sprite, positions = pack(paths, thumbnails, encoding)
+    if sprite is None:
+        return None
+    headings = [_heading(column) for column in one.decoded]
+    columns = (
+        [(f"{heading}, noise {i}\n{path}", positions.get(path)) for i, path in enumerate(column.paths, 1)]
+        for (_, heading), column in zip(headings, one.decoded, strict=True)
+    )
+    return headings, list(zip(*columns, strict=True)), sprite
+
+
+def _heading(column: DecodedPictures) -> tuple[str, str]:
+    return (str(column.end), f"{column.end} {column.alpha:g}") if column.alpha else ("plain", "neutral")
+
+
 def choose_encoding(grids: Sequence[Sequence[Pixels]], budget: int) -> Encoding:
     """Return the best encoding at which all grids together stay within ``budget`` bytes.
 
@@ -128,107 +186,3 @@ def choose_encoding(grids: Sequence[Sequence[Pixels]], budget: int) -> Encoding:
         if scale * sum(len(make_sprite(grid, encoding).uri) for grid in sample) <= budget:
             return encoding
     return LADDER[-1]
-
-
-# --- rows of examples -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One tile: the words about it, where it lies in the sprite (None: no thumbnail), and the example that it shows."""
-
-    words: str
-    offset: str | None
-    example: Example | None = None
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A row of pictures with a heading and what they have in common."""
-
-    role: str
-    heading: str
-    chosen_by: str
-    wrong: str
-    pictures: tuple[Picture, ...]
-    sprite: Sprite | None
-
-
-def make_strip(
-    role: str, heading: str, chosen_by: str, examples: Sequence[Example], thumbnails: Thumbnails, encoding: Encoding
-) -> Strip:
-    """Return a row of pictures and the sprite that holds them."""
-    shown: list[Pixels] = []
-    tiles: list[int | None] = []
-    for example in examples:
-        pixels = thumbnails.pixels.get(example.path)
-        tiles.append(None if pixels is None else len(shown))
-        if pixels is not None:
-            shown.append(check_pixels(example.path, pixels))
-    sprite = make_sprite(shown, encoding) if shown else None
-    return Strip(
-        role=role,
-        heading=heading,
-        chosen_by=chosen_by,
-        wrong=f"{count(sum(not e.correct for e in examples))} of {count(len(examples))} wrong",
-        pictures=tuple(
-            Picture(picture_words(e), None if tile is None or sprite is None else sprite.offset(tile), e)
-            for e, tile in zip(examples, tiles, strict=True)
-        ),
-        sprite=sprite,
-    )
-
-
-def picture_words(example: Example) -> str:
-    """Return what is said about a picture when it is pointed at, a line each."""
-    lines = [
-        f"{'Right' if example.correct else 'Wrong'}: predicted {example.prediction}",
-        f"decision {fixed(example.decision, 3)}",
-    ]
-    if example.confidence is not None and math.isfinite(example.confidence):
-        lines.append(f"confidence {percent(example.confidence)}")
-    return "\n".join([*lines, example.path])
-
-
-# --- decoded pictures -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DecodedView:
-    """The decoded pictures of a class: a column a rotation, from easy over neutral to hard, a row a noise (A.7).
-
-    ``columns`` are (role, heading), the role hard, easy or plain.
-    """
-
-    columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[Picture, ...], ...]
-    sprite: Sprite
-
-
-def decoded_view(one: ClassFindings, thumbnails: Thumbnails, encoding: Encoding) -> DecodedView | None:
-    """Return the grid of a class; None where nothing was decoded, or no picture is there."""
-    pixels = decoded_pixels(one, thumbnails)
-    if not pixels:
-        return None
-    sprite = make_sprite(list(pixels.values()), encoding)
-    offsets = {path: sprite.offset(tile) for tile, path in enumerate(pixels)}
-    rows = zip(*(_tiles(column, offsets) for column in one.decoded), strict=True)
-    return DecodedView(tuple(_heading(column) for column in one.decoded), tuple(rows), sprite)
-
-
-def decoded_pixels(one: ClassFindings, thumbnails: Thumbnails) -> dict[str, Pixels]:
-    """Return the decoded pictures that are there, by path."""
-    paths = [path for column in one.decoded for path in column.paths]
-    return {path: check_pixels(path, thumbnails.pixels[path]) for path in paths if path in thumbnails.pixels}
-
-
-def _tiles(column: DecodedPictures, offsets: dict[str, str]) -> Iterator[Picture]:
-    _, heading = _heading(column)
-    return (Picture(f"{heading}, noise {i}\n{path}", offsets.get(path)) for i, path in enumerate(column.paths, 1))
-
-
-def _heading(column: DecodedPictures) -> tuple[str, str]:
-    """Return the role and the heading of a column."""
-    if not column.alpha:
-        return "plain", "neutral"
-    return str(column.end), f"{column.end} {column.alpha:g}"

@@ -30,8 +30,10 @@ KEPT = ("status", "solver")  # chosen by the library, not by the caller
 
 def poisoned(value: Any, poison: str) -> Any:
     """Return ``value`` with ``poison`` appended to each of its strings, however deep they lie."""
+    if isinstance(value, StrEnum):
+        return value  # of a closed set: chosen by the library, not by the caller
     if isinstance(value, str):
-        return value if isinstance(value, StrEnum) else value + poison  # of a closed set
+        return value + poison
     if is_dataclass(value) and not isinstance(value, type):
         changed = {f.name: poisoned(getattr(value, f.name), poison) for f in fields(value) if f.name not in KEPT}
         return replace(value, **changed)

@@ -16,14 +16,16 @@ from fdgpu.report.pictures import (
     LADDER,
     Encoding,
     Sprite,
-    check_pixels,
     choose_encoding,
-    decoded_view,
+    decoded_grid,
     make_sprite,
+    make_strip,
+    pixels_of,
     square,
     tile_side,
 )
-from tests.report.conftest import BuildClass, BuildFindings
+
+from .conftest import BuildClass, BuildFindings, examples
 
 COLOURS = ((220, 30, 30), (30, 160, 60), (40, 60, 210), (240, 220, 40), (20, 20, 20), (250, 250, 250))
 
@@ -43,8 +45,8 @@ def cut(sprite: Sprite, tile: int) -> NDArray[np.uint8]:
     sheet = decode(sprite)
     side = sheet.shape[0] // sprite.rows
     assert sheet.shape == (side * sprite.rows, side * sprite.columns, 3)
-    offset = dict(part.removeprefix("--").split(":") for part in sprite.offset(tile).split(";") if part)
-    row, column = int(offset.get("y", 0)), int(offset.get("x", 0))
+    position = dict(part.removeprefix("--").split(":") for part in sprite.position(tile).split(";") if part)
+    row, column = int(position.get("y", 0)), int(position.get("x", 0))
     return sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
 
 
@@ -115,12 +117,15 @@ def test_the_encoding_fits_the_budget_and_is_not_worse_than_it_must_be() -> None
 )
 def test_what_is_no_picture_is_refused(pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"thumbnail of 'a\.png' is .*: pass uint8"):
-        check_pixels("a.png", pixels)
+        pixels_of(["a.png"], Thumbnails({"a.png": pixels}))
 
 
-# --- decoded pictures -------------------------------------------------------------------------------------------------
+def test_a_strip_of_which_no_thumbnail_is_there_has_no_sprite() -> None:
+    strip = make_strip("hard", "Hardest", "", examples("cat", 3, correct=False), Thumbnails(), LADDER[0])
+    assert (strip.sprite, strip.positions, strip.wrong) == (None, {}, "3 of 3 wrong")
 
-ENCODING = Encoding(32, 90)
+
+DECODED_ENCODING = Encoding(32, 90)
 DECODED = (
     DecodedPictures(Side.EASY, 0.3, ("d/easy-0.png", "d/easy-1.png")),
     DecodedPictures(Side.NEUTRAL, 0.0, ("d/neutral-0.png", "d/neutral-1.png")),
@@ -134,32 +139,32 @@ def thumbnails(*left_out: str) -> Thumbnails:
 
 
 def test_a_column_a_rotation_and_a_row_a_noise(build_class: BuildClass) -> None:
-    view = decoded_view(build_class(decoded=DECODED), thumbnails(), ENCODING)
-    assert view is not None
-    assert list(view.columns) == [
+    grid = decoded_grid(build_class(decoded=DECODED), thumbnails(), DECODED_ENCODING)
+    assert grid is not None
+    headings, rows, sprite = grid
+    assert headings == [
         ("easy", "easy 0.3"),
         ("plain", "neutral"),
         ("hard", "hard 0.3"),
     ]
-    assert [[tile.words.splitlines()[1] for tile in row] for row in view.rows] == [
+    assert [[words.splitlines()[1] for words, _ in row] for row in rows] == [
         ["d/easy-0.png", "d/neutral-0.png", "d/hard-0.png"],
         ["d/easy-1.png", "d/neutral-1.png", "d/hard-1.png"],
     ]
-    assert view.rows[1][2].words == "hard 0.3, noise 2\nd/hard-1.png"
-    assert (view.sprite.columns, view.sprite.rows) == (6, 1)
-    assert view.rows[1][2].offset == "--x:5"
+    assert rows[1][2] == ("hard 0.3, noise 2\nd/hard-1.png", "--x:5")
+    assert (sprite.columns, sprite.rows) == (6, 1)
 
 
 def test_a_picture_that_is_gone_leaves_a_placeholder(build_class: BuildClass) -> None:
-    view = decoded_view(build_class(decoded=DECODED), thumbnails("d/hard-0.png"), ENCODING)
-    assert view is not None
-    assert view.rows[0][2].offset is None
-    assert view.rows[1][2].offset == "--x:4"
+    grid = decoded_grid(build_class(decoded=DECODED), thumbnails("d/hard-0.png"), DECODED_ENCODING)
+    assert grid is not None
+    assert grid[1][0][2][1] is None
+    assert grid[1][1][2][1] == "--x:4"
 
 
 def test_nothing_decoded_shows_nothing(build_class: BuildClass, no_direction: ClassFindings) -> None:
-    assert decoded_view(no_direction, thumbnails(), ENCODING) is None
-    assert decoded_view(build_class(decoded=DECODED), Thumbnails(), ENCODING) is None
+    assert decoded_grid(no_direction, thumbnails(), DECODED_ENCODING) is None
+    assert decoded_grid(build_class(decoded=DECODED), Thumbnails(), DECODED_ENCODING) is None
 
 
 def test_the_page_shows_it_once_a_class(build_class: BuildClass, build_findings: BuildFindings) -> None:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from fdgpu.findings import ClassFindings, Findings, ModeFindings, PlantedTruth, Thumbnails
+from fdgpu.findings import ClassFindings, Findings, ModeFindings, Thumbnails
 from fdgpu.report import render_report
-from fdgpu.report.classes import CHANCE, SIGNIFICANT, class_view, verdict
-from fdgpu.report.masthead import how_tested, planted_view, remarks
+from fdgpu.report.classes import class_view
+from fdgpu.report.masthead import how_tested, remarks
 from fdgpu.report.pictures import LADDER
+from fdgpu.report.wording import CHANCE, SIGNIFICANT, verdict
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import Element, read
@@ -105,7 +106,7 @@ def test_the_top_of_the_page_says_how_was_tested_and_shows_no_chance(page: Eleme
     assert "The smallest p that 200 permutations can show: 0.005." in page.find("p", cls="intro")[0].text
 
 
-def test_without_permutations_nothing_is_said_of_chance(build_class: BuildClass, build_findings: BuildFindings) -> None:
+def test_without_permutations_chance_is_not_mentioned(build_class: BuildClass, build_findings: BuildFindings) -> None:
     findings = build_findings(build_class("dog", cv_score=0.6), build_class())
     page = read(render_report(findings, Thumbnails()))
     assert "chance" not in page.find("main")[0].text.replace("0.5 is chance", "")
@@ -131,27 +132,15 @@ def test_too_few_permutations_and_an_audit_of_chance_alone_are_remarked(
 ) -> None:
     one = build_class(p_value=0.5, q_value=0.5)
 
-    def said(findings: Findings) -> str:
+    def words(findings: Findings) -> str:
         return " ".join(remarks(findings, [class_view(0, findings, Thumbnails(), LADDER[0])]))
 
-    assert "use at least 19" in said(build_findings(one, n_permutations=10))
-    assert "cannot show" not in said(build_findings(one, n_permutations=19))
-    assert "can be told from chance" in said(build_findings(one, n_permutations=19))
-    assert "chance" not in said(build_findings(build_class(significant=True), n_permutations=19))
-    assert "chance" not in said(build_findings(one))
+    assert "use at least 19" in words(build_findings(one, n_permutations=10))
+    assert "cannot show" not in words(build_findings(one, n_permutations=19))
+    assert "can be told from chance" in words(build_findings(one, n_permutations=19))
+    assert "chance" not in words(build_findings(build_class(significant=True), n_permutations=19))
+    assert "chance" not in words(build_findings(one))
     assert how_tested(build_findings(one)) == ""
-
-
-def test_what_was_planted_is_judged_by_the_mode_that_names_it(
-    build_mode: BuildMode, build_class: BuildClass, build_findings: BuildFindings, planted: PlantedTruth
-) -> None:
-    missed = replace(planted, named_at=None, share_by_decision=0.95)
-    modes = (build_mode(planted=missed), build_mode(planted=replace(planted, named_at=2, share_by_decision=0.6)))
-    findings = build_findings(build_class(modes=modes))
-    table = planted_view([class_view(0, findings, Thumbnails(), LADDER[0])])
-    assert table is not None
-    (row,), _, _ = table
-    assert (row.verdict, row.shares.decision) == ("in the top three, rank 2, by mode 2", 0.6)
 
 
 def test_marks_of_the_solver_speak_of_any_mode(

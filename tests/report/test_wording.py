@@ -1,16 +1,15 @@
-"""Captions that are shown with their figures, and those that are withheld."""
+"""Findings in words: captions with their figures or withheld, pictures, the solver's C."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-import pytest
-
-from fdgpu.findings import CaptionEvidence, PlantedTruth, ScoredCaption, Thumbnails
+from fdgpu.findings import CaptionEvidence, DecidedBy, ScoredCaption, Status, Thumbnails
 from fdgpu.report import render_report
-from fdgpu.report.evidence import WHY_WITHHELD, also, proof, withheld
-from fdgpu.report.masthead import rank_verdict
+from fdgpu.report.classes import class_view
+from fdgpu.report.pictures import LADDER
+from fdgpu.report.wording import STATUS_WORDS, WHY_WITHHELD, also, edge_remark, picture_words, proof, why_withheld
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import read
@@ -49,13 +48,19 @@ def test_what_else_says_the_same_is_named_without_what_all_of_them_share() -> No
     )
 
 
-def test_withheld_captions_say_why() -> None:
-    chance, against = (replace(LOOSE, decided_by=why) for why in ("chance", "contradicted"))
-    rows = withheld(
-        [caption("a", FIRM), caption("b", LOOSE)], [caption("c", chance), caption("d", against), caption("e", None)]
+def test_withheld_captions_say_why(
+    build_mode: BuildMode, build_class: BuildClass, build_findings: BuildFindings
+) -> None:
+    chance, against = (replace(LOOSE, decided_by=why) for why in (DecidedBy.CHANCE, DecidedBy.CONTRADICTED))
+    mode = build_mode(
+        hard_captions=(caption("a", FIRM), caption("b", LOOSE)),
+        easy_captions=(caption("c", chance), caption("d", against), caption("e", None)),
     )
-    assert [(row.side, row.caption) for row in rows] == [("hard", "b"), ("easy", "c"), ("easy", "d")]
-    assert [row.why for row in rows] == [WHY_WITHHELD[why] for why in ("neither", "chance", "contradicted")]
+    findings = build_findings(build_class(modes=(mode,)))
+    rows = class_view(0, findings, Thumbnails(), LADDER[0]).modes[0].withheld
+    assert [(side, one.caption) for side, one in rows] == [("hard", "b"), ("easy", "c"), ("easy", "d")]
+    reasons = [WHY_WITHHELD[why] for why in (DecidedBy.NEITHER, DecidedBy.CHANCE, DecidedBy.CONTRADICTED)]
+    assert [why_withheld(one.evidence) for _, one in rows if one.evidence] == reasons
 
 
 def test_a_reliable_caption_is_shown_with_its_figures_and_the_others_are_folded_away(
@@ -101,11 +106,24 @@ def test_where_nobody_judged_nothing_is_withheld(build_class: BuildClass, build_
     assert page.find("section", cls="class")[1].find("div", cls="side")[0].find("p")[0].text == "none"
 
 
-@pytest.mark.parametrize("rank", [1, 3, 5])
-def test_what_was_planted_and_withheld_is_not_found(
-    rank: int, planted: PlantedTruth, build_class: BuildClass, build_findings: BuildFindings
-) -> None:
-    assert rank_verdict(rank, withheld=True) == (f"named at rank {rank}, but withheld", "✗", "missed")
-    one = build_class(planted=replace(planted, named_at=rank, named_but_withheld=True))
-    page = read(render_report(build_findings(one), Thumbnails()))
-    assert "Of 1 planted failures, 0 were named" in page.find("section", cls="planted")[0].text
+def test_words_about_a_picture(build_class: BuildClass) -> None:
+    example = build_class().hard_examples[0]
+    assert picture_words(example) == "Wrong: predicted dog\ndecision −2.000\nconfidence 75.0%\ncat/hard/0.png"
+
+
+def test_an_edge_remark_says_which_way_to_widen() -> None:
+    grid = (1e-3, 1e-2, 1e-1)
+    assert "10⁻³, is the smallest of the grid (10⁻³ to 10⁻¹)" in edge_remark(1e-3, grid)
+    assert "with smaller values" in edge_remark(1e-3, grid)
+    assert "is the largest" in edge_remark(1e-1, grid)
+    assert "with larger values" in edge_remark(1e-1, grid)
+
+
+def test_a_tie_at_the_lower_edge_is_no_reason_to_widen() -> None:
+    grid = (1e-3, 1e-2, 1e-1)
+    assert "would not change" in edge_remark(1e-3, grid, tied=True)
+    assert "Widen" not in edge_remark(1e-3, grid, tied=True)
+
+
+def test_every_status_has_words() -> None:
+    assert set(STATUS_WORDS) == set(Status)

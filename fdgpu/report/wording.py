@@ -1,0 +1,141 @@
+"""Findings in words: a class's status, what a test showed, why a caption is reliable or withheld."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import takewhile
+
+from fdgpu.findings import (
+    CaptionEvidence,
+    ClassFindings,
+    DecidedBy,
+    Example,
+    Findings,
+    ModeFindings,
+    ScoredCaption,
+    Status,
+)
+from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise, signed
+
+STATUS_WORDS: dict[str, str] = {
+    Status.OK: "direction found",
+    Status.NO_SAMPLES: "no samples",
+    Status.NO_ERRORS: "no errors",
+    Status.ALL_ERRORS: "all errors",
+    Status.TOO_FEW_ERRORS: "too few errors",
+    Status.TOO_FEW_CORRECT: "too few correct",
+}
+SIGNIFICANT, CHANCE = "significant", "not distinguishable from chance"
+WHY_WITHHELD: dict[str, str] = {
+    DecidedBy.CHANCE: "its failure mode is not distinguishable from chance",
+    DecidedBy.CONTRADICTED: "the images nearest to it say the opposite",
+    DecidedBy.NEITHER: "neither its rank nor its accuracy gap holds",
+}
+MOST_ALSO = 2  # captions of a group that are named beside its first
+UNCONVERGED = (
+    "The solver stopped at its iteration bound before it reached its tolerance, so this direction is "
+    "approximate. Raise max_iter or tol, or drop the largest Cs, and fit again."
+)
+
+
+def is_chance(one: ClassFindings, findings: Findings) -> bool:
+    """Return whether a class was tested and found no better than chance."""
+    return findings.tested and one.found and not one.significant
+
+
+def status_words(one: ClassFindings, findings: Findings) -> str:
+    """Name the status of a class; of one that was tested, the outcome of the test."""
+    if findings.tested and one.found:
+        return SIGNIFICANT if one.significant else CHANCE
+    return STATUS_WORDS[one.status]
+
+
+def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
+    """Return the result of the permutation test in words; nothing where none was made.
+
+    Args:
+        mode: the failure mode.
+        drawn: permutations that were drawn for its class.
+        findings: the audit, for the permutations that were asked for and the false discovery rate.
+    """
+    if not findings.tested:
+        return ""
+    asked = plural(findings.n_permutations, "permutation")
+    least = f", the smallest p that {asked} can show" if mode.p_value <= findings.p_value_min * (1 + 1e-9) else ""
+    words = (
+        f"{'Distinguishable' if mode.significant else 'Not distinguishable'} from chance "
+        f"at a false discovery rate of {precise(100 * findings.fdr)}%: "
+        f"p {chance(mode.p_value)}{least}; q {chance(mode.q_value)}."
+    )
+    if not mode.significant:
+        words += " What it shows may be noise."
+    if 0 < drawn < findings.n_permutations:
+        words += f" Stopped after {count(drawn)} of {asked}: its p-value was settled."
+    return words
+
+
+def solver_remarks(mode: ModeFindings, grid: Sequence[float]) -> tuple[str, ...]:
+    """Return what a reader should know of the fit: that it stopped early, or that its C lies on the grid's edge."""
+    unconverged = () if mode.converged else (UNCONVERGED,)
+    return (*unconverged, edge_remark(mode.C, grid, tied=mode.C_tied)) if mode.C_at_edge else unconverged
+
+
+def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:
+    """Explain that the best C lies on the edge of the grid, and what to do.
+
+    ``tied``: the next C of the grid scores the same. Then the smallest C was taken because it is the smallest, and a
+    wider grid would change nothing.
+    """
+    edge = "largest" if grid and C >= max(grid) > min(grid) else "smallest"
+    where = f" ({power(min(grid))} to {power(max(grid))})" if grid else ""
+    chosen = f"The best C, {power(C)}, is the {edge} of the grid{where}"
+    if tied and edge == "smallest":
+        return f"{chosen}, taken because larger ones score the same. An even smaller C would not change the direction."
+    beyond = "larger" if edge == "largest" else "smaller"
+    return f"{chosen}: a better one may lie beyond it. Widen Cs with {beyond} values and fit again."
+
+
+def picture_words(example: Example) -> str:
+    """Describe a picture, for a reader who points at it: a line each for answer, decision, confidence and path."""
+    lines = [
+        f"{'Right' if example.correct else 'Wrong'}: predicted {example.prediction}",
+        f"decision {fixed(example.decision, 3)}",
+    ]
+    if example.confidence is not None and math.isfinite(example.confidence):
+        lines.append(f"confidence {percent(example.confidence)}")
+    return "\n".join([*lines, example.path])
+
+
+def why_withheld(evidence: CaptionEvidence) -> str:
+    """Return the reason why a caption is not reliable; nothing for one that is."""
+    return WHY_WITHHELD.get(evidence.decided_by, "")
+
+
+def also(caption: ScoredCaption) -> str:
+    """Name the captions that say the same, without the words with which all of them start."""
+    if not caption.also:
+        return ""
+    words = [text.split() for text in (caption.caption, *caption.also)]
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False)))
+    start = min(shared, min(map(len, words)) - 1)  # leave a word of each
+    named = [" ".join(["…", *own[start:]] if start > 0 else own) for own in words[1 : 1 + MOST_ALSO]]
+    more = len(caption.also) - len(named)
+    return f"also {', '.join(named)}" + (f", and {count(more)} more" if more else "")
+
+
+def proof(evidence: CaptionEvidence | None) -> str:
+    """Return a caption's figures: its rank and those over the resamples, the accuracy of the images nearest to it."""
+    if evidence is None:
+        return ""
+    parts = [f"rank {count(evidence.rank)} of {count(evidence.candidates)}"]
+    if math.isfinite(evidence.top_share):
+        ranks = f"{fixed(evidence.rank_low, 0)}–{fixed(evidence.rank_high, 0)}"
+        parts[0] += f", {ranks} over resamples (top {count(evidence.top)} in {percent(evidence.top_share, 0)})"
+    if math.isfinite(evidence.gap):
+        low, high = (signed(100 * bound, 0) for bound in (evidence.gap_low, evidence.gap_high))
+        parts.append(
+            f"nearest {count(evidence.nearest)} are {percent(evidence.nearest_accuracy, 0)} right, "
+            f"{signed(100 * evidence.gap, 0)} points ({low} to {high})"
+        )
+    return "; ".join(parts)
