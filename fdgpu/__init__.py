@@ -18,6 +18,8 @@ _HOME = {
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
+    "SearchSettings": "fdgpu.directions",
+    "SolverSettings": "fdgpu.directions",
     "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.index",
     "audit": "fdgpu.auditing",
@@ -46,6 +48,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes ea
     from fdgpu.decoding import slerp as slerp
     from fdgpu.decoding import text_to_image as text_to_image
     from fdgpu.directions import FailureDirections as FailureDirections
+    from fdgpu.directions import SearchSettings as SearchSettings
+    from fdgpu.directions import SolverSettings as SolverSettings
     from fdgpu.embedding import ClipEmbedder as ClipEmbedder
     from fdgpu.index import CaptionIndex as CaptionIndex
     from fdgpu.index import VectorIndex as VectorIndex

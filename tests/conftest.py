@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from tests.bare import BareEnvironment, project
+
+
+settings.register_profile("fdgpu", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("fdgpu")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,15 @@ def photos(tmp_path: Path) -> Path:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
     """An environment without any extra."""
     return BareEnvironment(tmp_path_factory.mktemp("bare"), project()["dependencies"])
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny nets spend their time in waiting for each other's threads; later tests have all of them again."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -220,15 +220,15 @@ def _check_confidence(confidence: Array) -> NDArray[np.float64] | None:
     return values
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: str | Path) -> Predictions:
     """Read a CSV with the columns ``path,label,prediction,split`` and optionally ``confidence``.
 
     Raises:
         InputError: names the file, the line, what was expected and what came.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return _parse(csv.reader(stream, strict=True), path)
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+            return _parse(csv.reader(stream, strict=True), Path(path))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
     except OSError as error:

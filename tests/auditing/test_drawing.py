@@ -21,10 +21,11 @@ from tests.conftest import make_class
 from tests.decoding import tiny
 from tests.decoding.tiny import random_net
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def decoder(tmp_path: Path) -> Decoder:
-    torch.set_num_threads(1)
     decoder = Decoder(random_net(tmp_path))
     decoder.steps = 1
     return decoder
@@ -93,7 +94,6 @@ def test_parts_of_one_class_give_the_same_grid(
 @pytest.fixture(scope="module")
 def fit() -> FailureDirections:
     """Classes 2, 5 and 9; class 5 makes no errors."""
-    torch.set_num_threads(1)
     parts = [make_class(80, tiny.D, 0.3, 3.0, k) for k in range(3)]
     right = np.concatenate([part.right for part in parts])
     right[80:160] = True

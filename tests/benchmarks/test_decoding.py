@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,14 +16,6 @@ from benchmarks.decoding.speed import Job
 from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import WEIGHTS, BundledNet
 from tests.decoding.tiny import random_net
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

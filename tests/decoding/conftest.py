@@ -1,16 +1,10 @@
-"""One thread: tiny nets spend their time in waiting for each other's threads."""
+"""One thread for every test of decoding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def one_thread_each(one_thread: None) -> None:
+    """Take one thread, and give the others back."""

@@ -29,7 +29,6 @@ def vectors(n: int, seed: int = 0) -> Tensor:
 @pytest.fixture(scope="module")
 def whole() -> Tensor:
     """Seven pictures, decoded together."""
-    torch.set_num_threads(1)
     return torch.as_tensor(decoder_of().sample(vectors(7), 3, list(range(7))))
 
 

@@ -6,7 +6,6 @@ The base model is stood in for by one whose answers are a lottery over pictures,
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -81,14 +80,6 @@ class Noise:
     def sample(self, vectors: Tensor, *, steps: int, seed: int) -> Tensor:
         assert steps > 0
         return torch.rand(len(vectors), 3, 32, 32, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")
