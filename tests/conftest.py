@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from PIL import Image
 
 from tests.bare import BareEnvironment, project
 
-
 settings.register_profile("fdgpu", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("fdgpu")
+torch.set_num_threads(1)  # the nets of the tests are tiny: their threads would spend the time in waiting for each other
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,6 @@ def photos(tmp_path: Path) -> Path:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> BareEnvironment:
     """An environment without any extra."""
     return BareEnvironment(tmp_path_factory.mktemp("bare"), project()["dependencies"])
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Tiny nets spend their time in waiting for each other's threads; later tests have all of them again."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -161,7 +161,7 @@ class ClassBatch(Protocol):
         ...
 
 
-class Backend(Protocol):
+class SolverBackend(Protocol):
     """Opens classes in the order they come, holding only as many of them at once as its memory allows."""
 
     name: str

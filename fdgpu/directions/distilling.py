@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
-from fdgpu.device import Choice
+from fdgpu.device import Backend, Choice
 from fdgpu.directions.batch import ClassBatch, Direction, Floats, Ints
 from fdgpu.directions.fit import Fit
 from fdgpu.directions.modes import SPLIT_LEVEL, explain_by
@@ -145,7 +145,7 @@ def gather(
         n_permutations=n_permutations,
         nested_score=nested_score,
         solver=solver,
-        backend=backend.name,
+        backend=Backend(backend.name),
         backend_reason=backend.reason,
         whitening=whitening,
         resampled_coef=table(lambda one: one.resampled, np.nan, np.float32, search.n_resamples, d),

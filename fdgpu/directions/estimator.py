@@ -12,7 +12,7 @@ import torch
 
 from fdgpu.arrays import Array, Restore, restorer, to_torch
 from fdgpu.device import Choice, choose_backend
-from fdgpu.directions.batch import Backend
+from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.distilling import ClassSolution, distil, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
 from fdgpu.directions.numba_backend import NumbaBackend
@@ -310,7 +310,7 @@ FailureDirections.__doc__ = f"""{FailureDirections.__doc__}
     """
 
 
-def backend_named(name: str) -> Backend:
+def backend_named(name: str) -> SolverBackend:
     """Return a backend that :func:`fdgpu.device.choose_backend` has found able to run; one for a GPU is loaded here."""
     if name == "triton":
         from fdgpu.directions.triton_backend import TritonBackend

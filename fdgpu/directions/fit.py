@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import InputError
@@ -79,7 +80,7 @@ class Fit:
     solver: Sequence[Solver] = field(
         metadata=doc('k of "gram", "newton" (where the Gram matrix was too large), "cuml", and "" without a direction.')
     )
-    backend: str = field(metadata=doc("the backend that ran."))
+    backend: Backend = field(metadata=doc("the backend that ran."))
     backend_reason: str = field(metadata=doc("why it did."))
     whitening: Whitening = field(metadata=doc("mean and deviations by which embeddings are whitened."))
     resampled_coef: NDArray[np.float32] | None = field(
@@ -188,7 +189,7 @@ class Fit:
             search_settings=search,
             status=[Status(name) for name in json.loads(header["status"])],
             solver=[Solver(name) for name in json.loads(header["solver"])],
-            backend=backend,
+            backend=Backend(backend),
             backend_reason=reason,
             whitening=whitening,
             **arrays,

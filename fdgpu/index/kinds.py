@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from math import ceil, sqrt
 
 from fdgpu.errors import BackendError, InputError
 
-KINDS = ("auto", "flat", "ivf", "hnsw")
 MOST_LISTS_ON_GPU = 2048  # FAISS probes no more on a GPU, and an exact search probes all
 ROWS_A_LIST = 40  # that the lists are learned from: FAISS asks for 39
 FLAT_ON_CPU = 1 << 26  # numbers, 268 MB: a query alone reads all of them, at 10 GB/s in 27 ms
 FLAT_ON_GPU = 1 << 32  # 17 GB, at 2 TB/s in 9 ms: reasoned, not measured
 SPARE = 4  # times k: what is looked at holds at least so many vectors
+
+
+class Kind(StrEnum):
+    """How vectors are kept and looked at: see :class:`IndexKind`."""
+
+    AUTO = "auto"
+    FLAT = "flat"
+    IVF = "ivf"
+    HNSW = "hnsw"
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class IndexKind:
     @property
     def training_rows(self) -> int:
         """Rows that must have come before the lists can be learned; until then the index is flat, and exact."""
-        return ROWS_A_LIST * self.lists if self.name == "ivf" else 0
+        return ROWS_A_LIST * self.lists if self.name == Kind.IVF else 0
 
     def probes_for(self, k: int, rows: int) -> int:
         """Return how many cells to look at: enough to hold several times ``k`` of ``rows`` vectors."""
@@ -54,9 +63,9 @@ class IndexKind:
     @classmethod
     def choose(cls, name: str, rows: int, dimension: int, gpu: bool, faiss: bool = True) -> IndexKind:
         """Return the kind of that name, or the one that ``"auto"`` takes, for so many vectors."""
-        if name == "auto":
+        if name == Kind.AUTO:
             return cls._by_size(rows, dimension, gpu, faiss)
-        return cls.ivf(rows, gpu) if name == "ivf" else cls(name, "asked for by name")
+        return cls.ivf(rows, gpu) if name == Kind.IVF else cls(Kind(name), "asked for by name")
 
     @classmethod
     def ivf(cls, rows: int, gpu: bool = False, reason: str = "asked for by name") -> IndexKind:
@@ -67,15 +76,15 @@ class IndexKind:
         """
         lists = max(1, min(round(4 * sqrt(rows)), rows // ROWS_A_LIST))
         lists = min(lists, MOST_LISTS_ON_GPU) if gpu else lists
-        return cls("ivf", reason, lists=lists, probes=ceil(lists / 8))
+        return cls(Kind.IVF, reason, lists=lists, probes=ceil(lists / 8))
 
     @classmethod
     def _by_size(cls, rows: int, dimension: int, gpu: bool, faiss: bool) -> IndexKind:
         size = f"auto: {rows} vectors of {dimension}"
         if rows * dimension <= (FLAT_ON_GPU if gpu else FLAT_ON_CPU):
-            return cls("flat", f"{size} are few enough to look at every one")
+            return cls(Kind.FLAT, f"{size} are few enough to look at every one")
         if not faiss:
-            return cls("flat", f"{size} are many to look at every one; FAISS, which has lists, is not installed")
+            return cls(Kind.FLAT, f"{size} are many to look at every one; FAISS, which has lists, is not installed")
         return cls.ivf(rows, gpu, f"{size} are too many to look at every one")
 
 
@@ -85,9 +94,9 @@ def check_kind(kind: str | IndexKind) -> str | IndexKind:
     Raises:
         InputError: lists those there are.
     """
-    names = KINDS if isinstance(kind, str) else KINDS[1:]
+    names = [*Kind] if isinstance(kind, str) else [own for own in Kind if own != Kind.AUTO]
     if (kind if isinstance(kind, str) else getattr(kind, "name", kind)) not in names:
-        raise InputError(f"kind is {kind!r}: use one of {', '.join(KINDS)}, or an IndexKind")
+        raise InputError(f"kind is {kind!r}: use one of {', '.join(Kind)}, or an IndexKind")
     return kind
 
 
@@ -97,7 +106,7 @@ def check_backend(kind: IndexKind, gpu: bool) -> IndexKind:
     Raises:
         BackendError: for a graph on a GPU, which FAISS does not search there, or more lists than it probes there.
     """
-    if kind.name == "hnsw" and gpu:
+    if kind.name == Kind.HNSW and gpu:
         raise BackendError("kind 'hnsw' was asked for, but FAISS has no such graph on a GPU: use 'flat' or 'ivf'")
     if kind.lists > MOST_LISTS_ON_GPU and gpu:
         raise BackendError(f"an index of {kind.lists} lists has more than FAISS probes on a GPU: use backend='cpu'")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fdgpu.device import Choice, choose_index_backend, cpu_count, why_no_cuda
 from fdgpu.errors import BackendError
-from fdgpu.index.kinds import IndexKind
+from fdgpu.index.kinds import IndexKind, Kind
 
 Rows = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -157,10 +157,10 @@ class FaissStore:
 
     def __init__(self, dimension: int, kind: IndexKind, half: bool, gpu: bool) -> None:
         self.dimension, self.kind, self.half = dimension, kind, half
-        self._faiss = load_faiss(f"kind {kind.name!r}")
+        self._faiss = load_faiss(f"kind '{kind.name}'")
         self._resources = self._faiss.StandardGpuResources() if gpu else None
         self._waiting: ExactStore | None = None
-        if kind.name == "ivf":
+        if kind.name == Kind.IVF:
             self._waiting = ExactStore(dimension, half, torch.device("cpu"))
         else:
             self._index = self._on_device(self._graph())
@@ -200,7 +200,7 @@ class FaissStore:
 
     def _search(self, queries: Rows, k: int, exact: bool) -> tuple[Rows, Positions]:
         kind, index, parameters = self.kind, self._index, None
-        if kind.name == "ivf":
+        if kind.name == Kind.IVF:
             probes = kind.lists if exact else kind.probes_for(k, len(self))
             parameters = self._faiss.SearchParametersIVF(nprobe=probes)
         elif exact:
@@ -267,7 +267,7 @@ Store = ExactStore | FaissStore
 
 def open_store(dimension: int, kind: IndexKind, half: bool, gpu: bool) -> Store:
     """Return an empty store of a kind."""
-    if kind.name == "flat":
+    if kind.name == Kind.FLAT:
         return ExactStore(dimension, half, torch_device(gpu))
     return FaissStore(dimension, kind, half, gpu)
 

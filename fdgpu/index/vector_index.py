@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, restorer
 from fdgpu.errors import InputError
 from fdgpu.index.index_file import read_file, write_file
-from fdgpu.index.kinds import IndexKind, check_backend, check_kind
+from fdgpu.index.kinds import IndexKind, Kind, check_backend, check_kind
 from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, host_rows
 from fdgpu.index.stores import Positions, Rows, Store, choose_store_backend, has_faiss, open_store
 
@@ -163,7 +163,7 @@ class VectorIndex:
     @property
     def _shuffled(self) -> bool:
         """Whether rows are stored in shuffled blocks: lists are learned from the first that come."""
-        return self.kind_ is not None and self.kind_.name != "flat"
+        return self.kind_ is not None and self.kind_.name != Kind.FLAT
 
     # --- searching --------------------------------------------------------------------------------------------------
 

@@ -275,7 +275,8 @@ def word_chart(effects: Sequence[WordEffect]) -> tuple[dict[tuple[str, str], lis
     for one in sorted(drawn, key=lambda one: one.effect):
         slots[one.slot.replace("_", " "), AGAINST.get(one.against, one.against)].append(_dot(one, x))
     ticks = x.ticks(5)
-    digits = max(1, math.ceil(-math.log10(ticks[1] - ticks[0]) - 1e-9))  # decimals that tell the ticks apart
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else reach  # zero alone, where the next round number lies outside
+    digits = max(1, math.ceil(-math.log10(step) - 1e-9))  # decimals by which the ticks differ
     return slots, tuple((round(x(v), 1), signed(v, digits) if v else "0") for v in ticks)
 
 

@@ -21,8 +21,6 @@ from tests.conftest import make_class
 from tests.decoding import tiny
 from tests.decoding.tiny import random_net
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def decoder(tmp_path: Path) -> Decoder:

@@ -218,6 +218,12 @@ def test_nothing_to_draw_is_no_chart() -> None:
     assert len({label for _, label in ticks}) == len(ticks)
 
 
+def test_a_scale_with_no_round_number_but_zero_has_one_tick() -> None:
+    drawn = word_chart((WordEffect("noun", "cat", 0.31, 0.1, 9),))
+    assert drawn is not None
+    assert drawn[1] == ((50.0, "0"),)
+
+
 def test_the_page_has_the_words_as_text(build_class: BuildClass, build_findings: BuildFindings) -> None:
     page = read(render_report(build_findings(build_class()), Thumbnails()))
     (figure,) = page.find("figure", cls="effects")

@@ -82,7 +82,6 @@ class Noise:
         return torch.rand(len(vectors), 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", FEW)
 def test_an_experiment_gives_the_figures_that_its_plot_and_the_paper_have(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +62,16 @@ class Sized(Lottery):
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Those of the experiment, for a few files and a pipeline in a folder."""
     write_cifar10(tmp_path)
     pipeline = tiny.stable_unclip()
     pipeline.image_normalizer.mean.data.fill_(0.1)  # as if it knew how long its vectors are
     pipeline.save_pretrained(tmp_path / "pipeline")
-    threads = torch.get_num_threads()
     monkeypatch.setattr(Lab, "train", lambda *_, **__: Sized())
-    torch.set_num_threads(1)
     few = {"workers": 0, "recipe": RECIPE, "alphas": [0.1], "pictures": PICTURES, "at_once": 2, "steps": 2}
     own = {"decoder": str(tmp_path / "pipeline"), "clip": "tiny"}
-    yield EXPERIMENTS["decoding"].document["on_files"] | few | own
-    torch.set_num_threads(threads)
+    return EXPERIMENTS["decoding"].document["on_files"] | few | own
 
 
 def test_a_weak_models_directions_are_decoded_and_named(settings: dict[str, Any], tmp_path: Path) -> None:

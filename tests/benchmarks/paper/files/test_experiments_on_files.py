@@ -68,15 +68,6 @@ def subclasses(folder: Path) -> None:
     (root / "meta").write_bytes(pickle.dumps(spelled, 2))
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("name", "write", "answers"),
     [("celeba", faces, (Lottery(number) for number in count())), ("cifar100", subclasses, repeat(Given()))],

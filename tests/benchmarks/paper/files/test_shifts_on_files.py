@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -61,10 +60,8 @@ SETTINGS = {
 
 
 @pytest.fixture
-def quick_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Images at 16 pixels, one thread, no further process, and no training."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def quick_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images at 16 pixels, no further process, and no training."""
     on_files, numbers = Lab.on_files, count()
 
     def small(clip: Any, recipe: Any, **more: Any) -> Lab:
@@ -73,8 +70,6 @@ def quick_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Lab, "on_files", small)
     monkeypatch.setattr(Lab, "train", lambda _, __, labels, *___, **____: Lottery.of(next(numbers), labels))
     monkeypatch.setattr("benchmarks.paper.experiments.chestxray14.best_f1_threshold", lambda *_: 0.5)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("quick_lab")
