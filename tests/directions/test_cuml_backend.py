@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from fdgpu import FailureDirections
 from fdgpu.device import Choice, choose_backend
 from fdgpu.directions import distilling, estimator, modes
-from fdgpu.directions.batch import Backend, Direction
+from fdgpu.directions.batch import Direction, SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend, into_the_box, optimality
 from fdgpu.directions.distilling import ClassSolution, distil
 from fdgpu.directions.numba_backend import NumbaBackend
@@ -47,7 +47,7 @@ def classes(sizes: tuple[int, ...] = (63, 40, 130), d: int = 16) -> list[ClassSa
 
 
 def solutions(
-    backend: Backend, search: SearchSettings = ONE_DIRECTION, settings: SolverSettings = SETTINGS
+    backend: SolverBackend, search: SearchSettings = ONE_DIRECTION, settings: SolverSettings = SETTINGS
 ) -> list[ClassSolution]:
     found: list[ClassSolution] = []
     for batch in backend.open(classes(), settings):
@@ -63,7 +63,7 @@ def assert_same_direction(mine: Direction, its: Direction, tol: float = SETTINGS
     assert mine.violation <= tol
 
 
-def assert_finds_what_the_cpu_finds(backend: Backend) -> None:
+def assert_finds_what_the_cpu_finds(backend: SolverBackend) -> None:
     search = SearchSettings(n_permutations=3, nested=True)
     ours, theirs = solutions(backend, search), solutions(NumbaBackend(1), search)
     assert len(ours) == len(theirs) == 3

@@ -15,7 +15,7 @@ from sklearn.svm import SVC
 from fdgpu import FailureDirections
 from fdgpu.device import Choice
 from fdgpu.directions import estimator
-from fdgpu.directions.batch import Backend
+from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.triton_backend import TritonBackend
@@ -57,10 +57,10 @@ CASES = [constant_features, duplicate_rows, some_rows_with_both_labels, one_hot,
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Backend], str]:
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[SolverBackend], str]:
     """Have ``FailureDirections(backend=…)`` run a backend that is made here; returns the name to ask for."""
 
-    def using(backend: Backend) -> str:
+    def using(backend: SolverBackend) -> str:
         monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
         monkeypatch.setattr(estimator, "backend_named", lambda _: backend)
         if backend.name == "cuml":
@@ -90,14 +90,14 @@ def assert_finds_the_w_of_libsvm(name: str, case: Case, whiten: bool, costs: tup
 @pytest.mark.parametrize("whiten", [True, False], ids=["whitened", "as it is"])
 @pytest.mark.parametrize("case", CASES)
 def test_it_finds_the_w_of_libsvm(
-    case: Callable[[], Case], whiten: bool, backend: Backend, use: Callable[[Backend], str]
+    case: Callable[[], Case], whiten: bool, backend: SolverBackend, use: Callable[[SolverBackend], str]
 ) -> None:
     assert_finds_the_w_of_libsvm(use(backend), case(), whiten, (1e-6, 1e-2, 1.0))
 
 
 @comparison
 @pytest.mark.parametrize("case", CASES)
-def test_it_finds_the_w_of_libsvm_on_a_device(case: Callable[[], Case], use: Callable[[Backend], str]) -> None:
+def test_it_finds_the_w_of_libsvm_on_a_device(case: Callable[[], Case], use: Callable[[SolverBackend], str]) -> None:
     assert_finds_the_w_of_libsvm(use(TritonBackend(DEVICE)), case(), True, (1e-2, 1.0))
 
 
@@ -126,7 +126,7 @@ def test_a_constant_feature_has_no_part_in_the_direction() -> None:
     ids=["only constant features", "zeros", "every row with both labels"],
 )
 def test_where_nothing_tells_errors_apart_there_is_no_direction_and_a_score_of_chance(
-    x: np.ndarray, right: np.ndarray, backend: Backend, use: Callable[[Backend], str]
+    x: np.ndarray, right: np.ndarray, backend: SolverBackend, use: Callable[[SolverBackend], str]
 ) -> None:
     model = FailureDirections(n_permutations=19, nested=True, n_directions=2, backend=use(backend))
     fit = model.fit(x, ONE_CLASS, right)

@@ -12,7 +12,7 @@ from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
 from fdgpu.directions import numba_backend, resampling
-from fdgpu.directions.batch import Backend, Layout
+from fdgpu.directions.batch import Layout, SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.distilling import false_discovery_rates
 from fdgpu.directions.numba_backend import NumbaBackend
@@ -272,7 +272,7 @@ def test_backends_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     seeds, C_index = [(0, 0, 1)], np.array([[1]])
 
-    def resamples(backend: Backend) -> np.ndarray:
+    def resamples(backend: SolverBackend) -> np.ndarray:
         opened = backend.open([one_class()], SETTINGS)
         batch = next(opened)
         return resampled_directions(batch, batch.layout.labels, C_index, seeds, 3)

@@ -9,7 +9,7 @@ import torch
 
 from fdgpu import FailureDirections
 from fdgpu.directions import distilling, estimator, modes
-from fdgpu.directions.batch import Backend, ClassBatch, Direction
+from fdgpu.directions.batch import ClassBatch, Direction, SolverBackend
 from fdgpu.directions.distilling import ClassSolution, distil
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
@@ -26,7 +26,7 @@ def classes() -> list[ClassSamples]:
     return make_classes([33, 17, 24], 16, separation=1.5)
 
 
-def solutions(backend: Backend, search: SearchSettings) -> list[ClassSolution]:
+def solutions(backend: SolverBackend, search: SearchSettings) -> list[ClassSolution]:
     found: list[ClassSolution] = []
     for batch in backend.open(classes(), SETTINGS):
         found += distil(batch, range(len(found), len(found) + len(batch.layout.sizes)), SETTINGS.cv, search)
