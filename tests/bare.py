@@ -59,7 +59,8 @@ class BareEnvironment:
         """Run code with the packages of the folder and this checkout, in a process of its own."""
         path = f"import sys; sys.path[:0] = [{str(self.folder)!r}, {str(ROOT)!r}]; "
         command = [sys.executable, "-I", "-S", "-c", path + code, *map(str, arguments)]
-        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+        # one thread, as the tests beside it: two that wait for each other by spinning take the other core from them
+        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
     def fdgpu(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
