@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,26 +144,10 @@ def audit(
         classes = class_findings(fit, audited, captions, planted or {}, decoded)
         pictures = thumbnails(classes, source, ids)
         pictures.pixels.update(drawn)
-    findings = Findings(
-        version=__version__,
-        seed=seed,
-        model=embedder.name,
-        backend=fit.backend_,
-        backend_reason=fit.backend_reason_,
-        text_method=embedder.text_method_.name,
-        text_method_reason=embedder.text_method_.reason,
-        device=f"{embedder.placement.device} ({embedder.placement.reason})",
-        title=title,
+    findings = replace(
+        _about(embedder, fit, audited, title, seed, whitened_by),
         classes=classes,
-        timings=seconds,  # finished: the page and audit.json say the same, and neither counts its own writing
-        n_images={str(split): int((inputs.splits == split).sum()) for split in Split},
-        fitted_on=Split.VAL,
-        whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
-        shown_from=audited.shown_from,
-        C_grid=fit.Cs,
-        n_directions=fit.n_directions,
-        n_permutations=fit.n_permutations,
-        fdr=fit.fdr,
+        timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
         skipped=skipped,
         notes=_notes(audited, skipped, captions.too_long, recipe, whitened_by),
     )
@@ -214,6 +198,33 @@ def _fit(
         decisions[readable, direction] = fit.decision_function(vectors[readable], inputs.labels[readable], direction)
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
     return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by
+
+
+def _about(
+    embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str, seed: int, whitened_by: Split
+) -> Findings:
+    """Say what ran on what; what was found comes later."""
+    return Findings(
+        version=__version__,
+        seed=seed,
+        model=embedder.name,
+        backend=fit.backend_,
+        backend_reason=fit.backend_reason_,
+        text_method=embedder.text_method_.name,
+        text_method_reason=embedder.text_method_.reason,
+        device=f"{embedder.placement.device} ({embedder.placement.reason})",
+        title=title,
+        classes=(),
+        timings={},
+        n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
+        fitted_on=Split.VAL,
+        whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
+        shown_from=images.shown_from,
+        C_grid=fit.Cs,
+        n_directions=fit.n_directions,
+        n_permutations=fit.n_permutations,
+        fdr=fit.fdr,
+    )
 
 
 def _notes(
