@@ -1,14 +1,16 @@
 """torch, CuPy, NumPy or JAX in; the caller's own kind out, on the caller's device.
 
 Embeddings become torch tensors where they lie, through DLPack or as a view of NumPy's memory. Nothing is copied, and
-nothing that is on a device comes down to the host. Labels and results are small, and are NumPy arrays.
+nothing that is on a device comes down to the host but through :func:`to_host`, which says why and is counted. Labels
+and results are small, and are NumPy arrays.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,7 @@ from fdgpu.errors import InputError
 Array = Any  # a torch tensor, a NumPy, CuPy or JAX array, or nested sequences of numbers
 Host = NDArray[Any]
 Restore = Callable[[Array], Array]
+ROWS_AT_ONCE = 65536  # of a check, so that its temporaries stay small
 TORCH_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # bytes of NumPy's kinds
 
 
@@ -36,10 +39,9 @@ def to_numpy(array: Array, name: str) -> Host:
         InputError: if it is none of these, or ragged.
     """
     if isinstance(array, torch.Tensor):
-        tensor = array.detach().cpu()
-        return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+        return to_host(array, name)
     if _module(array) == "cupy":
-        return np.asarray(array.get())
+        return to_host(_over_dlpack(array, name), name)
     try:
         host: Host = np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -131,17 +133,66 @@ def _tensor(result: Array) -> torch.Tensor:
 
 
 def _host(result: Array) -> Host:
-    return result.cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
+    if isinstance(result, torch.Tensor):
+        return to_host(result, "a result for a caller whose arrays are on the host")
+    return np.asarray(result)
 
 
-def doubles(tensor: torch.Tensor) -> NDArray[np.float64]:
-    """Return a tensor as float64 on the host."""
-    return np.asarray(tensor.double().cpu().numpy())
+# --- from a device to the host --------------------------------------------------------------------------------------
 
 
-def bring_down(*tensors: torch.Tensor) -> list[NDArray[np.float64]]:
+@dataclass(frozen=True)
+class Crossing:
+    """One copy from a device to the host, for which the host waited: what it was for, its shape and its bytes."""
+
+    why: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+_counting: list[list[Crossing]] = []  # one list for each count that is open
+
+
+@contextmanager
+def counted_crossings() -> Iterator[list[Crossing]]:
+    """Count what comes from a device to the host in a block; tensors that are on the host already cross nothing.
+
+    >>> with counted_crossings() as crossings:
+    ...     _ = to_host(torch.ones(3), "an example")
+    >>> crossings
+    []
+    """
+    crossings: list[Crossing] = []
+    _counting.append(crossings)
+    try:
+        yield crossings
+    finally:
+        _counting[:] = [one for one in _counting if one is not crossings]
+
+
+def to_host(tensor: torch.Tensor, why: str) -> Host:
+    """Return a tensor as a NumPy array on the host: the only way down from a device, for which the host waits.
+
+    Args:
+        tensor: of any shape; bfloat16, which NumPy lacks, becomes float32.
+        why: what the host needs it for, which :func:`counted_crossings` tells.
+    """
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    if tensor.device.type != "cpu":
+        crossing = Crossing(why, tuple(tensor.shape), tensor.numel() * tensor.element_size())
+        for crossings in _counting:
+            crossings.append(crossing)
+    return np.asarray(_down(tensor.detach()).numpy())
+
+
+def _down(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.cpu()
+
+
+def bring_down(why: str, *tensors: torch.Tensor) -> list[NDArray[np.float64]]:
     """Return tensors that are on one device as float64 on the host, in one copy, so that the host waits once."""
-    flat = doubles(torch.cat([tensor.reshape(-1).double() for tensor in tensors]))
+    flat = to_host(torch.cat([tensor.reshape(-1).double() for tensor in tensors]), why)
     bounds = np.cumsum([tensor.numel() for tensor in tensors])[:-1]
     return [part.reshape(tensor.shape) for part, tensor in zip(np.split(flat, bounds), tensors, strict=True)]
 
@@ -155,13 +206,13 @@ def _module(array: object) -> str:
     return type(array).__module__.partition(".")[0]
 
 
-def finite_rows(rows: torch.Tensor, name: str, chunk: int = 65536) -> None:
-    """Check that every entry of ``rows`` (n, d) is finite.
+def finite_rows(rows: torch.Tensor, name: str) -> None:
+    """Check that every entry of ``rows`` (n, d) is finite; where they are, the host waits once, for one byte.
 
     Raises:
         InputError: names the first row that holds NaN or infinity, and how many rows do.
     """
-    bad = rows_not_finite(rows, chunk)
+    bad = rows_not_finite(rows, name)
     if len(bad):
         raise InputError(
             f"{name} holds NaN or infinity in {len(bad)} of {len(rows)} rows, the first is row {int(bad[0])}: "
@@ -169,16 +220,18 @@ def finite_rows(rows: torch.Tensor, name: str, chunk: int = 65536) -> None:
         )
 
 
-def rows_not_finite(rows: torch.Tensor, chunk: int = 65536) -> torch.Tensor:
-    """Return the indices of the rows of ``rows`` (n, d) that hold NaN or infinity, ascending.
-
-    Where there are none, that takes one pass and one wait for the device.
-    """
+def rows_not_finite(rows: torch.Tensor, name: str) -> NDArray[np.int64]:
+    """Return the indices of the rows of ``rows`` (n, d) that hold NaN or infinity, ascending, on the host."""
     # A row's sum is finite only where all of its entries are. One that merely overflows is sorted out below. Sums are
     # taken in the rows' own type, thirty times faster than torch widens them; half precision would overflow too often.
     kind = torch.float32 if rows.dtype in (torch.float16, torch.bfloat16) else rows.dtype
-    sums = [part.sum(dim=1, dtype=kind) for part in rows.split(chunk)]
-    suspects = torch.cat([total.isfinite() for total in sums]).logical_not().nonzero()[:, 0]
-    if not len(suspects):
-        return suspects
-    return torch.cat([some[~rows[some].isfinite().all(dim=1)] for some in suspects.split(chunk)])
+    sums = [part.sum(dim=1, dtype=kind).isfinite().all() for part in rows.split(ROWS_AT_ONCE)]
+    if not sums or bool(to_host(torch.stack(sums).all(), f"whether all {name} are finite")):
+        return np.empty(0, np.int64)
+    return np.flatnonzero(~to_host(rows_finite(rows), f"which {name} are finite"))
+
+
+def rows_finite(rows: torch.Tensor) -> torch.Tensor:
+    """Return (n,) bool, the rows of ``rows`` (n, d) without NaN and infinity, where they lie: nothing is waited for."""
+    parts = rows.split(ROWS_AT_ONCE)
+    return torch.cat([part.amax(dim=1).isfinite() & part.amin(dim=1).isfinite() for part in parts])

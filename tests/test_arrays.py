@@ -194,11 +194,12 @@ def test_what_is_no_embedding_is_named(array: Any, message: str) -> None:
         FailureDirections().fit(array, np.zeros(len(array), int), np.ones(len(array), bool))
 
 
-def test_rows_that_are_not_finite_are_counted_and_the_first_is_named() -> None:
+def test_rows_that_are_not_finite_are_counted_and_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdgpu.arrays.ROWS_AT_ONCE", 3)
     rows = torch.zeros(10, 3)
     rows[4, 1], rows[7] = torch.inf, torch.nan
     with pytest.raises(InputError, match="x holds NaN or infinity in 2 of 10 rows, the first is row 4"):
-        finite_rows(rows, "x", chunk=3)
+        finite_rows(rows, "x")
     finite_rows(
         torch.full((2, 3), torch.finfo(torch.float64).max, dtype=torch.float64), "x"
     )  # a sum overflows, no entry

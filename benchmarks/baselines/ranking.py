@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fdgpu.arrays import doubles, rows_not_finite, to_numpy, to_torch
+from fdgpu.arrays import rows_not_finite, to_host, to_numpy, to_torch
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import class_scores
 from fdgpu.repair import TrainingRecipe, as_recipe, cross_entropy, train
@@ -62,7 +62,7 @@ class Examples:
         Raises:
             InputError: if they were not given, are not one row a label, or hold NaN or infinity.
         """
-        rows = doubles(to_torch(self.needed(name, who), name))
+        rows = to_host(to_torch(self.needed(name, who), name).double(), name)
         if rows.ndim != 2 or len(rows) != len(self.class_ids()):
             raise InputError(
                 f"{name} has shape {rows.shape}, there are {len(self.class_ids())} labels: pass a row each"
@@ -150,7 +150,7 @@ class ModelConfidence:
         if len(scores) != len(labels):
             raise InputError(f"labels has {len(labels)} entries, images has {len(scores)}: pass one label an image")
         probabilities = scores.double().softmax(1)
-        bad = rows_not_finite(probabilities)
+        bad = rows_not_finite(probabilities, "probabilities")
         if len(bad):
             raise ModelError(
                 f"the model's scores are not finite for {len(bad)} of {len(labels)} images, the first is "

@@ -171,7 +171,7 @@ class Decoder:
         return restorer(embeddings)(pictures)
 
     def _check_made(self, pictures: Tensor) -> None:
-        bad = rows_not_finite(pictures.flatten(1))
+        bad = rows_not_finite(pictures.flatten(1), "pictures")
         if len(bad):
             raise ModelError(
                 f"{self.name} made NaN of {len(bad)} of {len(pictures)} vectors, the first is {int(bad[0])}: "

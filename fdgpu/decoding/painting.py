@@ -78,7 +78,7 @@ class PipelinePainter:
         return _as_bytes(pictures)
 
     def _check_made(self, pictures: Tensor, blackened: Sequence[bool] | None, captions: Sequence[str]) -> None:
-        name, bad = type(self.pipeline).__name__, rows_not_finite(pictures.flatten(1))
+        name, bad = type(self.pipeline).__name__, rows_not_finite(pictures.flatten(1), "pictures")
         if len(bad):
             raise ModelError(
                 f"{name} made NaN of {len(bad)} of {len(pictures)} captions, the first is {captions[int(bad[0])]!r}: "

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import doubles
+from fdgpu.arrays import to_host
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, assign_folds
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
@@ -50,7 +50,7 @@ class NewtonBatch(ClassBatch):
             own = self._up(held[rows])
             for c, point in enumerate(self._path(train[rows], n_costs)):
                 scores[rows, c] = _balanced_accuracy(point.decisions, own)
-                violation[rows] = np.fmax(violation[rows], doubles(point.violation))
+                violation[rows] = np.fmax(violation[rows], _doubles(point.violation))
         by_fold = scores.reshape(len(labels), 1, cv, n_costs)
         return by_fold, violation.reshape(len(labels), 1, cv).max(axis=-1)
 
@@ -68,20 +68,20 @@ class NewtonBatch(ClassBatch):
             own = np.arange(p)[rows]
             for c, point in enumerate(self._path(labels[rows], int(C_index[rows].max()) + 1)):
                 done = C_index[rows, 0] == c  # for the others of this portion it is a step on their way
-                a[own[done]] = doubles(point.a)[done]
+                a[own[done]] = _doubles(point.a)[done]
                 for array, found in (
                     (intercept, point.intercept),
                     (violation, point.violation),
                     (n_iter, point.n_iter),
                 ):
-                    array[own[done], 0] = doubles(found)[done]
+                    array[own[done], 0] = _doubles(found)[done]
         return Duals(a, intercept, violation, n_iter)
 
     def decide(self, duals: Duals) -> Floats:
         """Return X Xᵀ a + b of all samples."""
         return np.concatenate(
             [
-                doubles(along(self._x, combined(self._x, self._up(duals.a[rows]))))
+                _doubles(along(self._x, combined(self._x, self._up(duals.a[rows]))))
                 for rows in self._portions(len(duals.a))
             ]
         ) + np.asarray(duals.intercept)
@@ -89,7 +89,7 @@ class NewtonBatch(ClassBatch):
     def coef(self, duals: Duals) -> Floats:
         """Return w = Xᵀ a."""
         return np.concatenate(
-            [doubles(combined(self._x, self._up(duals.a[rows]))) for rows in self._portions(len(duals.a))]
+            [_doubles(combined(self._x, self._up(duals.a[rows]))) for rows in self._portions(len(duals.a))]
         )[:, None]
 
     def _path(self, labels: Labels, n_costs: int) -> Iterator[Solutions]:
@@ -112,4 +112,8 @@ def _balanced_accuracy(decisions: torch.Tensor, held: torch.Tensor) -> Floats:
     """(P,) mean recall of both kinds among samples whose label in ``held`` (P, n) is not 0; NaN if one is missing."""
     hits = (decisions > 0) == (held > 0)
     recalls = [(hits & kind).sum(dim=1).double() / kind.sum(dim=1) for kind in (held > 0, held < 0)]
-    return doubles(torch.stack(recalls).mean(dim=0))
+    return _doubles(torch.stack(recalls).mean(dim=0))
+
+
+def _doubles(tensor: torch.Tensor) -> Floats:
+    return np.asarray(to_host(tensor.double(), "a Newton path"))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import bring_down, doubles
+from fdgpu.arrays import bring_down, to_host
 from fdgpu.directions.batch import (
     SCORE_ROUNDING,
     ClassBatch,
@@ -102,7 +102,13 @@ class TritonBatch(ClassBatch):
         solved = self._fit(self.layout.labels, C_index)
         violation = torch.maximum(cv_violation, solved.violation)
         coef, intercept, chosen, cv_scores, n_iter, gap = bring_down(
-            self._coef(solved)[0], solved.intercept[0], C_index[0], mean[0], solved.n_iter[0], violation[0]
+            "directions",
+            self._coef(solved)[0],
+            solved.intercept[0],
+            C_index[0],
+            mean[0],
+            solved.n_iter[0],
+            violation[0],
         )
         n_errors = self.layout.n_errors
         return directions_of(
@@ -111,22 +117,24 @@ class TritonBatch(ClassBatch):
 
     def cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[Floats, Floats]:
         """Hold out every fold of every labelling and class, in one launch a block size."""
-        scores, violation = bring_down(*self._cross_validate(labels, classes))
+        scores, violation = bring_down("scores", *self._cross_validate(labels, classes))
         return scores, violation
 
     def fit(self, labels: Labels, C_index: Ints, classes: Classes = None) -> Duals:
         """Fit every labelling on every class."""
         solved = self._fit(labels, self._up(C_index.astype(np.int32)), classes)
-        a, intercept, violation, n_iter = bring_down(solved.a, solved.intercept, solved.violation, solved.n_iter)
+        a, intercept, violation, n_iter = bring_down(
+            "duals", solved.a, solved.intercept, solved.violation, solved.n_iter
+        )
         return Duals(a, intercept, violation, n_iter.astype(np.int64), solved)
 
     def decide(self, duals: Duals) -> Floats:
         """Return w·x + b of all samples, which the solver keeps up to date."""
-        return doubles(_solved(duals).decisions)
+        return to_host(_solved(duals).decisions.double(), "decisions")
 
     def coef(self, duals: Duals) -> Floats:
         """Return w = Xᵀ a, summed over each class."""
-        return doubles(self._coef(_solved(duals)))
+        return to_host(self._coef(_solved(duals)).double(), "w")
 
     def _cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (P, K, cv, c) scores and (P, K) violations, on the device."""

@@ -12,7 +12,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, doubles, to_numpy, to_torch
+from fdgpu.arrays import Array, to_host, to_numpy, to_torch
 from fdgpu.errors import FdgpuWarning, InputError
 
 LARGEST_WEIGHT = float(np.finfo(np.float32).max)
@@ -147,7 +147,7 @@ def _as_weights(weights: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _values(values: Array) -> NDArray[np.float64]:
     """Return (n,) decision values; they are numbers, at least one, and none is infinite."""
-    column = doubles(to_torch(values, "values"))
+    column = to_host(to_torch(values, "values").double(), "values")
     if column.ndim != 1 or len(column) == 0:
         raise InputError(f"values has shape {column.shape}: pass one decision value a sample, (n,) with n > 0")
     if np.isinf(column).any():
