@@ -32,7 +32,7 @@ class Backend(StrEnum):
 
 
 class IndexBackend(StrEnum):
-    """Where FAISS keeps and searches an index."""
+    """Where an index is kept and searched."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -151,10 +151,7 @@ def why_no_cuml() -> str | None:
 
 
 def choose_index_backend(requested: str) -> Choice:
-    """Choose where FAISS keeps and searches an index.
-
-    Where FAISS is not installed, ``"auto"`` and ``"cpu"`` are the CPU all the same: the index that opens says then
-    what to install.
+    """Choose where an index is kept and searched: exactly by torch, or by FAISS where lists or a graph are asked for.
 
     Raises:
         BackendError: if the name is unknown, or the GPU was asked for by name and cannot be used.
@@ -162,16 +159,13 @@ def choose_index_backend(requested: str) -> Choice:
     backend = _named(IndexBackend, requested)
     if backend is IndexBackend.CPU:
         return Choice(backend, "asked for by name")
-    missing = why_no_faiss_gpu()
+    if torch.cuda.is_available():
+        auto = f"auto: on {torch.cuda.get_device_name()}"
+        return Choice(IndexBackend.GPU, "asked for by name" if backend is IndexBackend.GPU else auto)
     if backend is IndexBackend.GPU:
-        if missing is not None:
-            raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
-        return Choice(backend, "asked for by name")
-    if missing is None:
-        return Choice(IndexBackend.GPU, f"auto: FAISS on {torch.cuda.get_device_name()}")
-    if not has_faiss():
-        return Choice(IndexBackend.CPU, f"auto: {missing}")
-    return Choice(IndexBackend.CPU, f"auto: FAISS on {cpu_count()} CPU cores; {missing}")
+        raise BackendError(f"backend 'gpu' was asked for, but there is no CUDA device ({why_no_cuda()}): use 'cpu'")
+    without = "" if has_faiss() else f"; FAISS is not installed, {install('index')}"
+    return Choice(IndexBackend.CPU, f"auto: on {cpu_count()} CPU cores; no CUDA device ({why_no_cuda()}){without}")
 
 
 def has_faiss() -> bool:
