@@ -206,8 +206,8 @@ class CaptionIndex(VectorIndex):
         """Find the hardest and the easiest captions of directions that each have a reference of their own.
 
         One index of plain captions serves all classes: each has its own reference caption, and the differences from
-        it are never stored. A flat index is exact. With lists or a graph, FAISS finds ``10 k`` captions of the largest
-        w·c/σ, and the best of these are taken, which may miss some.
+        it are never stored. It is exact for every kind of index: every caption is looked at once, for all directions
+        together, which takes two matrix products.
 
         Args:
             directions: (q, d) w in whitened space, rows of ``fit.coef_``; a class without a direction is to be left

@@ -63,6 +63,10 @@ class ExactStore:
         """Return the vectors (…, d) at positions (…)."""
         return self._room[positions]
 
+    def block(self, start: int, stop: int) -> Tensor:
+        """Return the vectors from one position to another."""
+        return self.rows[start:stop]
+
     def reserve(self, more: int) -> None:
         """Make room for so many vectors more: exactly so many at first, later at least twice what there was."""
         needed = self._count + more

@@ -147,6 +147,10 @@ class FaissStore:
             self._index.make_direct_map()  # 8 bytes a vector, once
         return vectors_of_index(self._index, positions.reshape(-1)).reshape(*positions.shape, -1)
 
+    def block(self, start: int, stop: int) -> Tensor:
+        """Return the vectors from one position to another."""
+        return self.vectors(torch.arange(start, stop)) if self._rows is None else self._rows.block(start, stop)
+
     def search(self, queries: Tensor, k: int, exact: bool = False) -> Found:
         """Return scores (q, k), the highest first, and positions (q, k)."""
         if self._rows is not None and (exact or self._index is None):

@@ -22,7 +22,7 @@ def store_device(gpu: bool, rows: Tensor | None = None) -> torch.device:
     """Return where vectors are kept: on the device of the first of them, or torch's current one."""
     if not gpu:
         return torch.device("cpu")
-    return rows.device if rows is not None and rows.is_cuda else torch.device("cuda", torch.cuda.current_device())
+    return rows.device if rows is not None and rows.is_cuda else torch.device(f"cuda:{torch.cuda.current_device()}")
 
 
 def free_memory(device: torch.device) -> int:
