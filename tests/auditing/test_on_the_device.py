@@ -19,7 +19,7 @@ from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.directions import triton_backend
 from fdgpu.kernels.gram_triton import gram_reference
 from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
-from tests.pretend_cuda import OnCuda, launched_as, pretend_cuda
+from tests.pretend_cuda import launched_as, pretend_cuda
 
 ADJECTIVES = [None, "red", "blue", "green", "white", "black"]
 WORDS = ["coat", "boot", "bag", "shirt", "dress", "sandal", "sneaker", "pullover"]
