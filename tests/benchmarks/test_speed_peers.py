@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.svm import SVC
 
-from benchmarks.device.cuml_peers import EstimatorLoop
+from benchmarks.device.solving import EstimatorLoop
 from benchmarks.speed import measuring
 from benchmarks.speed.comparison import Comparison, Fitted, Oracle, compare
 from benchmarks.speed.data import SHAPES, Problem, Shape, make
