@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib.externals.loky import get_reusable_executor
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
@@ -29,6 +30,7 @@ def solver(setting: Setting) -> Iterator[Row]:
     for shape in setting.sizes.shapes:
         yield from _beside_peers("solver", shape, peers, setting)
         yield _beside_the_cpu(shape, setting)
+    get_reusable_executor().shutdown()  # its processes would hold memory and cores for minutes
 
 
 def _beside_peers(part: str, shape: Shape, peers: Sequence[Peer], setting: Setting) -> Iterator[Row]:
