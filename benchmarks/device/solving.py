@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.device.record import Row, beside
 from benchmarks.device.run import Setting
@@ -21,6 +22,7 @@ from benchmarks.speed.peers import AllCores, AuthorsLoop, Coef, Costs, Peer, Rig
 from fdgpu.arrays import to_numpy
 from fdgpu.device import Backend, cpu_count, why_no_cuml
 
+LONGEST = 6  # kernels that are named
 MOST_APART = 2e-3  # relative, of w: what two solvers that stop at a KKT violation of 1e-3 may differ by
 
 
@@ -30,11 +32,12 @@ def solver(setting: Setting) -> Iterator[Row]:
     for shape in setting.sizes.shapes:
         yield from _beside_peers("solver", shape, peers, setting)
         yield _beside_the_cpu(shape, setting)
+        yield from _kernels(shape, setting)
     get_reusable_executor().shutdown()  # its processes would hold memory and cores for minutes
 
 
 def _beside_peers(part: str, shape: Shape, peers: Sequence[Peer], setting: Setting) -> Iterator[Row]:
-    fdgpu, *others = measure(shape, peers, setting.backend, Effort(setting.sizes.rounds, setting.sizes.budget_s)).rows
+    fdgpu, *others = measure(shape, peers, setting.backend, Effort(setting.sizes.rounds, setting.sizes.budget_s))
     yield Row(part, f"{shape.name}, {setting.backend}", fdgpu.total_s, "s", note="whole fit, device to device")
     for row in others:
         yield Row(
@@ -49,6 +52,23 @@ def _beside_the_cpu(shape: Shape, setting: Setting) -> Row:
     apart = _apart(_coef(ours), _coef(theirs))  # which compiles both
     took, cpu_took = (seconds(fitting, fitting.device) for fitting in (ours, theirs))
     return beside("solver", shape.name, took, f"numba, {cpu_count()} cores", cpu_took, apart, MOST_APART)
+
+
+def _kernels(shape: Shape, setting: Setting) -> Iterator[Row]:
+    """Say what one fit spends its time on: the kernels that take longest, on the CPU torch's operations."""
+    fitting = Fitting(make(shape), setting.backend)
+    fitting()
+    on_cuda = fitting.device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if on_cuda else ProfilerActivity.CPU]) as profiled:
+        seconds(fitting, fitting.device)
+    spent = {
+        event.key: (event.self_device_time_total if on_cuda else event.self_cpu_time_total, event.count)
+        for event in profiled.key_averages()
+    }
+    total = sum(microseconds for microseconds, _ in spent.values())
+    for name, (microseconds, count) in sorted(spent.items(), key=lambda item: -item[1][0])[:LONGEST]:
+        note = f"{count} times, {microseconds / total:.0%} of all kernels"
+        yield Row("solver", f"{shape.name}: {name}", microseconds / 1e6, "s", note=note)
 
 
 def _coef(fitting: Fitting) -> Any:
