@@ -6,20 +6,29 @@ import json
 import math
 import time
 from dataclasses import asdict, fields
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.svm import SVC, LinearSVC
 
 from benchmarks import machine
-from benchmarks.device import run
+from benchmarks.device import run, solving
 from benchmarks.device.__main__ import about, main, parse
 from benchmarks.device.ceilings import copy_rate, matmul_rate
 from benchmarks.device.record import DIFFERENT, HEADER, Record, Row, below, beside, cells
 from benchmarks.device.run import PARTS, Setting, measure_parts
 from benchmarks.device.sizes import SMALL
+from benchmarks.device.solving import EstimatorLoop
 from benchmarks.device.vectors import operations
+from benchmarks.speed import measuring
+from fdgpu.device import Choice
+from fdgpu.directions import estimator
+from fdgpu.directions.cuml_backend import CumlBackend
+from tests.directions.cuml_stand_in import stand_in
 
 ON_CPU = Setting("cpu", SMALL)
 no_device = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -81,6 +90,36 @@ def test_a_part_that_hangs_is_ended_and_what_is_left_is_named(tmp_path: Path) ->
         ("hangs", "failed: the seconds of the run were spent"),
         ("works", "left out: the 2 s of the run were spent"),
     ]
+
+
+@pytest.fixture
+def cuml_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both of cuML's solvers, and the backend that asks the first, with stand-ins and without a device."""
+    stand_in(monkeypatch)
+    monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
+    own = estimator.backend_named
+    monkeypatch.setattr(estimator, "backend_named", lambda name: CumlBackend("cpu") if name == "cuml" else own(name))
+    monkeypatch.setattr(measuring, "device_of", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(solving, "why_no_cuml", lambda: None)
+    svc, linear = (partial(kind, class_weight="balanced", random_state=0) for kind in (SVC, LinearSVC))
+    loops = [
+        EstimatorLoop("cuML SVC", lambda cost: svc(kernel="linear", C=cost), np.asarray),
+        EstimatorLoop("cuML LinearSVC", lambda cost: linear(loss="hinge", C=cost, max_iter=10**6), np.asarray),
+    ]
+    monkeypatch.setattr(solving, "cuml_loops", lambda: loops)
+
+
+@pytest.mark.usefixtures("cuml_on_the_cpu")
+def test_cuml_is_compared_and_liblinears_answer_gets_no_ratio() -> None:
+    fdgpu, svc, linear, backend = solving.cuml(ON_CPU)
+    assert (fdgpu.part, fdgpu.ratio) == ("cuml", None)
+    assert svc.against == "cuML SVC"
+    assert svc.ratio == pytest.approx(svc.theirs / svc.ours)
+    assert linear.ratio is None  # liblinear penalises the intercept: it finds something else
+    assert DIFFERENT in linear.note
+    assert backend.against == 'backend="cuml"'
+    assert backend.difference <= solving.MOST_APART
+    assert backend.ratio is not None
 
 
 def test_rows_are_kept_as_they_come(tmp_path: Path) -> None:
