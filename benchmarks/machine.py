@@ -68,4 +68,8 @@ def _commit() -> str:
         commit = ""
     if not commit:
         return os.environ.get("COMMIT", "unknown")
-    return commit + (" with changes" if git("status", "--porcelain", "--", ":/", ":(exclude)results") else "")
+    return commit + (
+        " with changes"
+        if git("status", "--porcelain", "--", ":/", ":(exclude)results", ":(exclude,top)results")
+        else ""
+    )

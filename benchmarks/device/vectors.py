@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import fdgpu
-from benchmarks.device.ceilings import copy_rate, matmul_rate
 from benchmarks.device.record import Row, below, beside
 from benchmarks.device.run import Setting
 from benchmarks.device.sizes import Sizes
@@ -27,6 +26,8 @@ from fdgpu.kernels.alignments import alignments
 
 NEAREST = 10
 RANK = 16
+COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}  # far beyond the last cache
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices: large enough that launching them costs nothing
 
 
 def alignment(setting: Setting) -> Iterator[Row]:
@@ -176,3 +177,25 @@ def _few_dimensions(sizes: Sizes, device: torch.device) -> tuple[Tensor, Tensor]
 def _unit_rows(rows: int, dimension: int, device: torch.device) -> Tensor:
     generator = torch.Generator(device).manual_seed(0)
     return F.normalize(torch.randn(rows, dimension, generator=generator, device=device), dim=1)
+
+
+# --- what the device can do at most -----------------------------------------------------------------------------------
+
+
+def copy_rate(device: torch.device, rounds: int, scale: float = 1.0) -> float:
+    """Return bytes a second, read and written; ``scale`` below 1 is for a try."""
+    n = int(COPY_BYTES[device.type] * scale) // 4
+    source, target = torch.zeros(n, device=device), torch.zeros(n, device=device)  # written, so that pages are there
+    return 2 * 4 * n / kernel_seconds(lambda: target.copy_(source), device, rounds)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, rounds: int, scale: float = 1.0) -> float:
+    """Return operations a second, a multiply-add is two; on CUDA a float32 product is allowed TF32."""
+    side = max(256, int(SIDE[device.type] * scale))
+    a = torch.randn(side, side, device=device).to(dtype)
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        return 2 * side**3 / kernel_seconds(lambda: a @ a, device, rounds)
+    finally:
+        torch.set_float32_matmul_precision(precision)

@@ -18,12 +18,11 @@ from sklearn.svm import SVC, LinearSVC
 from benchmarks import machine
 from benchmarks.device import run, solving
 from benchmarks.device.__main__ import about, main, parse
-from benchmarks.device.ceilings import copy_rate, matmul_rate
 from benchmarks.device.record import DIFFERENT, HEADER, Record, Row, below, beside, cells
 from benchmarks.device.run import PARTS, Setting, measure_parts
 from benchmarks.device.sizes import SMALL
 from benchmarks.device.solving import EstimatorLoop
-from benchmarks.device.vectors import operations
+from benchmarks.device.vectors import copy_rate, matmul_rate, operations
 from benchmarks.speed import measuring
 from fdgpu.device import Choice
 from fdgpu.directions import estimator
