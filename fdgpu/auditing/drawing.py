@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_numpy, to_torch
-from fdgpu.auditing.gathering import shrunk
+from fdgpu.auditing.gathering import thumbnail
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
@@ -177,7 +177,7 @@ def _keep(
     for rotation, own in zip(grid.rotations, pictures, strict=True):
         paths = tuple(f"decoded/{name}/{rotation.side}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
         for path, picture in zip(paths, own, strict=True):
-            small[path] = shrunk(picture)
+            small[path] = thumbnail(picture)
             if folder is not None:
                 pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
                 write_png(folder / path, pixels.numpy())
