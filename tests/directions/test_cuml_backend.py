@@ -28,6 +28,7 @@ from fdgpu.doctor import examine
 from fdgpu.errors import BackendError, FdgpuWarning, InputError
 from fdgpu.kernels.smo_batch import LARGEST_CLASS
 from fdgpu.kernels.smo_numba import smo_path
+from tests.cards import show_card
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import SVC, stand_in
 from tests.directions.planting import class_samples, make_classes, plant_modes
@@ -363,7 +364,7 @@ def test_without_a_device_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_with_a_device_what_counts_are_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    show_card(monkeypatch, "a stand-in", (8, 0))
     stand_in(monkeypatch)
     assert choose_backend("cuml") == Choice("cuml", "asked for by name")
     monkeypatch.setattr("fdgpu.device.importlib.util.find_spec", lambda name: None if name == "cuml" else "here")
