@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within it, ``peak`` is the most bytes that tensors made there held at once; what kernels take inside is not seen."""
+    """Within it, ``peak`` is the most bytes that tensors made there held at once; what kernels take is not seen."""
 
     def __init__(self) -> None:
         super().__init__()

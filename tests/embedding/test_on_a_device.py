@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ GRAMMAR = CaptionGrammar(
 )
 
 
+SIDE = 64  # the bundled model's own size, as resizing rounds to uint8 in other places on the host
+
+
 def pictures(n: int, side: int = 48) -> torch.Tensor:
     return torch.randint(256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -37,14 +40,14 @@ def on_the_host() -> ClipEmbedder:
     return ClipEmbedder.bundled("cpu")
 
 
-@pytest.fixture
-def on_cuda(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(name="on_cuda")
+def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with pretend_cuda(monkeypatch):
         yield
 
 
 @pytest.fixture
-def clip(on_cuda: None) -> ClipEmbedder:
+def clip(on_cuda: None) -> ClipEmbedder:  # noqa: ARG001 - is in force
     return ClipEmbedder.bundled("cuda", batch_size=4)
 
 
@@ -56,12 +59,12 @@ def crossings_of(run: Callable[[], object]) -> list[Crossing]:
 
 def test_images_on_the_device_never_come_down(on_the_host: ClipEmbedder, clip: ClipEmbedder) -> None:
     for n in (9, 36):
-        images = pictures(n).to("cuda")
+        images = pictures(n, SIDE).to("cuda")
         with counted_crossings() as crossings:
             vectors = clip.images(images)
         assert isinstance(vectors, OnCuda)
         assert not crossings
-    torch.testing.assert_close(inner(vectors), on_the_host.images(pictures(36)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inner(vectors), on_the_host.images(pictures(36, SIDE)), atol=1e-5, rtol=0)
 
 
 def test_floats_on_the_device_are_checked_by_one_flag(clip: ClipEmbedder) -> None:
@@ -106,15 +109,17 @@ def test_captions_cross_once_for_the_first_check(clip: ClipEmbedder) -> None:
     assert (clip.text_method_.name, isinstance(vectors, OnCuda)) == ("prefix_tree", True)
 
 
-def test_a_network_s_features_stay(on_cuda: None) -> None:
+@pytest.mark.usefixtures("on_cuda")
+def test_a_networks_features_stay() -> None:
     network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
     embedder = FeatureEmbedder(network, (16, 16), device="cuda", batch_size=2)
     crossings = crossings_of(lambda: embedder.images(pictures(9).to("cuda")))
     assert not crossings
 
 
+@pytest.mark.usefixtures("on_cuda")
 @pytest.mark.parametrize("floats", [False, True])
-def test_pictures_to_show_come_down_together(on_cuda: None, floats: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_to_show_come_down_together(floats: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fdgpu.embedding.sources.SHOWN_AT_ONCE", 3)
     images = pictures(20, 40) / 255 if floats else pictures(20, 40)
     source, expected = TensorSource(images.to("cuda")), TensorSource(images).pictures(range(20), 16)

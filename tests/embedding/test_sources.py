@@ -75,12 +75,12 @@ def test_pictures_can_be_shown_again(folder) -> None:
 
 
 def test_pictures_of_different_types_in_a_batch_become_floats() -> None:
-    array = np.full((4, 4, 3), 51, np.uint8)
-    listed = [array, array / 255, "no picture", torch.full((3, 4, 4), 0.2, dtype=torch.float16), array]
+    array = np.full((6, 6, 3), 51, np.uint8)
+    listed = [array, array / 255, "no picture", torch.full((3, 6, 6), 0.2, dtype=torch.float16), array]
     (batch,) = image_source([listed[1], *listed]).batches(9, same)
     assert list(batch.unreadable) == ["3"]
     assert batch.pixels.is_floating_point()
-    torch.testing.assert_close(batch.pixels.float(), torch.full((5, 3, 4, 4), 0.2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(batch.pixels.float(), torch.full((5, 3, 6, 6), 0.2), atol=1e-4, rtol=0)
 
 
 def test_a_tensor_that_is_resized_halves_its_batch() -> None:
