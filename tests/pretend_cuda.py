@@ -45,10 +45,11 @@ class OnCuda(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> OnCuda:
-        made = torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
-            device="meta", requires_grad=False,
-        )  # fmt: skip
+        with torch.inference_mode(False):  # views of a tensor from outside of inference mode are none of its own
+            made = torch.Tensor._make_wrapper_subclass(
+                cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+                device="meta", requires_grad=False,
+            )  # fmt: skip
         made.inner = inner
         return made
 
