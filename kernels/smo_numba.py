@@ -150,27 +150,55 @@ def _intercept(v, a, lower, upper, top, bottom):
 
 
 @njit(nogil=True, cache=True)
-def _refresh(gram, limits, at_limits, a, product):
-    """Compute K a afresh from K times the ``limits``, or from nothing, whichever is nearer to ``a``."""
+def _refresh(gram, bounds, cost, unit, a, product):
+    """Compute K a afresh, from K ``bounds`` = C ``unit`` or from nothing, whichever is nearer to ``a``."""
     n_moved, n_used = 0, 0
     for k in range(len(a)):
-        n_moved += a[k] != limits[k]
+        n_moved += a[k] != bounds[k]
         n_used += a[k] != 0
     if n_moved < n_used:
-        product[:] = at_limits
-        _add_rows(gram, a - limits, product)
+        product[:] = cost * unit
+        _add_rows(gram, a - bounds, product)
     else:
         product[:] = 0.0
         _add_rows(gram, a, product)
 
 
+@njit(nogil=True, cache=True, fastmath=FASTMATH)
+def _at_bounds(unit, limits, costs, tol):
+    """Count the C that all alphas at their bounds solve: (their number, violation at C is reach · C - 2, middle).
+
+    There v = y - C unit, with ``unit`` = K limits. Right samples may only fall and wrong ones only rise, so that the
+    largest unit of the right and the smallest of the wrong decide, and b = -C · middle.
+    """
+    most, least = -FAR, FAR
+    for k in range(len(unit)):
+        most = _larger(most, unit[k] if limits[k] > 0 else -FAR)
+        least = _smaller(least, unit[k] if limits[k] < 0 else FAR)
+    count = 0
+    while count < len(costs) and (most - least) * costs[count] - 2 <= tol:
+        count += 1
+    return count, most - least, (most + least) / 2
+
+
 @njit(nogil=True, cache=True)
-def _solve(gram, start, y, lower, upper, bounds, at_bounds, a, product, tol, max_iter):
-    """Solve one problem in place from the feasible start ``a``, with ``product`` = K a; (b, violation, steps)."""
-    stop = start + len(y)
+def _advance(gram, y, limits, unit, window, last_cost, cost, a, product, tol, max_iter):
+    """Go on to the next C, with ``a`` and ``product`` = K a in place: (intercept, violation, steps).
+
+    ``last_cost`` is the C that they solve; 0 if this is the first one beyond the bounds.
+    """
+    start, stop = window
+    bounds = cost * limits
+    if last_cost > 0:
+        _rescale(a, cost / last_cost, last_cost * limits, bounds)
+        product *= cost / last_cost
+    else:
+        a[:] = bounds
+        product[:] = cost * unit
     inside = a[start:stop]
-    v = y - product[start:stop]
-    rising, falling = np.empty(len(y), gram.dtype), np.empty(len(y), gram.dtype)
+    lower, upper = np.minimum(bounds[start:stop], 0.0), np.maximum(bounds[start:stop], 0.0)
+    v = y[start:stop] - product[start:stop]
+    rising, falling = np.empty(stop - start, gram.dtype), np.empty(stop - start, gram.dtype)
     aim = gram.dtype.type(tol * 0.9)  # a little tighter, so that a fresh residual seldom sends us back
     steps = 0
     top, bottom = _extremes(v, inside, lower, upper)
@@ -178,8 +206,8 @@ def _solve(gram, start, y, lower, upper, bounds, at_bounds, a, product, tol, max
         if top - bottom <= tol or steps >= max_iter:
             break
         steps += _ascend(gram, start, lower, upper, inside, v, rising, falling, aim, max_iter - steps)
-        _refresh(gram, bounds, at_bounds, a, product)
-        v[:] = y - product[start:stop]
+        _refresh(gram, bounds, cost, unit, a, product)
+        v[:] = y[start:stop] - product[start:stop]
         top, bottom = _extremes(v, inside, lower, upper)
     return _intercept(v, inside, lower, upper, top, bottom), top - bottom, steps
 
@@ -197,48 +225,25 @@ def solve_path(gram, y, weights, costs, tol, max_iter):
         max_iter: most steps for one C.
 
     Returns:
-        Dual a (c, n), decision values K a + b (c, n), intercept (c,), violation (c,) and steps (c,), one for each C.
+        Dual a (c, n), intercept (c,), violation (c,) and steps (c,), one for each C.
     """
     n, c = len(y), len(costs)
-    path, decisions = np.empty((c, n)), np.empty((c, n))
-    intercept, violation = np.empty(c), np.empty(c)
+    path = np.empty((c, n))
     n_iter = np.zeros(c, np.int64)
     limits, unit = y * weights, np.zeros(n)
-    _add_rows(gram, limits, unit)  # K a at C = 1, all alphas at their bounds
-    least, most = _reach(unit, limits)
-    start, stop = _window(limits)
-    a, product = np.empty(n), np.empty(n)
-    at_bounds = True
-    for p in range(c):
-        cost = costs[p]
-        bounds = cost * limits
-        if at_bounds:
-            a[:] = bounds
-            product[:] = cost * unit
-            top, bottom = -1 - cost * least, 1 - cost * most
-            intercept[p], violation[p] = (top + bottom) / 2, top - bottom
-        else:
-            product *= cost / costs[p - 1]
-            _rescale(a, cost / costs[p - 1], costs[p - 1] * limits, bounds)
-        if not at_bounds or violation[p] > tol:
-            lower, upper = np.minimum(bounds[start:stop], 0.0), np.maximum(bounds[start:stop], 0.0)
-            intercept[p], violation[p], n_iter[p] = _solve(
-                gram, start, y[start:stop], lower, upper, bounds, cost * unit, a, product, tol, max_iter
-            )
-            at_bounds = False
-        path[p] = a
-        decisions[p] = product + intercept[p]
-    return path, decisions, intercept, violation, n_iter
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _reach(unit, limits):
-    """Smallest ``unit`` of the wrong samples and largest of the right: the violation at the bounds is -2 + C (most - least)."""
-    least, most = FAR, -FAR
-    for k in range(len(unit)):
-        least = _smaller(least, unit[k] if limits[k] < 0 else FAR)
-        most = _larger(most, unit[k] if limits[k] > 0 else -FAR)
-    return least, most
+    _add_rows(gram, limits, unit)
+    count, reach, middle = _at_bounds(unit, limits, costs, tol)
+    intercept, violation = -costs * middle, costs * reach - 2
+    for p in range(count):
+        path[p] = costs[p] * limits
+    a, product, window = np.empty(n), np.empty(n), _window(limits)
+    last_cost = 0.0
+    for p in range(count, c):
+        intercept[p], violation[p], n_iter[p] = _advance(
+            gram, y, limits, unit, window, last_cost, costs[p], a, product, tol, max_iter
+        )
+        last_cost, path[p] = costs[p], a
+    return path, intercept, violation, n_iter
 
 
 @njit(nogil=True, cache=True)
@@ -309,18 +314,33 @@ def held_out_recalls(gram, labels, folds, fold, costs, tol, max_iter, recalls):
     Returns:
         Largest violation over the path, and the total of steps.
     """
+    n = len(labels)
     y, weights = _balanced(labels, folds, fold)
-    _, decisions, _, violation, n_iter = solve_path(gram, y, weights, costs, tol, max_iter)
-    for p in range(len(costs)):
-        n_right, n_wrong, right, wrong = 0, 0, 0, 0
-        for k in range(len(labels)):
-            positive, held = decisions[p, k] > 0, folds[k] == fold
-            n_right += held & (labels[k] > 0)
-            n_wrong += held & (labels[k] < 0)
-            right += held & (labels[k] > 0) & positive
-            wrong += held & (labels[k] < 0) & (not positive)
-        recalls[p, 0], recalls[p, 1] = wrong / n_wrong, right / n_right
-    return violation.max(), n_iter.sum()
+    limits, unit = y * weights, np.zeros(n)
+    _add_rows(gram, limits, unit)
+    count, reach, middle = _at_bounds(unit, limits, costs, tol)
+    if count > 0:  # what they decide does not depend on C
+        recalls[:count] = _recalls(unit, -middle, labels, folds, fold)
+    violation, steps = costs[count - 1] * reach - 2 if count > 0 else -2.0, 0
+    a, product, window = np.empty(n), np.empty(n), _window(limits)
+    last_cost = 0.0
+    for p in range(count, len(costs)):
+        intercept, gap, n_iter = _advance(gram, y, limits, unit, window, last_cost, costs[p], a, product, tol, max_iter)
+        recalls[p] = _recalls(product, intercept, labels, folds, fold)
+        last_cost, violation, steps = costs[p], max(violation, gap), steps + n_iter
+    return violation, steps
+
+
+@njit(nogil=True, cache=True)
+def _recalls(product, intercept, labels, folds, fold):
+    """Return the shares of the held-out wrong and right samples that ``product`` + ``intercept`` tells as such."""
+    of_kind, told = np.zeros(2), np.zeros(2)
+    for k in range(len(labels)):
+        if folds[k] == fold and labels[k] != 0:
+            kind = 1 if labels[k] > 0 else 0
+            of_kind[kind] += 1
+            told[kind] += (product[k] + intercept > 0) == (kind == 1)
+    return told / of_kind
 
 
 @njit(nogil=True, cache=True)
@@ -360,11 +380,11 @@ def fit_jobs(gram, labels, C_index, first, last, costs, tol, max_iter, a, interc
         chosen = np.flatnonzero(labels[p])
         if len(chosen) > MASK_ABOVE * labels.shape[1]:
             y, weights = _balanced(labels[p], nowhere, 0)
-            own, _, b, gap, steps = solve_path(gram, y, weights, path, tol, max_iter)
+            own, b, gap, steps = solve_path(gram, y, weights, path, tol, max_iter)
             a[p] = own[-1]
         else:
             y, weights = _balanced(labels[p, chosen], nowhere[chosen], 0)
-            own, _, b, gap, steps = solve_path(_part(gram, chosen), y, weights, path, tol, max_iter)
+            own, b, gap, steps = solve_path(_part(gram, chosen), y, weights, path, tol, max_iter)
             a[p] = 0.0
             a[p, chosen] = own[-1]
         intercept[p], violation[p], n_iter[p] = b[-1], gap[-1], steps[-1]
@@ -389,7 +409,7 @@ def smo_path(
     Returns:
         Dual a (c, n) float64, intercept (c,), violation (c,) and steps (c,), one for each C.
     """
-    a, _, intercept, violation, n_iter = solve_path(
+    a, intercept, violation, n_iter = solve_path(
         np.ascontiguousarray(gram),
         np.asarray(y, np.float64),
         np.asarray(weights, np.float64),
