@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +14,21 @@ from typing import TypeVar
 
 import torch
 
+from fdgpu.cgroups import granted_cores
+from fdgpu.cuda import GPU_EXTRAS, capability_of, quietly, why_no_cuda, why_no_triton
 from fdgpu.errors import BackendError, InputError
 from fdgpu.extras import install
 
-OLDEST_CAPABILITY = (7, 0)  # Volta
-GPU_EXTRAS = f"{install('gpu-cu12')} for CUDA 12, or 'fdgpu[gpu-cu13]' for CUDA 13"
 FAISS_GPU_REMEDY = f"pip uninstall faiss-cpu, then {GPU_EXTRAS}; side by side the CPU's build hides the other"
+PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+FIRST_WITH_BFLOAT16 = (8, 0)  # Ampere
+# What torch, cuBLAS, cuDNN, cuSOLVER, Triton, CuPy, FAISS and C++ call it where it is no MemoryError
+FAILED_ALLOCATION = re.compile(
+    r"out of memory|ALLOC(ATION)?_FAILED|DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"|failed to cudaMalloc|StandardGpuResources: (\w+ )?alloc fail|cannot allocate memory|bad_alloc"
+    r"|RESOURCE_EXHAUSTED",
+    re.IGNORECASE,
+)
 T = TypeVar("T")
 B = TypeVar("B", bound=StrEnum)
 
@@ -49,77 +60,107 @@ class Choice:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model runs and in which precision it computes."""
+    """Where a model runs, in which precision it computes, and why."""
 
     device: torch.device
     dtype: torch.dtype
-    reason: str
+    reason: str  # of the device
+    precision_reason: str = ""
 
 
 def cpu_count() -> int:
-    """Return how many cores this process may use, which in a container is fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use: those it may run on, or fewer if a container grants less time."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, granted_cores())))
 
 
-def choose_device(device: str | torch.device = "auto") -> Placement:
-    """Choose a device and a precision: float16 on CUDA, float32 elsewhere.
+def choose_device(device: str | torch.device = "auto", precision: str = "auto") -> Placement:
+    """Choose a device and a precision, before anything is computed.
 
     Args:
-        device: ``"auto"``, or anything that :class:`torch.device` takes.
+        device: ``"auto"``, or anything that :class:`torch.device` takes. ``"auto"`` is a CUDA device if torch can
+            compute on it, and the CPU otherwise; the reason says why.
+        precision: ``"auto"``, ``"float16"``, ``"bfloat16"`` or ``"float32"``. ``"auto"`` is float16 on CUDA, float32
+            elsewhere.
 
     Raises:
-        BackendError: if a device asked for by name is not here.
+        InputError: if the precision is none of these.
+        BackendError: if a device asked for by name is not here or torch has no code for it, or has no bfloat16.
     """
+    if precision not in ("auto", *PRECISIONS):
+        raise InputError(f"precision is {precision!r}: use 'auto', or one of {', '.join(PRECISIONS)}")
     if device == "auto":
-        if torch.cuda.is_available():
-            return _placement(torch.device("cuda"), "auto: a CUDA device is here")
-        return _placement(torch.device("cpu"), f"auto: no CUDA device, {cpu_count()} CPU cores")
+        missing = why_no_cuda()
+        if missing is None:
+            return _placement(torch.device("cuda"), f"auto: {torch.cuda.get_device_name()}", precision)
+        return _placement(torch.device("cpu"), f"auto: {cpu_count()} CPU cores; {missing}", precision)
+    placement = _placement(_device_named(device), "asked for by name", precision)
+    try:
+        torch.zeros(1, device=placement.device)
+    except (RuntimeError, NotImplementedError) as error:
+        raise BackendError(f"device {device!r} was asked for, but does not compute here ({error})") from None
+    return placement
+
+
+def _device_named(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise BackendError(f"device is {device!r}: use 'auto', 'cpu' or 'cuda' ({error})") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise BackendError(f"device {device!r} was asked for, but torch sees no CUDA device: {why_no_cuda()}")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise BackendError(f"device {device!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
-    try:
-        torch.zeros(1, device=chosen).item()
-    except (RuntimeError, NotImplementedError) as error:
-        raise BackendError(f"device {device!r} was asked for, but does not compute here ({error})") from None
-    return _placement(chosen, "asked for by name")
+    if chosen.type == "cuda":
+        _check_cuda(chosen)
+    return chosen
 
 
-def _placement(device: torch.device, reason: str) -> Placement:
-    return Placement(device, torch.float16 if device.type == "cuda" else torch.float32, reason)
+def _check_cuda(device: torch.device) -> None:
+    """Raise unless torch can compute on this CUDA device."""
+    asked, there = f"device '{device}' was asked for, but", quietly(torch.cuda.device_count)
+    if there and (device.index or 0) >= there:
+        raise BackendError(f"{asked} the CUDA devices here, counted from 0, are {there}")
+    missing = why_no_cuda(device)
+    if missing is not None:
+        raise BackendError(f"{asked} torch cannot compute on it: {missing}")
 
 
-def why_no_cuda() -> str:
-    """Say in words why CUDA cannot be used here; only to be called where it cannot."""
-    if torch.version.cuda is None:
-        return "this torch was built without CUDA; install a CUDA build of torch"
-    return f"torch was built for CUDA {torch.version.cuda}, but no driver or device answers; see nvidia-smi"
+def _placement(device: torch.device, reason: str, precision: str) -> Placement:
+    if precision == "auto":
+        name = "float16" if device.type == "cuda" else "float32"
+        return Placement(device, PRECISIONS[name], reason, f"auto: {name} on {device.type}")
+    if precision == "bfloat16" and device.type == "cuda" and capability_of(device) < FIRST_WITH_BFLOAT16:
+        raise BackendError(
+            f"precision 'bfloat16' was asked for, but {torch.cuda.get_device_name(device)} has none of its own, as no "
+            "card before sm_80 has: use 'float16'"
+        )
+    return Placement(device, PRECISIONS[precision], reason, "asked for by name")
 
 
-def choose_backend(requested: str) -> Choice:
+def choose_backend(requested: str, device: torch.device | None = None) -> Choice:
     """Choose the solver's backend.
+
+    Args:
+        requested: one of :class:`Backend`.
+        device: of the embeddings. Where it is None, or no CUDA device, a solver for one takes the current one.
 
     Raises:
         BackendError: if the name is unknown, or the backend asked for by name cannot run here. It never falls
             back in silence.
     """
     backend = _named(Backend, requested)
+    card = _card(device)
     if backend is Backend.AUTO:
-        missing = _why_no_triton()
+        missing = why_no_triton(card)
         if missing is None:
-            return Choice(Backend.TRITON, f"auto: the Triton solver on {torch.cuda.get_device_name()}")
+            return Choice(Backend.TRITON, f"auto: the Triton solver on {torch.cuda.get_device_name(card)}")
         return Choice(Backend.NUMBA, f"auto: the numba solver on {cpu_count()} CPU cores; {missing}")
-    why_not = {Backend.TRITON: _why_no_triton, Backend.CUML: why_no_cuml}.get(backend)
-    missing = why_not() if why_not else None
+    why_not = {Backend.TRITON: why_no_triton, Backend.CUML: why_no_cuml}.get(backend)
+    missing = why_not(card) if why_not else None
     if missing is not None:
         raise BackendError(f"backend '{backend}' was asked for, but cannot run here: {missing}; use 'numba' or 'auto'")
     return Choice(backend, "asked for by name")
+
+
+def _card(device: torch.device | None) -> torch.device | None:
+    return device if device is not None and device.type == "cuda" else None
 
 
 def _named(backends: type[B], name: str) -> B:
@@ -129,32 +170,25 @@ def _named(backends: type[B], name: str) -> B:
         raise BackendError(f"backend is {name!r}: use one of {', '.join(backends)}") from None
 
 
-def _why_no_triton() -> str | None:
-    """Say what the Triton solver lacks here; None if nothing."""
-    if not torch.cuda.is_available():
-        return f"no CUDA device ({why_no_cuda()})"
-    if importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
-    capability = torch.cuda.get_device_capability()
-    if capability < OLDEST_CAPABILITY:
-        return f"the device is sm_{capability[0]}{capability[1]}, the kernels need sm_70 or newer"
-    return None
-
-
-def why_no_cuml() -> str | None:
+def why_no_cuml(device: torch.device | None = None) -> str | None:
     """Say what the cuML solver lacks here, and how to get it; None if nothing."""
-    lacking = [] if torch.cuda.is_available() else [f"no CUDA device ({why_no_cuda()})"]
+    missing = why_no_cuda(device)
+    lacking = [] if missing is None else [missing]
     absent = [package for package in ("cupy", "cuml") if importlib.util.find_spec(package) is None]
     if absent:
         lacking.append(f"{' and '.join(absent)} not installed ({GPU_EXTRAS})")
     return "; ".join(lacking) or None
 
 
-def choose_index_backend(requested: str) -> Choice:
+def choose_index_backend(requested: str, device: torch.device | None = None) -> Choice:
     """Choose where FAISS keeps and searches an index.
 
     Where FAISS is not installed, ``"auto"`` and ``"cpu"`` are the CPU all the same: the index that opens says then
     what to install.
+
+    Args:
+        requested: one of :class:`IndexBackend`.
+        device: of the vectors, as in :func:`choose_backend`.
 
     Raises:
         BackendError: if the name is unknown, or the GPU was asked for by name and cannot be used.
@@ -162,13 +196,14 @@ def choose_index_backend(requested: str) -> Choice:
     backend = _named(IndexBackend, requested)
     if backend is IndexBackend.CPU:
         return Choice(backend, "asked for by name")
-    missing = why_no_faiss_gpu()
+    card = _card(device)
+    missing = why_no_faiss_gpu(card)
     if backend is IndexBackend.GPU:
         if missing is not None:
             raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
         return Choice(backend, "asked for by name")
     if missing is None:
-        return Choice(IndexBackend.GPU, f"auto: FAISS on {torch.cuda.get_device_name()}")
+        return Choice(IndexBackend.GPU, f"auto: FAISS on {torch.cuda.get_device_name(card)}")
     if not has_faiss():
         return Choice(IndexBackend.CPU, f"auto: {missing}")
     return Choice(IndexBackend.CPU, f"auto: FAISS on {cpu_count()} CPU cores; {missing}")
@@ -179,12 +214,13 @@ def has_faiss() -> bool:
     return importlib.util.find_spec("faiss") is not None
 
 
-def why_no_faiss_gpu() -> str | None:
+def why_no_faiss_gpu(device: torch.device | None = None) -> str | None:
     """Say what FAISS lacks to search on a GPU, and how to get it; None if nothing."""
+    missing = why_no_cuda(device)
     if not has_faiss():
-        return f"FAISS is not installed ({GPU_EXTRAS if torch.cuda.is_available() else install('index')})"
-    if not torch.cuda.is_available():
-        return f"no CUDA device ({why_no_cuda()})"
+        return f"FAISS is not installed ({install('index') if missing else GPU_EXTRAS})"
+    if missing is not None:
+        return missing
     import faiss
 
     if not hasattr(faiss, "StandardGpuResources"):
@@ -192,6 +228,17 @@ def why_no_faiss_gpu() -> str | None:
     if not faiss.get_num_gpus():
         return "FAISS sees no GPU, although torch does: its build may be for another CUDA version"
     return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch's, cuBLAS's, cuDNN's, cuSOLVER's, Triton's, FAISS's, CuPy's or the host's.
+
+    Only torch and the host raise a type of their own; the others say it in a RuntimeError. That a kernel asks for more
+    shared memory than a card has is no failed allocation, as a smaller batch asks for as much.
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and FAILED_ALLOCATION.search(str(error)) is not None
 
 
 @dataclass
@@ -210,7 +257,7 @@ class BatchSize:
 
 
 def halving_batches(run: Callable[[int, int], T], total: int, batch: BatchSize) -> Iterator[tuple[int, T]]:
-    """Run ``run(start, stop)`` over ``range(total)``; on out-of-memory halve the batch, and go on from there.
+    """Run ``run(start, stop)`` over ``range(total)``; when memory runs out halve the batch, and go on from there.
 
     Args:
         run: computes the rows from ``start`` to ``stop``.
@@ -221,15 +268,15 @@ def halving_batches(run: Callable[[int, int], T], total: int, batch: BatchSize) 
         ``(stop, result)`` in order, each row once.
 
     Raises:
-        torch.OutOfMemoryError: if a single row does not fit.
+        BaseException: what ``run`` raised, if a single row does not fit.
     """
     start = 0
     while start < total:
         stop = min(start + batch.rows, total)
         try:
             result = run(start, stop)
-        except torch.OutOfMemoryError:
-            if batch.rows == 1:
+        except (MemoryError, RuntimeError) as error:
+            if batch.rows == 1 or not out_of_memory(error):
                 raise
         else:
             yield stop, result

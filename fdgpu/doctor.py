@@ -14,14 +14,13 @@ from importlib.resources import files
 
 import torch
 
+from fdgpu.cuda import GPU_EXTRAS, why_no_cuda
 from fdgpu.device import (
-    GPU_EXTRAS,
     choose_backend,
     choose_device,
     choose_index_backend,
     cpu_count,
     has_faiss,
-    why_no_cuda,
     why_no_cuml,
 )
 from fdgpu.extras import install
@@ -149,8 +148,9 @@ def _faiss_twice() -> list[Line]:
 
 
 def _cuda() -> list[Line]:
-    if not torch.cuda.is_available():
-        return [Line("CUDA", State.ABSENT, why_no_cuda())]
+    missing = why_no_cuda()
+    if missing is not None:
+        return [Line("CUDA", State.ABSENT, missing)]
     lines = []
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair"}
-FOUNDATION = {"arrays", "batches", "device", "errors", "extras", "files", "findings", "networks", "progress", "version"}
+FOUNDATION = {
+    "arrays", "batches", "cgroups", "cuda", "device", "errors", "extras", "files", "findings", "networks", "progress",
+    "version",
+}  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}
 ALLOWED = {

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fdgpu.arrays import counted_crossings, restorer, to_host, to_numpy, to_torch
-from tests.pretend_cuda import OnCuda, HiddenWaitError, inner, launched_as, pretend_cuda, up
+from tests.pretend_cuda import HiddenWaitError, OnCuda, inner, launched_as, pretend_cuda, up
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,9 @@ class Extremes:
             }
             for k, mode in found.items()
         }
-        vectors = {k: {str(side): own for side, own in mode.extremes.items()} for k, mode in found.items()}
+        vectors = {
+            k: {side: clip.texts(own[side]).cpu().numpy()[0] for side in (HARD, EASY)} for k, own in texts.items()
+        }
         return cls(texts, vectors)
 
     def named(self, captions: CaptionRecipe) -> dict[str, Mapping[str, str]]:

@@ -17,13 +17,12 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.speed.data import Problem, Shape
-from benchmarks.speed.fitting import Fitting
+from benchmarks.speed.measuring import Fitting
 
 Function = tuple[str, str]  # the last parts of its file's path, its name
 
 WHOLE: Function = ("directions/estimator.py", "fit")
 OPEN: Sequence[Function] = (("directions/numba_backend.py", "open"), ("directions/triton_backend.py", "open"))
-HOST = ("group by class", "choice of C", "assemble")  # what the host does on any device
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class Profile:
     shape: str
     whole: float
     stages: dict[str, float]
-
-    @property
-    def host(self) -> float:
-        """Seconds of the host, on any device: grouping, choosing C, and assembling results."""
-        return sum(self.stages[name] for name in HOST)
 
 
 def profile(shape: Shape, problem: Problem, backend: str) -> Profile:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.reliability import CAPTION_RULES
-from fdgpu.directions.estimator import FailureDirections
+from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
 from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, WordEffect
 
@@ -32,7 +32,7 @@ Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
 def write_audit(
     folder: Path,
     findings: Findings,
-    fit: FailureDirections,
+    fit: Fit,
     page: str,
     images: AuditImages,
     captions: CaptionedClasses,

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_torch
-from fdgpu.device import GPU_EXTRAS
+from fdgpu.cuda import GPU_EXTRAS
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, assign_folds
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.device import Choice, choose_index_backend, cpu_count, why_no_cuda
+from fdgpu.cuda import why_no_cuda
+from fdgpu.device import Choice, choose_index_backend, cpu_count
 from fdgpu.errors import BackendError
 from fdgpu.index.kinds import IndexKind, Kind
 
@@ -54,11 +55,12 @@ def choose_store_backend(requested: str) -> Choice:
     """
     if has_faiss() or requested not in ("auto", "gpu"):
         return choose_index_backend(requested)
-    if torch.cuda.is_available():
+    missing = why_no_cuda()
+    if missing is None:
         auto = "auto: " if requested == "auto" else ""
         return Choice("gpu", f"{auto}exact search on {torch.cuda.get_device_name()}; {NO_FAISS}")
     if requested == "gpu":
-        raise BackendError(f"backend 'gpu' was asked for, but there is no CUDA device ({why_no_cuda()}): use 'cpu'")
+        raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu'")
     return Choice("cpu", f"auto: exact search on {cpu_count()} CPU cores; {NO_FAISS}")
 
 

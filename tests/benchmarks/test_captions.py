@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.speed.captions.__main__ import GRAMMARS, Model, captions_of, measure
+from benchmarks.speed.captions import GRAMMARS, Model, captions_of, measure
 from fdgpu import ClipEmbedder
 from fdgpu.embedding.tokens import CaptionTokens
 

@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from sklearn.svm import SVC
 
+from benchmarks.device.cuml_peers import EstimatorLoop
 from benchmarks.speed import measuring
 from benchmarks.speed.comparison import Comparison, Fitted, Oracle, compare
-from benchmarks.speed.cuml_peers import EstimatorLoop, why_no_cuml
-from benchmarks.speed.data import Problem, Shape, make
-from benchmarks.speed.fitting import Fitting
-from benchmarks.speed.measuring import Effort, Timed, measure, peer_row
+from benchmarks.speed.data import SHAPES, Problem, Shape, make
+from benchmarks.speed.measuring import Effort, Fitting, Timed, measure, peer_row
 from benchmarks.speed.peers import AllCores, AuthorsLoop, GramLoop, Liblinear, Peer, Solved
 from benchmarks.speed.rows import DIFFERENT, OTHER_OBJECTIVE
-from benchmarks.speed.shapes import SHAPES
 
 SHAPE = Shape("3 classes of 100 to 140 x 24", (100, 120, 140), 24, timed=(0, 2))
 SVC_LOOP = EstimatorLoop("SVC", lambda cost: SVC(kernel="linear", class_weight="balanced", C=cost), np.asarray)
@@ -157,8 +154,3 @@ def test_drawn_rows_are_unit_vectors_of_their_class(problem: Problem) -> None:
     some = problem.only((0, 2))
     assert (some.sizes, set(some.labels)) == ([100, 140], {0, 2})
     np.testing.assert_array_equal(some.x[some.rows(1)], problem.x[problem.rows(2)])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_what_cuml_lacks_is_said() -> None:
-    assert why_no_cuml() == "no CUDA device"

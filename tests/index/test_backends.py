@@ -14,6 +14,7 @@ from fdgpu import device, doctor
 from fdgpu.device import choose_index_backend
 from fdgpu.errors import BackendError, InputError
 from fdgpu.index import IndexKind, VectorIndex, stores
+from tests.cards import show_card
 from tests.index.vectors import exact, names, unit_rows
 
 N, D = 1000, 12
@@ -44,8 +45,7 @@ class Options:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     stand_in = Gpu()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a stand-in")
+    show_card(monkeypatch, "a stand-in", (8, 0))
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
     monkeypatch.setattr(faiss, "GpuClonerOptions", Options, raising=False)

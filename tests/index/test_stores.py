@@ -16,6 +16,7 @@ from fdgpu import CaptionGrammar
 from fdgpu.errors import BackendError
 from fdgpu.index import CaptionIndex, IndexKind, VectorIndex, stores
 from fdgpu.index.stores import VECTORS, ExactStore
+from tests.cards import show_card
 from tests.index.vectors import exact, names, unit_rows
 
 FILES = Path(__file__).parent / "files"
@@ -134,12 +135,11 @@ def test_a_file_that_was_written_with_faiss_here_is_read_without(monkeypatch: py
 @pytest.mark.usefixtures("no_faiss")
 def test_a_gpu_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackendError, match="'gpu' was asked for, but there is no CUDA device"):
+    with pytest.raises(BackendError, match="'gpu' was asked for, but cannot run here: no CUDA device"):
         VectorIndex(backend="gpu")
     with pytest.raises(BackendError, match="backend is 'tpu': use one of auto, cpu, gpu"):
         VectorIndex(backend="tpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a stand-in")
+    show_card(monkeypatch, "a stand-in", (8, 0))
     monkeypatch.setattr(stores, "torch_device", lambda _: CPU)
     index = VectorIndex(ROWS, names(N))
     assert (index.backend_, index.backend_reason_.split(";")[0]) == ("gpu", "auto: exact search on a stand-in")
