@@ -1,12 +1,12 @@
-r"""Random draws by counting: which samples are drawn is a function of numbers, not of what was drawn before.
+r"""Random draws by counting: which members are drawn is a function of numbers, not of what was drawn before.
 
-Every member of a class has a key in every draw, a hash of the seed, the stream, the class, the draw and its own place in the class; drawn are
-the members with the smallest keys. So a seed draws the same on a CPU and on a device, whatever else is drawn at the same time and in which
-order. A permutation, a half of the samples and a few of the errors are all of them :func:`choose`; what moves whole blocks of samples is
-:func:`deal`.
+Every member of a class has a key in every draw, a hash of the seed, the stream, the class, the draw and its own place
+in the class; drawn are the members with the smallest keys. So a seed draws the same on a CPU and on a device, whatever
+else is drawn beside it and in which order. Permutations, halves of the samples and a few of the errors are all of them
+:func:`choose`; what moves whole blocks of samples is :func:`deal`.
 
-The hash is SplitMix64's (Steele, Lea and Flood, *Fast splittable pseudorandom number generators*, 2014), once over each of
-the numbers; keys are its upper 32 bits, and of two equal ones the first comes first.
+The hash is SplitMix64's (Steele, Lea and Flood, *Fast splittable pseudorandom number generators*, 2014), once over each
+of the numbers; keys are its upper 32 bits, and of two equal ones the first comes first.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def choose_kernel(states, starts, strata, quota, classes, first, chosen):
                     for _ in range(left[stratum]):
                         best = -1
                         for i in among[:n_among]:
-                            if strata[r, start + i] == stratum and not chosen[r, p, start + i]:
-                                if best < 0 or keys[i] < keys[best]:
-                                    best = i
+                            is_open = strata[r, start + i] == stratum and not chosen[r, p, start + i]
+                            if is_open and (best < 0 or keys[i] < keys[best]):
+                                best = i
                         if best >= 0:
                             chosen[r, p, start + best] = True
 

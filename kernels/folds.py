@@ -77,7 +77,7 @@ def assign_stratified(labels, cv, folds):
                 seen[kind] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def assign_grouped(labels, group_of, n_groups, cv, folds):
     """Assign folds for every labelling (P, n) of one class, whose samples are of groups ``group_of`` (n,), in place.
 
@@ -145,10 +145,8 @@ def assign_folds(labels: torch.Tensor, segments: Segments, cv: int, groups: Grou
     return folds
 
 
-def folds_of_class(
-    labels: np.ndarray, cv: int, groups: tuple[np.ndarray, int] | None = None
-) -> np.ndarray:
-    """Return the folds (P, n) int8 of the labellings of one class; ``groups`` are those of its samples, and how many."""
+def folds_of_class(labels: np.ndarray, cv: int, groups: tuple[np.ndarray, int] | None = None) -> np.ndarray:
+    """Return the folds (P, n) int8 of the labellings of one class; ``groups``: of its samples, and how many."""
     folds = np.empty(labels.shape, np.int8)
     if groups is None:
         assign_stratified(labels, cv, folds)
