@@ -85,8 +85,8 @@ class Fit:
     backend_reason: str = field(metadata=doc("why it did."))
     p_value_reason: Sequence[str] = field(
         metadata=doc(
-            "k sentences: why the class's p-value is NaN although permutations were asked for (too few distinct ones for "
-            'a p-value of ``fdr`` or less); "" elsewhere.'
+            "k sentences: why the class's p-value is NaN although permutations were asked for (too few distinct ones "
+            'for a p-value of ``fdr`` or less); "" elsewhere.'
         )
     )
     whitening: Whitening = field(metadata=doc("mean and deviations by which embeddings are whitened."))
