@@ -45,10 +45,11 @@ class OnCuda(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> OnCuda:
-        made = torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
-            device="meta", requires_grad=False,
-        )  # fmt: skip
+        with torch.inference_mode(False):  # views of a tensor from outside of inference mode are none of its own
+            made = torch.Tensor._make_wrapper_subclass(
+                cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+                device="meta", requires_grad=False,
+            )  # fmt: skip
         made.inner = inner
         return made
 
@@ -107,7 +108,7 @@ def _is_cuda(device: Any) -> bool:
 
 def _with_index(value: Any) -> Any:
     """Name the device by its number: torch would ask the driver for the current one."""
-    return CUDA if (isinstance(value, torch.device) and value == torch.device("cuda")) or value == "cuda" else value
+    return CUDA if isinstance(value, (str, torch.device)) and str(value) == "cuda" else value
 
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -172,15 +173,17 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, given = tree_map(_with_index, (args, dict(kwargs or {})))
-        if func in (torch.tensor, torch.as_tensor):
-            goes_up = _is_cuda(given.get("device"))
-            given |= {"device": "cpu"} if goes_up else {}
-            given.pop("pin_memory", None)
-            if any(isinstance(one, OnCuda) for one in torch.utils._pytree.tree_leaves(args)):
-                raise HiddenWaitError(f"{func.__name__} of a tensor on the device reads its numbers")
-            made = func(*args, **given)
-            return OnCuda(made) if goes_up else made
-        return func(*args, **given)
+        if func is torch.Tensor.new_tensor and isinstance(args[0], OnCuda):
+            like, *args = args
+            func, given = torch.tensor, {"dtype": like.dtype, "device": CUDA} | given
+        if func not in (torch.tensor, torch.as_tensor):
+            return func(*args, **given)
+        if any(isinstance(one, OnCuda) for one in torch.utils._pytree.tree_leaves(args)):
+            raise HiddenWaitError(f"{func.__name__} of a tensor on the device reads its numbers")
+        goes_up = _is_cuda(given.pop("device", None))
+        given.pop("pin_memory", None)
+        made = func(*args, **given)
+        return OnCuda(made) if goes_up else made
 
 
 def launched_as(twin: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,6 @@
   classes. Rounds alternate, medians are printed, and a peer that has used up its time takes part in no further round.
 - Both sides' results are compared first (benchmarks.speed.comparison): there is no ratio where they differ, nor for
   liblinear, which solves another problem.
-- ``--profile`` adds where the time of one fit goes.
 
 On a GPU: ``python -m benchmarks.device``.
 """
@@ -26,7 +25,6 @@ from benchmarks.machine import machine
 from benchmarks.speed.data import QUICK, SHAPES
 from benchmarks.speed.measuring import Effort, measure, permutation_row
 from benchmarks.speed.peers import AllCores, AuthorsLoop, GramLoop, Liblinear, Peer
-from benchmarks.speed.profiling import profile, profile_table
 from benchmarks.speed.rows import Row, table
 from benchmarks.stored import store
 from fdgpu.device import Backend, cpu_count
@@ -42,7 +40,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="rounds")
     parser.add_argument("--budget", type=float, default=20.0, help="seconds a peer may take of the rounds of a shape")
     parser.add_argument("--permutations", type=int, default=0, help=f"also test {PERMUTED} with so many")
-    parser.add_argument("--profile", action="store_true", help="also print where the time of one fit goes")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, one round: does it run?")
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
     arguments = parser.parse_args(argv)
@@ -61,18 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     loop = AuthorsLoop()
     peers: list[Peer] = [loop, AllCores(loop, cpu_count()), GramLoop(), Liblinear()]
     rows: list[Row] = []
-    profiles = []
     for name, shape in (QUICK if arguments.quick else {name: SHAPES[name] for name in arguments.shapes}).items():
         console.print(f"{shape.name} …")
-        measured = measure(shape, peers, BACKEND, effort)
-        rows += measured.rows
-        if arguments.profile:
-            profiles.append(profile(shape, measured.problem, BACKEND))
+        rows += measure(shape, peers, BACKEND, effort)
         if arguments.permutations and (name == PERMUTED or arguments.quick):
             rows.append(permutation_row(shape, BACKEND, arguments.permutations))
     console.print(table(rows))
-    if profiles:
-        console.print(profile_table(profiles))
     if arguments.write:
         store("speed", about, [asdict(row) for row in rows])
 

@@ -73,17 +73,7 @@ class Timed:
         self.times.append(elapsed / self.peer.at_once)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A shape's problem, what fdgpu found in all of its classes, and the lines of the table."""
-
-    shape: Shape
-    problem: Problem
-    fitted: Fitted
-    rows: list[Row]
-
-
-def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -> Measured:
+def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -> list[Row]:
     """Time every side in turn (peer, peer, …, fdgpu, peer, …), so that a machine that slows down slows all of them.
 
     fdgpu fits all classes, and its time is divided by their number. Where classes differ in size, it fits the peers'
@@ -116,7 +106,7 @@ def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -
     for side in timed:
         compared = compare(oracle, fitted, side.peer, side.solved, whole.estimator.tol)
         rows.append(peer_row(shape, side, own_s, compared, computed))
-    return Measured(shape, problem, fitted, rows)
+    return rows
 
 
 def warm_up(peers: Sequence[Peer], costs: Costs, cv: int) -> None:

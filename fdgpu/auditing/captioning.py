@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fdgpu.arrays import to_host
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.additive import WordEffects, word_effects
-from fdgpu.captions.candidates import CaptionRecipe, ClassCaptions, pool_captions
+from fdgpu.captions.candidates import CaptionRecipe, pool_captions
+from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.reliability import Candidates, JudgedCaptions, ShownImages, judge_captions
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.errors import InputError
 from fdgpu.findings import ScoredCaption, Side, Split
+from fdgpu.index import CaptionIndex
 from fdgpu.progress import Reporter
 
 BATCH_BYTES = 1 << 28  # of the candidates that are judged at once: their vectors, and numbers of each and each resample
 NUMBERS = 6  # float64 numbers of each candidate and resample that judging holds at its peak
+
+# Of an index, these become candidates: the captions farthest out on either side of a direction; those farthest out
+# along each resample, and along what it adds to the direction, so that ranks and noise are those of the whole index;
+# and some drawn from all of it, for the average.
+FARTHEST = 100
+OF_RESAMPLES = 10
+DRAWN = 500
 
 
 @dataclass(frozen=True)
@@ -54,22 +65,72 @@ class _Described:
     """A class with a direction: its index in the fit, its id, its captions, and where their vectors are.
 
     ``texts`` m candidates that fit into the model's context, ``rows`` (m,) of their vectors, ``reference`` that of the
-    reference caption, and ``at`` (m,) their indices in the grammar.
+    reference caption, and ``at`` (m,) their indices in the ``grammar``, where they come from one.
     """
 
     index: int
     class_id: int
-    entry: ClassCaptions
+    grammar: CaptionGrammar | None
     texts: list[str]
     rows: NDArray[np.int64]
     reference: int
     at: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class CaptionSource:
+    """Where candidates come from: a recipe's grammars, and by class id the indexes that take their place."""
+
+    recipe: CaptionRecipe
+    indexes: Mapping[int, CaptionIndex]
+
+    @classmethod
+    def resolve(cls, given: object, class_names: Sequence[str]) -> CaptionSource:
+        """Take what an audit is given.
+
+        Args:
+            given: a :class:`fdgpu.CaptionIndex` of all classes, a mapping of class name to index or grammar, or
+                whatever :meth:`fdgpu.captions.CaptionRecipe.resolve` takes.
+            class_names: of the audit.
+
+        Raises:
+            InputError: for an index without captions, or what the recipe refuses.
+        """
+        if isinstance(given, CaptionIndex):
+            given = dict.fromkeys(class_names, given)
+        listed = given if isinstance(given, Mapping) else {}
+        indexes = {k: listed[name] for k, name in enumerate(class_names) if isinstance(listed.get(name), CaptionIndex)}
+        if not indexes:
+            return cls(CaptionRecipe.resolve(given, class_names), {})
+        if not all(map(len, indexes.values())):
+            raise InputError("an index of captions is empty: add captions, with CaptionIndex.from_captions say")
+        grammars = {name: one for name, one in listed.items() if not isinstance(one, CaptionIndex)}
+        recipe = CaptionRecipe.resolve(grammars or None, class_names)
+        entries = [
+            replace(entry, reference=_own_reference(indexes[k]) or entry.reference) if k in indexes else entry
+            for k, entry in enumerate(recipe.classes)
+        ]
+        missing = tuple(name for name in recipe.fallen_back if not isinstance(listed.get(name), CaptionIndex))
+        return cls(replace(recipe, classes=tuple(entries), fallen_back=missing), indexes)
+
+
+def _grammar_of(index: CaptionIndex) -> CaptionGrammar | None:
+    """Return the grammar whose captions an index holds, where all are of one."""
+    parts = index.names.parts
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], CaptionGrammar) else None
+
+
+def _own_reference(index: CaptionIndex) -> str | None:
+    """Return the reference caption of an index's grammar, if that is of one noun."""
+    grammar = _grammar_of(index)
+    nouns = [] if grammar is None else [word for word in grammar.slots.get("noun", ()) if word]
+    return grammar.reference(noun=nouns[0]) if grammar is not None and len(nouns) == 1 else None
+
+
 def caption_classes(
     fit: FailureDirections,
     embedder: ClipEmbedder,
-    recipe: CaptionRecipe,
+    source: CaptionSource,
     report: Reporter,
     images: AuditImages | None = None,
 ) -> CaptionedClasses:
@@ -80,25 +141,30 @@ def caption_classes(
     Args:
         fit: of the embedder's vectors, with its resamples.
         embedder: of the captions, whose vectors stay on its device.
-        recipe: has an entry for every class id.
+        source: of the candidates of every class id.
         report: shows how many captions are encoded.
         images: those that are shown, to judge captions by; without any the rank alone decides.
     """
     fitted = fit.fitted
     classes = [(i, int(k)) for i, k in enumerate(fitted.classes) if fitted.n_directions[i]]
-    chosen = [recipe.classes[k] for _, k in classes]
-    pooled, members, firsts = pool_captions(
-        [*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]]
-    )
+    entries = [source.recipe.classes[k] for _, k in classes]
+    found = _found(fit, embedder, source, classes)
+    groups = [
+        [source.indexes[k].names[i] for i in found[k].tolist()] if k in found else entry.grammar
+        for (_, k), entry in zip(classes, entries, strict=True)
+    ]
+    pooled, members, firsts = pool_captions([*groups, [entry.reference for entry in entries]])
     fitting = {text: row for row, text in enumerate(filter(embedder.fits, pooled))}
     described = []
-    for (i, k), entry, own_members, own_firsts in zip(classes, chosen, members[:-1], firsts[:-1], strict=True):
+    for (i, k), entry, own_members, own_firsts in zip(classes, entries, members[:-1], firsts[:-1], strict=True):
         if entry.reference in fitting:
             listed = [pooled[member] for member in own_members]
             texts = [text for text in listed if text in fitting]
             rows = np.array([fitting[text] for text in texts], np.int64)
             at = own_firsts[[text in fitting for text in listed]]
-            described.append(_Described(i, k, entry, texts, rows, fitting[entry.reference], at))
+            grammar = _grammar_of(source.indexes[k]) if k in found else entry.grammar
+            at = found[k][at] if k in found else at
+            described.append(_Described(i, k, grammar, texts, rows, fitting[entry.reference], at))
     by_class: dict[int, tuple[ModeCaptions, ...]] = {one.class_id: () for one in described}
     if described:
         vectors = embedder.texts(list(fitting), report)
@@ -116,8 +182,47 @@ def _captions_of(one: _Described, judged: JudgedCaptions) -> ModeCaptions:
         hard=tuple(judged.sides[Side.HARD].values()),
         easy=tuple(judged.sides[Side.EASY].values()),
         nearest=judged.nearest,
-        words=word_effects(one.entry.grammar, judged.alignments, one.at),
+        words=word_effects(one.grammar, judged.alignments, one.at) if one.grammar else WordEffects((), float("nan")),
     )
+
+
+def _found(
+    fit: FailureDirections, embedder: ClipEmbedder, source: CaptionSource, classes: Sequence[tuple[int, int]]
+) -> dict[int, NDArray[np.int64]]:
+    """Ask the indexes: by class id, the ids of the captions that become candidates, ascending."""
+    by_index: dict[int, list[tuple[int, int]]] = {}
+    for i, k in classes:
+        if k in source.indexes:
+            by_index.setdefault(id(source.indexes[k]), []).append((i, k))
+    found: dict[int, NDArray[np.int64]] = {}
+    for own in by_index.values():
+        references = embedder.texts([source.recipe.classes[k].reference for _, k in own])
+        found |= _found_in(source.indexes[own[0][1]], fit, own, references)
+    return found
+
+
+def _found_in(
+    index: CaptionIndex, fit: FailureDirections, classes: Sequence[tuple[int, int]], references: torch.Tensor
+) -> dict[int, NDArray[np.int64]]:
+    fitted, device = fit.fitted, references.device
+    drawn = np.random.default_rng(fitted.search_settings.random_state).choice(
+        len(index.names), min(DRAWN, len(index.names)), replace=False
+    )
+    ids = {k: [drawn] for _, k in classes}
+    for direction in range(int(fitted.n_directions.max())):
+        rows = [row for row, (i, _) in enumerate(classes) if fitted.n_directions[i] > direction]
+        own = [classes[row][0] for row in rows]
+        w = torch.from_numpy(fitted.coef[own, direction]).to(device)
+        resampled = fitted.resampled(direction, device)[own]
+        along = torch.cat([resampled, resampled - resampled.mean(dim=1, keepdim=True)], dim=1)  # (q, 2 B, d)
+        asked = [(w[:, None], FARTHEST)] + ([(along, OF_RESAMPLES)] if along.shape[1] else [])
+        for directions, count in asked:
+            repeated = references[rows].repeat_interleave(directions.shape[1], dim=0)
+            sides = index.extremes(directions.flatten(0, 1), repeated, fitted.scale, min(count, len(index)))
+            both = torch.stack([side.ids for side in sides], dim=1).unflatten(0, directions.shape[:2])
+            for row, of_class in zip(rows, to_host(both, "which captions of an index are farthest out"), strict=True):
+                ids[classes[row][1]].append(of_class.ravel())
+    return {k: np.unique(np.concatenate(parts)) for k, parts in ids.items()}
 
 
 def _judged(

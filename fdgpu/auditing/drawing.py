@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_host, to_torch
-from fdgpu.auditing.gathering import shrunk
+from fdgpu.auditing.gathering import THUMBNAIL
 from fdgpu.auditing.inputs import AuditImages, chosen_rows
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.preprocess import shrunk
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
 from fdgpu.findings import DecodedPictures, Findings, Side, Split
@@ -179,7 +180,7 @@ def _keep(
     for rotation, own in zip(grid.rotations, pictures, strict=True):
         paths = tuple(f"decoded/{name}/{rotation.side}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
         for path, picture in zip(paths, own, strict=True):
-            small[path] = shrunk(picture)
+            small[path] = shrunk(picture, THUMBNAIL).numpy()
             if folder is not None:
                 write_png(folder / path, picture.permute(1, 2, 0).contiguous().numpy())
         columns.append(DecodedPictures(rotation.side, rotation.alpha, paths))

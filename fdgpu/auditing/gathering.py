@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as V
 
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.directions.fit import Fit
 from fdgpu.directions.samples import REMEDIES
-from fdgpu.embedding.sources import UNREADABLE, ImageSource
+from fdgpu.embedding.sources import ImageSource
 from fdgpu.findings import (
     ClassFindings,
     Curve,
@@ -176,21 +174,6 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
 def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> Thumbnails:
     """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
     row = {path: i for i, path in enumerate(ids)}
-    pictures = Thumbnails()
-    for path in dict.fromkeys(example.path for one in classes for example in one.examples):
-        try:
-            picture = source.picture(row[path])
-        except UNREADABLE:  # gone since it was embedded: the page shows a placeholder
-            continue
-        if picture is not None:
-            pictures.pixels[path] = shrunk(picture)
-    return pictures
-
-
-def shrunk(picture: torch.Tensor) -> NDArray[np.uint8]:
-    """Return a picture (3, h, w) as (h, w, 3) uint8, at most :data:`THUMBNAIL` pixels high and wide."""
-    height, width = picture.shape[-2:]
-    ratio = min(1.0, THUMBNAIL / max(height, width))
-    size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
-    small = V.to_dtype(V.resize(picture.cpu(), size, antialias=True), scale=True, dtype=torch.uint8)
-    return np.ascontiguousarray(small.movedim(0, -1).numpy())
+    shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
+    found = zip(shown, source.pictures([row[path] for path in shown], THUMBNAIL), strict=True)
+    return Thumbnails({path: picture for path, picture in found if picture is not None})

@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
-from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
 from fdgpu.auditing.drawing import draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
-from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
@@ -99,9 +98,10 @@ def audit(
         predictions: (n,) what the model predicted, likewise.
         class_names: every class in the order of its id; by default those that occur.
         embedder: default the bundled CLIP, which knows the demo's world only.
-        grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes
-            or a mapping of class name to grammar. By default the demo's recipe with the bundled CLIP, and the
-            general recipe with any other.
+        grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
+            :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
+            to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
+            other.
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
@@ -126,7 +126,8 @@ def audit(
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
         decoder.check(embedder)
-    recipe = CaptionRecipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
+    given = _default_grammar(embedder) if grammar is None else grammar
+    candidates = CaptionSource.resolve(given, inputs.given_names)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
     decoded: dict[int, tuple[DecodedPictures, ...]] = {}
@@ -137,10 +138,10 @@ def audit(
         with timed(seconds, "fit directions"):
             audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
         with timed(seconds, "score captions"):
-            captions = caption_classes(fit, embedder, recipe, report, audited)
+            captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
             with timed(seconds, "decode directions"):
-                decoded, drawn = draw_classes(decoder, fit, audited, embedder, recipe, folder, report)
+                decoded, drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, folder, report)
     with timed(seconds, "gather findings"):
         classes = class_findings(fit.fitted, audited, captions, planted or {}, decoded)
         pictures = thumbnails(classes, source, ids)
@@ -150,7 +151,7 @@ def audit(
         classes=classes,
         timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
         skipped=skipped,
-        notes=_notes(audited, skipped, captions.too_long, recipe, whitened_by),
+        notes=_notes(audited, skipped, captions.too_long, candidates, whitened_by),
     )
     page = render_report(findings, pictures)
     if folder is not None:
@@ -233,10 +234,14 @@ def _about(
 
 
 def _notes(
-    images: AuditImages, skipped: Sequence[Skipped], too_long: Sequence[str], recipe: CaptionRecipe, whitened_by: Split
+    images: AuditImages,
+    skipped: Sequence[Skipped],
+    too_long: Sequence[str],
+    candidates: CaptionSource,
+    whitened_by: Split,
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
-    notes = []
+    notes, recipe = [], candidates.recipe
     if images.shown_from is Split.VAL:
         notes.append(
             "There is no usable test image: examples, captions and figures come from the images that the directions "
@@ -250,6 +255,12 @@ def _notes(
         notes.append(
             f"The recipe has several classes named {_some(recipe.ambiguous)}: general captions were used. Name the "
             "class by another of its names, such as its WordNet id."
+        )
+    if candidates.indexes:
+        most = max(map(len, candidates.indexes.values()))
+        notes.append(
+            f"Candidates are the captions of an index of up to {most:,} that are farthest out along each direction and "
+            "its resamples, and some drawn from all of it; ranks are among these."
         )
     if too_long:
         notes.append(

@@ -9,6 +9,7 @@ The thresholds are measured on the bundled world: ``python -m benchmarks.trust``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -364,7 +365,8 @@ def _side_stability(
     best = resampled.new_full((len(heads), size + 1, n_resamples), torch.inf)
     best = best.scatter_reduce(1, group, resampled, "amin")[:, :size]
     ranks, best_ranks = (_ranks(values, resampled) for values in (of_heads, best))
-    low, median, high = torch.quantile(ranks, ranks.new_tensor([(1 - CENTRAL) / 2, 0.5, (1 + CENTRAL) / 2]), dim=2)
+    ordered = ranks.sort(dim=2).values
+    low, median, high = (_quantile(ordered, q) for q in ((1 - CENTRAL) / 2, 0.5, (1 + CENTRAL) / 2))
     top_share = (best_ranks <= top[:, None, None]).double().mean(dim=2)
     # what each resample adds to the scores, and how far it lifts the caption that it lifts most beyond the average one
     noise = torch.where(scored, resampled - resampled.mean(dim=2, keepdim=True), torch.nan)
@@ -373,6 +375,12 @@ def _side_stability(
     lean = whole.nanmean(dim=1, keepdim=True) - whole.gather(1, at[..., 0])
     noise_p = (1 + (reaches[:, None] >= lean[..., None]).sum(dim=2)) / (1 + n_resamples)
     return torch.stack([median, low, high, top_share, noise_p], dim=2)
+
+
+def _quantile(ordered: Tensor, q: float) -> Tensor:
+    """Interpolate between the two nearest of (…, B) ascending values, as NumPy does."""
+    at = q * (ordered.shape[-1] - 1)
+    return torch.lerp(ordered[..., int(at)], ordered[..., math.ceil(at)], at - int(at))
 
 
 def _ranks(values: Tensor, among: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fdgpu.auditing.captioning import caption_classes
+from fdgpu.auditing.captioning import CaptionSource, caption_classes
 from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram
 from fdgpu.auditing.inputs import AuditImages, check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
@@ -162,7 +162,7 @@ class World:
         )
         grammar = CaptionGrammar("{noun}", noun=TEXTS)
         recipe: Any = SimpleNamespace(classes=[ClassCaptions("cat", grammar, TEXTS[0])])
-        captions = caption_classes(fit, embedder, recipe, silent, images)
+        captions = caption_classes(fit, embedder, CaptionSource(recipe, {}), silent, images)
         return class_findings(fit.fitted, images, captions, {}, {})[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import json
 from dataclasses import asdict, fields
@@ -12,23 +11,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import fdgpu
 from benchmarks import stored
 from benchmarks.machine import machine
 from benchmarks.speed.__main__ import main, parse
-from benchmarks.speed.data import SHAPES, Shape, make
-from benchmarks.speed.measuring import Fitting, permutation_row
-from benchmarks.speed.profiling import STAGES, WHOLE, profile, profile_table
+from benchmarks.speed.data import SHAPES, Shape
+from benchmarks.speed.measuring import permutation_row
 from benchmarks.speed.rows import Row, duration, milliseconds, table
 
 
 @pytest.mark.slow
 def test_it_runs_from_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--quick", "--profile", "--permutations", "3"])
+    main(["--quick", "--permutations", "3"])
     printed = capsys.readouterr().out
     for text in (
         "commit", "authors' loop, one core", "scikit-learn, Gram matrix", "liblinear", "other objective",
-        "with 3 permutations", "where the time of one fit goes",
+        "with 3 permutations",
     ):  # fmt: skip
         assert text in printed, text
 
@@ -90,25 +87,6 @@ def test_duration(seconds: float, digits: int, written: str) -> None:
 @pytest.mark.parametrize(("seconds", "written"), [(None, ""), (0.0, "0"), (0.00123456, "1.23"), (1.5, "1500")])
 def test_milliseconds(seconds: float | None, written: str) -> None:
     assert milliseconds(seconds) == written
-
-
-def test_profile_splits_the_whole_fit_into_stages() -> None:
-    shape = Shape.even("small: 6 x 64 x 32", 6, 64, 32)
-    problem = make(shape)
-    Fitting(problem, "numba")()
-    profiled = profile(shape, problem, "numba")
-    assert sum(profiled.stages.values()) == pytest.approx(profiled.whole)
-    for name in ("gather, whiten and Gram matrices", "cross-validation", "refit", "assemble"):
-        assert 0 < profiled.stages[name] < profiled.whole, name
-    assert len(profile_table([profiled]).rows) == len(STAGES) + 2
-
-
-def test_functions_that_begin_a_stage_are_there() -> None:
-    """A stage whose function was renamed would silently take no time."""
-    root = Path(fdgpu.__file__).parent
-    for file, function in {WHOLE, *(one for stage in STAGES for one in (*stage.functions, *stage.without))}:
-        defined = [node.name for node in ast.walk(ast.parse((root / file).read_text())) if hasattr(node, "name")]
-        assert function in defined, (file, function)
 
 
 def test_permutations_are_measured_where_they_were_asked_for() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.svm import SVC
 
-from benchmarks.device.cuml_peers import EstimatorLoop
+from benchmarks.device.solving import EstimatorLoop
 from benchmarks.speed import measuring
 from benchmarks.speed.comparison import Comparison, Fitted, Oracle, compare
 from benchmarks.speed.data import SHAPES, Problem, Shape, make
@@ -121,7 +121,7 @@ def test_a_peer_out_of_time_takes_part_once_and_copies_share_the_time(monkeypatc
     monkeypatch.setattr(measuring, "seconds", lambda run, device: (run(), 8.0)[1])  # noqa: ARG005
     peers: list[Peer] = [AuthorsLoop(), AllCores(GramLoop(), 2)]
     small = Shape.even("2 x 64 x 16", 2, 64, 16)
-    fdgpu, loop, pool = measure(small, peers, "numba", Effort(rounds=3, budget_s=10.0)).rows
+    fdgpu, loop, pool = measure(small, peers, "numba", Effort(rounds=3, budget_s=10.0))
     assert (fdgpu.rounds, loop.rounds, pool.rounds) == (3, 2, 2)
     assert (fdgpu.fdgpu_s, loop.fdgpu_s, loop.peer_s, pool.peer_s) == (4.0, 4.0, 8.0, 4.0)
     assert pool.line == "scikit-learn, all 2 cores"
@@ -130,7 +130,7 @@ def test_a_peer_out_of_time_takes_part_once_and_copies_share_the_time(monkeypatc
 def test_ragged_classes_are_compared_with_the_same_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([1.0, 6.0, 3.0])  # the peer, all classes, the peer's classes
     monkeypatch.setattr(measuring, "seconds", lambda run, device: (run(), next(took))[1])  # noqa: ARG005
-    fdgpu, peer = measure(SHAPE, [GramLoop()], "numba", Effort(1, 10.0)).rows
+    fdgpu, peer = measure(SHAPE, [GramLoop()], "numba", Effort(1, 10.0))
     assert (fdgpu.fdgpu_s, fdgpu.total_s) == (2.0, 6.0)
     assert (peer.peer_s, peer.fdgpu_s) == (0.5, 1.5)
     assert peer.ratio == pytest.approx(1 / 3)
