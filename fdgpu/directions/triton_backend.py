@@ -16,6 +16,7 @@ from fdgpu.arrays import to_device
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
+from fdgpu.directions.resampling import ROUND_BYTES
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.directions.whitening import CHUNK_BYTES
 from fdgpu.errors import InputError
@@ -55,7 +56,7 @@ class TritonBackend:
         if self.device.type != "cuda":
             return FALLBACK_BYTES
         free, _ = torch.cuda.mem_get_info(self.device)
-        return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES
+        return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES - ROUND_BYTES
 
     def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:  # noqa: ARG002 - the protocol's
         """Rows as they come, whitened, and times a dual; Gram matrix and its diagonal. None above one program's."""
