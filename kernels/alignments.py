@@ -12,16 +12,19 @@ EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is 
 CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 differences at a time
 
 
-def caption_differences(captions: torch.Tensor, reference: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def caption_differences(
+    captions: torch.Tensor, reference: torch.Tensor, scale: torch.Tensor, equal: float = EQUAL
+) -> torch.Tensor:
     """Return (…, m, d) float64 unit differences of captions from the reference; NaN where the caption is the reference.
 
     Args:
         captions: (…, m, d) unit text vectors; leading dimensions are classes, say.
         reference: (…, d) unit text vector of each.
         scale: (d,) the whitening's σ, ones without it.
+        equal: a text difference shorter than this is rounding.
     """
     difference = captions.double() - reference.to(captions.device).double().unsqueeze(-2)
-    same = torch.linalg.vector_norm(difference, dim=-1, keepdim=True) < EQUAL
+    same = torch.linalg.vector_norm(difference, dim=-1, keepdim=True) < equal
     difference /= scale.to(difference)
     lengths = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)
     return difference / torch.where(same, torch.nan, lengths)
