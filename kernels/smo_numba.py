@@ -344,6 +344,16 @@ def _recalls(product, intercept, labels, folds, fold):
 
 
 @njit(nogil=True, cache=True)
+def _has_both_kinds(labels, folds, fold):
+    """Whether right and wrong samples are in the fold and outside."""
+    counts = np.zeros((2, 2), np.int64)
+    for k in range(len(labels)):
+        if labels[k] != 0:
+            counts[1 if folds[k] == fold else 0, 1 if labels[k] > 0 else 0] += 1
+    return counts.min() > 0
+
+
+@njit(nogil=True, cache=True)
 def cross_validate_jobs(gram, labels, folds, cv, first, last, costs, tol, max_iter, recalls, violation):
     """Hold out one fold of one labelling for each job from ``first`` to ``last``; job = labelling · cv + fold.
 
@@ -357,8 +367,8 @@ def cross_validate_jobs(gram, labels, folds, cv, first, last, costs, tol, max_it
         costs: (c,) ascending C.
         tol: largest KKT violation.
         max_iter: most steps for one C.
-        recalls: (P, cv, c, 2) written.
-        violation: (P, cv) written.
+        recalls: (P, cv, c, 2) written, but where a fold lacks a kind, inside or outside.
+        violation: (P, cv) written likewise.
     """
     for p in range(first // cv, -(-last // cv)):
         own, own_labels, own_folds = gram, labels[p], folds[p]
@@ -366,6 +376,8 @@ def cross_validate_jobs(gram, labels, folds, cv, first, last, costs, tol, max_it
         if len(chosen) <= MASK_ABOVE * len(own_labels):
             own, own_labels, own_folds = _part(gram, chosen), own_labels[chosen], own_folds[chosen]
         for fold in range(max(0, first - p * cv), min(cv, last - p * cv)):
+            if not _has_both_kinds(own_labels, own_folds, fold):
+                continue
             violation[p, fold], _ = held_out_recalls(
                 own, own_labels, own_folds, fold, costs, tol, max_iter, recalls[p, fold]
             )
@@ -373,9 +385,14 @@ def cross_validate_jobs(gram, labels, folds, cv, first, last, costs, tol, max_it
 
 @njit(nogil=True, cache=True)
 def fit_jobs(gram, labels, C_index, first, last, costs, tol, max_iter, a, intercept, violation, n_iter):
-    """Fit whole labellings, each up to its own C; written are a (P, n) and three numbers a labelling (P,)."""
+    """Fit whole labellings, each up to its own C; written are a (P, n) and three numbers a labelling (P,).
+
+    One whose C has an index below 0 is left as it is.
+    """
     nowhere = np.full(labels.shape[1], -1, np.int8)  # no fold is held out
     for p in range(first, last):
+        if C_index[p] < 0:
+            continue
         path = costs[: C_index[p] + 1]
         chosen = np.flatnonzero(labels[p])
         if len(chosen) > MASK_ABOVE * labels.shape[1]:
