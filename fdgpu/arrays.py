@@ -210,15 +210,6 @@ def _down(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.cpu()
 
 
-def to_device(array: Host, device: torch.device) -> torch.Tensor:
-    """Return a NumPy array as a tensor on ``device``, for which nothing waits; on the CPU it shares its memory.
-
-    It goes up from pinned memory: a copy from any other waits for what the device does before it.
-    """
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
 def bring_down(why: str, *tensors: torch.Tensor) -> list[NDArray[np.float64]]:
     """Return tensors that are on one device as float64 on the host, in one copy, so that the host waits once."""
     flat = to_host(torch.cat([tensor.reshape(-1).double() for tensor in tensors]), why)

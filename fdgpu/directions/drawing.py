@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import torch
 
+from fdgpu.arrays import to_device
 from fdgpu.directions.batch import Classes, Layout, Tensor, count_in
 from fdgpu.kernels.draws import choose, deal, keys, stream_states
 from fdgpu.kernels.folds import Groups
@@ -28,8 +29,7 @@ class Stream(IntEnum):
 
 def states_of(layout: Layout, *path: int) -> Tensor:
     """Return (K,) states of the batch's classes, for a seed, a stream and what tells draws of one stream apart."""
-    host = stream_states(layout.indices, *path)
-    return host.to(layout.device) if layout.device.type == "cpu" else host.pin_memory().to(layout.device)
+    return to_device(stream_states(layout.indices, *path), layout.device)
 
 
 def permuted_labels(layout: Layout, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:

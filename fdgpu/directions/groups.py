@@ -37,7 +37,8 @@ def check_groups(groups: Array, rows: int) -> Ints:
     Raises:
         InputError: names what was expected and what came.
     """
-    if isinstance(groups, torch.Tensor) or is_array(groups) or getattr(groups, "dtype", None) not in (None, object):
+    listed_by_numpy = isinstance(groups, np.ndarray) and groups.dtype.kind != "O"
+    if isinstance(groups, torch.Tensor) or is_array(groups) or listed_by_numpy:
         ids = to_numpy(groups, "groups")
         if ids.dtype.kind == "f" and np.isnan(ids).any():
             raise InputError("groups holds NaN: give a sample that belongs to no other an id of its own")

@@ -31,6 +31,7 @@ from itertools import combinations, permutations
 
 import torch
 
+from fdgpu.arrays import to_device
 from fdgpu.directions.batch import (
     ClassBatch,
     Directions,
@@ -262,7 +263,7 @@ def _aligned(layout: Layout, flags: Tensor, to: Tensor) -> Tensor:
     alike = torch.stack([layout.total(own * other) for own in one])  # (r, r, K)
     orders = list(permutations(range(r)))
     fit = torch.stack([sum((alike[i, j] for i, j in enumerate(order)), torch.zeros_like(n)) for order in orders])
-    table = torch.tensor(orders).to(flags.device)  # (orders, r)
+    table = to_device(torch.tensor(orders), flags.device)  # (orders, r)
     best = table[fit.argmax(dim=0)].T  # (r, K)
     return flags.take_along_dim(layout.each(best), dim=0)
 
