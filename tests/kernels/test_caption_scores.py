@@ -18,8 +18,8 @@ from fdgpu.kernels.caption_scores import (
     scoring_kernel,
     tile_table,
 )
-from tests.kernels.compiling import ARCHITECTURES, SHARED_LIMITS, compile_for
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
+from tools.kernel_usage import ARCHITECTURES, SHARED_LIMITS, Program
 
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
 
@@ -184,7 +184,7 @@ def test_the_scoring_compiles_to_what_its_bandwidth_needs(cc: int, dtype: torch.
         "BLOCK_D": launch.block_d,
         "VECTOR": launch.vector,
     }
-    usage = compile_for(scoring_kernel, signature, constexprs, cc, launch.num_warps)
+    usage = Program(scoring_kernel, "", signature, constexprs, {"num_warps": launch.num_warps}).compile_for(cc)
     print(f"sm_{cc} {dtype}: {usage}")
     assert usage.spill_bytes == 0
     assert usage.registers <= 128  # four programs an SM, 32 KiB under way: see Launch
@@ -203,7 +203,9 @@ def test_the_ranking_compiles_without_spills(cc: int, k: int) -> None:
         "k": "i32",
     }
     constexprs = {"NONE": -(2**63), "KEEP": 1 << (k - 1).bit_length(), "BLOCK": launch.block_scores}
-    usage = compile_for(ranking_kernel, signature, constexprs, cc, launch.num_warps_ranking)
+    usage = Program(
+        ranking_kernel, "", signature, constexprs, {"num_warps": launch.num_warps_ranking}
+    ).compile_for(cc)
     print(f"sm_{cc} k={k}: {usage}")
     assert usage.spill_bytes == 0
     assert usage.shared_bytes <= min(SHARED_LIMITS[cc], 16 * 1024)

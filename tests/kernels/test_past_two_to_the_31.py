@@ -11,9 +11,8 @@ import torch
 
 from fdgpu.kernels import caption_scores, gram_triton, smo_triton
 from fdgpu.kernels.smo_batch import LARGEST_CLASS
-from tests.kernels.compiling import narrow_products
 from tests.kernels.interpreting import INTERPRETED
-from tests.kernels.test_smo_triton import OF_CROSS_VALIDATION, OF_FITS, SHARED
+from tools.kernel_usage import Program, gram_program, narrow_products, solver_programs
 
 compiled = pytest.mark.skipif(INTERPRETED, reason="an interpreted kernel cannot be compiled")
 GIB = 1 << 30
@@ -30,10 +29,10 @@ def test_captions() -> None:
         "d": "i32:16",
     }  # fmt: skip
     blocks = {"BLOCK": launch.block, "BLOCK_D": launch.block_d, "VECTOR": launch.vector}
-    assert not narrow_products(caption_scores.scoring_kernel, signature, {"SAME": 1e-12, **blocks})
+    assert not narrow_products(Program(caption_scores.scoring_kernel, "", signature, {"SAME": 1e-12, **blocks}, {}))
     without_rows = {name: kind for name, kind in signature.items() if name != "rows_ptr"}
     constexprs = {"rows_ptr": None, "SAME": 1e-12, **blocks}
-    assert not narrow_products(caption_scores.scoring_kernel, without_rows, constexprs)
+    assert not narrow_products(Program(caption_scores.scoring_kernel, "", without_rows, constexprs, {}))
 
 
 @compiled
@@ -42,31 +41,21 @@ def test_ranks() -> None:
         "scores_ptr": "*fp32", "offsets_ptr": "*i64", "hardest_ptr": "*i32", "easiest_ptr": "*i32", "k": "i32"
     }  # fmt: skip
     constexprs = {"NONE": -(2**63), "KEEP": 8, "BLOCK": 1024}
-    assert not narrow_products(caption_scores.ranking_kernel, signature, constexprs)
+    assert not narrow_products(Program(caption_scores.ranking_kernel, "", signature, constexprs, {}))
 
 
 @compiled
 def test_gram_matrices() -> None:
-    signature = {
-        "x_ptr": "*fp32", "grams_ptr": "*fp32", "tiles_ptr": "*i32", "starts_ptr": "*i64", "sizes_ptr": "*i32",
-        "gram_starts_ptr": "*i64", "d": "i32:16",
-    }  # fmt: skip
-    constexprs = {"PRECISION": "ieee", "WIDEN": False, "BLOCK": 64, "BLOCK_D": 32}
     # the first row and column of a tile, within its class
     allowed = {frozenset({"rows", "64"}), frozenset({"columns", "64"})}
-    assert narrow_products(gram_triton.gram_kernel, signature, constexprs) == allowed
+    assert narrow_products(gram_program(torch.float32, 75)) == allowed
 
 
 @compiled
-@pytest.mark.parametrize(
-    ("kernel", "more"),
-    [(smo_triton.cross_validate_kernel, OF_CROSS_VALIDATION), (smo_triton.fit_kernel, OF_FITS)],
-    ids=["cross_validate", "fit"],
-)
-def test_labellings(kernel: object, more: dict[str, str]) -> None:
-    constexprs = {"FUSED": True, "BLOCK": 64, "ROWS": 2}
+@pytest.mark.parametrize("program", solver_programs(64), ids=lambda program: program.fn.__name__)
+def test_labellings(program: Program) -> None:
     assert LARGEST_CLASS**2 < 2**31
-    for factors in narrow_products(kernel, SHARED | more, constexprs):
+    for factors in narrow_products(program):
         of_one_class = "n" in factors  # a row of its Gram matrix, times its size
         programs = factors == {"n_labellings", "cv"}  # of one class in one launch
         assert of_one_class or programs or "2" in factors, set(factors)
