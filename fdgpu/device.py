@@ -230,6 +230,12 @@ def why_no_faiss_gpu(device: torch.device | None = None) -> str | None:
     return None
 
 
+def free_bytes(device: torch.device) -> int:
+    """Return what can still be allocated on a CUDA device: what the driver has, and what torch keeps for later."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed: torch's, cuBLAS's, cuDNN's, cuSOLVER's, Triton's, FAISS's, CuPy's or the host's.
 

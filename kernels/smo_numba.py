@@ -26,8 +26,6 @@ from numba import njit
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fdgpu.kernels.label_matrix_numba import assign_folds
-
 Array = NDArray[Any]
 
 FASTMATH = {"reassoc", "nsz", "contract", "arcp", "nnan"}
@@ -305,12 +303,13 @@ def held_out_recalls(gram, labels, folds, fold, costs, tol, max_iter, recalls):
 
 
 @njit(nogil=True, cache=True)
-def cross_validate_jobs(gram, labels, cv, first, last, costs, tol, max_iter, recalls, violation):
+def cross_validate_jobs(gram, labels, folds, cv, first, last, costs, tol, max_iter, recalls, violation):
     """Hold out one fold of one labelling for each job from ``first`` to ``last``; job = labelling · cv + fold.
 
     Args:
         gram: (n, n) Gram matrix of a class, shared by all its labellings.
         labels: (P, n) int8 label matrix.
+        folds: (P, n) int8, the fold of each sample, -1 where it takes no part.
         cv: folds.
         first: first job.
         last: job before which to stop.
@@ -320,14 +319,11 @@ def cross_validate_jobs(gram, labels, cv, first, last, costs, tol, max_iter, rec
         recalls: (P, cv, c, 2) written.
         violation: (P, cv) written.
     """
-    folds = np.empty(labels.shape[1], np.int64)
-    assigned = -1  # the labelling whose folds these are
     for job in range(first, last):
         p, fold = job // cv, job % cv
-        if p != assigned:
-            assign_folds(labels[p], cv, folds)
-            assigned = p
-        violation[p, fold], _ = held_out_recalls(gram, labels[p], folds, fold, costs, tol, max_iter, recalls[p, fold])
+        violation[p, fold], _ = held_out_recalls(
+            gram, labels[p], folds[p], fold, costs, tol, max_iter, recalls[p, fold]
+        )
 
 
 @njit(nogil=True, cache=True)
