@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fdgpu.kernels import gram_triton, smo_triton
+from fdgpu.kernels import gram_triton
 from fdgpu.kernels.smo_batch import LARGEST_CLASS
 from tests.kernels.interpreting import INTERPRETED
 from tools.kernel_usage import Program, gram_program, narrow_products, solver_programs
