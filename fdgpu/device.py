@@ -193,13 +193,13 @@ def choose_index_backend(requested: str, device: torch.device | None = None) -> 
     backend = _named(IndexBackend, requested)
     if backend is IndexBackend.CPU:
         return Choice(backend, "asked for by name")
-    missing = why_no_cuda(_card(device))
-    if backend is IndexBackend.GPU:
-        if missing is not None:
-            raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
-        return Choice(backend, "asked for by name")
+    card = _card(device)
+    missing = why_no_cuda(card)
     if missing is None:
-        return Choice(IndexBackend.GPU, f"auto: on {torch.cuda.get_device_name(_card(device))}")
+        auto = f"auto: on {torch.cuda.get_device_name(card)}"
+        return Choice(IndexBackend.GPU, "asked for by name" if backend is IndexBackend.GPU else auto)
+    if backend is IndexBackend.GPU:
+        raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
     without = "" if has_faiss() else f"; FAISS is not installed, {install('index')}"
     return Choice(IndexBackend.CPU, f"auto: on {cpu_count()} CPU cores; {missing}{without}")
 

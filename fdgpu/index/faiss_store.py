@@ -100,7 +100,7 @@ class FaissStore:
     def __init__(self, dimension: int, kind: IndexKind, half: bool, device: torch.device) -> None:
         self.dimension, self.kind, self.half, self.device = dimension, kind, half, device
         self._faiss = load_faiss(f"kind '{kind.name}'")
-        missing = None if device.type == "cpu" else why_no_faiss_gpu()
+        missing = None if device.type == "cpu" else why_no_faiss_gpu(device)
         if missing is not None:
             raise BackendError(
                 f"kind '{kind.name}' was asked for on a GPU, but cannot run there: {missing}; or use 'flat', which is "
