@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, to_numpy
+from fdgpu.arrays import Array, to_device, to_numpy
 from fdgpu.captions.recipe import distinct_names
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -113,7 +113,7 @@ def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tenso
     """Return the rows of ``vectors`` (n, d) that ``chosen`` (n,) marks, on their device; nothing is waited for."""
     if chosen.all():
         return vectors
-    return vectors[torch.from_numpy(np.flatnonzero(chosen)).to(vectors.device)]
+    return vectors[to_device(np.flatnonzero(chosen), vectors.device)]
 
 
 def check_inputs(
