@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numba import njit
+from numba import config, njit
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 PIECES = 4  # of the classes for each thread, so that none waits long for another
@@ -150,7 +150,7 @@ def choose(
     chosen = torch.zeros((len(states), count, len(segments.of)), dtype=torch.bool)
     asked = np.arange(states.shape[1]) if classes is None else np.asarray(classes, np.int64)
     arrays = (states.numpy().view(np.uint64), segments.starts.numpy(), strata.numpy(), quota.numpy())
-    threads = torch.get_num_threads()
+    threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # the cores that this process may use
     with ThreadPoolExecutor(threads) as pool:
         parts = np.array_split(asked, min(len(asked), PIECES * threads) or 1)
         list(pool.map(lambda part: choose_kernel(*arrays, part, first, chosen.numpy()), parts))
