@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -57,6 +59,16 @@ class AuditInputs:
     def correct(self) -> NDArray[np.bool_]:
         """(n,) the model was right."""
         return np.asarray(self.labels == self.predictions)
+
+    def fingerprint(self, ids: Sequence[str], pictures: str) -> str:
+        """Return the SHA-256 of everything that was audited, ``pictures`` being the hash of the images."""
+        digest = hashlib.sha256()
+        names = json.dumps([list(self.class_names), list(ids), self.splits.tolist(), pictures])
+        for part in (names.encode(), self.labels.tobytes(), self.predictions.tobytes()):
+            digest.update(part)
+        if self.confidence is not None:
+            digest.update(self.confidence.tobytes())
+        return digest.hexdigest()
 
     def first_split(self, usable: NDArray[np.bool_], *preferred: Split) -> Split:
         """Return the first of the preferred splits that has a usable image; the last, if none has."""

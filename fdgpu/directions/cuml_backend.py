@@ -22,6 +22,7 @@ import torch
 
 from fdgpu.arrays import Array, to_host, to_torch
 from fdgpu.cuda import GPU_EXTRAS
+from fdgpu.device import out_of_memory
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
@@ -152,8 +153,8 @@ class CumlBatch(ClassBatch):
     def _solve(self, y: Tensor, costs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Solve the problems in the columns of ``y`` (n, q), of labels +1, -1 and 0, each with its own C (q,).
 
-        The host asks which of them cuML has to solve. Where C is NaN or a kind of label is missing, the dual is 0 and
-        everything else NaN.
+        The host waits once to learn which of them cuML has to solve; what cuML itself waits for comes on top. Where C
+        is NaN or a kind of label is missing, the dual is 0 and everything else NaN.
 
         Returns:
             Duals and decision values (n, q), intercepts, violations and steps (q,).
@@ -164,16 +165,21 @@ class CumlBatch(ClassBatch):
         weights = y.abs().double() * (of_right + of_wrong) / (2 * own)
         limit = torch.where(solvable, y * weights * costs, 0.0)
         # all alphas at their bounds are the optimum for every small C, and one product shows it: as on the CPU
-        a, n_iter = limit, torch.zeros(len(costs), dtype=torch.int64, device=self._device)
+        a, n_iter = limit, [0] * len(costs)
         _, g = self._products(a)
         violation, intercept = optimality(a, g, limit)
-        unsolved = np.flatnonzero(
-            to_host(solvable & (violation > self.settings.tol), "which problems cuML has to solve")
+        taking = of_right + of_wrong
+        violations, counts, Cs = to_host(
+            torch.stack([torch.where(solvable, violation, 0.0), taking.double(), costs]),
+            "which problems cuML has to solve",
         )
-        if len(unsolved):
-            a = a.clone()
-            for j in unsolved.tolist():
-                a[:, j], n_iter[j] = self._ask(y[:, j], weights[:, j], float(to_host(costs[j], "the C of a problem")))
+        unsolved = np.flatnonzero(violations > self.settings.tol).tolist()
+        if unsolved:
+            a = a.clone()  # and 0 where a sample takes no part
+            order = (y == 0).to(torch.int8).argsort(dim=0, stable=True)  # first the samples that take part
+            for j in unsolved:
+                part = order[: int(counts[j]), j]
+                a[part, j], n_iter[j] = self._ask(part, y[part, j], weights[part, j], float(Cs[j]))
             a = into_the_box(a, limit, ROUNDINGS * torch.finfo(self._x.dtype).eps)
             _, g = self._products(a)
             violation, intercept = optimality(a, g, limit)
@@ -183,15 +189,14 @@ class CumlBatch(ClassBatch):
             (g + intercept).masked_fill(nothing, torch.nan),
             intercept.masked_fill(nothing, torch.nan),
             violation.masked_fill(nothing, torch.nan),
-            n_iter,
+            torch.tensor(n_iter, device=self._device),
         )
 
-    def _ask(self, y: torch.Tensor, weights: torch.Tensor, cost: float) -> tuple[torch.Tensor, int]:
-        """Have cuML solve one problem: its dual (n,), and its steps."""
-        taking = y.nonzero()[:, 0]
-        rows = self._x.T[:, taking].T
+    def _ask(self, part: Tensor, y: Tensor, weights: Tensor, cost: float) -> tuple[Tensor, int]:
+        """Have cuML solve one problem of some samples (m,): their dual (m,), and its steps."""
+        rows = self._x.T[:, part].T
         svc, from_dlpack = self._cuml
-        over = [from_dlpack(part) for part in (rows, y[taking].to(rows), weights[taking].to(rows))]
+        over = [from_dlpack(one) for one in (rows, y.to(rows), weights.to(rows))]
         estimator = svc(
             kernel="linear",
             gamma=1.0,  # not used, but its default is computed all the same, from the variance of the rows
@@ -203,10 +208,10 @@ class CumlBatch(ClassBatch):
         with warnings.catch_warnings():
             # before 26.2 cuML counts outer iterations, each of many steps, and says that this will change
             warnings.filterwarnings("ignore", "The meaning of `max_iter`", FutureWarning)
-            estimator.fit(over[0], over[1], sample_weight=over[2])
+            _fit(estimator, *over)
         a = torch.zeros(len(y), dtype=torch.float64, device=self._device)
         support = to_torch(estimator.support_, "support_").long()
-        a[taking[support]] = to_torch(estimator.dual_coef_, "dual_coef_").flatten().double()
+        a[support] = to_torch(estimator.dual_coef_, "dual_coef_").flatten().double()
         return a, int(np.sum(getattr(estimator, "n_iter_", UNKNOWN)))
 
     def _products(self, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -216,6 +221,28 @@ class CumlBatch(ClassBatch):
         for part, own in zip(parts, a.split(chunk_rows(self._x)), strict=True):
             w += part.double().T @ own
         return w, torch.cat([part.double() @ w for part in parts])
+
+
+def _fit(estimator: Array, x: Array, y: Array, weights: Array) -> None:
+    """Fit; where cuML finds no memory, once more without what torch holds for later, which is not free for cuML.
+
+    Raises:
+        BackendError: if that is not enough. A problem cannot be halved.
+    """
+    for last in (False, True):
+        try:
+            estimator.fit(x, y, sample_weight=weights)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if last:
+                raise BackendError(
+                    f"cuML ran out of device memory at {x.shape[0]} samples of {x.shape[1]} features ({error}): "
+                    "use backend='triton', or fewer samples of this class"
+                ) from error
+        else:
+            return
+        torch.cuda.empty_cache()  # here, where the error no longer holds anything
 
 
 def _asked(classes: Classes) -> bool:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fdgpu import FailureDirections
+from fdgpu.arrays import counted_crossings
 from fdgpu.device import Choice, choose_backend
 from fdgpu.directions import distilling, estimator, modes
 from fdgpu.directions.batch import SolverBackend
@@ -31,6 +32,7 @@ from tests.cards import show_card
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import SVC, stand_in
 from tests.directions.planting import Direction, Found, class_samples, found_in, make_classes, plant_modes
+from tests.pretend_cuda import inner, pretend_cuda
 
 COSTS = tuple(np.logspace(-6, 0, 7))
 SETTINGS = SolverSettings(COSTS, cv=2, tol=1e-4, max_iter=10**6)
@@ -208,6 +210,51 @@ def test_a_tight_tolerance_is_met_in_float64() -> None:
         mine, its = one.directions[0], other.directions[0]
         assert_same_direction(mine, its, settings.tol)
         assert np.allclose(mine.w, its.w, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "costs"), [(60, (1e-1, 1.0)), (240, (1e-1, 1.0)), (60, (1e-2, 3e-2, 1e-1, 3e-1, 1.0))])
+def test_of_its_own_part_the_host_waits_once_for_all_problems(
+    n: int, costs: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before cuML is asked: what cuML waits for is its own affair."""
+    fits = stand_in(monkeypatch)
+    monkeypatch.setattr(sys.modules["cupy"], "from_dlpack", lambda tensor: inner(tensor).numpy())
+    settings = replace(SETTINGS, Cs=costs)
+    with pretend_cuda(monkeypatch), counted_crossings() as crossings:
+        batch = CumlBackend("cuda").open(make_classes((n,), 8, separation=1.0), settings)
+        batch.cross_validate(batch.layout.labels)
+        of_folds = len(fits)
+        batch.coef(batch.fit(batch.layout.labels, torch.tensor([[len(costs) - 1]], device="cuda")))
+    assert 0 < of_folds < len(fits)
+    own = [one for one in crossings if one.why == "which problems cuML has to solve"]
+    assert [one.shape for one in own] == [(3, 2 * len(costs)), (3, 1)]
+    assert crossings == own
+
+
+class OutOfMemory(SVC):
+    most = 0
+    refused: list[int]  # samples of each fit that found no memory
+
+    def fit(self, X: np.ndarray, *others: object, **named: object) -> SVC:
+        if len(self.refused) < self.most:
+            self.refused.append(len(X))
+            raise MemoryError("std::bad_alloc: out_of_memory: CUDA error")
+        return super().fit(X, *others, **named)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_without_memory_it_tries_once_more_and_says_what_to_do(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = stand_in(monkeypatch, type("Refusing", (OutOfMemory,), {"most": most, "refused": []}))
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    batch = CumlBackend("cpu").open(classes()[:1], SETTINGS)
+    if most == 1:
+        batch.fit(batch.layout.labels, torch.tensor([[6]]))
+        assert len(fits) == 1
+    else:
+        with pytest.raises(BackendError, match=r"out of device memory at 63 samples of 16 features .*'triton'"):
+            batch.fit(batch.layout.labels, torch.tensor([[6]]))
+    assert emptied == [True]
 
 
 # --- what cuML gets wrong is seen -----------------------------------------------------------------------------------
