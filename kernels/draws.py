@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numba import njit
+from numba import config, njit
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 PIECES = 4  # of the classes for each thread, so that none waits long for another
@@ -68,42 +68,44 @@ def choose_kernel(states, starts, strata, quota, classes, first, chosen):
         while bits < 16 and 1 << bits < n:
             bits += 1
         shift = np.uint32(32 - bits)
-        keys, among = np.empty(n, np.uint32), np.empty(n, np.int64)
-        counts = np.empty((n_strata, 1 << bits), np.int32)
-        bins, left = np.empty(n_strata, np.int64), np.empty(n_strata, np.int64)
+        keys, places, among = np.empty(n, np.uint32), np.empty(n, np.uint32), np.empty(n, np.int64)
+        code, offset = np.empty(n, np.uint8), np.empty(n, np.uint32)
+        counts = np.empty((n_strata + 1) << bits, np.int32)  # the last bins are for what is never drawn
+        ends, left = np.zeros(n_strata + 1, np.uint32), np.empty(n_strata, np.int64)
         for r in range(n_rows):
+            for i in range(n):
+                code[i] = strata[r, start + i] if strata[r, start + i] >= 0 else n_strata
+                offset[i] = code[i] << bits
             for p in range(n_draws):
                 row = _mixed(states[r, k] + U_GOLDEN * np.uint64(first + p + 1))
                 counts[:] = 0
                 for i in range(n):
                     row += U_GOLDEN
                     keys[i] = np.uint32(_mixed(row) >> U32)
-                    stratum = strata[r, start + i]
-                    if stratum >= 0:
-                        counts[stratum, keys[i] >> shift] += 1
+                    places[i] = offset[i] + (keys[i] >> shift)
+                    counts[places[i]] += 1
                 for stratum in range(n_strata):
-                    b, open_ = 0, np.int64(quota[r, k, stratum])
-                    while b < 1 << bits and counts[stratum, b] <= open_:
-                        open_ -= counts[stratum, b]
-                        b += 1
-                    bins[stratum], left[stratum] = b, open_
-                n_among = 0
+                    at, open_ = stratum << bits, np.int64(quota[r, k, stratum])
+                    while at < (stratum + 1) << bits and counts[at] <= open_:
+                        open_ -= counts[at]
+                        at += 1
+                    ends[stratum] = at
+                    left[stratum] = open_ if at < (stratum + 1) << bits else 0  # of the bin in which the quota ends
+                own, n_among = chosen[r, p, start : start + n], 0
                 for i in range(n):
-                    stratum = strata[r, start + i]
-                    b = np.int64(keys[i] >> shift)
-                    chosen[r, p, start + i] = stratum >= 0 and b < bins[stratum]
-                    if stratum >= 0 and b == bins[stratum]:
-                        among[n_among] = i
-                        n_among += 1
+                    end = ends[code[i]]
+                    own[i] = places[i] < end
+                    among[n_among] = i
+                    n_among += places[i] == end
                 for stratum in range(n_strata):
                     for _ in range(left[stratum]):
                         best = -1
                         for i in among[:n_among]:
-                            is_open = strata[r, start + i] == stratum and not chosen[r, p, start + i]
+                            is_open = code[i] == stratum and not own[i]
                             if is_open and (best < 0 or keys[i] < keys[best]):
                                 best = i
                         if best >= 0:
-                            chosen[r, p, start + best] = True
+                            own[best] = True
 
 
 # --- launcher -------------------------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def choose(
     chosen = torch.zeros((len(states), count, len(segments.of)), dtype=torch.bool)
     asked = np.arange(states.shape[1]) if classes is None else np.asarray(classes, np.int64)
     arrays = (states.numpy().view(np.uint64), segments.starts.numpy(), strata.numpy(), quota.numpy())
-    threads = torch.get_num_threads()
+    threads: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # the cores that this process may use
     with ThreadPoolExecutor(threads) as pool:
         parts = np.array_split(asked, min(len(asked), PIECES * threads) or 1)
         list(pool.map(lambda part: choose_kernel(*arrays, part, first, chosen.numpy()), parts))

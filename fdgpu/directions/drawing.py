@@ -43,7 +43,7 @@ def permuted_labels(layout: Layout, seed: int, first: int, count: int, classes: 
     anyone = torch.zeros((1, len(layout.right)), dtype=torch.int8, device=layout.device)
     n_wrong = layout.count(~layout.right)[None, :, None]
     wrong = choose(layout.segments, states, anyone, n_wrong, first, count, classes)[0]
-    return torch.where(wrong, -1, 1).to(torch.int8)
+    return 1 - 2 * wrong.to(torch.int8)
 
 
 def permuted_samples(layout: Layout, seed: int, first: int, count: int) -> Tensor:
