@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from fdgpu.arrays import to_host
 
 Settings = dict[str, object]  # what JSON can hold
 
@@ -46,11 +48,15 @@ def weights_digest(components: Mapping[str, object]) -> str:
     It is the same on every device and in every memory format. Components that are no nets are passed over.
     """
     digest = hashlib.sha256()
-    for part, net in sorted(components.items()):
-        if isinstance(net, nn.Module):
-            for name, tensor in chain(net.named_parameters(), net.named_buffers()):
-                digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-                digest.update(_bytes(_spread(tensor)))
+    tensors = {
+        f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)} ": tensor
+        for part, net in sorted(components.items())
+        if isinstance(net, nn.Module)
+        for name, tensor in chain(net.named_parameters(), net.named_buffers())
+    }
+    for name, entries in zip(tensors, _bytes([_spread(tensor) for tensor in tensors.values()]), strict=True):
+        digest.update(name.encode())
+        digest.update(entries)
     return digest.hexdigest()
 
 
@@ -75,12 +81,23 @@ def plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Tensor):
-        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(_bytes(value)).hexdigest()}"
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(_bytes([value])[0]).hexdigest()}"
     if hasattr(value, "__array_interface__"):  # NumPy's arrays and Pillow's pictures
         array = np.asarray(value)
         return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # an address is another in the next run
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+def _bytes(tensors: Sequence[Tensor]) -> list[bytes]:
+    """Return what each tensor holds in memory, those of one device brought down in one copy."""
+    flat = [tensor.detach().reshape(-1).contiguous().view(torch.uint8) for tensor in tensors]
+    down = {
+        device: to_host(torch.cat([one for one in flat if one.device == device]), "a digest of weights").tobytes()
+        for device in {one.device for one in flat}
+    }
+    starts, found = dict.fromkeys(down, 0), []
+    for one in flat:
+        start = starts[one.device]
+        starts[one.device] += len(one)
+        found.append(down[one.device][start : starts[one.device]])
+    return found
