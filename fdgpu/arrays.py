@@ -92,7 +92,7 @@ def restorer(array: Array) -> Restore:
     """
     if isinstance(array, torch.Tensor):
         device = array.device
-        return lambda result: _tensor(result).to(device)
+        return lambda result: to_device(_tensor(result), device)
     if _module(array) == "cupy":
         return partial(_to_cupy, device=array.device)
     if _module(array) in ("jax", "jaxlib"):
@@ -145,9 +145,12 @@ def to_device(array: torch.Tensor | Host, device: torch.device) -> torch.Tensor:
     """Return a tensor or a NumPy array on ``device``; the host does not wait for what a CUDA device is still doing.
 
     A plain ``to`` from the host to CUDA waits for all work before it, and so does a tensor built with ``device=``. Out
-    of pinned memory the copy only queues, and torch keeps that memory until it is done.
+    of pinned memory the copy only queues, and torch keeps that memory until it is done. Where ``device`` is the host,
+    what lies elsewhere comes down by :func:`to_host`.
     """
     tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+    if device.type == "cpu" and tensor.device.type != "cpu":
+        return torch.from_numpy(to_host(tensor, "for what is on the host")).to(tensor.dtype)
     if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
         tensor = torch.empty_like(tensor, pin_memory=True).copy_(tensor)  # dense, whatever the strides were
     return tensor.to(device, non_blocking=True)

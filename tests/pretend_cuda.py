@@ -180,6 +180,8 @@ class _Functions(TorchFunctionMode):
             func, given = torch.tensor, {"dtype": like.dtype, "device": CUDA} | given
         if func not in (torch.tensor, torch.as_tensor):
             return func(*args, **given)
+        if func is torch.as_tensor and isinstance(args[0], OnCuda) and not given:
+            return args[0]
         if any(isinstance(one, OnCuda) for one in torch.utils._pytree.tree_leaves(args)):
             raise HiddenWaitError(f"{func.__name__} of a tensor on the device reads its numbers")
         goes_up = _is_cuda(given.pop("device", None))
@@ -226,7 +228,7 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, precision: torch.dtype = torch
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr("fdgpu.arrays._down", inner)
     placement = Placement(CUDA, precision, "pretended")
-    for module in ("fdgpu.embedding.embedder", "fdgpu.device"):
+    for module in ("fdgpu.embedding.embedder", "fdgpu.decoding.bundled", "fdgpu.device"):
         monkeypatch.setattr(f"{module}.choose_device", lambda *_, **__: placement)
     with _Functions(), _Dispatch():
         yield

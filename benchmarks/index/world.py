@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
 from fdgpu.demo.world import make_split
@@ -22,7 +23,7 @@ ERRORS = 0.25
 
 @dataclass(frozen=True)
 class Questions:
-    """``directions`` (q, d) of a fit and the deviations (d,) of its whitening; ``images`` (q, d)."""
+    """``directions`` (q, d) of a fit and the deviations (d,) of its whitening; ``images`` (q, d), as many pictures."""
 
     directions: NDArray[np.float32]
     scale: NDArray[np.float64]
@@ -39,10 +40,20 @@ def captions(clip: ClipEmbedder, count: int) -> Sequence[str]:
         TEMPLATE,
         quality=[None, *(word for word in _words("adjective", QUALITIES) if word not in colours)],
         colour=colours,
-        noun=[noun for noun in _words("noun", "cifar10_extended") if clip.fits(LONGEST.format(noun=noun))],
+        noun=_nouns(clip),
         preposition=_words("preposition", "imagenet", "cifar10"),
     )
     return grammar[:: max(1, len(grammar) // count)][:count]
+
+
+def references(clip: ClipEmbedder, count: int) -> Tensor:
+    """Return the vectors (count, d) of "a photo of a {noun}", of nouns spread evenly over those of the captions."""
+    nouns = _nouns(clip)
+    return clip.texts([f"{REFERENCE} of a {noun}" for noun in nouns[:: len(nouns) // count][:count]])
+
+
+def _nouns(clip: ClipEmbedder) -> list[str | None]:
+    return [noun for noun in _words("noun", "cifar10_extended") if clip.fits(LONGEST.format(noun=noun))]
 
 
 def questions(clip: ClipEmbedder, count: int) -> Questions:

@@ -92,7 +92,7 @@ class BundledNet:
         labels = batch.conditions(torch.zeros_like(own), own)
         side = self.net.config.sample_size
 
-        def predict(rows: Tensor, t: Tensor) -> Tensor:
+        def predict(rows: Tensor, t: Tensor, _: bool) -> Tensor:
             prediction: Tensor = self.net(rows, t, None, class_labels=labels, return_dict=False)[0]
             return prediction
 

@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import Array, finite_rows, restorer, rows_not_finite, to_torch
+from fdgpu.arrays import Array, finite_rows, restorer, rows_not_finite, to_device, to_host, to_torch
 from fdgpu.decoding.bundled import BundledNet
 from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.pipelines import Pipeline, adapt
@@ -165,7 +166,7 @@ class Decoder:
             start = 0
             run = self._runner(vectors, seeds, steps, guidance, report)
             for stop, part in halving_batches(run, len(vectors), self._fitting):
-                pictures[start:stop] = part.to(vectors.device)
+                pictures[start:stop] = to_device(part, vectors.device)
                 start = stop
         self._check_made(pictures)
         return restorer(embeddings)(pictures)
@@ -196,7 +197,7 @@ class Decoder:
                 onward,
                 self._decoding,
             )
-            return denoiser.pictures(vectors[start:stop].to(denoiser.device, denoiser.dtype), batch).float()
+            return denoiser.pictures(to_device(vectors[start:stop], denoiser.device).to(denoiser.dtype), batch).float()
 
         return run
 
@@ -211,10 +212,11 @@ class Decoder:
             )
         vectors = vectors.float()
         finite_rows(vectors, "embeddings")
-        zero = (vectors.norm(dim=1) == 0).nonzero()[:, 0]
-        if len(zero):
+        zero = vectors.norm(dim=1) == 0
+        if bool(to_host(zero.any(), "whether a vector is zero")):
+            rows = np.flatnonzero(to_host(zero, "which vectors are zero"))
             raise InputError(
-                f"embeddings holds {len(zero)} vectors that are zero, the first is row {int(zero[0])}: a zero has no "
+                f"embeddings holds {len(rows)} vectors that are zero, the first is row {rows[0]}: a zero has no "
                 "direction to decode, drop these rows"
             )
         return vectors if self.length is None else F.normalize(vectors, dim=1) * self.length

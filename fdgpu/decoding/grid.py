@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import Array, restorer, to_numpy, to_torch
+from fdgpu.arrays import Array, restorer, to_device, to_numpy, to_torch
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.sampling import listed_seeds
 from fdgpu.decoding.slerp import slerp
@@ -96,7 +96,7 @@ def decode_grid(
             f"references {tuple(r.shape)} and directions {tuple(w.shape)}: pass (k, d) of each, one row a class and "
             "at least one"
         )
-    vectors = torch.stack([_rotated(r, w.to(r.device), rotation) for rotation in rotations], dim=1)
+    vectors = _rotated(r, to_device(w, r.device), rotations)
     k, p, s = len(vectors), len(rotations), len(chosen)
     # (k, p, d) → (k·p·s, d): every vector s times in a row, so that the seeds s repeat k·p times beside them
     every = vectors[:, :, None].expand(k, p, s, -1).reshape(k * p * s, -1)
@@ -122,9 +122,11 @@ def rotations_of(alphas: float | Sequence[float]) -> tuple[Rotation, ...]:
     return (*easy, Rotation(Side.NEUTRAL, 0.0), *(Rotation(Side.HARD, alpha) for alpha in shares))
 
 
-def _rotated(references: Tensor, directions: Tensor, rotation: Rotation) -> Tensor:
-    turned = slerp(references, -directions if rotation.side == Side.HARD else directions, rotation.alpha)
-    return torch.as_tensor(turned)
+def _rotated(references: Tensor, directions: Tensor, rotations: Sequence[Rotation]) -> Tensor:
+    """Return (k, p, d): all rotations at once, so that vectors are checked once."""
+    signs = [-1.0 if rotation.side == Side.HARD else 1.0 for rotation in rotations]
+    towards = directions[:, None] * to_device(torch.tensor(signs), directions.device)[:, None]
+    return torch.as_tensor(slerp(references[:, None], towards, [rotation.alpha for rotation in rotations]))
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import rows_not_finite
+from fdgpu.arrays import rows_not_finite, to_host
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import Settings, pipeline_settings, plain, weights_digest
 from fdgpu.decoding.pipelines import Pipeline
@@ -111,7 +111,8 @@ class DecoderPainter:
 
     def __call__(self, captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """Paint; pictures of one caption differ by their seeds alone."""
-        return _as_bytes(self.decoder.sample(self.clip.texts(list(captions)), seed=list(seeds), **self.arguments).cpu())
+        made = self.decoder.sample(self.clip.texts(list(captions)), seed=list(seeds), **self.arguments)
+        return torch.from_numpy(to_host(_as_bytes(made), "pictures to write"))
 
     @property
     def settings(self) -> Settings:

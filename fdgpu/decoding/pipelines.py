@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import Array, to_torch
+from fdgpu.arrays import Array, bring_down, to_device, to_host, to_torch
 from fdgpu.decoding.fingerprint import Settings, pipeline_settings, plain
 from fdgpu.decoding.sampling import Batch, Denoiser, Predict
 from fdgpu.decoding.spaces import ClipSpace, space_named, space_of_encoder
@@ -81,12 +81,16 @@ class PipelineDenoiser:
     def _checked(self, negative: Array | None) -> Tensor:
         if negative is None:
             return torch.zeros(1, self.space.dimension)
-        vector = to_torch(negative, "negative").reshape(-1).cpu().float()
+        vector = torch.from_numpy(to_host(to_torch(negative, "negative").reshape(-1).float(), "negative"))
         if len(vector) != self.space.dimension or not bool(vector.isfinite().all()):
             raise InputError(
                 f"negative has {len(vector)} numbers, {self.name} takes one finite vector of {self.space.dimension}"
             )
         return vector[None]
+
+    def _away(self, vectors: Tensor) -> Tensor:
+        """Return (1, d): what guidance steers away from, where the vectors are and in their precision."""
+        return to_device(self.negative.to(vectors.dtype), vectors.device)
 
     def _set_size(self, size: int | None, scale: int, usual: int) -> None:
         """Choose the side of the latents: of pictures of ``size``, the net's own, or that of the ``usual`` pictures.
@@ -102,7 +106,7 @@ class PipelineDenoiser:
     def _predict(self, **condition: object) -> Predict:
         """Return the net's prediction of latents at a time, given what its rows are conditioned on."""
 
-        def predict(rows: Tensor, t: Tensor) -> Tensor:
+        def predict(rows: Tensor, t: Tensor, _: bool) -> Tensor:
             with self._fast():
                 prediction: Tensor = self.net(rows, t, return_dict=False, **condition)[0]
             return prediction
@@ -147,7 +151,7 @@ class StableUnclip(PipelineDenoiser):
         # (n, 2d): the vectors beside the embedding of their noise level
         noised = self.pipeline.noise_image_embeddings(vectors, 0, noise=batch.noise((vectors.shape[1],))).to(vectors)
         unconditional = torch.zeros_like(noised)  # zeros for the noise level too
-        unconditional[:, : vectors.shape[1]] = self.negative.to(vectors)
+        unconditional[:, : vectors.shape[1]] = self._away(vectors)
         labels = batch.conditions(unconditional, noised)
         prompt = self._empty_prompt.to(vectors).expand(len(labels), -1, -1)
         return self._denoise(batch, self._by_vae, encoder_hidden_states=prompt, class_labels=labels)
@@ -155,7 +159,8 @@ class StableUnclip(PipelineDenoiser):
 
 def _training_length(normalizer: Any) -> float | None:
     """Root mean square length of the vectors of its training, √Σ(mean² + std²); None if its statistics are not set."""
-    mean, std = normalizer.mean.detach().double(), normalizer.std.detach().double()
+    down = bring_down("the statistics of a pipeline's training", normalizer.mean, normalizer.std)
+    mean, std = map(torch.from_numpy, down)
     if bool((mean == 0).all() and (std == 1).all()):
         return None
     return float((mean.square() + std.square()).sum().sqrt())
@@ -173,7 +178,7 @@ class Kandinsky(PipelineDenoiser):
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
-        added = {"image_embeds": batch.conditions(self.negative.to(vectors), vectors)}
+        added = {"image_embeds": batch.conditions(self._away(vectors), vectors)}
         return self._denoise(batch, self._by_movq, encoder_hidden_states=None, added_cond_kwargs=added)
 
     def _by_movq(self, latents: Tensor) -> Tensor:
@@ -230,10 +235,11 @@ class Unclip(PipelineDenoiser):
         single = small.float()  # the CPU knows no bicubic in half precision
         large = F.interpolate(single, size=self.size, mode="bicubic", align_corners=False, antialias=True).to(small)
 
-        def predict(rows: Tensor, t: Tensor) -> Tensor:
+        def predict(rows: Tensor, t: Tensor, is_last: bool) -> Tensor:
             # (n, 3, h, w) noise beside the enlarged picture → (n, 6, h, w); a net of its own takes the last step
             with self._fast():
-                prediction: Tensor = (last if t == 0 else first)(torch.cat([rows, large], 1), t, return_dict=False)[0]
+                net = last if is_last else first
+                prediction: Tensor = net(torch.cat([rows, large], 1), t, return_dict=False)[0]
             return prediction
 
         shape = (first.config.in_channels // 2, *self.size)
@@ -261,7 +267,7 @@ class Context(PipelineDenoiser):
 
     def pictures(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Decode vectors (n, d)."""
-        context = batch.conditions(self.negative.to(vectors), vectors)[:, None]  # (2n or n, 1, d)
+        context = batch.conditions(self._away(vectors), vectors)[:, None]  # (2n or n, 1, d)
         return self._denoise(batch, self._by_vae, encoder_hidden_states=context)
 
 

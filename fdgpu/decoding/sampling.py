@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import Array
+from fdgpu.arrays import Array, to_device
 from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.spaces import ClipSpace
 from fdgpu.device import BatchSize, halving_batches
@@ -25,7 +25,7 @@ UNGUIDED = 1.0
 LARGEST_SEED = 2**63 - 1  # of torch's generators
 
 Seeds = int | Array  # one number, or one a picture
-Predict = Callable[[Tensor, Tensor], Tensor]
+Predict = Callable[[Tensor, Tensor, bool], Tensor]
 
 
 class Scheduler(Protocol):
@@ -87,7 +87,7 @@ class Batch:
     def noise(self, shape: tuple[int, ...]) -> Tensor:
         """Draw (n, *shape), each row from its own generator."""
         drawn = [torch.randn(shape, generator=own, dtype=self.dtype) for own in self.generators]
-        return torch.stack(drawn).to(self.device)
+        return to_device(torch.stack(drawn), self.device)
 
     def denoise(
         self,
@@ -106,8 +106,9 @@ class Batch:
             stage: what progress calls it.
             scheduler: copied, and left as it is.
             shape: (c, h, w) of one latent.
-            predict: takes latents (m, c, h, w) and a time; m = 2n where guidance is on, and the first n rows are then
-                unconditional. Returns (m, c, h, w), or (m, 2c, h, w) of a net that predicts a variance too.
+            predict: takes latents (m, c, h, w), a time on their device, and whether it is the last; m = 2n where
+                guidance is on, and the first n rows are then unconditional. Returns (m, c, h, w), or (m, 2c, h, w) of a
+                net that predicts a variance too.
             steps: of the scheduler; None: the batch's own.
             guided: False for a net that knows no guidance, whose m is always n.
             eta: how much of a step's noise a DDIM scheduler draws anew: 0 none, 1 all of it, as in DDPM.
@@ -116,17 +117,19 @@ class Batch:
             (n, c, h, w).
         """
         scheduler = copy.deepcopy(scheduler)  # a multistep scheduler keeps the predictions of the batch that it is in
-        scheduler.set_timesteps(self.steps if steps is None else steps, device=self.device)
+        # schedulers read their times: on the device, the host would wait for each
+        scheduler.set_timesteps(self.steps if steps is None else steps, device=torch.device("cpu"))
         guided = guided and self.guided
-        channels, times = shape[0], scheduler.timesteps
+        channels, times = shape[0], to_device(scheduler.timesteps, self.device)
         latents: Tensor = self.noise(shape) * scheduler.init_noise_sigma  # (n, c, h, w)
         if self.device.type == "cuda":
             latents = latents.contiguous(memory_format=torch.channels_last)
-        for done, (t, accepted) in enumerate(self._times(scheduler, eta)):
+        for done, (t, accepted) in enumerate(self._times(scheduler, shape, eta)):
             self.report(stage, done, len(times))
             # one call of the net a step: the same latents twice, (2n, c, h, w), once for each half of the conditions
             rows = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, t)
-            prediction = predict(rows, t).to(latents.dtype)  # (2n or n, c or 2c, h, w)
+            # (2n or n, c or 2c, h, w)
+            prediction = predict(rows, times[done], done == len(times) - 1).to(latents.dtype)
             if guided:
                 prediction = _guide(prediction, self.guidance, channels)  # (n, c or 2c, h, w)
             if not _learns_variance(scheduler):
@@ -135,8 +138,10 @@ class Batch:
         self.report(stage, len(times), len(times))
         return latents
 
-    def _times(self, scheduler: Scheduler, eta: float) -> Iterator[tuple[Tensor, dict[str, object]]]:
-        """Yield each time with what this scheduler's step takes beside it."""
+    def _times(
+        self, scheduler: Scheduler, shape: tuple[int, int, int], eta: float
+    ) -> Iterator[tuple[Tensor, dict[str, object]]]:
+        """Yield each time, on the host, with what this scheduler's step takes beside it."""
         takes = inspect.signature(scheduler.step).parameters
         accepted: dict[str, object] = {"return_dict": False}
         if "generator" in takes:
@@ -146,6 +151,8 @@ class Batch:
         for i, t in enumerate(scheduler.timesteps):
             if "prev_timestep" in takes:  # unCLIP's scheduler steps by one unless it gets the next time
                 accepted["prev_timestep"] = scheduler.timesteps[i + 1] if i + 1 < len(scheduler.timesteps) else None
+            if eta and "variance_noise" in takes:  # what it would draw from these generators, and wait to upload
+                accepted |= {"variance_noise": self.noise(shape), "generator": None}
             yield t, accepted
 
     def in_parts(self, decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import Array, restorer, to_torch
+from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
 from fdgpu.errors import InputError
 
 NEAR = 1e-3  # radians from 0 where the chord is the arc to 1e-7, and from π where rounding would choose the plane
@@ -36,14 +36,13 @@ def slerp(a: Array, b: Array, alpha: float | Array) -> Array:
         InputError: for an α outside [−1, 1], shapes that do not broadcast, vectors that are zero or not finite, and
             opposite vectors, between which every arc is as short as any other.
     """
-    first, second = _rows(a, "a"), _rows(b, "b").to(to_torch(a, "a").device)
-    share = _share(alpha, first)
+    first = _rows(a, "a")
+    second, share = to_device(_rows(b, "b"), first.device), to_device(_share(alpha), first.device)
     _check_shapes(first, second, share)
-    one, other = _unit(first, "a"), _unit(second, "b")
+    one, other = _unit(first), _unit(second)
     # (…): tan(θ/2) = |a − b| / |a + b|, which keeps its digits near 0 and near π, where acos(a·b) loses half of them
     theta = 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1))
-    if bool((theta > torch.pi - NEAR).any()):
-        raise InputError("a and b hold opposite vectors: no arc between them is the shortest; rotate by way of a third")
+    _check_angles(one, other, theta)
     close = theta < NEAR  # there sin((1 − α)θ)/sin θ is 1 − α to 1e-7, and 0/0 at θ = 0
     sine = torch.where(close, 1.0, theta.sin())
     of_a = torch.where(close, 1 - share, ((1 - share) * theta).sin() / sine)
@@ -60,11 +59,12 @@ def _rows(array: Array, name: str) -> Tensor:
     return tensor
 
 
-def _share(alpha: float | Array, like: Tensor) -> Tensor:
-    share = to_torch(alpha, "alpha").to(like.device, torch.float64)
-    outside = ~((share >= -1) & (share <= 1))
-    if bool(outside.any()):
-        raise InputError(f"alpha holds {float(share[outside].reshape(-1)[0]):g}: pass shares of the angle in [-1, 1]")
+def _share(alpha: float | Array) -> Tensor:
+    share = to_torch(alpha, "alpha").double()
+    inside = (share >= -1) & (share <= 1)
+    if not bool(to_host(inside.all(), "whether alpha is in [-1, 1]")):
+        outside = to_host(share, "alpha")[~to_host(inside, "which of alpha is in [-1, 1]")]
+        raise InputError(f"alpha holds {outside[0]:g}: pass shares of the angle in [-1, 1]")
     return share
 
 
@@ -80,9 +80,17 @@ def _check_shapes(a: Tensor, b: Tensor, share: Tensor) -> None:
         ) from None
 
 
-def _unit(vectors: Tensor, name: str) -> Tensor:
+def _unit(vectors: Tensor) -> Tensor:
+    """Return unit vectors; NaN for those that are zero or not finite."""
     wide = vectors.double()  # 1/sin θ would make float32's rounding visible between vectors that are next to opposite
-    lengths = wide.norm(dim=-1, keepdim=True)
-    if not bool((lengths.isfinite() & (lengths > 0)).all()):
-        raise InputError(f"{name} holds a vector that is zero or not finite: it has no direction")
-    return torch.as_tensor(wide / lengths)
+    return torch.as_tensor(wide / wide.norm(dim=-1, keepdim=True))
+
+
+def _check_angles(a: Tensor, b: Tensor, theta: Tensor) -> None:
+    """Check unit vectors and the angles between them, all of it by one look at the device."""
+    flags = torch.stack([a.isnan().any(), b.isnan().any(), (theta > torch.pi - NEAR).any()])
+    no_a, no_b, opposite = to_host(flags, "whether vectors can be rotated")
+    if no_a or no_b:
+        raise InputError(f"{'a' if no_a else 'b'} holds a vector that is zero or not finite: it has no direction")
+    if opposite:
+        raise InputError("a and b hold opposite vectors: no arc between them is the shortest; rotate by way of a third")

@@ -56,7 +56,7 @@ def test_guidance_steers_the_mean_and_leaves_the_variance(variance: str, channel
     batch = Batch(generators, 1, guidance, torch.device("cpu"), torch.float32)
     conditions = batch.conditions(u, c)
 
-    def predict(rows: Tensor, _t: Tensor) -> Tensor:
+    def predict(rows: Tensor, _t: Tensor, _is_last: bool) -> Tensor:
         assert len(rows) == len(conditions)
         if batch.guided:
             assert torch.equal(rows[:3], rows[3:])
@@ -71,7 +71,7 @@ def test_a_stage_without_guidance_is_asked_once_a_latent() -> None:
     batch = Batch([torch.Generator()], 20, 5.0, torch.device("cpu"), torch.float32)
     asked: list[int] = []
 
-    def predict(rows: Tensor, _t: Tensor) -> Any:
+    def predict(rows: Tensor, _t: Tensor, _is_last: bool) -> Any:
         asked.append(len(rows))
         return rows
 
