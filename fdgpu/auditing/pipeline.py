@@ -28,6 +28,7 @@ from fdgpu.embedding.sources import ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
 from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
+from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
@@ -227,6 +228,7 @@ def _about(
         text_method_reason=embedder.text_method_.reason,
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
+        versions=versions(placement.device),
         model_fingerprint=weights_digest({"model": embedder.model}),
         title=title,
         classes=(),
