@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import fdgpu
-from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
+from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
 from fdgpu.captions.reliability import SHOWN
@@ -31,7 +31,7 @@ OF_THE_MODEL = {  # the bundled CLIP
     "how far captions lie from encode_text's": 4,
     "a digest of weights": 29340,  # up to 64 entries of each tensor
 }
-SETTINGS = {"n_resamples": 4, "Cs": (0.01, 0.1, 1.0)}
+SETTINGS = {"n_resamples": 4, "Cs": (0.01, 0.1, 1.0), "tol": 1e-4}
 ADJECTIVES = [None, "red", "blue", "green", "white", "black"]
 WORDS = ["coat", "boot", "bag", "shirt", "dress", "sandal", "sneaker", "pullover"]
 
@@ -75,15 +75,39 @@ def job(n: int, k: int) -> dict[str, Any]:
     }
 
 
-def run(n: int, k: int, on_device: bool = False, **settings: Any) -> tuple[AuditResult, list[Crossing]]:
+def run(
+    n: int, k: int, on_device: bool = False, grammar: object = None, **settings: Any
+) -> tuple[AuditResult, list[Crossing]]:
     """Audit where the embedder is, and count; several batches in every stage that has any."""
     inputs = job(n, k)
+    inputs["grammar"] = grammar or inputs["grammar"]
     if on_device:
         inputs["images"] = inputs["images"].to("cuda")
     fit = FailureDirections(**SETTINGS | settings)
     with counted_crossings() as crossings:
         result = fdgpu.audit(embedder=ClipEmbedder.bundled(batch_size=7), directions=fit, **inputs)
     return result, crossings
+
+
+def test_so_it_is_with_an_index_of_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captioning, "DRAWN", 3)
+    monkeypatch.setattr(captioning, "FARTHEST", 2)
+    monkeypatch.setattr(captioning, "OF_RESAMPLES", 1)
+
+    def run_all() -> list[tuple[AuditResult, list[Crossing]]]:
+        index = CaptionIndex.from_captions(job(2, 1)["grammar"], ClipEmbedder.bundled())
+        return [run(n, k, grammar=index) for n, k in SIZES]
+
+    here = run_all()
+    with on_the_device(monkeypatch):
+        there = run_all()
+    once, more_images, more_classes = (Counter(one.why for one in crossings) for _, crossings in there)
+    assert once == more_images == more_classes
+    resamples, asked = SETTINGS["n_resamples"], "which captions of an index are farthest out"
+    for (result, crossings), (other, _) in zip(there, here, strict=True):
+        k = len(result.findings.classes)
+        assert [one.bytes for one in crossings if one.why == asked] == [8 * k * 2 * 2, 8 * k * 2 * resamples * 2]
+        same_findings(other, result)
 
 
 def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> dict[str, int]:
