@@ -1,6 +1,7 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
 # make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
+#             (on a CUDA device: python -m benchmarks.device --out results, see docs/benchmarks.md)
 
 PYTHON ?= python3
 VENV ?= .venv

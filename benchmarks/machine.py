@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -12,9 +13,12 @@ import torch
 from threadpoolctl import threadpool_info
 
 from fdgpu.device import cpu_count
+from fdgpu.version import __version__
 
-PACKAGES = ("fdgpu", "numpy", "numba", "scikit-learn", "torch")
-OPTIONAL = ("triton", "cuml-cu12", "cuml-cu13")
+PACKAGES = (
+    "numpy", "numba", "scikit-learn", "torch", "triton", "open_clip_torch", "diffusers", "cupy-cuda12x", "cupy-cuda13x",
+    "cuml-cu12", "cuml-cu13", "faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cuvs",
+)  # fmt: skip
 
 
 def machine() -> dict[str, str]:
@@ -25,8 +29,8 @@ def machine() -> dict[str, str]:
         "blas threads": str(max((pool["num_threads"] for pool in threadpool_info()), default=1)),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-        **_installed(OPTIONAL),
+        "fdgpu": __version__,
+        **_installed(PACKAGES),
         "commit": _commit(),
     }
 
@@ -49,12 +53,23 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Return the commit, and say so if the tree differs from it in more than stored results."""
+    """Return the commit, and say so if the tree differs from it in more than stored results.
+
+    A copy of the tree without its history takes it from the environment: ``COMMIT=$(git rev-parse --short HEAD)``.
+    """
     root = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603, S607
 
-    return git("rev-parse", "--short", "HEAD") + (
-        " with changes" if git("status", "--porcelain", "--", ":/", ":(exclude)results") else ""
+    try:
+        commit = git("rev-parse", "--short", "HEAD")
+    except FileNotFoundError:
+        commit = ""
+    if not commit:
+        return os.environ.get("COMMIT", "unknown")
+    return commit + (
+        " with changes"
+        if git("status", "--porcelain", "--", ":/", ":(exclude)results", ":(exclude,top)results")
+        else ""
     )

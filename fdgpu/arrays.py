@@ -138,6 +138,26 @@ def _host(result: Array) -> Host:
     return np.asarray(result)
 
 
+# --- from the host to a device --------------------------------------------------------------------------------------
+
+
+def to_device(array: torch.Tensor | Host, device: torch.device) -> torch.Tensor:
+    """Return a tensor or a NumPy array on ``device``; the host does not wait for what a CUDA device is still doing.
+
+    A plain ``to`` from the host to CUDA waits for all work before it, and so does a tensor built with ``device=``. Out
+    of pinned memory the copy only queues, and torch keeps that memory until it is done.
+    """
+    tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = torch.empty_like(tensor, pin_memory=True).copy_(tensor)  # dense, whatever the strides were
+    return tensor.to(device, non_blocking=True)
+
+
+def empty_on_host(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Return memory on the host to write to, pinned where CUDA runs in this process, as :func:`to_device` wants it."""
+    return torch.empty(shape, dtype=dtype, pin_memory=torch.cuda.is_initialized())
+
+
 # --- from a device to the host --------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from fdgpu.extras import install
 
 OLDEST_CAPABILITY = (7, 0)  # Volta
 OLDEST_OF_CUDA_13 = (7, 5)  # Turing
-OLDEST_TRITON = (3, 5)  # the compilers of 3.0 to 3.4 crash in the solver's loop within a loop
+OLDEST_TRITON = (3, 4)  # the oldest that compiled the kernels; torch 2.8 brings it
 GPU_EXTRAS = f"{install('gpu-cu12')} for CUDA 12, or 'fdgpu[gpu-cu13]' for CUDA 13"
 T = TypeVar("T")
 
@@ -50,8 +50,8 @@ def why_no_triton(device: torch.device | None = None) -> str | None:
         return f"Triton cannot be imported ({error}); PyPI's torch for Linux brings it: pip install --upgrade torch"
     if version_of(triton.__version__) < OLDEST_TRITON:
         return (
-            f"Triton is {triton.__version__}, and its compiler crashes on these kernels before 3.5: "
-            "pip install --upgrade 'torch>=2.9', which brings a newer one"
+            f"Triton is {triton.__version__}, and the kernels need 3.4 or newer: "
+            "pip install --upgrade 'torch>=2.8', which brings one"
         )
     return None
 

@@ -43,7 +43,7 @@ class Backend(StrEnum):
 
 
 class IndexBackend(StrEnum):
-    """Where FAISS keeps and searches an index."""
+    """Where an index is kept and searched."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -181,10 +181,7 @@ def why_no_cuml(device: torch.device | None = None) -> str | None:
 
 
 def choose_index_backend(requested: str, device: torch.device | None = None) -> Choice:
-    """Choose where FAISS keeps and searches an index.
-
-    Where FAISS is not installed, ``"auto"`` and ``"cpu"`` are the CPU all the same: the index that opens says then
-    what to install.
+    """Choose where an index is kept and searched: exactly by torch, or by FAISS where lists or a graph are asked for.
 
     Args:
         requested: one of :class:`IndexBackend`.
@@ -197,16 +194,14 @@ def choose_index_backend(requested: str, device: torch.device | None = None) -> 
     if backend is IndexBackend.CPU:
         return Choice(backend, "asked for by name")
     card = _card(device)
-    missing = why_no_faiss_gpu(card)
-    if backend is IndexBackend.GPU:
-        if missing is not None:
-            raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
-        return Choice(backend, "asked for by name")
+    missing = why_no_cuda(card)
     if missing is None:
-        return Choice(IndexBackend.GPU, f"auto: FAISS on {torch.cuda.get_device_name(card)}")
-    if not has_faiss():
-        return Choice(IndexBackend.CPU, f"auto: {missing}")
-    return Choice(IndexBackend.CPU, f"auto: FAISS on {cpu_count()} CPU cores; {missing}")
+        auto = f"auto: on {torch.cuda.get_device_name(card)}"
+        return Choice(IndexBackend.GPU, "asked for by name" if backend is IndexBackend.GPU else auto)
+    if backend is IndexBackend.GPU:
+        raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")
+    without = "" if has_faiss() else f"; FAISS is not installed, {install('index')}"
+    return Choice(IndexBackend.CPU, f"auto: on {cpu_count()} CPU cores; {missing}{without}")
 
 
 def has_faiss() -> bool:
@@ -228,6 +223,12 @@ def why_no_faiss_gpu(device: torch.device | None = None) -> str | None:
     if not faiss.get_num_gpus():
         return "FAISS sees no GPU, although torch does: its build may be for another CUDA version"
     return None
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return what can still be allocated on a CUDA device: what the driver has, and what torch keeps for later."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -358,6 +359,10 @@ class Findings:
     text_method_reason: str = ""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
+    precision: str = ""  # that the embedder computed in, and why
+    versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
+    model_fingerprint: str = ""  # of the embedder's weights
+    input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
 
     @property
     def tested(self) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from fdgpu.arrays import to_device, to_host
 from fdgpu.batches import Batches, Images, in_order, open_batches
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
@@ -98,12 +99,12 @@ def last_linear(model: nn.Module, example: Tensor) -> nn.Linear:
     hooks = [layer.register_forward_hook(lambda layer, _, out: made.append((layer, out))) for layer in layers]
     try:
         with evaluating(model), torch.no_grad():
-            scores = scores_of(model, example.to(device_of(model)))
+            scores = scores_of(model, to_device(example, device_of(model)))
     finally:
         for hook in hooks:
             hook.remove()
     for layer, out in reversed(made):
-        if out.shape == scores.shape and torch.equal(out, scores) and _is_output(model, layer, example):
+        if _equal(out, scores) and _is_output(model, layer, example):
             return layer
     last = list(model.modules())[-1]
     raise InputError(
@@ -127,9 +128,14 @@ def _is_output(model: nn.Module, layer: nn.Linear, example: Tensor) -> bool:
     hook = layer.register_forward_hook(plant)
     try:
         with evaluating(model), torch.no_grad():
-            return torch.equal(scores_of(model, example.to(device_of(model))), planted[0])
+            return _equal(scores_of(model, to_device(example, device_of(model))), planted[0])
     finally:
         hook.remove()
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Return ``torch.equal``, which waits for the device unseen."""
+    return one.shape == other.shape and bool(to_host((one == other).all(), "whether a layer's output is the model's"))
 
 
 def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:

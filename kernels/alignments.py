@@ -12,18 +12,21 @@ EQUAL = 1e-6  # a text difference shorter than this is rounding: the caption is 
 CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 differences at a time
 
 
-def caption_differences(captions: torch.Tensor, reference: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Return (m, d) float64 unit differences of captions from the reference; NaN where the caption is the reference.
+def caption_differences(
+    captions: torch.Tensor, reference: torch.Tensor, scale: torch.Tensor, equal: float = EQUAL
+) -> torch.Tensor:
+    """Return (…, m, d) float64 unit differences of captions from the reference; NaN where the caption is the reference.
 
     Args:
-        captions: (m, d) unit text vectors.
-        reference: (d,) unit text vector.
+        captions: (…, m, d) unit text vectors; leading dimensions are classes, say.
+        reference: (…, d) unit text vector of each.
         scale: (d,) the whitening's σ, ones without it.
+        equal: a text difference shorter than this is rounding.
     """
-    difference = captions.double() - reference.to(captions.device).double()
-    same = torch.linalg.vector_norm(difference, dim=1, keepdim=True) < EQUAL
+    difference = captions.double() - reference.to(captions.device).double().unsqueeze(-2)
+    same = torch.linalg.vector_norm(difference, dim=-1, keepdim=True) < equal
     difference /= scale.to(difference)
-    lengths = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
+    lengths = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)
     return difference / torch.where(same, torch.nan, lengths)
 
 
@@ -33,18 +36,21 @@ def alignments(captions: torch.Tensor, reference: torch.Tensor, w: torch.Tensor,
     The differences of all captions are never held at once. With a unit ``w`` this is the cosine.
 
     Args:
-        captions: (m, d) unit text vectors.
-        reference: (d,) unit text vector.
-        w: (d,) a direction in whitened space, or (r, d) several.
+        captions: (…, m, d) unit text vectors.
+        reference: (…, d) unit text vector of each of the leading dimensions, which are classes, say.
+        w: (…, d) a direction in whitened space, or (…, r, d) several.
         scale: (d,) the whitening's σ, ones without it.
 
     Returns:
-        (m,), or (m, r) for several directions, on the captions' device.
+        (…, m), or (…, m, r) for several directions, on the captions' device.
 
     >>> alignments(torch.eye(2), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]), torch.ones(2))
     tensor([   nan, 1.4142], dtype=torch.float64)
     """
     along = w.to(captions.device, torch.float64)
-    along = along.T if along.ndim > 1 else along
-    rows = max(1, CHUNK_BYTES.get(captions.device.type, CHUNK_BYTES["cpu"]) // (8 * max(1, captions.shape[1])))
-    return torch.cat([caption_differences(part, reference, scale) @ along for part in captions.split(rows)])
+    along = along.mT if w.ndim > reference.ndim else along.unsqueeze(-1)
+    at_once = CHUNK_BYTES.get(captions.device.type, CHUNK_BYTES["cpu"])
+    a_row = 8 * max(1, captions.numel() // max(1, captions.shape[-2]))  # bytes of one caption of every class
+    parts = captions.split(max(1, at_once // a_row), dim=-2)
+    found = torch.cat([caption_differences(part, reference, scale) @ along for part in parts], dim=-2)
+    return found if w.ndim > reference.ndim else found.squeeze(-1)

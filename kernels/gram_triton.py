@@ -22,8 +22,6 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 #   n = 50 and 2.2 times at n = 300; 64 computes 3.2 and 1.4 times.
 # - The operand tiles of three stages take 48 KiB in float32; an H100's shared memory has room for four such programs an
 #   SM, its registers for three.
-# - Predicted, not measured: 1000 classes x 256 x 512 in float32 on an H100 read 2.6 GB from L2, multiply 126 GFLOP in
-#   TF32 and write 0.26 GB: about half a millisecond, bound by L2. The solver's budget is 50.
 BLOCK, BLOCK_D, WARPS, STAGES = 64, 32, 4, 3
 
 

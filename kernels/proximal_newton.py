@@ -16,7 +16,7 @@ which is less where K is there, and a hundred times more where every row is a pr
 
 Problems (folds, permutations, failure modes) are rows of one batch, so that one pass over X serves all of them. The
 method is plain matrix products: it runs through torch, on the CPU and on a CUDA device alike, in the precision of X;
-sums over samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_batch.solve_reference`.
+sums over samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_batch.fit_reference`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the batched solvers take and give back, its checks, and the same in plain float64.
+"""What the batched solvers take and give back, its checks, and the same in plain torch.
 
 Labels are a label matrix (P, N): each row is a labelling of the samples of all classes, and so a problem for each class
 at once. The kernels that solve them are :mod:`fdgpu.kernels.smo_triton`'s; this file runs anywhere.
@@ -6,20 +6,19 @@ at once. The kernels that solve them are :mod:`fdgpu.kernels.smo_triton`'s; this
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
-
-from fdgpu.kernels.smo_numba import smo_reference
 
 SMALLEST_TOL = 1e-5  # below it the rounding of a float32 residual decides
 MOST_FOLDS = 127  # a fold is one byte
 MOST_STEPS = 2**31 - 1  # counted in 32 bits
 LARGEST_CLASS = 8192  # samples of one class that one program holds
+FLAT = 1e-12  # curvature of a pair of equal samples, as in libsvm
+ROUNDING = 1e-9  # of its bound, at which the twin takes an alpha for one at its bound
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,9 @@ def _check_device(name: str, tensor: torch.Tensor, labels: torch.Tensor) -> None
         raise ValueError(f"{name} is on {tensor.device}, labels on {labels.device}: put both on one device")
 
 
-# --- plain references -----------------------------------------------------------------------------------------------
+# --- plain twin -----------------------------------------------------------------------------------------------------
+# Every problem of every labelling, class, fold and C at once, in torch, on any device. Classes are padded to one size:
+# a sample that pads has the label 0, as one that takes no part.
 
 
 def cross_validate_reference(
@@ -158,22 +159,20 @@ def cross_validate_reference(
     max_iter: int,
     classes: Sequence[int] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do ``cross_validate_labels``'s work problem by problem, every C from zero, in float64 on the CPU."""
-    n_labellings, n_classes = len(labels), len(batch.sizes)
-    scores = torch.full((n_labellings, n_classes, cv, len(costs)), torch.nan, dtype=torch.float64)
-    violation = torch.full((n_labellings, n_classes, cv), torch.nan, dtype=torch.float64)
-    for k, p, of_class, gram in _problems(batch, labels, classes):
-        y, fold_of = labels[p, of_class].cpu().numpy(), folds[p, of_class].cpu().numpy()
-        for fold in range(cv):
-            held = (y != 0) & (fold_of == fold)
-            path = [solve_reference(gram, y * (fold_of != fold), float(cost), tol, max_iter) for cost in costs]
-            violation[p, k, fold] = max(gap for _, _, _, gap in path)
-            for c, (_, decisions, _, gap) in enumerate(path):
-                hits = (decisions > 0) == (y > 0)
-                kinds = [held & (y < 0), held & (y > 0)]
-                if not np.isnan(gap) and all(kind.any() for kind in kinds):
-                    scores[p, k, fold, c] = float(np.mean([hits[kind].mean() for kind in kinds]))
-    return scores, violation
+    """Do ``cross_validate_labels``'s work, every C by itself, in float64: (P, K, cv, c) and (P, K, cv)."""
+    shape = (len(labels), len(batch.sizes), cv, len(costs))
+    held = folds[:, None] == torch.arange(cv, device=labels.device)[:, None]  # (P, cv, N)
+    train = torch.where(held, 0, labels[:, None]).repeat_interleave(len(costs), dim=1).flatten(0, 1)  # (P·cv·c, N)
+    of_problem = costs.double().repeat(len(labels) * cv)[:, None].expand(-1, len(batch.sizes))
+    solved = solve_reference(batch, train, _asked(batch, of_problem, classes), tol, max_iter)
+    positive = solved.decisions.unflatten(0, (len(labels), cv, len(costs))) > 0
+    recalls = []
+    for hit, kind in ((~positive, labels < 0), (positive, labels > 0)):
+        of_kind = (held & kind[:, None])[:, :, None]
+        recalls.append(_per_class(batch, hit & of_kind) / _per_class(batch, of_kind))  # (P, cv, c, K), 0 / 0 is NaN
+    violation = solved.violation.unflatten(0, (len(labels), cv, len(costs)))
+    scores = torch.where(violation.isnan(), torch.nan, torch.stack(recalls).mean(dim=0))
+    return scores.permute(0, 3, 1, 2).reshape(shape), violation.amax(dim=2).transpose(1, 2)
 
 
 def fit_reference(
@@ -186,45 +185,100 @@ def fit_reference(
     max_iter: int,
     classes: Sequence[int] | None = None,
 ) -> Solutions:
-    """Do ``fit_labels``'s work problem by problem, from zero, in float64 on the CPU; steps are not counted."""
-    found = Solutions.empty(labels.cpu(), C_index.shape, torch.float64)
-    for k, p, of_class, gram in _problems(batch, labels, classes):
-        index = int(C_index[p, k])
-        if index >= 0:
-            y = labels[p, of_class].cpu().numpy()
-            a, decisions, intercept, gap = solve_reference(gram, y, float(costs[index]), tol, max_iter)
-            found.a[p, of_class], found.decisions[p, of_class] = torch.from_numpy(a), torch.from_numpy(decisions)
-            found.intercept[p, k], found.violation[p, k] = intercept, gap
-    return found
-
-
-def _problems(
-    batch: GramBatch, labels: torch.Tensor, classes: Sequence[int] | None
-) -> Iterator[tuple[int, int, slice, np.ndarray]]:
-    """Yield (class, labelling, its columns, its float64 Gram matrix)."""
-    for k in classes_asked(batch, classes):
-        n, start, of_gram = batch.sizes[k], int(batch.starts[k]), int(batch.gram_starts[k])
-        gram = batch.grams[of_gram : of_gram + n * n].view(n, n).to("cpu", torch.float64).numpy()
-        yield from ((k, p, slice(start, start + n), gram) for p in range(len(labels)))
+    """Do ``fit_labels``'s work at each C by itself, in float64."""
+    chosen = torch.where(C_index >= 0, costs.double()[C_index.clamp(min=0).long()], torch.nan)
+    return solve_reference(batch, labels, _asked(batch, chosen, classes), tol, max_iter)
 
 
 def solve_reference(
-    gram: np.ndarray, y: np.ndarray, cost: float, tol: float, max_iter: int
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """(a, decision values, intercept, KKT violation) of the samples whose y is not 0; NaN if a kind is missing."""
-    right, wrong = (y > 0).sum(), (y < 0).sum()
-    if not right or not wrong:
-        nothing = np.full(len(y), np.nan)
-        return nothing, nothing, np.nan, np.nan
-    train = np.flatnonzero(y)
-    weights = (right + wrong) / (2.0 * np.where(y[train] > 0, right, wrong))
-    own, intercept = smo_reference(
-        gram[np.ix_(train, train)], y[train].astype(np.float64), weights, cost, tol=tol, max_iter=max_iter
+    batch: GramBatch, labels: torch.Tensor, costs: torch.Tensor, tol: float, max_iter: int
+) -> Solutions:
+    """Solve each labelling (P, N) and class with its own C (P, K), NaN for none: the method read off its formulas.
+
+    All alphas start at their bounds. What a sum of steps leaves within rounding of a bound is put there in the end:
+    taken for free, such a sample would decide b alone.
+    """
+    columns, at = _padding(batch)
+    y = torch.nn.functional.pad(labels, (0, 1))[:, columns].double()  # (P, K, n)
+    grams = _padded_grams(batch)
+    right, wrong = ((y * sign > 0).sum(dim=-1, keepdim=True) for sign in (1, -1))
+    solvable = ((right > 0) & (wrong > 0))[..., 0] & ~costs.isnan()
+    weights = y.abs() * (right + wrong) / (2.0 * torch.where(y > 0, right, wrong).clamp(min=1))
+    bound = torch.where(solvable, costs, 0.0)[..., None] * weights
+    lower, upper = (-bound).where(y < 0, 0.0), bound.where(y > 0, 0.0)
+    of_class = torch.arange(len(batch.sizes), device=y.device).expand(costs.shape)
+    a = lower + upper
+    v = y - _products(grams, a)
+    n_iter = torch.zeros(costs.shape, dtype=torch.int32, device=y.device)
+    for _ in range(max_iter):
+        top, i = v.where(a < upper, -torch.inf).max(dim=-1)
+        bottom = v.where(a > lower, torch.inf).amin(dim=-1)
+        moving = solvable & (top - bottom > tol)
+        if not moving.any():
+            break
+        row_i, diagonal = grams[of_class, i], grams.diagonal(dim1=1, dim2=2)
+        curvature = (_at(diagonal.expand(a.shape), i)[..., None] + diagonal - 2 * row_i).clamp(min=FLAT)
+        fall = (top[..., None] - v).clamp(min=0)
+        j = (fall**2 / curvature).where(a > lower, -1.0).argmax(dim=-1)
+        room_i, room_j = _at(upper - a, i), _at(a - lower, j)
+        step = torch.minimum(_at(fall / curvature, j), torch.minimum(room_i, room_j)).where(moving, 0.0)
+        put = moving[..., None]
+        a_i = torch.where(step == room_i, _at(upper, i), _at(a, i) + step)[..., None]
+        a_j = torch.where(step == room_j, _at(lower, j), _at(a, j) - step)[..., None]
+        a = torch.where(put, a.scatter(-1, i[..., None], a_i).scatter(-1, j[..., None], a_j), a)
+        v = v - step[..., None] * (row_i - grams[of_class, j])
+        n_iter += moving
+    a = torch.where(a.abs() > (1 - ROUNDING) * bound, y * bound, a.where(a.abs() > ROUNDING * bound, 0.0))
+    g = _products(grams, a)
+    v, may_rise, may_fall = y - g, a < upper, a > lower
+    top, bottom = v.where(may_rise, -torch.inf).amax(dim=-1), v.where(may_fall, torch.inf).amin(dim=-1)
+    free = may_rise & may_fall
+    mean = v.where(free, 0.0).sum(dim=-1) / free.sum(dim=-1).clamp(min=1)
+    intercept = torch.where(free.any(dim=-1), mean, (top + bottom) / 2)
+    nothing = ~solvable
+    return Solutions(
+        a.masked_fill(nothing[..., None], torch.nan).flatten(1)[:, at],
+        (g + intercept[..., None]).masked_fill(nothing[..., None], torch.nan).flatten(1)[:, at],
+        intercept.masked_fill(nothing, torch.nan),
+        (top - bottom).masked_fill(nothing, torch.nan),
+        n_iter.masked_fill(nothing, -1),
     )
-    a = np.zeros(len(y))
-    a[train] = own
-    g = gram @ a
-    v = (y - g)[train]
-    may_rise = own < np.where(y[train] > 0, cost * weights, 0)
-    may_fall = own > np.where(y[train] > 0, 0, -cost * weights)
-    return a, g + intercept, intercept, float(v[may_rise].max() - v[may_fall].min())
+
+
+def _asked(batch: GramBatch, costs: torch.Tensor, classes: Sequence[int] | None) -> torch.Tensor:
+    """Return ``costs`` (P, K) with NaN for the classes that were not asked for."""
+    asked = torch.zeros(len(batch.sizes), dtype=torch.bool, device=costs.device)
+    asked[classes_asked(batch, classes)] = True
+    return torch.where(asked, costs, torch.nan)
+
+
+def _padding(batch: GramBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sample (K, n) of each padded place, N where there is none, and the place (N,) of each sample."""
+    device, total, largest = batch.grams.device, sum(batch.sizes), max(batch.sizes, default=0)
+    within, counts = torch.arange(largest, device=device), torch.tensor(batch.sizes, device=device)[:, None]
+    columns = torch.where(within < counts, batch.starts[: len(counts), None] + within, total)
+    place = torch.zeros(total + 1, dtype=torch.int64, device=device)
+    place[columns.flatten()] = torch.arange(columns.numel(), device=device)
+    return columns, place[:-1]
+
+
+def _padded_grams(batch: GramBatch) -> torch.Tensor:
+    largest = max(batch.sizes, default=0)
+    padded = torch.zeros((len(batch.sizes), largest, largest), dtype=torch.float64, device=batch.grams.device)
+    for own, n, start in zip(padded, batch.sizes, batch.gram_starts.tolist(), strict=False):
+        own[:n, :n] = batch.grams[start : start + n * n].view(n, n)
+    return padded
+
+
+def _products(grams: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("pki,kij->pkj", a, grams)
+
+
+def _at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return values.gather(-1, index[..., None])[..., 0]
+
+
+def _per_class(batch: GramBatch, chosen: torch.Tensor) -> torch.Tensor:
+    """Count the True of (…, N) in each class: (…, K) float64."""
+    columns, _ = _padding(batch)
+    return torch.nn.functional.pad(chosen, (0, 1))[..., columns].sum(dim=-1).double()

@@ -26,14 +26,13 @@ from numba import njit
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fdgpu.kernels.label_matrix_numba import assign_folds
-
 Array = NDArray[Any]
 
 FASTMATH = {"reassoc", "nsz", "contract", "arcp", "nnan"}
 FAR = 1e30  # penalty of an index that may not move; finite, so that fastmath stays valid
 FLAT = 1e-12  # curvature of a pair of equal samples, as in libsvm
 MASK_ABOVE = 0.7  # of the samples: so many are solved in place, fewer in a copy of their part of the Gram matrix
+LANES = 32  # samples a window is rounded up to: what a vectorised loop takes at once
 MOST_REFRESHES = 20  # rounding that this many fresh residuals cannot settle will not settle
 
 
@@ -63,15 +62,27 @@ _larger, _smaller = _select(">"), _select("<")
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _residual(gram, y, a, v):
-    """V = y − K a, summed in float64."""
-    n = len(a)
-    for i in range(n):
-        row = gram[i]
-        total = 0.0
+def _add_rows(gram, coefficients, product):
+    """Add Σ coefficients[k] K[k] to ``product``, in float64; rows whose coefficient is 0 are not read.
+
+    Four rows at a time: product is then read and written a quarter as often.
+    """
+    n = len(coefficients)
+    rows = np.empty(n, np.int64)
+    m = 0
+    for k in range(n):
+        rows[m] = k
+        m += coefficients[k] != 0
+    for first in range(0, m - 3, 4):
+        one, two, three, four = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+        row_1, row_2, row_3, row_4 = gram[one], gram[two], gram[three], gram[four]
+        c_1, c_2, c_3, c_4 = coefficients[one], coefficients[two], coefficients[three], coefficients[four]
         for k in range(n):
-            total += row[k] * a[k]
-        v[i] = y[i] - total
+            product[k] += c_1 * row_1[k] + c_2 * row_2[k] + c_3 * row_3[k] + c_4 * row_4[k]
+    for last in range(m - m % 4, m):
+        row, c = gram[rows[last]], coefficients[rows[last]]
+        for k in range(n):
+            product[k] += c * row[k]
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
@@ -79,72 +90,50 @@ def _extremes(v, a, lower, upper):
     """Largest v that may still rise and smallest v that may still fall; their difference is the KKT violation."""
     top, bottom = -FAR, FAR
     for k in range(len(a)):
-        if a[k] < upper[k]:
-            top = max(top, v[k])
-        if a[k] > lower[k]:
-            bottom = min(bottom, v[k])
+        top = _larger(top, v[k] if a[k] < upper[k] else -FAR)
+        bottom = _smaller(bottom, v[k] if a[k] > lower[k] else FAR)
     return top, bottom
 
 
-@njit(nogil=True, cache=True, fastmath=FASTMATH, inline="always")
-def _step(i, j, violation, curvature, a, lower, upper):
-    """Move a[i] up and a[j] down along the constraint as far as the quadratic and the box allow."""
-    step = violation / curvature
-    room_i, room_j = upper[i] - a[i], a[j] - lower[j]
-    if room_i <= room_j and step >= room_i:
-        step = room_i
-        a[j] = max(a[j] - step, lower[j])
-        a[i] = upper[i]
-    elif step >= room_j:
-        step = room_j
-        a[i] = min(a[i] + step, upper[i])
-        a[j] = lower[j]
-    else:
-        a[i] += step
-        a[j] -= step
-    return step
-
-
 @njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _ascend(gram, diagonal, lower, upper, a, v, no_rise, no_fall, gain, tol, most):
-    """Take steps until the violation by the running residual ``v`` is at most ``tol``; return their number."""
+def _ascend(gram, start, lower, upper, a, v, rising, falling, tol, most):
+    """Take steps until the violation by the running residual is at most ``tol``; return their number.
+
+    Arrays are of the window from ``start`` on; ``rising`` and ``falling`` hold the running residual, or what is never
+    chosen where an alpha may not rise or fall.
+    """
     n = len(a)
     none = np.int32(n)  # int32 indices: twice as many fit into a register
-    one = diagonal.dtype.type
-    far, flat, two, zero = one(FAR), one(FLAT), one(2.0), one(0.0)
+    one = gram.dtype.type
+    far, flat, two = one(FAR), one(FLAT), one(2.0)
     top, bottom = -far, far
     for k in range(n):
-        no_rise[k] = zero if a[k] < upper[k] else far
-        no_fall[k] = zero if a[k] > lower[k] else far
-        top = _larger(top, v[k] - no_rise[k])
-        bottom = _smaller(bottom, v[k] + no_fall[k])
+        rising[k] = one(v[k]) if a[k] < upper[k] else -far
+        falling[k] = one(v[k]) if a[k] > lower[k] else far
+        top = _larger(top, rising[k])
+        bottom = _smaller(bottom, falling[k])
     steps = 0
     while top - bottom > tol and steps < most:
-        i = none
+        i, j = none, none
         for k in range(n):
-            i = min(i, np.int32(k) if v[k] - no_rise[k] >= top else none)
-        row_i, d_i = gram[i], diagonal[i]
-        best = -one(1.0)
-        for k in range(n):
-            fall = _larger(top - v[k] - no_fall[k], zero)
-            promise = fall * fall / _larger(d_i + diagonal[k] - two * row_i[k], flat)
-            gain[k] = promise
-            best = _larger(best, promise)
-        j = none
-        for k in range(n):
-            j = min(j, np.int32(k) if gain[k] >= best else none)
-        row_j = gram[j]
-        curvature = max(d_i + diagonal[j] - two * row_i[j], flat)
-        step = one(_step(i, j, np.float64(top - v[j]), np.float64(curvature), a, lower, upper))
-        for k in (i, j):
-            no_rise[k] = zero if a[k] < upper[k] else far
-            no_fall[k] = zero if a[k] > lower[k] else far
+            i = min(i, np.int32(k) if rising[k] >= top else none)
+            j = min(j, np.int32(k) if falling[k] <= bottom else none)
+        row_i, row_j = gram[start + i, start : start + n], gram[start + j, start : start + n]
+        curvature = max(row_i[i] + row_j[j] - two * row_i[j], flat)
+        room_i, room_j = upper[i] - a[i], a[j] - lower[j]
+        step = min(np.float64(top - bottom) / np.float64(curvature), room_i, room_j)
+        a[i] = a[i] + step if step < room_i else upper[i]
+        a[j] = a[j] - step if step < room_j else lower[j]
+        rising[i], falling[i] = top if step < room_i else -far, top
+        rising[j], falling[j] = bottom, bottom if step < room_j else far
+        moved = one(step)
         top, bottom = -far, far
         for k in range(n):
-            moved = v[k] - step * (row_i[k] - row_j[k])
-            v[k] = moved
-            top = _larger(top, moved - no_rise[k])
-            bottom = _smaller(bottom, moved + no_fall[k])
+            change = moved * (row_i[k] - row_j[k])
+            rising[k] -= change
+            falling[k] -= change
+            top = _larger(top, rising[k])
+            bottom = _smaller(bottom, falling[k])
         steps += 1
     return steps
 
@@ -161,22 +150,66 @@ def _intercept(v, a, lower, upper, top, bottom):
 
 
 @njit(nogil=True, cache=True)
-def _solve(gram, diagonal, y, lower, upper, a, exact, tol, max_iter):
-    """Solve one problem from the feasible start ``a`` (in place), whose residual is ``exact``."""
-    n = len(a)
-    running = np.empty(n, gram.dtype)
-    no_rise, no_fall, gain = np.empty_like(running), np.empty_like(running), np.empty_like(running)
+def _refresh(gram, bounds, cost, unit, a, product):
+    """Compute K a afresh, from K ``bounds`` = C ``unit`` or from nothing, whichever is nearer to ``a``."""
+    n_moved, n_used = 0, 0
+    for k in range(len(a)):
+        n_moved += a[k] != bounds[k]
+        n_used += a[k] != 0
+    if n_moved < n_used:
+        product[:] = cost * unit
+        _add_rows(gram, a - bounds, product)
+    else:
+        product[:] = 0.0
+        _add_rows(gram, a, product)
+
+
+@njit(nogil=True, cache=True, fastmath=FASTMATH)
+def _at_bounds(unit, limits, costs, tol):
+    """Count the C that all alphas at their bounds solve: (their number, violation at C is reach · C - 2, middle).
+
+    There v = y - C unit, with ``unit`` = K limits. Right samples may only fall and wrong ones only rise, so that the
+    largest unit of the right and the smallest of the wrong decide, and b = -C · middle.
+    """
+    most, least = -FAR, FAR
+    for k in range(len(unit)):
+        most = _larger(most, unit[k] if limits[k] > 0 else -FAR)
+        least = _smaller(least, unit[k] if limits[k] < 0 else FAR)
+    count = 0
+    while count < len(costs) and (most - least) * costs[count] - 2 <= tol:
+        count += 1
+    return count, most - least, (most + least) / 2
+
+
+@njit(nogil=True, cache=True)
+def _advance(gram, y, limits, unit, window, last_cost, cost, a, product, tol, max_iter):
+    """Go on to the next C, with ``a`` and ``product`` = K a in place: (intercept, violation, steps).
+
+    ``last_cost`` is the C that they solve; 0 if this is the first one beyond the bounds.
+    """
+    start, stop = window
+    bounds = cost * limits
+    if last_cost > 0:
+        _rescale(a, cost / last_cost, last_cost * limits, bounds)
+        product *= cost / last_cost
+    else:
+        a[:] = bounds
+        product[:] = cost * unit
+    inside = a[start:stop]
+    lower, upper = np.minimum(bounds[start:stop], 0.0), np.maximum(bounds[start:stop], 0.0)
+    v = y[start:stop] - product[start:stop]
+    rising, falling = np.empty(stop - start, gram.dtype), np.empty(stop - start, gram.dtype)
+    aim = gram.dtype.type(tol * 0.9)  # a little tighter, so that a fresh residual seldom sends us back
     steps = 0
-    top, bottom = _extremes(exact, a, lower, upper)
+    top, bottom = _extremes(v, inside, lower, upper)
     for _ in range(MOST_REFRESHES):
         if top - bottom <= tol or steps >= max_iter:
             break
-        running[:] = exact
-        aim = gram.dtype.type(tol * 0.9)  # a little tighter, so that a fresh residual seldom sends us back
-        steps += _ascend(gram, diagonal, lower, upper, a, running, no_rise, no_fall, gain, aim, max_iter - steps)
-        _residual(gram, y, a, exact)
-        top, bottom = _extremes(exact, a, lower, upper)
-    return _intercept(exact, a, lower, upper, top, bottom), top - bottom, steps
+        steps += _ascend(gram, start, lower, upper, inside, v, rising, falling, aim, max_iter - steps)
+        _refresh(gram, bounds, cost, unit, a, product)
+        v[:] = y[start:stop] - product[start:stop]
+        top, bottom = _extremes(v, inside, lower, upper)
+    return _intercept(v, inside, lower, upper, top, bottom), top - bottom, steps
 
 
 @njit(nogil=True, cache=True)
@@ -185,8 +218,8 @@ def solve_path(gram, y, weights, costs, tol, max_iter):
 
     Args:
         gram: (n, n) C-contiguous Gram matrix, float32 or float64.
-        y: (n,) float64, +1 or -1, both present.
-        weights: (n,) float64, s(y); their sums over the two signs are equal.
+        y: (n,) float64, +1 or -1, both present among the samples of positive weight.
+        weights: (n,) float64, s(y); their sums over the two signs are equal. A sample of weight 0 takes no part.
         costs: (c,) ascending C.
         tol: largest KKT violation of a solution.
         max_iter: most steps for one C.
@@ -196,72 +229,71 @@ def solve_path(gram, y, weights, costs, tol, max_iter):
     """
     n, c = len(y), len(costs)
     path = np.empty((c, n))
-    intercept, violation = np.empty(c), np.empty(c)
     n_iter = np.zeros(c, np.int64)
-    diagonal = np.empty(n, gram.dtype)
-    for k in range(n):
-        diagonal[k] = gram[k, k]
-    lower, upper = np.empty(n), np.empty(n)
-    exact, bounds_product = np.empty(n), np.empty(n)
-    a = y * weights
-    _residual(gram, np.zeros(n), a, bounds_product)  # −K a at C = 1, all alphas at their bounds
-    at_bounds = True
-    for p in range(c):
-        cost = costs[p]
-        for k in range(n):
-            bound = cost * weights[k]
-            lower[k], upper[k] = (0.0, bound) if y[k] > 0 else (-bound, 0.0)
-        if at_bounds:
-            for k in range(n):
-                a[k] = upper[k] + lower[k]
-                exact[k] = y[k] + cost * bounds_product[k]
-        else:
-            _rescale(a, cost / costs[p - 1], weights, costs[p - 1], lower, upper)
-            _residual(gram, y, a, exact)
-        intercept[p], violation[p], n_iter[p] = _solve(gram, diagonal, y, lower, upper, a, exact, tol, max_iter)
-        at_bounds = at_bounds and n_iter[p] == 0
-        path[p] = a
+    limits, unit = y * weights, np.zeros(n)
+    _add_rows(gram, limits, unit)
+    count, reach, middle = _at_bounds(unit, limits, costs, tol)
+    intercept, violation = -costs * middle, costs * reach - 2
+    for p in range(count):
+        path[p] = costs[p] * limits
+    a, product, window = np.empty(n), np.empty(n), _window(limits)
+    last_cost = 0.0
+    for p in range(count, c):
+        intercept[p], violation[p], n_iter[p] = _advance(
+            gram, y, limits, unit, window, last_cost, costs[p], a, product, tol, max_iter
+        )
+        last_cost, path[p] = costs[p], a
     return path, intercept, violation, n_iter
 
 
 @njit(nogil=True, cache=True)
-def _rescale(a, ratio, weights, last_cost, lower, upper):
-    """Scale a solution to the next C; what sat at its bound sits at the new bound exactly."""
-    for k in range(len(a)):
-        last_bound = last_cost * weights[k]
-        if a[k] == last_bound:
-            a[k] = upper[k]
-        elif a[k] == -last_bound:
-            a[k] = lower[k]
-        else:
-            a[k] = min(max(a[k] * ratio, lower[k]), upper[k])
+def _window(limits):
+    """First and last sample that take part, with enough around them that whole registers are filled."""
+    n = len(limits)
+    start, stop = 0, n
+    while limits[start] == 0:
+        start += 1
+    while limits[stop - 1] == 0:
+        stop -= 1
+    width = min(n, -(-(stop - start) // LANES) * LANES)
+    start = min(start, n - width)
+    return start, start + width
 
 
 @njit(nogil=True, cache=True)
-def _training(gram, labels, chosen):
-    """Gather the Gram matrix, the labels and the balanced weights s(y) = n / (2 n_y) of the ``chosen`` samples."""
+def _rescale(a, ratio, last_bounds, bounds):
+    """Scale a solution to the next C; what sat at its bound sits at the new bound exactly."""
+    for k in range(len(a)):
+        scaled = min(max(a[k] * ratio, min(bounds[k], 0.0)), max(bounds[k], 0.0))
+        a[k] = bounds[k] if a[k] == last_bounds[k] else scaled
+
+
+@njit(nogil=True, cache=True)
+def _part(gram, chosen):
+    """Copy the Gram matrix of the ``chosen`` samples."""
     n = len(chosen)
-    block, y, weights = np.empty((n, n), gram.dtype), np.empty(n), np.empty(n)
-    n_right = 0
+    block = np.empty((n, n), gram.dtype)
     for i in range(n):
         row = gram[chosen[i]]
         for k in range(n):
             block[i, k] = row[chosen[k]]
-        y[i] = labels[chosen[i]]
-        n_right += y[i] > 0
-    for i in range(n):
-        weights[i] = n / (2 * n_right) if y[i] > 0 else n / (2 * (n - n_right))
-    return block, y, weights
+    return block
 
 
 @njit(nogil=True, cache=True)
-def _masked(labels):
-    """Return y and balanced weights of all samples; one that takes no part has weight 0, so that it never moves."""
-    n_right, n_wrong = (labels > 0).sum(), (labels < 0).sum()
-    y, weights = labels.astype(np.float64), np.zeros(len(labels))
-    for k in range(len(labels)):
-        if labels[k] != 0:
-            weights[k] = (n_right + n_wrong) / (2 * (n_right if labels[k] > 0 else n_wrong))
+def _balanced(labels, folds, fold):
+    """Return y and weights s(y) = n / (2 n_y) of all samples; 0 for one that is held out or takes no part."""
+    n = len(labels)
+    y, weights = np.empty(n), np.empty(n)
+    n_right, n_wrong = 0, 0
+    for k in range(n):
+        trains = folds[k] != fold
+        n_right += trains and labels[k] > 0
+        n_wrong += trains and labels[k] < 0
+    of_right, of_wrong = (n_right + n_wrong) / (2 * n_right), (n_right + n_wrong) / (2 * n_wrong)
+    for k in range(n):
+        y[k] = labels[k]
+        weights[k] = 0.0 if folds[k] == fold or labels[k] == 0 else of_right if labels[k] > 0 else of_wrong
     return y, weights
 
 
@@ -282,35 +314,43 @@ def held_out_recalls(gram, labels, folds, fold, costs, tol, max_iter, recalls):
     Returns:
         Largest violation over the path, and the total of steps.
     """
-    train = np.flatnonzero((labels != 0) & (folds != fold))
-    held = np.flatnonzero((labels != 0) & (folds == fold))
-    block, y, weights = _training(gram, labels, train)
-    a, intercept, violation, n_iter = solve_path(block, y, weights, costs, tol, max_iter)
-    across = np.empty(len(train))
-    recalls[:] = 0.0
-    counts = np.zeros(2)
-    for h in held:
-        row = gram[h]
-        for k in range(len(train)):
-            across[k] = row[train[k]]
-        kind = 1 if labels[h] > 0 else 0
-        counts[kind] += 1
-        for p in range(len(costs)):
-            right = _dot(across, a[p]) + intercept[p] > 0
-            recalls[p, kind] += right == (kind == 1)
-    for p in range(len(costs)):
-        for kind in range(2):
-            recalls[p, kind] /= counts[kind]
-    return violation.max(), n_iter.sum()
+    n = len(labels)
+    y, weights = _balanced(labels, folds, fold)
+    limits, unit = y * weights, np.zeros(n)
+    _add_rows(gram, limits, unit)
+    count, reach, middle = _at_bounds(unit, limits, costs, tol)
+    if count > 0:  # what they decide does not depend on C
+        recalls[:count] = _recalls(unit, -middle, labels, folds, fold)
+    violation, steps = costs[count - 1] * reach - 2 if count > 0 else -2.0, 0
+    a, product, window = np.empty(n), np.empty(n), _window(limits)
+    last_cost = 0.0
+    for p in range(count, len(costs)):
+        intercept, gap, n_iter = _advance(gram, y, limits, unit, window, last_cost, costs[p], a, product, tol, max_iter)
+        recalls[p] = _recalls(product, intercept, labels, folds, fold)
+        last_cost, violation, steps = costs[p], max(violation, gap), steps + n_iter
+    return violation, steps
 
 
 @njit(nogil=True, cache=True)
-def cross_validate_jobs(gram, labels, cv, first, last, costs, tol, max_iter, recalls, violation):
+def _recalls(product, intercept, labels, folds, fold):
+    """Return the shares of the held-out wrong and right samples that ``product`` + ``intercept`` tells as such."""
+    of_kind, told = np.zeros(2), np.zeros(2)
+    for k in range(len(labels)):
+        if folds[k] == fold and labels[k] != 0:
+            kind = 1 if labels[k] > 0 else 0
+            of_kind[kind] += 1
+            told[kind] += (product[k] + intercept > 0) == (kind == 1)
+    return told / of_kind
+
+
+@njit(nogil=True, cache=True)
+def cross_validate_jobs(gram, labels, folds, cv, first, last, costs, tol, max_iter, recalls, violation):
     """Hold out one fold of one labelling for each job from ``first`` to ``last``; job = labelling · cv + fold.
 
     Args:
         gram: (n, n) Gram matrix of a class, shared by all its labellings.
         labels: (P, n) int8 label matrix.
+        folds: (P, n) int8, the fold of each sample, -1 where it takes no part.
         cv: folds.
         first: first job.
         last: job before which to stop.
@@ -320,42 +360,34 @@ def cross_validate_jobs(gram, labels, cv, first, last, costs, tol, max_iter, rec
         recalls: (P, cv, c, 2) written.
         violation: (P, cv) written.
     """
-    folds = np.empty(labels.shape[1], np.int64)
-    assigned = -1  # the labelling whose folds these are
-    for job in range(first, last):
-        p, fold = job // cv, job % cv
-        if p != assigned:
-            assign_folds(labels[p], cv, folds)
-            assigned = p
-        violation[p, fold], _ = held_out_recalls(gram, labels[p], folds, fold, costs, tol, max_iter, recalls[p, fold])
+    for p in range(first // cv, -(-last // cv)):
+        own, own_labels, own_folds = gram, labels[p], folds[p]
+        chosen = np.flatnonzero(own_labels)
+        if len(chosen) <= MASK_ABOVE * len(own_labels):
+            own, own_labels, own_folds = _part(gram, chosen), own_labels[chosen], own_folds[chosen]
+        for fold in range(max(0, first - p * cv), min(cv, last - p * cv)):
+            violation[p, fold], _ = held_out_recalls(
+                own, own_labels, own_folds, fold, costs, tol, max_iter, recalls[p, fold]
+            )
 
 
 @njit(nogil=True, cache=True)
 def fit_jobs(gram, labels, C_index, first, last, costs, tol, max_iter, a, intercept, violation, n_iter):
     """Fit whole labellings, each up to its own C; written are a (P, n) and three numbers a labelling (P,)."""
+    nowhere = np.full(labels.shape[1], -1, np.int8)  # no fold is held out
     for p in range(first, last):
         path = costs[: C_index[p] + 1]
-        of_row = labels[p]
-        chosen = np.flatnonzero(of_row)
-        if len(chosen) > MASK_ABOVE * len(of_row):
-            y, weights = _masked(of_row)
+        chosen = np.flatnonzero(labels[p])
+        if len(chosen) > MASK_ABOVE * labels.shape[1]:
+            y, weights = _balanced(labels[p], nowhere, 0)
             own, b, gap, steps = solve_path(gram, y, weights, path, tol, max_iter)
             a[p] = own[-1]
         else:
-            block, y, weights = _training(gram, of_row, chosen)
-            own, b, gap, steps = solve_path(block, y, weights, path, tol, max_iter)
+            y, weights = _balanced(labels[p, chosen], nowhere[chosen], 0)
+            own, b, gap, steps = solve_path(_part(gram, chosen), y, weights, path, tol, max_iter)
             a[p] = 0.0
-            for k in range(len(chosen)):
-                a[p, chosen[k]] = own[-1, k]
+            a[p, chosen] = own[-1]
         intercept[p], violation[p], n_iter[p] = b[-1], gap[-1], steps[-1]
-
-
-@njit(nogil=True, cache=True, fastmath=FASTMATH)
-def _dot(x, z):
-    total = 0.0
-    for k in range(len(x)):
-        total += x[k] * z[k]
-    return total
 
 
 # --- launcher -------------------------------------------------------------------------------------------------------

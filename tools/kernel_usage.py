@@ -149,7 +149,7 @@ def _assemble(ptx: str, cc: int) -> tuple[int, int]:
         "-o",
         "/dev/null",
     ]
-    done = subprocess.run(command, input=ptx, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=ptx, capture_output=True, text=True, check=False)  # noqa: S603
     log = done.stderr + done.stdout
     if done.returncode:
         raise RuntimeError(f"ptxas does not assemble the PTX for {target[1]}:\n{log}")
@@ -161,7 +161,9 @@ def _assemble(ptx: str, cc: int) -> tuple[int, int]:
 
 
 def _ptxas(cc: int) -> str:
-    takes_capability = inspect.signature(get_ptxas).parameters  # as Triton has two from 3.6 on, one of them for Blackwell
+    takes_capability = inspect.signature(
+        get_ptxas
+    ).parameters  # as Triton has two from 3.6 on, one of them for Blackwell
     return str((get_ptxas(cc) if takes_capability else get_ptxas()).path)
 
 

@@ -9,6 +9,7 @@ are compared first. How hard the decoded pictures are for a model is ``python -m
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,24 +27,29 @@ from fdgpu.decoding import Decoder
 from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
 
 
-def measure_speed(net: BundledNet, weights: Path, quick: bool) -> list[dict[str, Any]]:
-    """Time the bundled net with one seed and with four, and a Kandinsky of random weights."""
+def measure_speed(
+    net: BundledNet,
+    weights: Path,
+    classes: int = 10,
+    seeds: Sequence[int] = (1, 4),
+    steps: int | None = None,
+    repeats: int = 3,
+) -> Iterator[dict[str, Any]]:
+    """Time the bundled net with each number of seeds, and a Kandinsky of random weights with one."""
     pipeline = PlainPipeline.beside(net, weights)
-    timed = [
-        speed.row(Decoder(net), pipeline, _job(net.space.dimension, s, quick, net.steps), net.device, net.dtype)
-        for s in ((1,) if quick else (1, 4))
-    ]
+    for count in seeds:
+        job = _job(net.space.dimension, classes, count, steps or net.steps)
+        yield speed.row(Decoder(net), pipeline, job, net.device, net.dtype, repeats)
     kandinsky = small_kandinsky(64, 128).to(net.device)
     decoder = Decoder.from_diffusers(kandinsky, length=1.0, batch_size=32)
-    job = _job(decoder.dimension, 1, quick, 10)
-    return [*timed, speed.row(decoder, partial(call_kandinsky, kandinsky), job, net.device, net.dtype)]
+    job = _job(decoder.dimension, classes, 1, steps or 10)
+    yield speed.row(decoder, partial(call_kandinsky, kandinsky), job, net.device, net.dtype, repeats)
 
 
-def _job(dimension: int, seeds: int, quick: bool, steps: int) -> speed.Job:
+def _job(dimension: int, classes: int, seeds: int, steps: int) -> speed.Job:
     """Random references and directions: speed does not depend on them."""
     generator = torch.Generator().manual_seed(0)
-    k = 2 if quick else 10
-    references, directions = F.normalize(torch.randn(2, k, dimension, generator=generator), dim=2)
+    references, directions = F.normalize(torch.randn(2, classes, dimension, generator=generator), dim=2)
     return speed.Job(references, directions, (0.1, 0.2, 0.3), tuple(range(seeds)), steps, 2.0)
 
 
@@ -65,7 +71,8 @@ def main() -> None:
     about, console = machine(), Console(width=180)
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
     net = BundledNet.load("auto", arguments.folder)
-    timed = measure_speed(net, arguments.folder / WEIGHTS, arguments.quick)
+    few: dict[str, Any] = {"classes": 2, "seeds": (1,)} if arguments.quick else {}
+    timed = list(measure_speed(net, arguments.folder / WEIGHTS, **few))
     show(console, "speed", timed)
     if arguments.write:
         store("decoding", about, timed)

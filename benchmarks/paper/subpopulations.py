@@ -20,7 +20,7 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
-from fdgpu.auditing.captioning import caption_classes
+from fdgpu.auditing.captioning import CaptionSource, caption_classes
 from fdgpu.captions import CaptionRecipe
 from fdgpu.progress import silent
 
@@ -57,7 +57,9 @@ class Extremes:
     @classmethod
     def of(cls, fit: FailureDirections, clip: Any, captions: CaptionRecipe) -> Extremes:
         """Caption a fit, as an audit does."""
-        found = {k: modes[0] for k, modes in caption_classes(fit, clip, captions, silent).by_class.items()}
+        found = {
+            k: modes[0] for k, modes in caption_classes(fit, clip, CaptionSource(captions, {}), silent).by_class.items()
+        }
         texts = {
             k: {
                 HARD: mode.hard[0].caption,
@@ -66,7 +68,9 @@ class Extremes:
             }
             for k, mode in found.items()
         }
-        vectors = {k: {str(side): own for side, own in mode.extremes.items()} for k, mode in found.items()}
+        vectors = {
+            k: {side: clip.texts(own[side]).cpu().numpy()[0] for side in (HARD, EASY)} for k, own in texts.items()
+        }
         return cls(texts, vectors)
 
     def named(self, captions: CaptionRecipe) -> dict[str, Mapping[str, str]]:

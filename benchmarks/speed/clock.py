@@ -11,10 +11,10 @@ import torch
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
     """Return the wall-clock time of one call, from an idle device to an idle device."""
-    _settle(device)
+    settle(device)
     start = time.perf_counter()
     run()
-    _settle(device)
+    settle(device)
     return time.perf_counter() - start
 
 
@@ -38,6 +38,7 @@ def _between_events(run: Callable[[], object]) -> float:
     return float(start.elapsed_time(end)) / 1e3
 
 
-def _settle(device: torch.device) -> None:
+def settle(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

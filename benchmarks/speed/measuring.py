@@ -5,17 +5,42 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from benchmarks.speed.clock import seconds
 from benchmarks.speed.comparison import Comparison, Fitted, Oracle, compare
 from benchmarks.speed.data import Problem, Shape, make
-from benchmarks.speed.fitting import Fitting
 from benchmarks.speed.peers import Costs, Peer, Solved
 from benchmarks.speed.rows import DIFFERENT, OTHER_OBJECTIVE, Row, duration
+from fdgpu import FailureDirections
 
 WARM_UP = Shape.even("", 1, 64, 16)
+
+
+def device_of(backend: str) -> torch.device:
+    """Return where a backend computes."""
+    return torch.device("cpu" if backend == "numba" else "cuda")
+
+
+class Fitting:
+    """fdgpu's side: fits of one problem, from arrays on the device to arrays on the device.
+
+    Rows are unit vectors, and both sides get them as they are (``whiten=False``): the solvers are compared.
+    """
+
+    def __init__(self, problem: Problem, backend: str, **settings: Any) -> None:
+        self.estimator = FailureDirections(backend=backend, **{"whiten": False, **settings})
+        self.device = device_of(backend)
+        arrays = (problem.x, problem.labels, problem.right)
+        self._arrays = tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+        self.classes = len(problem.sizes)
+
+    def __call__(self) -> tuple[torch.Tensor, ...]:
+        """Fit, and read what was found: w, b, C and score of every class, on the device."""
+        fit = self.estimator.fit(*self._arrays)
+        return fit.coef_, fit.intercept_, fit.C_, fit.cv_score_
 
 
 @dataclass(frozen=True)
@@ -48,17 +73,7 @@ class Timed:
         self.times.append(elapsed / self.peer.at_once)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A shape's problem, what fdgpu found in all of its classes, and the lines of the table."""
-
-    shape: Shape
-    problem: Problem
-    fitted: Fitted
-    rows: list[Row]
-
-
-def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -> Measured:
+def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -> list[Row]:
     """Time every side in turn (peer, peer, …, fdgpu, peer, …), so that a machine that slows down slows all of them.
 
     fdgpu fits all classes, and its time is divided by their number. Where classes differ in size, it fits the peers'
@@ -91,7 +106,7 @@ def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -
     for side in timed:
         compared = compare(oracle, fitted, side.peer, side.solved, whole.estimator.tol)
         rows.append(peer_row(shape, side, own_s, compared, computed))
-    return Measured(shape, problem, fitted, rows)
+    return rows
 
 
 def warm_up(peers: Sequence[Peer], costs: Costs, cv: int) -> None:
@@ -128,6 +143,25 @@ def timed_classes(shape: Shape) -> str:
     """Say which classes peers were timed on; their sizes too where these differ."""
     sizes = f" ({', '.join(str(shape.sizes[k]) for k in shape.timed)})" if shape.ragged else ""
     return f"{len(shape.timed)} of {shape.classes}{sizes}"
+
+
+def permutation_row(shape: Shape, backend: str, permutations: int) -> Row:
+    """Fit once with so many permutations a class, after a fit with two that compiles."""
+    problem = make(shape)
+    Fitting(problem, backend, n_permutations=2)()
+    fitting = Fitting(problem, backend, n_permutations=permutations)
+    took = seconds(fitting, fitting.device)
+    return Row(
+        shape=shape.name,
+        line=f"fdgpu with {permutations} permutations a class",
+        kind="fdgpu",
+        device=device_name(fitting.device),
+        timed=f"all {shape.classes}",
+        rounds=1,
+        fdgpu_s=took / shape.classes,
+        total_s=took,
+        result=f"{duration(took)} in all",
+    )
 
 
 def device_name(device: torch.device) -> str:

@@ -7,32 +7,26 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-PREDICTED = "predicted, not measured"
 OTHER_OBJECTIVE = "other objective"
 DIFFERENT = "results differ"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line; seconds, bytes and operations are a class's, and None where the line has none.
+    """One line; seconds are a class's, and None where the line has none.
 
     Attributes:
         shape: classes x samples x dimensions.
-        line: what was timed: fdgpu's whole fit, a peer, or one of fdgpu's kernels.
-        kind: "fdgpu", "peer", "kernel" or "predicted".
+        line: what was timed: fdgpu's whole fit, or a peer.
+        kind: "fdgpu" or "peer".
         device: what computed.
         timed: the classes that were timed, of all.
         rounds: how often; seconds are medians.
         peer_s: the peer's.
-        fdgpu_s: fdgpu's, of a whole fit or of one kernel; for a ragged shape's peers, on the classes of the peer.
+        fdgpu_s: fdgpu's, of a whole fit; for a ragged shape's peers, on the classes of the peer.
         total_s: fdgpu's, of all classes together.
         w_difference, score_difference, scores_compared: see :mod:`benchmarks.speed.comparison`.
         ratio: peer_s / fdgpu_s where both solve the same problem and found the same.
-        bytes: what must be read from and written to memory once.
-        requested_bytes: what the kernel's loads and stores ask for, of which caches serve most.
-        operations: additions, multiplications, comparisons and selections.
-        copy_share: bytes a second, of the device's measured copy bandwidth.
-        matmul_share: operations a second, of the device's measured matmul rate.
         result: the last column, in words.
     """
 
@@ -49,31 +43,13 @@ class Row:
     score_difference: float | None = None
     scores_compared: int | None = None
     ratio: float | None = None
-    bytes: float | None = None
-    requested_bytes: float | None = None
-    operations: float | None = None
-    copy_share: float | None = None
-    matmul_share: float | None = None
     result: str = ""
 
 
 def table(rows: Sequence[Row]) -> Table:
     """Lay out all lines, a section a shape, which is named in its first line."""
-    result = Table(
-        caption="ms, MB and MFLOP are a class's; scores by: the largest difference (of so many); ~: predicted"
-    )
-    for name in (
-        "shape",
-        "line",
-        "classes",
-        "rounds",
-        "peer\nms",
-        "fdgpu\nms",
-        "w by",
-        "scores by",
-        "MB (asked)",
-        "MFLOP",
-    ):
+    result = Table(caption="ms are a class's; scores by: the largest difference (of so many)")
+    for name in ("shape", "line", "classes", "rounds", "peer\nms", "fdgpu\nms", "w by", "scores by"):
         result.add_column(name, no_wrap=name not in ("shape", "classes"))
     result.add_column("result")
     shape = ""
@@ -84,11 +60,9 @@ def table(rows: Sequence[Row]) -> Table:
             row.timed,
             str(row.rounds) if row.rounds else "",
             milliseconds(row.peer_s),
-            ("~" if row.kind == "predicted" else "") + milliseconds(row.fdgpu_s),
+            milliseconds(row.fdgpu_s),
             "" if row.w_difference is None else f"{row.w_difference:.0e}",
             "" if row.score_difference is None else f"{row.score_difference:.0e} ({row.scores_compared})",
-            "" if row.bytes is None else f"{row.bytes / 1e6:.3g} ({(row.requested_bytes or 0.0) / 1e6:.3g})",
-            "" if row.operations is None else f"{row.operations / 1e6:.3g}",
             row.result,
             end_section=following is None or following.shape != row.shape,
         )

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fdgpu.arrays import to_host
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.additive import WordEffects, word_effects
 from fdgpu.captions.candidates import CaptionRecipe, pool_captions
-from fdgpu.captions.reliability import judge_captions, score_captions
+from fdgpu.captions.grammar import CaptionGrammar
+from fdgpu.captions.reliability import Candidates, JudgedCaptions, ShownImages, judge_captions
+from fdgpu.device import BatchSize, halving_batches
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.errors import InputError
 from fdgpu.findings import ScoredCaption, Side, Split
+from fdgpu.index import CaptionIndex
 from fdgpu.progress import Reporter
+
+BATCH_BYTES = 1 << 28  # of the candidates that are judged at once: their vectors, and numbers of each and each resample
+NUMBERS = 6  # float64 numbers of each candidate and resample that judging holds at its peak
+
+# Of an index, these become candidates: the captions farthest out on either side of a direction; those farthest out
+# along each resample, and along what it adds to the direction, so that ranks and noise are those of the whole index;
+# and some drawn from all of it, for the average.
+FARTHEST = 100
+OF_RESAMPLES = 10
+DRAWN = 500
 
 
 @dataclass(frozen=True)
@@ -23,15 +39,16 @@ class ModeCaptions:
     """A class's candidates along one of its directions.
 
     ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,), NaN for the reference;
-    ``hard`` and ``easy`` the captions that are shown, each a different thing, the most extreme first; ``extremes`` the
-    unit vector (d,) of the first of each side that has one; ``words`` what each word does to the alignments.
+    ``hard`` and ``easy`` the captions that are shown, each a different thing, the most extreme first; ``nearest``, for
+    each side that has one, whether the model was right, the image nearest to the first caption first; ``words`` what
+    each word does to the alignments.
     """
 
     texts: list[str]
     scores: NDArray[np.float64]
     hard: tuple[ScoredCaption, ...]
     easy: tuple[ScoredCaption, ...]
-    extremes: Mapping[str, NDArray[np.float32]]
+    nearest: Mapping[Side, NDArray[np.bool_]]
     words: WordEffects
 
 
@@ -43,10 +60,77 @@ class CaptionedClasses:
     too_long: list[str]
 
 
+@dataclass(frozen=True)
+class _Described:
+    """A class with a direction: its index in the fit, its id, its captions, and where their vectors are.
+
+    ``texts`` m candidates that fit into the model's context, ``rows`` (m,) of their vectors, ``reference`` that of the
+    reference caption, and ``at`` (m,) their indices in the ``grammar``, where they come from one.
+    """
+
+    index: int
+    class_id: int
+    grammar: CaptionGrammar | None
+    texts: list[str]
+    rows: NDArray[np.int64]
+    reference: int
+    at: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CaptionSource:
+    """Where candidates come from: a recipe's grammars, and by class id the indexes that take their place."""
+
+    recipe: CaptionRecipe
+    indexes: Mapping[int, CaptionIndex]
+
+    @classmethod
+    def resolve(cls, given: object, class_names: Sequence[str]) -> CaptionSource:
+        """Take what an audit is given.
+
+        Args:
+            given: a :class:`fdgpu.CaptionIndex` of all classes, a mapping of class name to index or grammar, or
+                whatever :meth:`fdgpu.captions.CaptionRecipe.resolve` takes.
+            class_names: of the audit.
+
+        Raises:
+            InputError: for an index without captions, or what the recipe refuses.
+        """
+        if isinstance(given, CaptionIndex):
+            given = dict.fromkeys(class_names, given)
+        listed = given if isinstance(given, Mapping) else {}
+        indexes = {k: listed[name] for k, name in enumerate(class_names) if isinstance(listed.get(name), CaptionIndex)}
+        if not indexes:
+            return cls(CaptionRecipe.resolve(given, class_names), {})
+        if not all(map(len, indexes.values())):
+            raise InputError("an index of captions is empty: add captions, with CaptionIndex.from_captions say")
+        grammars = {name: one for name, one in listed.items() if not isinstance(one, CaptionIndex)}
+        recipe = CaptionRecipe.resolve(grammars or None, class_names)
+        entries = [
+            replace(entry, reference=_own_reference(indexes[k]) or entry.reference) if k in indexes else entry
+            for k, entry in enumerate(recipe.classes)
+        ]
+        missing = tuple(name for name in recipe.fallen_back if not isinstance(listed.get(name), CaptionIndex))
+        return cls(replace(recipe, classes=tuple(entries), fallen_back=missing), indexes)
+
+
+def _grammar_of(index: CaptionIndex) -> CaptionGrammar | None:
+    """Return the grammar whose captions an index holds, where all are of one."""
+    parts = index.names.parts
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], CaptionGrammar) else None
+
+
+def _own_reference(index: CaptionIndex) -> str | None:
+    """Return the reference caption of an index's grammar, if that is of one noun."""
+    grammar = _grammar_of(index)
+    nouns = [] if grammar is None else [word for word in grammar.slots.get("noun", ()) if word]
+    return grammar.reference(noun=nouns[0]) if grammar is not None and len(nouns) == 1 else None
+
+
 def caption_classes(
     fit: FailureDirections,
     embedder: ClipEmbedder,
-    recipe: CaptionRecipe,
+    source: CaptionSource,
     report: Reporter,
     images: AuditImages | None = None,
 ) -> CaptionedClasses:
@@ -56,54 +140,127 @@ def caption_classes(
 
     Args:
         fit: of the embedder's vectors, with its resamples.
-        embedder: of the captions.
-        recipe: has an entry for every class id.
+        embedder: of the captions, whose vectors stay on its device.
+        source: of the candidates of every class id.
         report: shows how many captions are encoded.
         images: those that are shown, to judge captions by; without any the rank alone decides.
     """
-    coef, resampled, kept, significant = fit.coef_, fit.resampled_coef_, fit.n_directions_, fit.significant_
-    classes = [(i, int(k)) for i, k in enumerate(fit.classes_) if kept[i]]
-    chosen = [recipe.classes[k] for _, k in classes]
-    pooled, members, firsts = pool_captions(
-        [*(entry.grammar for entry in chosen), [entry.reference for entry in chosen]]
-    )
+    fitted = fit.fitted
+    classes = [(i, int(k)) for i, k in enumerate(fitted.classes) if fitted.n_directions[i]]
+    entries = [source.recipe.classes[k] for _, k in classes]
+    found = _found(fit, embedder, source, classes)
+    groups = [
+        [source.indexes[k].names[i] for i in found[k].tolist()] if k in found else entry.grammar
+        for (_, k), entry in zip(classes, entries, strict=True)
+    ]
+    pooled, members, firsts = pool_captions([*groups, [entry.reference for entry in entries]])
     fitting = {text: row for row, text in enumerate(filter(embedder.fits, pooled))}
-    vectors = embedder.texts(list(fitting), report).cpu().numpy() if fitting else np.empty((0, 0), np.float32)
-    captioned = {}
-    for (i, k), entry, own_members, own_firsts in zip(classes, chosen, members[:-1], firsts[:-1], strict=True):
-        if entry.reference not in fitting:
-            continue
-        listed = [pooled[member] for member in own_members]
-        at = own_firsts[[text in fitting for text in listed]]  # indices in the grammar of the captions that fit
-        texts = [text for text in listed if text in fitting]
-        own, reference = vectors[[fitting[text] for text in texts]], vectors[fitting[entry.reference]]
-        points = fit.caption_directions(own, reference)  # (m, d)
-        seen, correct, held_out = _shown(images, k, own.shape[1])
-        modes = []
-        for direction in range(int(kept[i])):
-            w = coef[i, direction]
-            scores, alignments = score_captions(points, w)
-            judged = judge_captions(
-                texts, own, points, w, resampled[i, direction], seen, correct,
-                held_out=held_out, chance=fit.n_permutations > 0 and not significant[i, direction],
-            )  # fmt: skip
-            modes.append(
-                ModeCaptions(
-                    texts,
-                    scores,
-                    hard=tuple(judged[Side.HARD].values()),
-                    easy=tuple(judged[Side.EASY].values()),
-                    extremes={str(side): own[next(iter(first))].copy() for side, first in judged.items() if first},
-                    words=word_effects(entry.grammar, alignments, at),
-                )
-            )
-        captioned[k] = tuple(modes)
-    return CaptionedClasses(captioned, [text for text in pooled if text not in fitting])
+    described = []
+    for (i, k), entry, own_members, own_firsts in zip(classes, entries, members[:-1], firsts[:-1], strict=True):
+        if entry.reference in fitting:
+            listed = [pooled[member] for member in own_members]
+            texts = [text for text in listed if text in fitting]
+            rows = np.array([fitting[text] for text in texts], np.int64)
+            at = own_firsts[[text in fitting for text in listed]]
+            grammar = _grammar_of(source.indexes[k]) if k in found else entry.grammar
+            at = found[k][at] if k in found else at
+            described.append(_Described(i, k, grammar, texts, rows, fitting[entry.reference], at))
+    by_class: dict[int, tuple[ModeCaptions, ...]] = {one.class_id: () for one in described}
+    if described:
+        vectors = embedder.texts(list(fitting), report)
+        for direction in range(int(fitted.n_directions.max())):
+            along = [one for one in described if fitted.n_directions[one.index] > direction]
+            for one, judged in _judged(fit, along, direction, vectors, images):
+                by_class[one.class_id] += (_captions_of(one, judged),)
+    return CaptionedClasses(by_class, [text for text in pooled if text not in fitting])
 
 
-def _shown(images: AuditImages | None, k: int, dimension: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], bool]:
-    """Return the vectors of a class's shown images, whether the model was right, and whether none was fitted on."""
+def _captions_of(one: _Described, judged: JudgedCaptions) -> ModeCaptions:
+    return ModeCaptions(
+        one.texts,
+        judged.scores,
+        hard=tuple(judged.sides[Side.HARD].values()),
+        easy=tuple(judged.sides[Side.EASY].values()),
+        nearest=judged.nearest,
+        words=word_effects(one.grammar, judged.alignments, one.at) if one.grammar else WordEffects((), float("nan")),
+    )
+
+
+def _found(
+    fit: FailureDirections, embedder: ClipEmbedder, source: CaptionSource, classes: Sequence[tuple[int, int]]
+) -> dict[int, NDArray[np.int64]]:
+    """Ask the indexes: by class id, the ids of the captions that become candidates, ascending."""
+    by_index: dict[int, list[tuple[int, int]]] = {}
+    for i, k in classes:
+        if k in source.indexes:
+            by_index.setdefault(id(source.indexes[k]), []).append((i, k))
+    found: dict[int, NDArray[np.int64]] = {}
+    for own in by_index.values():
+        references = embedder.texts([source.recipe.classes[k].reference for _, k in own])
+        found |= _found_in(source.indexes[own[0][1]], fit, own, references)
+    return found
+
+
+def _found_in(
+    index: CaptionIndex, fit: FailureDirections, classes: Sequence[tuple[int, int]], references: torch.Tensor
+) -> dict[int, NDArray[np.int64]]:
+    fitted, device = fit.fitted, references.device
+    drawn = np.random.default_rng(fitted.search_settings.random_state).choice(
+        len(index.names), min(DRAWN, len(index.names)), replace=False
+    )
+    ids = {k: [drawn] for _, k in classes}
+    for direction in range(int(fitted.n_directions.max())):
+        rows = [row for row, (i, _) in enumerate(classes) if fitted.n_directions[i] > direction]
+        own = [classes[row][0] for row in rows]
+        w = torch.from_numpy(fitted.coef[own, direction]).to(device)
+        resampled = fitted.resampled(direction, device)[own]
+        along = torch.cat([resampled, resampled - resampled.mean(dim=1, keepdim=True)], dim=1)  # (q, 2 B, d)
+        asked = [(w[:, None], FARTHEST)] + ([(along, OF_RESAMPLES)] if along.shape[1] else [])
+        for directions, count in asked:
+            repeated = references[rows].repeat_interleave(directions.shape[1], dim=0)
+            sides = index.extremes(directions.flatten(0, 1), repeated, fitted.scale, min(count, len(index)))
+            both = torch.stack([side.ids for side in sides], dim=1).unflatten(0, directions.shape[:2])
+            for row, of_class in zip(rows, to_host(both, "which captions of an index are farthest out"), strict=True):
+                ids[classes[row][1]].append(of_class.ravel())
+    return {k: np.unique(np.concatenate(parts)) for k, parts in ids.items()}
+
+
+def _judged(
+    fit: FailureDirections,
+    classes: Sequence[_Described],
+    direction: int,
+    vectors: torch.Tensor,
+    images: AuditImages | None,
+) -> Iterator[tuple[_Described, JudgedCaptions]]:
+    """Judge the captions of classes along one direction of each, as many classes at a time as fit into memory."""
+    fitted = fit.fitted
+    resampled = fitted.resampled(direction, vectors.device)
+    chance = (fitted.search_settings.n_permutations > 0) & ~fitted.significant[:, direction]
+    scale = torch.from_numpy(fitted.scale).to(vectors.device)
+
+    def judge(start: int, stop: int) -> list[JudgedCaptions]:
+        own = classes[start:stop]
+        rows = np.full((len(own), max(1, *(len(one.rows) for one in own))), -1)
+        for row, one in zip(rows, own, strict=True):
+            row[: len(one.rows)] = one.rows
+        indices = [one.index for one in own]
+        references = vectors[[one.reference for one in own]]
+        candidates = Candidates([one.texts for one in own], vectors, rows, references, scale)
+        shown = _shown(images, [one.class_id for one in own], vectors)
+        return judge_captions(candidates, fitted.coef[indices, direction], resampled[indices], shown, chance[indices])
+
+    most = max((len(one.rows) for one in classes), default=0)
+    a_class = most * (4 * vectors.shape[1] + 8 * NUMBERS * (1 + resampled.shape[1]))
+    batch = BatchSize(max(1, BATCH_BYTES // max(1, a_class)))
+    start = 0
+    for stop, judged in halving_batches(judge, len(classes), batch):
+        yield from zip(classes[start:stop], judged, strict=True)
+        start = stop
+
+
+def _shown(images: AuditImages | None, class_ids: Sequence[int], vectors: torch.Tensor) -> ShownImages:
+    """Return the images that are shown of classes; none were fitted on, unless directions were fitted on all."""
     if images is None:
-        return np.empty((0, dimension), np.float32), np.empty(0, np.bool_), True
-    rows = images.rows_of(k)
-    return images.vectors[rows], images.inputs.correct[rows], images.shown_from != Split.VAL
+        return ShownImages.none(len(class_ids), vectors)
+    rows = [images.rows_of(k) for k in class_ids]
+    return ShownImages(images.vectors, images.inputs.correct, rows, images.shown_from != Split.VAL)

@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import Array, restorer, to_numpy, to_torch
-from fdgpu.auditing.gathering import shrunk
-from fdgpu.auditing.inputs import AuditImages
+from fdgpu.arrays import Array, restorer, to_host, to_torch
+from fdgpu.auditing.gathering import THUMBNAIL
+from fdgpu.auditing.inputs import AuditImages, chosen_rows
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.preprocess import shrunk
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
 from fdgpu.findings import DecodedPictures, Findings, Side, Split
@@ -67,7 +68,7 @@ def decode_directions(
         )
     if clip is not None:
         decoder.check(clip)
-    classes, kept = to_numpy(fit.classes_, "classes_"), to_numpy(fit.n_directions_, "n_directions_")
+    classes, kept = fit.fitted.classes, fit.fitted.n_directions
     vectors = to_torch(references, "references")
     if vectors.ndim != 2 or len(vectors) != len(classes):
         raise InputError(
@@ -76,7 +77,7 @@ def decode_directions(
     rows = np.flatnonzero(kept > direction) if direction >= 0 else np.empty(0, np.int64)
     if not len(rows):
         raise InputError(f"no class has a direction {direction}: there is nothing to decode")
-    own = to_numpy(fit.directions_, "directions_")[rows, direction]
+    own = fit.fitted.directions[rows, direction]
     decoded = decode_grid(decoder, restorer(references)(vectors[rows.tolist()]), own, **grid)
     return DecodedDirections(tuple(int(k) for k in classes[rows]), decoded)
 
@@ -135,15 +136,16 @@ def draw_classes(
     inputs = images.inputs
     rows = images.readable & (inputs.splits == Split.VAL) & np.isin(inputs.labels, shown)
     estimator = FailureDirections.from_settings(replace(fit.solver_settings, whiten=False))
-    plain = estimator.fit(images.vectors[rows], inputs.labels[rows], inputs.correct[rows])
-    ids = [int(k) for k in plain.classes_]
+    plain = estimator.fit(chosen_rows(images.vectors, rows), inputs.labels[rows], inputs.correct[rows]).fitted
+    ids = plain.classes.tolist()
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
-    directions = torch.from_numpy(plain.directions_[:, 0]).to(references)
+    directions = torch.from_numpy(plain.directions[:, 0]).to(references)
     per_class = len(rotations_of(ALPHAS)) * len(SEEDS)
     for part in torch.arange(len(ids)).split(max(1, MEMORY // (12 * per_class * decoder.size[0] * decoder.size[1]))):
         progress = _onward(report, int(part[0]) * per_class, len(ids) * per_class)
         grid = decode_grid(decoder, references[part], directions[part], seeds=SEEDS, progress=progress)
-        for k, pictures in zip([ids[i] for i in part], grid.pictures, strict=True):
+        pictures_of = to_host(grid.pictures.mul(255).round().to(torch.uint8), "decoded pictures")
+        for k, pictures in zip([ids[i] for i in part], torch.from_numpy(pictures_of), strict=True):
             by_class[k], small = _keep(f"{k:04d}-{_slug(inputs.class_names[k])}", grid, pictures, folder)
             pixels |= small
     return by_class, pixels
@@ -151,9 +153,10 @@ def draw_classes(
 
 def _clearest(fit: FailureDirections) -> list[int]:
     """Ids of the classes that have a direction, the significant ones first, and then by score."""
-    found = np.flatnonzero(fit.n_directions_ > 0)
-    order = sorted(found, key=lambda i: (not fit.significant_[i, 0], -fit.cv_score_[i, 0]))
-    return [int(fit.classes_[i]) for i in order[:MOST_CLASSES]]
+    fitted = fit.fitted
+    found, significant = np.flatnonzero(fitted.n_directions > 0), fitted.significant[:, 0]
+    order = sorted(found, key=lambda i: (not significant[i], -fitted.cv_score[i, 0]))
+    return [int(fitted.classes[i]) for i in order[:MOST_CLASSES]]
 
 
 def _onward(report: Reporter, before: int, whole: int) -> Reporter:
@@ -172,14 +175,13 @@ def _slug(name: str) -> str:
 def _keep(
     name: str, grid: DecodedGrid, pictures: Tensor, folder: Path | None
 ) -> tuple[tuple[DecodedPictures, ...], dict[str, NDArray[np.uint8]]]:
-    """Keep one class's pictures (p, s, 3, h, w): small ones for the page, whole ones in the folder."""
+    """Keep one class's pictures (p, s, 3, h, w) uint8: small ones for the page, whole ones in the folder."""
     columns, small = [], {}
     for rotation, own in zip(grid.rotations, pictures, strict=True):
         paths = tuple(f"decoded/{name}/{rotation.side}-{rotation.alpha:g}-{seed}.png" for seed in grid.seeds)
         for path, picture in zip(paths, own, strict=True):
-            small[path] = shrunk(picture)
+            small[path] = shrunk(picture, THUMBNAIL).numpy()
             if folder is not None:
-                pixels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu()
-                write_png(folder / path, pixels.numpy())
+                write_png(folder / path, picture.permute(1, 2, 0).contiguous().numpy())
         columns.append(DecodedPictures(rotation.side, rotation.alpha, paths))
     return tuple(columns), small

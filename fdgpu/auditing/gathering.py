@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional as V
 
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
-from fdgpu.captions.reliability import nearest_first
-from fdgpu.directions.estimator import FailureDirections
+from fdgpu.directions.fit import Fit
 from fdgpu.directions.samples import REMEDIES
-from fdgpu.embedding.sources import UNREADABLE, ImageSource
+from fdgpu.embedding.sources import ImageSource
 from fdgpu.findings import (
     ClassFindings,
     Curve,
@@ -36,7 +33,7 @@ NOT_SEEN = "No image of this class is in the split that directions are fitted on
 
 
 def class_findings(
-    fit: FailureDirections,
+    fit: Fit,
     images: AuditImages,
     captions: CaptionedClasses,
     planted: Mapping[str, Planted],
@@ -45,21 +42,21 @@ def class_findings(
     """Describe every class of the inputs, with or without a direction.
 
     Args:
-        fit: the fitted directions, their attributes as NumPy arrays.
+        fit: the record of the directions.
         images: the audit's images.
         captions: of the classes that have a direction.
         planted: what is known, by class name.
         decoded: pictures, by class id.
     """
-    index = {int(k): i for i, k in enumerate(fit.classes_)}
+    index = {int(k): i for i, k in enumerate(fit.classes)}
     found = []
     for k, name in enumerate(images.inputs.class_names):
         if k not in index:
             found.append(ClassFindings(name, Status.NO_SAMPLES, NOT_SEEN, n=0, n_errors=0))
             continue
         i, rows = index[k], images.rows_of(k)
-        correct, status = images.inputs.correct[rows], Status(fit.status_[i])
-        kept = int(fit.n_directions_[i])
+        correct, status = images.inputs.correct[rows], Status(fit.status[i])
+        kept = int(fit.n_directions[i])
         own = captions.by_class.get(k, (None,) * kept)
         by_confidence = confidence_order(images, rows) if kept else None
         found.append(
@@ -67,15 +64,15 @@ def class_findings(
                 name,
                 status,
                 REMEDIES[status],
-                n=int(fit.n_samples_[i]),
-                n_errors=int(fit.n_errors_[i]),
+                n=int(fit.n_samples[i]),
+                n_errors=int(fit.n_errors[i]),
                 modes=tuple(
                     _mode(fit, (i, direction), images, rows, own[direction], planted.get(name))
                     for direction in range(kept)
                 ),
-                n_permutations=int(fit.n_permutations_[i]),
-                nested_score=float(fit.nested_score_[i]),
-                solver=fit.solver_[i],
+                n_permutations=int(fit.n_permutations[i]),
+                nested_score=float(fit.nested_score[i]),
+                solver=fit.solver[i],
                 n_shown=len(rows) if kept else 0,
                 accuracy_shown=float(correct.mean()) if kept and len(rows) else float("nan"),
                 unsure_examples=() if by_confidence is None else examples(images, rows[by_confidence[:EXAMPLES]]),
@@ -86,7 +83,7 @@ def class_findings(
 
 
 def _mode(
-    fit: FailureDirections,
+    fit: Fit,
     at: tuple[int, int],
     images: AuditImages,
     rows: NDArray[np.int64],
@@ -102,15 +99,15 @@ def _mode(
     if planted is not None:
         truth = compare_with_planted(planted, rows, decisions, confidence_order(images, rows), hard_captions)
     return ModeFindings(
-        cv_score=float(fit.cv_score_[at]),
-        p_value=float(fit.p_value_[at]),
-        q_value=float(fit.q_value_[at]),
-        significant=bool(fit.significant_[at]),
-        C=float(fit.C_[at]),
-        C_at_edge=bool(fit.C_at_edge_[at]),
+        cv_score=float(fit.cv_score[at]),
+        p_value=float(fit.p_value[at]),
+        q_value=float(fit.q_value[at]),
+        significant=bool(fit.significant[at]),
+        C=float(fit.C[at]),
+        C_at_edge=bool(fit.C_at_edge[at]),
         C_tied=_tied(fit, at),
-        converged=bool(fit.converged_[at]),
-        n_errors=int(fit.n_errors_of_[at]),
+        converged=bool(fit.converged[at]),
+        n_errors=int(fit.n_errors_of[at]),
         hard_captions=hard_captions,
         easy_captions=own.easy if own else (),
         word_effects=own.words.strongest(TOP_WORDS) if own else (),
@@ -118,16 +115,16 @@ def _mode(
         hard_examples=examples(images, rows[hardest], direction),
         easy_examples=examples(images, rows[easiest], direction),
         decisions=histogram(decisions, correct),
-        nearest_accuracy=_nearest_curves(own, images.vectors[rows], correct) if own else (),
+        nearest_accuracy=_nearest_curves(own) if own else (),
         planted=truth,
     )
 
 
-def _tied(fit: FailureDirections, at: tuple[int, int]) -> bool:
+def _tied(fit: Fit, at: tuple[int, int]) -> bool:
     """Whether the C after the chosen one scores the same; then the smaller one was chosen for being smaller."""
-    after = fit.Cs.index(float(fit.C_[at])) + 1
-    scores = fit.cv_scores_[at]
-    return after < len(scores) and bool(np.isclose(scores[after], fit.cv_score_[at], rtol=0, atol=1e-12))
+    after = fit.solver_settings.Cs.index(float(fit.C[at])) + 1
+    scores = fit.cv_scores[at]
+    return after < len(scores) and bool(np.isclose(scores[after], fit.cv_score[at], rtol=0, atol=1e-12))
 
 
 def confidence_order(images: AuditImages, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -165,38 +162,18 @@ def histogram(decisions: NDArray[np.float64], correct: NDArray[np.bool_]) -> His
     return Histogram(tuple(edges.tolist()), tuple(right.tolist()), tuple(wrong.tolist()))
 
 
-def _nearest_curves(
-    captions: ModeCaptions, vectors: NDArray[np.float32], correct: NDArray[np.bool_]
-) -> tuple[Curve, ...]:
+def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     """Accuracy of the K images nearest to the hardest and to the easiest caption (paper, figure 7b)."""
-    if not len(vectors):
-        return ()
     return tuple(
-        running_share(
-            f"nearest to the {side} caption", CurveRole(f"{side}_caption"), nearest_first(vectors, correct, caption)
-        )
-        for side, caption in captions.extremes.items()
+        running_share(f"nearest to the {side} caption", CurveRole(f"{side}_caption"), correct)
+        for side, correct in captions.nearest.items()
+        if len(correct)
     )
 
 
 def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> Thumbnails:
     """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
     row = {path: i for i, path in enumerate(ids)}
-    pictures = Thumbnails()
-    for path in dict.fromkeys(example.path for one in classes for example in one.examples):
-        try:
-            picture = source.picture(row[path])
-        except UNREADABLE:  # gone since it was embedded: the page shows a placeholder
-            continue
-        if picture is not None:
-            pictures.pixels[path] = shrunk(picture)
-    return pictures
-
-
-def shrunk(picture: torch.Tensor) -> NDArray[np.uint8]:
-    """Return a picture (3, h, w) as (h, w, 3) uint8, at most :data:`THUMBNAIL` pixels high and wide."""
-    height, width = picture.shape[-2:]
-    ratio = min(1.0, THUMBNAIL / max(height, width))
-    size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
-    small = V.to_dtype(V.resize(picture.cpu(), size, antialias=True), scale=True, dtype=torch.uint8)
-    return np.ascontiguousarray(small.movedim(0, -1).numpy())
+    shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
+    found = zip(shown, source.pictures([row[path] for path in shown], THUMBNAIL), strict=True)
+    return Thumbnails({path: picture for path, picture in found if picture is not None})

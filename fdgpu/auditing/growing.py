@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from fdgpu.arrays import Array, to_numpy
 from fdgpu.captions.beam_search import BUDGET, GrownCaptions, grow
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.errors import InputError
 from fdgpu.findings import Side
+from fdgpu.kernels.alignments import alignments
 from fdgpu.progress import OneBar, Reporter, silent
 
 
@@ -53,21 +54,24 @@ def grow_captions(
         InputError: for a class without a direction, a reference that the model would cut, or what ``grow`` refuses.
     """
     row = fit.index_of(class_id)
-    kept = int(to_numpy(fit.n_directions_, "n_directions_")[row])
+    fitted = fit.fitted
+    kept = int(fitted.n_directions[row])
     if direction not in range(kept):
         raise InputError(
-            f"class {class_id} has {kept} directions (status '{fit.status_[row]}'), direction is {direction}: captions "
-            "need one to be scored along"
+            f"class {class_id} has {kept} directions (status '{fitted.status[row]}'), direction is {direction}: "
+            "captions need one to be scored along"
         )
-    length = float(np.linalg.norm(to_numpy(fit.coef_, "coef_")[row, direction].astype(np.float64)))
+    length = float(np.linalg.norm(fitted.coef[row, direction].astype(np.float64)))
     if not length:
         raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
     if reference is None:
         reference = grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
     base = embedder.texts(reference, silent)[0]
 
-    def alignment(captions: list[str]) -> Array:
-        return fit.score_captions(embedder.texts(captions, silent), base, class_id, direction) / length
+    w, scale = torch.from_numpy(fitted.coef[row, direction] / length), torch.from_numpy(fitted.scale)
+
+    def alignment(captions: list[str]) -> torch.Tensor:
+        return alignments(embedder.texts(captions, silent), base, w, scale)
 
     with OneBar(progress) as report:
         return grow(

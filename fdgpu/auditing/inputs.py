@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
@@ -66,13 +67,14 @@ class AuditInputs:
 class AuditImages:
     """Every image of the audit after the fit, n rows.
 
-    ``vectors`` (n, d) are NaN where an image is not ``readable`` (n,), ``decisions`` (n, r) also where its class has no
-    such direction; examples and figures come from the split ``shown_from``.
+    ``vectors`` (n, d) lie on the embedder's device, and are zero where an image is not ``readable`` (n,); ``decisions``
+    (n, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
+    ``shown_from``.
     """
 
     inputs: AuditInputs
     ids: list[str]
-    vectors: NDArray[np.float32]
+    vectors: torch.Tensor
     readable: NDArray[np.bool_]
     decisions: NDArray[np.float64]
     shown_from: Split
@@ -93,6 +95,13 @@ class AuditImages:
         rows = np.flatnonzero(self.shown)
         rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
         return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))
+
+
+def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tensor:
+    """Return the rows of ``vectors`` (n, d) that ``chosen`` (n,) marks, on their device; nothing is waited for."""
+    if chosen.all():
+        return vectors
+    return vectors[torch.from_numpy(np.flatnonzero(chosen)).to(vectors.device)]
 
 
 def check_inputs(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.reliability import CAPTION_RULES
-from fdgpu.directions.estimator import FailureDirections
+from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
 from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, WordEffect
 
@@ -32,7 +32,7 @@ Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
 def write_audit(
     folder: Path,
     findings: Findings,
-    fit: FailureDirections,
+    fit: Fit,
     page: str,
     images: AuditImages,
     captions: CaptionedClasses,
@@ -70,6 +70,10 @@ def audit_json(findings: Findings) -> JsonObject:
         "text_method": findings.text_method,
         "text_method_reason": findings.text_method_reason,
         "device": findings.device,
+        "precision": findings.precision,
+        "versions": dict(findings.versions),
+        "model_fingerprint": findings.model_fingerprint,
+        "input_fingerprint": findings.input_fingerprint,
         "n_images": findings.n_images,
         "fitted_on": findings.fitted_on,
         "whitened_by": findings.whitened_by,

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array
-from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.arrays import Array, rows_finite, to_host
+from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
 from fdgpu.auditing.drawing import draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
-from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs
+from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
-from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
@@ -98,9 +98,10 @@ def audit(
         predictions: (n,) what the model predicted, likewise.
         class_names: every class in the order of its id; by default those that occur.
         embedder: default the bundled CLIP, which knows the demo's world only.
-        grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes
-            or a mapping of class name to grammar. By default the demo's recipe with the bundled CLIP, and the
-            general recipe with any other.
+        grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
+            :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
+            to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
+            other.
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
@@ -125,23 +126,24 @@ def audit(
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
         decoder.check(embedder)
-    recipe = CaptionRecipe.resolve(grammar or _default_grammar(embedder), inputs.given_names)
+    given = _default_grammar(embedder) if grammar is None else grammar
+    candidates = CaptionSource.resolve(given, inputs.given_names)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
     decoded: dict[int, tuple[DecodedPictures, ...]] = {}
     drawn: dict[str, NDArray[np.uint8]] = {}
     with OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            ids, vectors, skipped = _embed(source, embedder, report)
+            ids, vectors, readable, skipped = _embed(source, embedder, report)
         with timed(seconds, "fit directions"):
-            audited, whitened_by = _fit(fit, inputs, ids, vectors)
+            audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
         with timed(seconds, "score captions"):
-            captions = caption_classes(fit, embedder, recipe, report, audited)
+            captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
             with timed(seconds, "decode directions"):
-                decoded, drawn = draw_classes(decoder, fit, audited, embedder, recipe, folder, report)
+                decoded, drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, folder, report)
     with timed(seconds, "gather findings"):
-        classes = class_findings(fit, audited, captions, planted or {}, decoded)
+        classes = class_findings(fit.fitted, audited, captions, planted or {}, decoded)
         pictures = thumbnails(classes, source, ids)
         pictures.pixels.update(drawn)
     findings = replace(
@@ -149,11 +151,11 @@ def audit(
         classes=classes,
         timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
         skipped=skipped,
-        notes=_notes(audited, skipped, captions.too_long, recipe, whitened_by),
+        notes=_notes(audited, skipped, captions.too_long, candidates, whitened_by),
     )
     page = render_report(findings, pictures)
     if folder is not None:
-        write_audit(folder, findings, fit, page, audited, captions)
+        write_audit(folder, findings, fit.fitted, page, audited, captions)
     return AuditResult(findings, fit, audited.decisions, captions, page, folder)
 
 
@@ -170,32 +172,36 @@ def _default_grammar(embedder: ClipEmbedder) -> str | None:
 
 def _embed(
     source: ImageSource, embedder: ClipEmbedder, report: Reporter
-) -> tuple[list[str], NDArray[np.float32], tuple[Skipped, ...]]:
-    """Return ids, (n, d) vectors on the host with NaN rows for what was skipped, and the reasons."""
+) -> tuple[list[str], torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...]]:
+    """Return ids, (n, d) vectors on the embedder's device, zero where an image was skipped, which were not, and why."""
     embeddings = embedder.embed(source, report)
-    vectors = embeddings.vectors.cpu().numpy()
+    vectors = embeddings.vectors
+    finite = rows_finite(vectors)
+    readable = to_host(finite, "which images have a vector").astype(bool)
     reasons = dict(embeddings.unreadable)
-    for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
+    for row in np.flatnonzero(~readable):
         reasons.setdefault(embeddings.ids[row], "its embedding is not finite")
-    return embeddings.ids, vectors, tuple(Skipped(path, reason) for path, reason in reasons.items())
+    if reasons:
+        vectors = vectors.masked_fill(~finite[:, None], 0.0)
+    return embeddings.ids, vectors, readable, tuple(Skipped(path, reason) for path, reason in reasons.items())
 
 
 def _fit(
-    fit: FailureDirections, inputs: AuditInputs, ids: list[str], vectors: NDArray[np.float32]
+    fit: FailureDirections, inputs: AuditInputs, ids: list[str], vectors: torch.Tensor, readable: NDArray[np.bool_]
 ) -> tuple[AuditImages, Split]:
     """Fit on val; return every image with its decision values, and the split that whitened."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
-    readable = np.asarray(np.isfinite(vectors).all(axis=1))
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
         raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
-    reference = vectors[train] if whitened_by is Split.TRAIN else None
-    fit.fit(vectors[val], inputs.labels[val], inputs.correct[val], reference)
-    decisions = np.full((len(vectors), fit.n_directions), np.nan)
-    for direction in range(fit.n_directions):
-        decisions[readable, direction] = fit.decision_function(vectors[readable], inputs.labels[readable], direction)
+    reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
+    fit.fit(chosen_rows(vectors, val), inputs.labels[val], inputs.correct[val], reference)
+    along = [fit.decision_function(vectors, inputs.labels, direction) for direction in range(fit.n_directions)]
+    decisions = to_host(torch.stack(along, dim=1), "decision values")
+    decisions[~readable] = np.nan
+    fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
     return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by
 
@@ -228,10 +234,14 @@ def _about(
 
 
 def _notes(
-    images: AuditImages, skipped: Sequence[Skipped], too_long: Sequence[str], recipe: CaptionRecipe, whitened_by: Split
+    images: AuditImages,
+    skipped: Sequence[Skipped],
+    too_long: Sequence[str],
+    candidates: CaptionSource,
+    whitened_by: Split,
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
-    notes = []
+    notes, recipe = [], candidates.recipe
     if images.shown_from is Split.VAL:
         notes.append(
             "There is no usable test image: examples, captions and figures come from the images that the directions "
@@ -245,6 +255,12 @@ def _notes(
         notes.append(
             f"The recipe has several classes named {_some(recipe.ambiguous)}: general captions were used. Name the "
             "class by another of its names, such as its WordNet id."
+        )
+    if candidates.indexes:
+        most = max(map(len, candidates.indexes.values()))
+        notes.append(
+            f"Candidates are the captions of an index of up to {most:,} that are farthest out along each direction and "
+            "its resamples, and some drawn from all of it; ranks are among these."
         )
     if too_long:
         notes.append(

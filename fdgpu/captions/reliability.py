@@ -9,15 +9,22 @@ The thresholds are measured on the bundled world: ``python -m benchmarks.trust``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from fdgpu.arrays import bring_down, to_host
 from fdgpu.findings import CaptionEvidence, DecidedBy, ScoredCaption, Side
+from fdgpu.kernels.alignments import alignments, caption_differences
 
-Floats = NDArray[np.float32] | NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 SHOWN = 5  # captions of a side that are judged
 TOP_SHARE = 0.9  # of the resamples in which a stable caption, or one that says the same, is among the top
@@ -37,69 +44,186 @@ FEWEST_NEAR = 10  # images near a caption
 SHARE_NEAR = 0.1  # of the class's images, where that is more
 TINY = 1e-12
 NAN = float("nan")
+SIDES = (Side.HARD, Side.EASY)
+SIGNS = {Side.HARD: 1.0, Side.EASY: -1.0}  # which of an alignment's signs is extreme
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidate captions of K classes, m of the class that has the most; vectors stay on their device.
+
+    ``texts`` are K lists; ``vectors`` (p, d), p ≥ 1, unit vectors of texts; ``rows`` (K, m), m ≥ 1, where in them
+    each class's captions are, -1 behind the last; ``references`` (K, d) the vector of each class's reference caption;
+    ``scale`` (d,) the whitening's σ.
+    """
+
+    texts: Sequence[Sequence[str]]
+    vectors: Tensor
+    rows: NDArray[np.int64]
+    references: Tensor
+    scale: Tensor
+
+    def captions(self) -> Tensor:
+        """(K, m, d) vectors; anything where a class has no more."""
+        return self.vectors[_up(np.maximum(self.rows, 0), self.vectors)]
+
+    def chosen(self, columns: NDArray[np.int64]) -> Tensor:
+        """(K, s, d) vectors of the captions in ``columns`` (K, s) of each class; anything where it is -1."""
+        rows = np.take_along_axis(self.rows, np.maximum(columns, 0), axis=1)
+        return self.vectors[_up(np.maximum(rows, 0), self.vectors)]
+
+    def along(self, directions: Tensor) -> Tensor:
+        """(K, m, r) alignments with ``directions`` (K, r, d); NaN for the reference and behind a class's last."""
+        found = alignments(self.captions(), self.references, directions, self.scale)
+        return torch.where(_up(self.rows < 0, found)[..., None], torch.nan, found)
+
+    def alike(self, columns: NDArray[np.int64]) -> Tensor:
+        """(K, s, m) whether each caption points at what the captions in ``columns`` (K, s) point at."""
+        heads = caption_differences(self.chosen(columns), self.references, self.scale)
+        return (self.along(heads) >= SAME).mT
+
+
+@dataclass(frozen=True)
+class ShownImages:
+    """The images by which captions are judged: ``vectors`` (n, d) on their device, and which the model got ``right``.
+
+    ``rows`` are those of each of K classes. ``held_out`` says that none was fitted on: the gap of others is optimistic,
+    and proves nothing.
+    """
+
+    vectors: Tensor
+    right: NDArray[np.bool_]
+    rows: Sequence[NDArray[np.int64]]
+    held_out: bool = True
+
+    @classmethod
+    def none(cls, k: int, like: Tensor) -> ShownImages:
+        """Return no image of any of ``k`` classes; then the rank alone decides."""
+        return cls(like[:0], np.empty(0, np.bool_), [np.empty(0, np.int64)] * k)
+
+
+@dataclass(frozen=True)
+class JudgedCaptions:
+    """A class's m candidates along one direction.
+
+    ``scores`` w·d and ``alignments`` (m,), NaN for the reference; ``sides`` the captions that are shown, by their index
+    and each a different thing, the most extreme first, at most :data:`SHOWN`; ``nearest`` (n,) whether the model was
+    right, the image nearest to the first caption of a side first.
+    """
+
+    scores: Floats
+    alignments: Floats
+    sides: dict[Side, dict[int, ScoredCaption]]
+    nearest: dict[Side, NDArray[np.bool_]]
 
 
 def judge_captions(
-    texts: Sequence[str],
-    vectors: NDArray[np.float32],
-    points: NDArray[np.float64],
-    w: Floats,
-    resampled: Floats,
-    images: NDArray[np.float32],
-    correct: NDArray[np.bool_],
-    *,
-    held_out: bool = True,
-    chance: bool = False,
-) -> dict[Side, dict[int, ScoredCaption]]:
-    """Choose the captions of both sides of a direction, each a different thing, and judge them.
+    candidates: Candidates, w: NDArray[np.float32], resampled: Tensor, images: ShownImages, chance: NDArray[np.bool_]
+) -> list[JudgedCaptions]:
+    """Choose the captions of both sides of a direction of each of K classes, each a different thing, and judge them.
+
+    The host gets one alignment a caption, which captions are alike (:data:`SHOWN` times), a few figures of the captions
+    that are shown, and the order of the images near those of each side that come first.
 
     Args:
-        texts: m candidates.
-        vectors: (m, d) their unit vectors.
-        points: (m, d) their unit differences from the reference, as they are scored; NaN for the reference itself.
-        w: (d,) the direction, of any length.
-        resampled: (B, d) the directions of B resamples; with B = 0 the gap alone decides.
-        images: (n, d) unit vectors of the images that are shown of the class; with n < 2 the rank alone decides.
-        correct: (n,) whether the model was right on each.
-        held_out: the images took no part in the fit; a gap of others is optimistic and proves nothing.
-        chance: the direction was tested, and is not distinguishable from chance.
-
-    Returns:
-        By side, hard first: index of a caption → the caption with its evidence, the most extreme first, at most
-        :data:`SHOWN`. Near duplicates are in ``also`` of the most extreme of them.
+        candidates: of K classes.
+        w: (K, d) the directions, of any length.
+        resampled: (K, B, d) the directions of B resamples, on the captions' device; with B = 0 the gap alone decides.
+        images: those that are shown; where a class has none or one the rank alone decides.
+        chance: (K,) the direction was tested, and is not distinguishable from chance.
     """
-    scores, alignments = score_captions(points, w)
-    whole, over_resamples, cosine = align(points, w, resampled)
-    candidates = int((~np.isnan(whole)).sum())
-    judged: dict[Side, dict[int, ScoredCaption]] = {}
-    for side, order in zip((Side.HARD, Side.EASY), rank_captions(whole, len(texts)), strict=True):
-        sign = 1 if side is Side.HARD else -1
-        groups = group_captions(order, texts, points, SHOWN)
-        stabilities = rank_stability(groups, sign * whole, sign * over_resamples, cosine)
-        judged[side] = {}
-        for (head, *also), (median, low, high, top_share, noise_p) in zip(groups, stabilities, strict=True):
-            nearest, accuracy, gap, gap_low, gap_high = accuracy_gap(nearest_first(images, correct, vectors[head]))
-            decided_by = decide(top_share, noise_p, gap_low, gap_high, side, held_out=held_out, chance=chance)
-            evidence = CaptionEvidence(
-                reliable=decided_by in (DecidedBy.RANK, DecidedBy.GAP, DecidedBy.RANK_AND_GAP),
-                decided_by=decided_by,
-                rank=order.index(head) + 1,
-                candidates=candidates,
-                rank_median=median,
-                rank_low=low,
-                rank_high=high,
-                top=top_ranks(candidates),
-                top_share=top_share,
-                noise_p=noise_p,
-                nearest=nearest,
-                nearest_accuracy=accuracy,
-                gap=gap,
-                gap_low=gap_low,
-                gap_high=gap_high,
-            )
-            score, alignment = float(scores[head]), float(alignments[head])
-            judged[side][head] = ScoredCaption(texts[head], score, alignment, tuple(texts[i] for i in also), evidence)
+    lengths = np.linalg.norm(w.astype(np.float64), axis=1)
+    units = _unit(torch.cat([_up(w.astype(np.float64), resampled)[:, None], resampled.double()], dim=1))
+    along = candidates.along(units)  # (K, m, 1 + B)
+    whole = to_host(along[..., 0], "the alignments of candidates")
+    groups = group_captions(candidates, whole)
+    stable, hits, nearest = _evidence(candidates, along, units, groups, images)
+    judged = []
+    for k, texts in enumerate(candidates.texts):
+        own, n = whole[k, : len(texts)], len(images.rows[k])
+        scores, cosines = own * lengths[k], own if lengths[k] else np.full_like(own, NAN)
+        total = int(images.right[images.rows[k]].sum())
+        sides: dict[Side, dict[int, ScoredCaption]] = {}
+        for s, side in enumerate(SIDES):
+            sides[side] = {}
+            order = rank_captions(own, len(texts))[s]
+            for g, (first, *also) in enumerate(groups[k][s]):
+                at = (k, SHOWN * s + g)
+                evidence = _evidence_of(
+                    stable[at], accuracy_gap(int(hits[at]), total, n), side, order.index(first) + 1,
+                    int((~np.isnan(own)).sum()), held_out=images.held_out, chance=bool(chance[k]),
+                )  # fmt: skip
+                sides[side][first] = ScoredCaption(
+                    texts[first], float(scores[first]), float(cosines[first]), tuple(texts[i] for i in also), evidence
+                )
+        firsts = {side: nearest[k][:, s] for s, side in enumerate(SIDES) if sides[side]}
+        judged.append(JudgedCaptions(scores, cosines, sides, firsts))
     return judged
+
+
+def _evidence_of(
+    stability: Floats,
+    gap: tuple[int, float, float, float, float],
+    side: Side,
+    rank: int,
+    candidates: int,
+    *,
+    held_out: bool,
+    chance: bool,
+) -> CaptionEvidence:
+    median, low, high, top_share, noise_p = stability.tolist()
+    decided_by = decide(top_share, noise_p, gap[3], gap[4], side, held_out=held_out, chance=chance)
+    return CaptionEvidence(
+        reliable=decided_by in (DecidedBy.RANK, DecidedBy.GAP, DecidedBy.RANK_AND_GAP),
+        decided_by=decided_by,
+        rank=rank,
+        candidates=candidates,
+        rank_median=median,
+        rank_low=low,
+        rank_high=high,
+        top=top_ranks(candidates),
+        top_share=top_share,
+        noise_p=noise_p,
+        nearest=gap[0],
+        nearest_accuracy=gap[1],
+        gap=gap[2],
+        gap_low=gap[3],
+        gap_high=gap[4],
+    )
+
+
+def _evidence(
+    candidates: Candidates, along: Tensor, units: Tensor, groups: Sequence[Sequence[Groups]], images: ShownImages
+) -> tuple[Floats, Floats, list[NDArray[np.bool_]]]:
+    """Look at the fit and at the images: stability (K, 2·SHOWN, 5), hits (K, 2·SHOWN), and by class (n, 2) nearest."""
+    k, m = candidates.rows.shape
+    heads = np.full((k, len(SIDES) * SHOWN), -1)
+    members = np.full((k, m), len(SIDES) * SHOWN)  # the group that each caption is in; the last stands for none
+    for i, s, g, group in (
+        (i, s, g, one) for i, own in enumerate(groups) for s, of in enumerate(own) for g, one in enumerate(of)
+    ):
+        heads[i, SHOWN * s + g] = group[0]
+        members[i, group] = SHOWN * s + g
+    stable = rank_stability(
+        along, _up(heads, along), _up(members, along), (units[:, 1:] @ units[:, 0, :, None]).mean(dim=(1, 2))
+    )
+    hits, firsts = _nearest(candidates.chosen(heads), images)
+    stable_down, hits_down = bring_down("the evidence of the captions that are shown", stable, hits)
+    bounds = np.cumsum([len(rows) for rows in images.rows])[:-1]
+    return (
+        stable_down,
+        hits_down,
+        np.split(to_host(firsts, "right or wrong, the images nearest to a caption first"), bounds),
+    )
+
+
+def _unit(rows: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return rows / lengths.clamp(min=TINY)
+
+
+def _up(array: NDArray[Any], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
 
 
 def decide(
@@ -135,11 +259,7 @@ def is_stable(top_share: float, noise_p: float) -> bool:
 
 # The candidates of each side, and which of them say the same.
 
-
-def score_captions(points: NDArray[np.float64], w: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scores w·d (m,) of captions, and their alignments, the scores over ‖w‖: NaN where w is zero."""
-    scores, length = points @ w.astype(np.float64), float(np.linalg.norm(w))
-    return scores, scores / length if length else np.full_like(scores, NAN)
+Groups = list[list[int]]  # of one side: indices of captions that say the same, the most extreme first
 
 
 def rank_captions(scores: Floats, top: int) -> tuple[list[int], list[int]]:
@@ -157,34 +277,34 @@ def rank_captions(scores: Floats, top: int) -> tuple[list[int], list[int]]:
     return ascending[: min(top, len(ascending) - half)], ascending[::-1][: min(top, half)]
 
 
-def group_captions(
-    order: Sequence[int] | NDArray[np.int64], texts: Sequence[str], points: Floats, most: int, same: float = SAME
-) -> list[list[int]]:
-    """Go down a ranking; a caption that says the same as an earlier one joins it, any other starts a group.
+def group_captions(candidates: Candidates, whole: Floats) -> list[tuple[Groups, Groups]]:
+    """Go down the rankings of both sides of every class; a caption that says the same as an earlier one joins it.
 
     Two captions say the same if their differences from the reference point the same way, or if one has all the words of
     the other, in their order ("a white cat", "a white cat on a sofa").
 
     Args:
-        order: indices of captions, the most extreme first.
-        texts: m captions.
-        points: (m, d) unit differences from the reference, as they are scored.
-        most: groups to return; what follows them is left out.
-        same: least cosine of two that are the same.
+        candidates: of K classes.
+        whole: (K, m) their alignments; NaN for one that has none and is left out.
 
     Returns:
-        The indices of each group, in the order of their ranks.
+        By class the groups of the hard and of the easy side, in the order of their ranks, at most :data:`SHOWN` each.
     """
-    ranked = np.asarray(order, np.int64)
-    own, words = points[ranked], [_words(texts[i]) for i in ranked]
-    left = np.arange(len(ranked))  # ranks that have no group yet
-    groups: list[list[int]] = []
-    while len(left) and len(groups) < most:
-        head, rest = left[0], left[1:]
-        joins = (own @ own[head] >= same)[rest]
-        joins |= np.array([_one_within_the_other(words[head], words[i]) for i in rest], bool)
-        groups.append([int(ranked[head]), *ranked[rest[joins]].tolist()])
-        left = rest[~joins]
+    words = [[_words(text) for text in texts] for texts in candidates.texts]
+    left = [
+        [np.array(order, np.int64) for order in rank_captions(own[: len(texts)], len(texts))]
+        for own, texts in zip(whole, candidates.texts, strict=True)
+    ]
+    groups: list[tuple[Groups, Groups]] = [([], []) for _ in words]
+    for _ in range(SHOWN):
+        heads = np.array([[own[0] if len(own) else -1 for own in sides] for sides in left]).reshape(-1, len(SIDES))
+        alike = to_host(candidates.alike(heads), "which captions are alike")
+        for k, s in np.argwhere(heads >= 0).tolist():
+            head, rest = heads[k, s], left[k][s][1:]
+            joins = alike[k, s][rest]
+            joins |= np.array([_one_within_the_other(words[k][head], words[k][i]) for i in rest], bool)
+            groups[k][s].append([int(head), *rest[joins].tolist()])
+            left[k][s] = rest[~joins]
     return groups
 
 
@@ -201,26 +321,7 @@ def _one_within_the_other(one: list[str], other: list[str]) -> bool:
 # The fit alone: ranks when the samples are drawn again.
 
 
-def align(points: NDArray[np.float64], w: Floats, resampled: Floats) -> tuple[Floats, Floats, float]:
-    """Return the alignments (m,) with a direction and (B, m) with its resamples, and the mean cosine of those with it.
-
-    Args:
-        points: (m, d) unit differences of captions from the reference.
-        w: (d,) the direction, of any length.
-        resampled: (B, d) those of resamples.
-    """
-    unit, units = (_unit(np.asarray(rows, np.float64)) for rows in (w, resampled))
-    return points @ unit, units @ points.T, float((units @ unit).mean()) if len(units) else NAN
-
-
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, TINY))
-
-
-def rank_stability(
-    groups: Sequence[Sequence[int]], whole: Floats, resampled: Floats, cosine: float
-) -> list[tuple[float, float, float, float, float]]:
+def rank_stability(along: Tensor, heads: Tensor, members: Tensor, cosine: Tensor) -> Tensor:
     """Sum up where the head of each group ranks over the resamples.
 
     A rank that seldom moves proves little where nothing fails together: the resamples are part of what chose the
@@ -230,41 +331,61 @@ def rank_stability(
     up to one thing: along the whole direction the unit vector of a resample is shorter, by their ``cosine``.
 
     Args:
-        groups: indices of captions that say the same, the most extreme first.
-        whole: (m,) alignments with the direction: the lower, the more extreme; NaN for the reference.
-        resampled: (B, m) with the directions of resamples.
-        cosine: mean cosine of those with the direction.
+        along: (K, m, 1 + B) alignments with the direction and with those of resamples; NaN for what is no candidate.
+        heads: (K, 2·s) the captions that are asked about, s of the hard side and s of the easy one; -1 for none.
+        members: (K, m) which of these each caption says the same as; 2·s for none.
+        cosine: (K,) mean cosine of the resamples' directions with the direction.
 
     Returns:
-        For each group: the median, the 5th and the 95th percentile of its head's rank, from 1; the share of the
-        resamples in which any of the group is among the top; and the p-value of its head leaning further than the
-        average caption: how often what resampling adds to the scores lifts any candidate as far. NaN without resamples.
+        (K, 2·s, 5): the median, the 5th and the 95th percentile of a head's rank, from 1; the share of the resamples in
+        which any of its group is among the top; and the p-value of its leaning further than the average caption: how
+        often what resampling adds to the scores lifts any candidate as far. NaN without resamples, and for no caption.
     """
-    if not groups or not len(resampled):
-        return [(NAN, NAN, NAN, NAN, NAN)] * len(groups)
-    scored = ~np.isnan(whole)
-    top = top_ranks(int(scored.sum()))
-    ranks = resample_ranks(resampled)
-    noise = resampled[:, scored] - resampled[:, scored].mean(axis=0)  # (B, scored)
-    noise -= noise.mean(axis=1, keepdims=True)
-    # (B,) how far each resample lifts the caption that it lifts most, beyond the average caption
-    reaches = -noise.min(axis=1) / max(cosine, TINY)
-    found = []
-    for group in groups:
-        low, median, high = np.quantile(ranks[:, group[0]], [(1 - CENTRAL) / 2, 0.5, (1 + CENTRAL) / 2])
-        top_share = (ranks[:, list(group)].min(axis=1) <= top).mean()
-        lean = np.nanmean(whole) - whole[group[0]]
-        noise_p = (1 + (reaches >= lean).sum()) / (1 + len(resampled))
-        found.append((float(median), float(low), float(high), float(top_share), float(noise_p)))
-    return found
+    k, asked = heads.shape
+    if along.shape[2] < 2 or not along.shape[1]:
+        return along.new_full((k, asked, 5), torch.nan)
+    scored = ~along[..., :1].isnan()
+    counts = scored.sum(dim=(1, 2))
+    top = torch.maximum(counts // 20, (counts // 10).clamp(max=TOP)).clamp(min=1)  # as top_ranks
+    sides = []
+    for s, side in enumerate(SIDES):
+        signed = torch.where(scored, SIGNS[side] * along, torch.inf)  # the lower, the more extreme
+        own = heads[:, asked // 2 * s : asked // 2 * (s + 1)]
+        sides.append(_side_stability(signed, scored, own, members - asked // 2 * s, top, cosine))
+    return torch.where((heads < 0)[..., None], torch.nan, torch.cat(sides, dim=1))
 
 
-def resample_ranks(resampled: Floats) -> NDArray[np.int64]:
-    """Return (B, m), the rank of every caption in every resample, from 1; the reference, which has none, comes last."""
-    order = np.argsort(resampled, axis=1, kind="stable")  # NaN sorts behind every number
-    ranks = np.empty(order.shape, np.int64)
-    np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None], axis=1)
-    return ranks
+def _side_stability(
+    signed: Tensor, scored: Tensor, heads: Tensor, members: Tensor, top: Tensor, cosine: Tensor
+) -> Tensor:
+    resampled, at = signed[..., 1:], heads.clamp(min=0)[..., None]
+    n_resamples, size = resampled.shape[2], heads.shape[1]
+    of_heads = resampled.gather(1, at.expand(-1, -1, n_resamples))  # (K, s, B)
+    group = torch.where((members >= 0) & (members < size), members, size)[..., None].expand_as(resampled)
+    best = resampled.new_full((len(heads), size + 1, n_resamples), torch.inf)
+    best = best.scatter_reduce(1, group, resampled, "amin")[:, :size]
+    ranks, best_ranks = (_ranks(values, resampled) for values in (of_heads, best))
+    ordered = ranks.sort(dim=2).values
+    low, median, high = (_quantile(ordered, q) for q in ((1 - CENTRAL) / 2, 0.5, (1 + CENTRAL) / 2))
+    top_share = (best_ranks <= top[:, None, None]).double().mean(dim=2)
+    # what each resample adds to the scores, and how far it lifts the caption that it lifts most beyond the average one
+    noise = torch.where(scored, resampled - resampled.mean(dim=2, keepdim=True), torch.nan)
+    reaches = (noise.nanmean(dim=1) - noise.nan_to_num(nan=torch.inf).amin(dim=1)) / cosine.clamp(min=TINY)[:, None]
+    whole = torch.where(scored, signed[..., :1], torch.nan)[..., 0]
+    lean = whole.nanmean(dim=1, keepdim=True) - whole.gather(1, at[..., 0])
+    noise_p = (1 + (reaches[:, None] >= lean[..., None]).sum(dim=2)) / (1 + n_resamples)
+    return torch.stack([median, low, high, top_share, noise_p], dim=2)
+
+
+def _quantile(ordered: Tensor, q: float) -> Tensor:
+    """Interpolate between the two nearest of (…, B) ascending values, as NumPy does."""
+    at = q * (ordered.shape[-1] - 1)
+    return torch.lerp(ordered[..., int(at)], ordered[..., math.ceil(at)], at - int(at))
+
+
+def _ranks(values: Tensor, among: Tensor) -> Tensor:
+    """Ranks (K, s, B) of ``values`` among (K, m, B), from 1: one more than how many are lower."""
+    return torch.stack([(among < one[:, None]).sum(dim=1) for one in values.unbind(dim=1)], dim=1).double() + 1
 
 
 def top_ranks(n_candidates: int) -> int:
@@ -275,11 +396,21 @@ def top_ranks(n_candidates: int) -> int:
 # The images: accuracy near a caption against that of its class.
 
 
-def nearest_first(
-    images: NDArray[np.float32], correct: NDArray[np.bool_], caption: NDArray[np.float32]
-) -> NDArray[np.bool_]:
-    """Return ``correct`` (n,) with the image nearest to a caption's vector (d,) first (cosine)."""
-    return np.asarray(correct[np.argsort(-(images @ caption), kind="stable")])
+def _nearest(captions: Tensor, images: ShownImages) -> tuple[Tensor, Tensor]:
+    """How many of the images nearest to each of ``captions`` (K, 2·s, d) are right; and all, nearest first, for two.
+
+    Returns:
+        (K, 2·s) right answers among the :func:`nearest_count` nearest, and (Σ n, 2) for the first of each side.
+    """
+    right = _up(images.right, captions)
+    hits, firsts = [captions.new_zeros(0, captions.shape[1], dtype=torch.int64)], [right.new_empty(0, len(SIDES))]
+    for rows, own in zip(images.rows, captions, strict=True):
+        at = _up(rows, captions)
+        cosines = images.vectors[at] @ own.T  # (n, 2·s)
+        ordered = right[at][cosines.sort(dim=0, descending=True, stable=True).indices]
+        hits.append(ordered[: nearest_count(len(rows))].sum(dim=0, keepdim=True))
+        firsts.append(ordered[:, :: captions.shape[1] // 2])
+    return torch.cat(hits), torch.cat(firsts)
 
 
 def nearest_count(n: int) -> int:
@@ -287,27 +418,27 @@ def nearest_count(n: int) -> int:
     return min(max(FEWEST_NEAR, round(SHARE_NEAR * n)), n // 2)
 
 
-def accuracy_gap(correct: NDArray[np.bool_], level: float = GAP_LEVEL) -> tuple[int, float, float, float, float]:
+def accuracy_gap(hits: int, right: int, n: int, level: float = GAP_LEVEL) -> tuple[int, float, float, float, float]:
     """Compare the images nearest to a caption with their class.
 
     Nearest and rest are disjoint, so that Newcombe's interval of two independent shares holds for them; the gap to the
     whole class is 1 - K/n of the gap to the rest, and so are its bounds.
 
     Args:
-        correct: (n,) whether the model was right, the nearest image first.
+        hits: right answers among the K = :func:`nearest_count` nearest images.
+        right: right answers among all of the class.
+        n: images of the class.
         level: of confidence, two-sided.
 
     Returns:
         K, the accuracy of the K nearest, that minus the accuracy of all, and the interval's bounds; 0 and NaN where n
         is below 2.
     """
-    n = len(correct)
     k = nearest_count(n)
     if k == 0:
         return 0, NAN, NAN, NAN, NAN
-    near, rest = int(correct[:k].sum()), int(correct[k:].sum())
-    gap, low, high = (x * (1 - k / n) for x in difference_of_shares(near, k, rest, n - k, level))
-    return k, near / k, gap, low, high
+    gap, low, high = (x * (1 - k / n) for x in difference_of_shares(hits, k, right - hits, n - k, level))
+    return k, hits / k, gap, low, high
 
 
 def difference_of_shares(

@@ -124,6 +124,20 @@ class FailureDirections:
             raise NotFittedError(f"{name} is not there yet: call fit(embeddings, labels, correct) first")
         return self._fit
 
+    @property
+    def fitted(self) -> Fit:
+        """The record of the fit, whose small arrays are NumPy's whatever ``fit`` was given.
+
+        Raises:
+            NotFittedError: before ``fit``.
+        """
+        return self._fitted("fitted")
+
+    def as_numpy(self) -> FailureDirections:
+        """Give results as NumPy arrays from now on, whatever ``fit`` was given; returns the estimator itself."""
+        self._restore = np.asarray
+        return self
+
     # --- fitting ----------------------------------------------------------------------------------------------------
 
     def fit(self, embeddings: Array, labels: Array, correct: Array, reference: Array = None) -> FailureDirections:

@@ -16,7 +16,7 @@ from safetensors.numpy import save as to_bytes
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
-from fdgpu.errors import InputError
+from fdgpu.errors import InputError, NotFittedError
 from fdgpu.files import write_atomically
 from fdgpu.findings import Status
 from fdgpu.version import __version__
@@ -116,6 +116,14 @@ class Fit:
     def scale(self) -> Floats:
         """(d,) deviations of the whitening, ones without it: the ``scale`` of a :class:`fdgpu.CaptionIndex`."""
         return self.whitening.scale
+
+    def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
+        """(k, B, d) on ``device``, w of the resamples of one direction of every class; B = 0 where none were drawn."""
+        if self.resampled_coef is None:
+            raise NotFittedError(
+                "resampled_coef_ is not stored with a fit: call fit(embeddings, labels, correct) again"
+            )
+        return torch.as_tensor(self.resampled_coef)[:, direction].to(device)
 
     def index_of(self, class_id: int) -> int:
         """Return the row of a class in ``classes`` and all other results.

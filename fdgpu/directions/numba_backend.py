@@ -18,6 +18,7 @@ from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Lab
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.kernels.label_matrix_numba import assign_folds_of_matrix
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
 BATCH_BYTES = 1 << 30  # Gram matrices and the training parts of them that are held at once
@@ -109,8 +110,10 @@ class NumbaBatch(ClassBatch):
         violation = np.full((k, p, cv), np.nan)
 
         def solve(i: int, own: Labels, first: int, last: int) -> None:
+            folds = np.empty(own.shape, np.int8)
+            assign_folds_of_matrix(own, np.array([own.shape[1]]), cv, folds)
             cross_validate_jobs(
-                self._grams[i], own, cv, first, last, self._costs, *self._stop, recalls[i], violation[i]
+                self._grams[i], own, folds, cv, first, last, self._costs, *self._stop, recalls[i], violation[i]
             )
 
         self._spread(solve, labels, p * cv, classes)

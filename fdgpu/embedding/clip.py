@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fdgpu.arrays import to_device
 from fdgpu.device import Choice, Placement
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.preprocess import Preprocess
@@ -24,6 +25,10 @@ from fdgpu.progress import OneBar, Reporter
 
 SCHEMAS = ("local-dir:", "hf-hub:")
 
+# open_clip's names. Its "fp16" and "bf16" convert what is multiplied: convolutions, linear layers and attention. Layer
+# norms keep float32 weights and compute in it, and so do embeddings; "pure_fp16" would round those too.
+PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
+
 
 class ClipEmbedder(ImageEmbedder):
     """Embeds images and captions into one space of unit vectors.
@@ -31,8 +36,10 @@ class ClipEmbedder(ImageEmbedder):
     Args:
         model: an open_clip model name such as ``"ViT-B-32"``, or ``"local-dir:FOLDER"`` or ``"hf-hub:NAME"``.
         pretrained: a pretrained tag such as ``"openai"``, or the path of a local checkpoint.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         batch_size: images, or captions of full length, at a time; halved whenever the device runs out of memory.
+        precision: what the model multiplies in, ``"float16"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` is float16
+            on CUDA and float32 elsewhere. Layer norms compute in float32, and the vectors are float32.
 
     Attributes:
         dimension: length d of the vectors.
@@ -57,8 +64,9 @@ class ClipEmbedder(ImageEmbedder):
         pretrained: str | None = None,
         device: str | torch.device = "auto",
         batch_size: int = 256,
+        precision: str = "auto",
     ) -> None:
-        super().__init__(f"{model}:{pretrained}" if pretrained else model, device, batch_size)
+        super().__init__(f"{model}:{pretrained}" if pretrained else model, device, batch_size, precision)
         self.model, self.tokenizer, config = _load_model(model, pretrained, self.placement)
         self._tokens = CaptionTokens(self.tokenizer, self.name)
         self._texts = TextEncoder(self.model, self.placement, self._fitting)
@@ -67,22 +75,24 @@ class ClipEmbedder(ImageEmbedder):
             self.dimension = self.model.encode_text(self.tokenizer(["a"]).to(self.placement.device)).shape[-1]
 
     @classmethod
-    def bundled(cls, device: str | torch.device = "auto", batch_size: int = 256) -> ClipEmbedder:
+    def bundled(
+        cls, device: str | torch.device = "auto", batch_size: int = 256, precision: str = "auto"
+    ) -> ClipEmbedder:
         """Load the small CLIP that ships with fdgpu; it knows the bundled world and nothing else."""
         folder = resources.files("fdgpu") / "demo" / "clip"
-        embedder = cls(f"local-dir:{folder}", device=device, batch_size=batch_size)
+        embedder = cls(f"local-dir:{folder}", None, device, batch_size, precision)
         embedder.name = embedder._tokens.name = "bundled"
         return embedder
 
     @classmethod
-    def from_name(cls, name: str, device: str | torch.device = "auto", batch_size: int = 256) -> ClipEmbedder:
+    def from_name(
+        cls, name: str, device: str | torch.device = "auto", batch_size: int = 256, precision: str = "auto"
+    ) -> ClipEmbedder:
         """Load ``"bundled"`` or ``"MODEL:PRETRAINED"``, as the command line spells them."""
         if name == "bundled":
-            return cls.bundled(device, batch_size)
-        if name.startswith(SCHEMAS):
-            return cls(name, device=device, batch_size=batch_size)
-        model, _, pretrained = name.partition(":")
-        return cls(model, pretrained or None, device, batch_size)
+            return cls.bundled(device, batch_size, precision)
+        model, _, pretrained = (name, "", "") if name.startswith(SCHEMAS) else name.partition(":")
+        return cls(model, pretrained or None, device, batch_size, precision)
 
     def _features(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
@@ -113,7 +123,7 @@ class ClipEmbedder(ImageEmbedder):
         if len(distinct) == len(listed):
             return vectors
         row = {caption: i for i, caption in enumerate(distinct)}
-        return vectors[torch.tensor([row[caption] for caption in listed], device=vectors.device)]
+        return vectors[to_device(torch.tensor([row[caption] for caption in listed]), vectors.device)]
 
     @property
     def text_method_(self) -> Choice:
@@ -155,13 +165,12 @@ def _load_model(name: str, pretrained: str | None, placement: Placement) -> tupl
     import open_clip
 
     quick_gelu = _check_name(name, pretrained)
-    precision = "fp16" if placement.device.type == "cuda" else "fp32"
     try:
         with _quiet_root_logger():
             model = open_clip.create_model(
                 name,
                 pretrained,
-                precision=precision,
+                precision=PRECISIONS[placement.dtype],
                 device=placement.device,
                 force_quick_gelu=quick_gelu,
                 require_pretrained=True,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fdgpu.arrays import to_device
 from fdgpu.device import BatchSize, choose_device, halving_batches
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, image_source
@@ -34,16 +35,17 @@ class ImageEmbedder:
 
     Args:
         name: the model, as reports show it.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         batch_size: images at a time; halved whenever the device runs out of memory.
+        precision: ``"float16"``, ``"bfloat16"``, ``"float32"``, or ``"auto"``: float16 on CUDA, float32 elsewhere.
     """
 
     preprocess: Preprocess
     dimension: int
 
-    def __init__(self, name: str, device: str | torch.device, batch_size: int) -> None:
+    def __init__(self, name: str, device: str | torch.device, batch_size: int, precision: str = "auto") -> None:
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
-        self.placement = choose_device(device)
+        self.placement = choose_device(device, precision)
         self.name = name
 
     def _features(self, pixels: Tensor) -> Tensor:
@@ -89,17 +91,17 @@ class ImageEmbedder:
         return Embeddings(ids, vectors, unreadable)
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
-        """Return one row for every id of the batch, NaN for what could not be read."""
+        """Return one row for every id of the batch, NaN for what could not be read; nothing is waited for."""
         device = self.placement.device
-        vectors = torch.full((len(batch.ids), self.dimension), torch.nan, device=device)
-        read = torch.tensor([i not in batch.unreadable for i in batch.ids], device=device)  # (n,), as many as pixels
 
         @torch.inference_mode()
         def encode(start: int, stop: int) -> Tensor:
-            pixels = batch.pixels[start:stop].to(device, non_blocking=True)
-            return F.normalize(self._features(self.preprocess.normalise(pixels, self.placement.dtype)).float(), dim=1)
+            pixels = self.preprocess.normalise(to_device(batch.pixels[start:stop], device), self.placement.dtype)
+            return F.normalize(self._features(pixels).float(), dim=1)
 
         parts = [rows for _, rows in halving_batches(encode, len(batch.pixels), self._fitting)]
-        if parts:
-            vectors[read] = torch.cat(parts)
-        return vectors
+        if parts and not batch.unreadable:
+            return torch.cat(parts)
+        vectors = torch.full((len(batch.ids), self.dimension), torch.nan, device=device)
+        read = torch.tensor([row for row, own in enumerate(batch.ids) if own not in batch.unreadable])
+        return vectors.index_copy_(0, to_device(read, device), torch.cat(parts)) if parts else vectors

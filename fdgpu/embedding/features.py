@@ -28,8 +28,10 @@ class FeatureEmbedder(ImageEmbedder):
         resize_mode: "shortest" scales the shorter side and crops the centre, "squash" ignores the aspect ratio,
             "longest" pads.
         name: as reports show it.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …; half precision on CUDA.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         batch_size: images at a time; halved whenever the device runs out of memory.
+        precision: that the model is brought to, ``"float16"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` is float16
+            on CUDA and float32 elsewhere. The vectors are float32.
 
     Attributes:
         dimension: length d of the vectors.
@@ -55,8 +57,9 @@ class FeatureEmbedder(ImageEmbedder):
         name: str = "",
         device: str | torch.device = "auto",
         batch_size: int = 256,
+        precision: str = "auto",
     ) -> None:
-        super().__init__(name or type(model).__name__, device, batch_size)
+        super().__init__(name or type(model).__name__, device, batch_size, precision)
         self.model = model.to(self.placement.device, self.placement.dtype).eval()
         self.preprocess = Preprocess(size, mean, std, InterpolationMode.BILINEAR, ResizeMode(resize_mode))
         example = torch.zeros(1, len(mean), *size, dtype=self.placement.dtype, device=self.placement.device)
@@ -71,6 +74,7 @@ class FeatureEmbedder(ImageEmbedder):
         *,
         device: str | torch.device = "auto",
         batch_size: int = 256,
+        precision: str = "auto",
     ) -> FeatureEmbedder:
         """Load a torchvision classifier, such as the paper's ``"inception_v3"``.
 
@@ -79,6 +83,7 @@ class FeatureEmbedder(ImageEmbedder):
             weights: a name of its weights; None for random ones.
             device: as above.
             batch_size: as above.
+            precision: as above.
 
         Raises:
             ModelError: for an unknown name or weights, or weights that cannot be had.
@@ -105,11 +110,18 @@ class FeatureEmbedder(ImageEmbedder):
             name=f"torchvision:{name}",
             device=device,
             batch_size=batch_size,
+            precision=precision,
         )
 
     @classmethod
     def timm(
-        cls, name: str, pretrained: bool = True, *, device: str | torch.device = "auto", batch_size: int = 256
+        cls,
+        name: str,
+        pretrained: bool = True,
+        *,
+        device: str | torch.device = "auto",
+        batch_size: int = 256,
+        precision: str = "auto",
     ) -> FeatureEmbedder:
         """Load a timm classifier, with the preprocessing that timm says it was trained with.
 
@@ -130,6 +142,7 @@ class FeatureEmbedder(ImageEmbedder):
             name=f"timm:{name}",
             device=device,
             batch_size=batch_size,
+            precision=precision,
         )
 
     def _features(self, pixels: Tensor) -> Tensor:

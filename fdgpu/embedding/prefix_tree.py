@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fdgpu.arrays import to_device
+
 Tokens = NDArray[np.int32]
 Ints = NDArray[np.int64]
 BLOCK = 32  # nodes; 8 to 64 are equally fast on a CPU, at 128 most of what is computed is masked
@@ -156,9 +158,9 @@ class TreeAttention:
         below[: len(tree)] = tree.below
         below_above = np.where(np.arange(above.shape[1]) < tree.level[first][:, None], below[above], 0)
         # A node sees those whose subtree it lies in: key ≤ query < one past the last node of the key's subtree.
-        key = _to(device, np.concatenate([above, nodes], axis=1))[:, None]  # (b, 1, a + BLOCK)
-        key_below = _to(device, np.concatenate([below_above, below[nodes]], axis=1))[:, None]
-        query = _to(device, nodes)[:, :, None]  # (b, BLOCK, 1)
+        key = to_device(np.concatenate([above, nodes], axis=1), device)[:, None]  # (b, 1, a + BLOCK)
+        key_below = to_device(np.concatenate([below_above, below[nodes]], axis=1), device)[:, None]
+        query = to_device(nodes, device)[:, :, None]  # (b, BLOCK, 1)
         seen = (key <= query) & (query < key_below)
         self.above = key[:, 0, : above.shape[1]]
         self.mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, -torch.inf)[:, None]
@@ -193,7 +195,3 @@ def attend_plainly(q: Tensor, kv: Tensor, tree: PrefixTree) -> Tensor:
         mask[node, tree.of_path[path, : level + 1]] = 0
     scores = torch.einsum("qhd,khd->hqk", q, kv[:, 0]) / q.shape[-1] ** 0.5 + mask
     return torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), kv[:, 1])
-
-
-def _to(device: torch.device, array: Ints) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)

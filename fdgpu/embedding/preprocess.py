@@ -14,7 +14,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
+from fdgpu.arrays import is_array, to_device, to_host, to_torch
 from fdgpu.errors import InputError
+
+OUTSIDE = "an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8"
 
 
 class ResizeMode(StrEnum):
@@ -85,31 +88,35 @@ class Preprocess:
 
     def normalise(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Turn (n, 3, h, w) uint8 or floats in [0, 1] into the model's input."""
-        scaled = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
-        std = torch.tensor(self.std, device=images.device)[:, None, None]
-        return ((scaled - mean) / std).to(dtype)
+        scaled = images / 255 if images.dtype == torch.uint8 else images.float()
+        mean, std = to_device(torch.tensor([self.mean, self.std]), images.device)[:, :, None, None].unbind(0)
+        return (scaled - mean).div_(std).to(dtype)
 
 
 def as_picture(image: object) -> Tensor:
-    """Turn one PIL image, array or tensor into (3, h, w), uint8 or floats in [0, 1].
+    """Turn one PIL image, array or tensor into (3, h, w), uint8 or floats in [0, 1], where it lies.
 
     Grey images are repeated over the channels; of four channels the last is dropped.
 
     Raises:
         InputError: if it is none of these, empty, or floats lie outside [0, 1].
     """
+    return _checked_range(as_unchecked_picture(image))
+
+
+def as_unchecked_picture(image: object) -> Tensor:
+    """Return :func:`as_picture`, whose floats may lie anywhere: on a device, that is seen for many pictures at once."""
     if isinstance(image, Image.Image):
         pixels = _from_pil(image)
-    elif isinstance(image, torch.Tensor):
-        pixels = image.detach()
     elif isinstance(image, np.ndarray):
         pixels = torch.from_numpy(np.ascontiguousarray(image))
+    elif isinstance(image, torch.Tensor) or is_array(image):
+        pixels = to_torch(image, "an image")
     else:
         raise InputError(f"an image is a {type(image).__name__}: pass PIL images, arrays or tensors")
     if pixels.ndim not in (2, 3):
         raise InputError(f"an image has shape {tuple(pixels.shape)}: pass (3, h, w), (h, w, 3) or (h, w)")
-    return _checked_range(_channels_first(pixels if pixels.ndim == 3 else pixels[None]))
+    return _checked_type(_channels_first(pixels if pixels.ndim == 3 else pixels[None]))
 
 
 def as_pictures(images: Tensor) -> Tensor:
@@ -142,11 +149,30 @@ def _channels_first(pixels: Tensor) -> Tensor:
     raise InputError(f"an image has shape {tuple(pixels.shape)}: pass 1, 3 or 4 channels, first or last")
 
 
-def _checked_range(pixels: Tensor) -> Tensor:
-    if pixels.dtype == torch.uint8:
-        return pixels
-    if not pixels.dtype.is_floating_point:
+def _checked_type(pixels: Tensor) -> Tensor:
+    if pixels.dtype != torch.uint8 and not pixels.dtype.is_floating_point:
         raise InputError(f"an image is of type {pixels.dtype}: pass uint8, or floats in [0, 1]")
-    if pixels.numel() and not bool(((pixels >= 0) & (pixels <= 1)).all()):
-        raise InputError("an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8")
     return pixels
+
+
+def _checked_range(pixels: Tensor) -> Tensor:
+    inside = in_range(_checked_type(pixels))
+    if inside is not None and not bool(to_host(inside, "whether the images' floats lie in [0, 1]")):
+        raise InputError(OUTSIDE)
+    return pixels
+
+
+def in_range(pixels: Tensor) -> Tensor | None:
+    """Return whether all floats lie in [0, 1] and none is NaN, where they lie; None where that is known beforehand."""
+    if pixels.dtype == torch.uint8 or not pixels.numel():
+        return None
+    return (pixels.amin() >= 0) & (pixels.amax() <= 1)  # of NaN, both are NaN
+
+
+def shrunk(pictures: Tensor, side: int) -> Tensor:
+    """Return pictures (…, 3, h, w) as (…, h, w, 3) uint8 where they lie, at most ``side`` pixels high and wide."""
+    height, width = pictures.shape[-2:]
+    ratio = min(1.0, side / max(height, width))
+    size = [max(1, round(height * ratio)), max(1, round(width * ratio))]
+    small: Tensor = V.to_dtype(V.resize(pictures, size, antialias=True), scale=True, dtype=torch.uint8)
+    return small.movedim(-3, -1).contiguous()

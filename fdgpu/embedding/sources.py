@@ -15,18 +15,22 @@ from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from fdgpu.arrays import is_array, to_numpy
-from fdgpu.device import cpu_count
-from fdgpu.embedding.preprocess import as_picture, as_pictures
+from fdgpu.arrays import empty_on_host, is_array, to_device, to_host, to_torch
+from fdgpu.device import BatchSize, cpu_count, halving_batches
+from fdgpu.embedding.preprocess import OUTSIDE, as_picture, as_pictures, as_unchecked_picture, in_range, shrunk
 from fdgpu.errors import InputError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
+SHOWN_AT_ONCE = 256  # pictures that are shrunk together, from a device on which they may be large
+
 T = TypeVar("T")
 Resize = Callable[[Tensor], Tensor]
+Shown = NDArray[np.uint8]  # (h, w, 3)
 
 # What decoding a damaged image raises: PIL's own, its decoders' plain errors, and ours for an image of no use.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, InputError)
@@ -45,6 +49,14 @@ class ImageBatch:
     unreadable: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Doubtful:
+    """A picture in the model's size, and whether its floats lie in [0, 1], where it lies; None where they must."""
+
+    pixels: Tensor
+    inside: Tensor | None
+
+
 class ImageSource(Protocol):
     """Yields batches of pictures."""
 
@@ -57,8 +69,12 @@ class ImageSource(Protocol):
         """Yield batches of at most ``size`` images, each brought to the model's size by ``resize``."""
         ...
 
-    def picture(self, index: int) -> Tensor | None:
-        """Return one image (3, h, w) again, to be shown; None where the source can be read only once."""
+    def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
+        """Return images to be shown, (h, w, 3) each, at most ``side`` pixels high and wide.
+
+        From a device they come down together, after they were shrunk there. None stands for an image that cannot be
+        read, or not again.
+        """
         ...
 
 
@@ -89,9 +105,17 @@ class FileSource:
             for ids, loaded in ahead:
                 yield _gather(ids, loaded)
 
-    def picture(self, index: int) -> Tensor | None:
-        """Read one file again, in its own size."""
-        return read_picture(self.paths[index])
+    def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
+        """Read some files again."""
+
+        def read(row: int) -> Tensor | None:
+            try:
+                return shrunk(read_picture(self.paths[row]), side)
+            except UNREADABLE:  # gone since it was embedded
+                return None
+
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            return _brought_down(list(pool.map(read, rows)))
 
 
 class TensorSource:
@@ -109,14 +133,17 @@ class TensorSource:
         return len(self.images)
 
     def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
-        """Yield slices of the tensor, resized on its device."""
-        for start in range(0, self.count, size):
-            ids = self.ids[start : start + size]
-            yield ImageBatch(ids, resize(self.images[start : start + size]), {})
+        """Yield slices of the tensor, resized on its device; the batch is halved where that has no memory for more."""
+        start = 0
+        for stop, pixels in halving_batches(lambda a, b: resize(self.images[a:b]), self.count, BatchSize(size)):
+            yield ImageBatch(self.ids[start:stop], pixels, {})
+            start = stop
 
-    def picture(self, index: int) -> Tensor | None:
-        """Return one image."""
-        return self.images[index]
+    def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
+        """Shrink some images on their device, a batch after the other."""
+        index = to_device(torch.tensor(rows, dtype=torch.long), self.images.device)
+        parts = halving_batches(lambda a, b: shrunk(self.images[index[a:b]], side), len(rows), BatchSize(SHOWN_AT_ONCE))
+        return _brought_down([picture for _, part in parts for picture in part])
 
 
 class IterableSource:
@@ -133,11 +160,15 @@ class IterableSource:
     def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
         """Yield batches in the order of the iterable."""
         for rows in _batched(enumerate(self.images), size):
-            yield _gather([str(i) for i, _ in rows], [_convert(image, resize) for _, image in rows])
+            ids = [str(i) for i, _ in rows]
+            yield _gather(ids, _without_doubts([_convert(image, resize) for _, image in rows]))
 
-    def picture(self, index: int) -> Tensor | None:
-        """Return one image of a sequence; None for a generator, which is read once."""
-        return as_picture(self.images[index]) if isinstance(self.images, Sequence) else None
+    def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
+        """Take some images of a sequence again; a generator is read once."""
+        if not isinstance(self.images, Sequence):
+            return [None] * len(rows)
+        made = [_convert(self.images[row], lambda picture: shrunk(picture, side)) for row in rows]
+        return _brought_down([one if isinstance(one, Tensor) else None for one in _without_doubts(made)])
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -166,7 +197,7 @@ def image_source(images: object) -> ImageSource:
     if isinstance(images, np.ndarray) and images.dtype.kind in "uif":
         return TensorSource(torch.from_numpy(np.ascontiguousarray(images)))
     if is_array(images):
-        return TensorSource(torch.from_numpy(np.ascontiguousarray(to_numpy(images, "images"))))
+        return TensorSource(to_torch(images, "images"))
     if isinstance(images, Iterable):
         return _listed(images)
     raise InputError(f"images is a {type(images).__name__}: pass a folder, paths, a tensor or an iterable of images")
@@ -217,19 +248,69 @@ def _read_file(path: Path, resize: Resize) -> Tensor | str:
         return f"cannot be decoded ({error})"
 
 
-def _convert(image: object, resize: Resize) -> Tensor | str:
+def _convert(image: object, resize: Resize) -> Doubtful | str:
     try:
-        return resize(as_picture(image))
+        picture = as_unchecked_picture(image)
+        return Doubtful(resize(picture), in_range(picture))
     except UNREADABLE as error:
         return str(error)
 
 
+def _without_doubts(made: list[Doubtful | str]) -> list[Tensor | str]:
+    """Look at all pictures' doubts together: those of pictures on a device come down in one copy."""
+    there: dict[torch.device, list[Tensor]] = {}
+    for one in made:
+        if isinstance(one, Doubtful) and one.inside is not None:
+            there.setdefault(one.inside.device, []).append(one.inside)
+    known = {
+        device: iter(to_host(torch.stack(flags), "which images' floats lie in [0, 1]"))
+        for device, flags in there.items()
+    }
+
+    def settled(one: Doubtful | str) -> Tensor | str:
+        if isinstance(one, str):
+            return one
+        return one.pixels if one.inside is None or next(known[one.inside.device]) else OUTSIDE
+
+    return [settled(one) for one in made]
+
+
 def _gather(ids: list[str], loaded: Iterable[Tensor | str]) -> ImageBatch:
-    """Stack what was read, (3, h, w) each; pictures of different types in a batch become floats."""
-    results = list(loaded)
-    unreadable = {i: reason for i, reason in zip(ids, results, strict=True) if isinstance(reason, str)}
-    pictures = [pixels for pixels in results if isinstance(pixels, Tensor)]
-    if len({pixels.dtype for pixels in pictures}) > 1:
-        pictures = [pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float() for pixels in pictures]
-    stacked = torch.stack(pictures) if pictures else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    return ImageBatch(ids, stacked, unreadable)
+    """Write what was read, (3, h, w) each, into one batch as it comes; of different types, pictures become floats."""
+    batch, read = torch.empty(0, 3, 1, 1, dtype=torch.uint8), 0
+    unreadable: dict[str, str] = {}
+    for own, picture in zip(ids, loaded, strict=True):
+        if isinstance(picture, str):
+            unreadable[own] = picture
+            continue
+        if not read:
+            batch = _empty_like(picture, len(ids))
+        if picture.device != batch.device:
+            raise InputError(f"images lie on {batch.device} and on {picture.device}: pass them on one device")
+        if picture.dtype != batch.dtype:
+            batch, picture = _as_floats(batch), _as_floats(picture)
+        batch[read] = picture
+        read += 1
+    return ImageBatch(ids, batch[:read], unreadable)
+
+
+def _empty_like(picture: Tensor, n: int) -> Tensor:
+    """Return memory for n pictures of the size and type of one, on its device."""
+    shape = (n, *picture.shape)
+    if picture.device.type == "cpu":
+        return empty_on_host(shape, picture.dtype)
+    return torch.empty(shape, dtype=picture.dtype, device=picture.device)
+
+
+def _as_floats(pixels: Tensor) -> Tensor:
+    return pixels / 255 if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def _brought_down(pictures: list[Tensor | None]) -> list[Shown | None]:
+    """Return pictures (h, w, 3) uint8 of one device on the host, all in one copy."""
+    there = [picture for picture in pictures if picture is not None]
+    if not there:
+        return [None] * len(pictures)
+    flat = to_host(torch.cat([picture.flatten() for picture in there]), "the pictures to show")
+    parts = iter(np.split(flat, np.cumsum([picture.numel() for picture in there])[:-1]))
+    return [None if picture is None else next(parts).reshape(picture.shape) for picture in pictures]

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.device import BatchSize, Choice, Placement, halving_batches
+from fdgpu.arrays import to_device, to_host
+from fdgpu.device import BatchSize, Choice, Placement, free_bytes, halving_batches
 from fdgpu.embedding.prefix_tree import Ints, TokenPaths, Tokens
 from fdgpu.embedding.text_tower import CausalTower, ClipModel, causal_tower, encode_paths, unknown_block
 from fdgpu.errors import BackendError, FdgpuWarning
@@ -30,6 +31,8 @@ LARGEST_DISTANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e
 # On a CPU more tokens at once gain nothing. A layer's output beyond 32 MiB is memory that the C library maps anew each
 # time, since it keeps no freed block of that size: at 256 captions that costs encode_text a quarter of its time.
 CPU_TOKENS = 2048
+
+SHARE_OF_MEMORY = 0.5  # of what is free on a device; matrix products take their own, and vectors are kept
 
 
 class TextMethod(StrEnum):
@@ -83,7 +86,8 @@ class TextEncoder:
         few = tokens[by_length[np.linspace(0, len(tokens) - 1, min(TRIED, len(tokens))).astype(int)]]
         expected = self._encode(self._plain, few, silent)
         while self.choice.name != TextMethod.ENCODE_TEXT:
-            distance = _distance(self._encode(self._methods[0], few, silent), expected)
+            found = self._encode(self._methods[0], few, silent)
+            distance = float(to_host(_distance(found, expected), "how far captions lie from encode_text's"))
             if distance <= LARGEST_DISTANCE[self.placement.dtype]:
                 break
             self._drop_first(distance)
@@ -99,7 +103,7 @@ class TextEncoder:
     def _encode(self, method: WholeContext, tokens: Tokens, report: Reporter) -> Tensor:
         paths, path_of_row = TokenPaths.of(tokens, method.lengths(tokens))
         computed = np.cumsum(method.computed(paths))  # (u,) tokens up to and with each path: what batches count
-        batch = BatchSize(self._tokens_at_once(tokens.shape[1]))
+        batch = BatchSize(self._tokens_at_once(method, tokens.shape[1], paths.width))
         at_first = batch.rows
         rows = []
 
@@ -115,11 +119,17 @@ class TextEncoder:
             report("embed captions", int(np.searchsorted(computed, done, side="right")), len(paths))
         if batch.rows < at_first:
             self.batch.rows = max(1, batch.rows // tokens.shape[1])
-        return torch.cat(rows)[torch.from_numpy(path_of_row).to(self.placement.device)]
+        return torch.cat(rows)[to_device(path_of_row, self.placement.device)]
 
-    def _tokens_at_once(self, context: int) -> int:
-        most = self.batch.rows * context
-        return min(most, max(CPU_TOKENS, context)) if self.placement.device.type == "cpu" else most
+    def _tokens_at_once(self, method: WholeContext, context: int, width: int) -> int:
+        """Return how many tokens to compute at once: as many as the batch's captions have, and as memory holds."""
+        most, device = self.batch.rows * context, self.placement.device
+        if device.type == "cpu":
+            return min(most, max(CPU_TOKENS, context))
+        per_token = method.bytes_per_token(width)
+        if device.type == "cuda" and per_token:
+            most = min(most, int(SHARE_OF_MEMORY * free_bytes(device)) // per_token)
+        return max(most, width)
 
 
 def _named(methods: list[WholeContext], name: str) -> list[WholeContext]:
@@ -131,11 +141,10 @@ def _named(methods: list[WholeContext], name: str) -> list[WholeContext]:
     raise BackendError(f"text method '{name}' was asked for, but this model's text tower allows only {allowed}")
 
 
-def _distance(vectors: Tensor, expected: Tensor) -> float:
-    """Return the largest distance between two rows; NaN equals NaN only."""
-    if not torch.equal(vectors.isnan(), expected.isnan()):
-        return float("inf")
-    return float((vectors - expected).nan_to_num(0).norm(dim=1).max())
+def _distance(vectors: Tensor, expected: Tensor) -> Tensor:
+    """Return (), the largest distance between two rows, where they lie; NaN equals NaN only."""
+    differs = (vectors.isnan() != expected.isnan()).any()
+    return torch.where(differs, torch.inf, (vectors - expected).nan_to_num(0).norm(dim=1).amax())
 
 
 class WholeContext:
@@ -155,11 +164,15 @@ class WholeContext:
         """Return (u,) how many tokens each path adds to what is computed: the longest's, as shorter ones are padded."""
         return np.full(len(paths), paths.width)
 
+    def bytes_per_token(self, width: int) -> int:  # noqa: ARG002 - of the tree's
+        """Return what is allocated at once for every token computed, of paths up to ``width``; 0 if it is unknown."""
+        return 0
+
     @torch.inference_mode()
     def __call__(self, paths: TokenPaths) -> Tensor:
         """Return (u, d), one row a path."""
         device = next(self._model.parameters()).device
-        return self._model.encode_text(torch.from_numpy(paths.tokens).to(device, torch.long))
+        return self._model.encode_text(to_device(paths.tokens, device).long())
 
 
 class CutPadding(WholeContext):
@@ -189,15 +202,19 @@ class CutContext(WholeContext):
         """Return (m,) the tokens up to the one whose state is the caption's."""
         return self._tower.lengths(tokens)
 
+    def bytes_per_token(self, width: int) -> int:  # noqa: ARG002 - of the tree's
+        """Return what is allocated at once for every token; 0 for blocks that are not known."""
+        return 0 if unknown_block(self._tower.transformer) else self._tower.bytes_per_token()
+
     @torch.inference_mode()
     def __call__(self, paths: TokenPaths) -> Tensor:
         """Return (u, d), one row a path."""
         tower = self._tower
         device = tower.positional_embedding.device
-        tokens = torch.from_numpy(paths.tokens).to(device)
+        tokens = to_device(paths.tokens, device)
         states = tower.embed(tokens, torch.arange(paths.width, device=device))  # (u, width, d)
         states = tower.transformer(states, attn_mask=tower.attn_mask[: paths.width, : paths.width])
-        last = torch.from_numpy(paths.lengths - 1).to(device)
+        last = to_device(paths.lengths - 1, device)
         return tower.project(states[torch.arange(len(paths), device=device), last])
 
 
@@ -209,6 +226,10 @@ class SharedPrefixes(CutContext):
     def computed(self, paths: TokenPaths) -> Ints:
         """Return (u,) the nodes of the tree that each path brings."""
         return paths.lengths - paths.shared
+
+    def bytes_per_token(self, width: int) -> int:
+        """Return what is allocated at once for every node."""
+        return self._tower.bytes_per_node(width - 1)
 
     def __call__(self, paths: TokenPaths) -> Tensor:
         """Return (u, d), one row a path."""

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.embedding.prefix_tree import Ints, PrefixTree, TokenPaths, Tokens, TreeAttention
+from fdgpu.arrays import to_device, to_host
+from fdgpu.embedding.prefix_tree import BLOCK, Ints, PrefixTree, TokenPaths, Tokens, TreeAttention
 
 if TYPE_CHECKING:  # open_clip is slow to import
     from open_clip import CLIP, CoCa, CustomTextCLIP
@@ -63,6 +64,32 @@ class CausalTower:
         marked = tokens if self.pool_type == "argmax" else tokens == self.eos_id
         return np.asarray(marked.argmax(axis=1) + 1)
 
+    def bytes_per_token(self) -> int:
+        """Return what a layer holds at once of every token in its widest place, the activation of its MLP.
+
+        That is the layer's input, the same after attention, their sum and the normalised sum; and of the hidden width
+        what goes into the activation and comes out of it, with one more in between where that is not torch's own GELU.
+        """
+        width, mlp = self.positional_embedding.shape[-1], self.transformer.resblocks[0].mlp
+        hidden = next(layer.out_features for layer in mlp if isinstance(layer, nn.Linear))
+        copies = 2 if any(isinstance(layer, nn.GELU) for layer in mlp) else 3
+        return int(self._itemsize() * (4 * width + copies * hidden))
+
+    def bytes_per_node(self, above: int) -> int:
+        """Return what a layer holds at once of every node of a tree whose blocks have ``above`` nodes above them.
+
+        In attention that is the layer's input, its normalised self, queries, keys and values, 5 widths; then the keys
+        and values of a block with those above it, the latter twice while they are joined, or with the result twice.
+        """
+        width, share = self.positional_embedding.shape[-1], above / BLOCK
+        attention = (5 + max(4 * share + 2, 2 * share + 4)) * width
+        mask = above + BLOCK
+        return int(max(self.bytes_per_token(), self._itemsize() * attention) + self._itemsize() * mask)
+
+    def _itemsize(self) -> int:
+        dtype: torch.dtype = self.transformer.get_cast_dtype()
+        return dtype.itemsize
+
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Return the first layer's input (…, d) of tokens at positions of their captions."""
         dtype = self.transformer.get_cast_dtype()
@@ -100,8 +127,8 @@ def _if_causal(tower: CausalTower) -> CausalTower | str:
     mask = tower.attn_mask
     if mask is None:
         return "the text tower is not causal: every token sees the whole caption and its padding"
-    hidden = torch.ones_like(mask, dtype=torch.bool).triu(1)
-    if not torch.equal(mask.float(), torch.zeros_like(mask, dtype=torch.float32).masked_fill(hidden, -torch.inf)):
+    host = to_host(mask, "the text tower's attention mask")
+    if not np.array_equal(host, np.triu(np.full(host.shape, -np.inf), 1)):
         return "the text tower's attention mask is not the causal one"
     if tower.pool_type == "none":
         return "the text tower does not choose one position of a caption"
@@ -148,13 +175,13 @@ def encode_paths(tower: CausalTower, paths: TokenPaths) -> Tensor:
     filling = (0, attend.nodes - len(tree))
 
     def padded(array: Tokens | Ints) -> Tensor:
-        return torch.from_numpy(np.pad(array, filling)).to(device, non_blocking=True)
+        return to_device(np.pad(array, filling), device)
 
     states = tower.embed(padded(tree.token), padded(tree.level))  # (attend.nodes, d)
     *blocks, last = tower.transformer.resblocks
     for block in blocks:
         states = _through(block, states, attend)
-    return tower.project(_through(last, states, attend, kept=torch.from_numpy(tree.last).to(device)))
+    return tower.project(_through(last, states, attend, kept=to_device(tree.last, device)))
 
 
 def _through(

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fdgpu.arrays import Array, restorer
+from fdgpu.arrays import ROWS_AT_ONCE, Array, restorer, to_host, to_torch
 from fdgpu.errors import InputError
+from fdgpu.index.extremes import Asked, extremes
 from fdgpu.index.kinds import IndexKind
-from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, host_rows
-from fdgpu.index.stores import Rows
+from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, moved
 from fdgpu.index.vector_index import Neighbours, VectorIndex
-from fdgpu.kernels.alignments import EQUAL
-from fdgpu.kernels.whiten_numba import whiten_rows
+from fdgpu.kernels.alignments import EQUAL, caption_differences
 from fdgpu.progress import OneBar, Reporter, silent
+
+
+class Extremes(NamedTuple):
+    """``hardest``: the lowest scores (q, k), ascending, and their ids; ``easiest``: the highest, descending."""
+
+    hardest: Neighbours
+    easiest: Neighbours
 
 
 class TextEncoder(Protocol):
@@ -119,24 +127,29 @@ class CaptionIndex(VectorIndex):
         if not count:
             raise InputError("captions is empty: there is nothing to index")
         one = check_rows(encoded(embedder, [self.names[0]]), "embeddings", self.dimension)
-        store = self._open(one.shape[1], count)
-        store.reserve(count)
+        self._open(one, count).reserve(count)
         for blocks in batches(count, batch_size, shuffled=self._shuffled):
             report("index captions", self._seen, count)
             vectors = encoded(embedder, [self.names[i] for block in blocks for i in block])
-            rows = host_rows(check_unit_rows(vectors, "embeddings", self.dimension))
-            self._add(rows, blocks)
+            rows = check_unit_rows(vectors, "embeddings", self.dimension)
+            self._add(rows, blocks, self._kept(rows))
             self._seen += len(rows)
         report("index captions", count, count)
 
-    def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
-        """Return the unit differences from the reference, without those of captions that equal it."""
+    def _kept(self, rows: Tensor) -> NDArray[np.bool_] | None:
+        """Return which rows (n,) differ from the reference: n bytes that come down for the ids of the others."""
+        if self.reference is None:
+            return None
+        reference = torch.from_numpy(self.reference).to(rows.device)
+        far = [torch.linalg.vector_norm(part - reference, dim=1) >= EQUAL for part in rows.split(ROWS_AT_ONCE)]
+        return to_host(torch.cat(far), "which captions equal the reference")
+
+    def _stored(self, rows: Tensor) -> Tensor:
+        """Return the unit differences from the reference."""
         if self.reference is None or self.scale is None:
             return super()._stored(rows)
-        kept = np.linalg.norm(rows - self.reference, axis=1) >= EQUAL
-        differences = np.empty_like(rows)
-        whiten_rows(rows, self.reference, 1 / self.scale, differences)
-        return (differences if kept.all() else differences[kept]), kept
+        reference, scale = (torch.from_numpy(vector).to(rows.device) for vector in (self.reference, self.scale))
+        return caption_differences(rows, reference, scale).float()
 
     def _checked_scale(self, scale: Array) -> NDArray[np.float64] | None:
         if self.reference is None:
@@ -180,8 +193,66 @@ class CaptionIndex(VectorIndex):
 
     def _extremes(self, directions: Array, k: int, exact: bool, sign: int) -> Neighbours:
         if self.reference is None:
-            raise InputError("the index holds captions, not differences: make it with reference= to search directions")
+            raise InputError(
+                "the index holds captions, not differences: make it with reference=, or ask for extremes(), where each "
+                "direction has a reference of its own"
+            )
         rows, k = self._checked(directions, k, "directions")
         scores, ids = self._search(sign * rows, k, exact)
         restore = restorer(directions)
         return Neighbours(restore(sign * scores), restore(ids))
+
+    def extremes(self, directions: Array, references: Array, scale: Array = None, k: int = 10) -> Extremes:
+        """Find the hardest and the easiest captions of directions that each have a reference of their own.
+
+        One index of plain captions serves all classes: each has its own reference caption, and the differences from
+        it are never stored. It is exact for every kind of index: every caption is looked at once, for all directions
+        together, which takes two matrix products.
+
+        Args:
+            directions: (q, d) w in whitened space, rows of ``fit.coef_``; a class without a direction is to be left
+                out.
+            references: (q, d) unit vectors of each direction's reference caption, or (d,) of all.
+            scale: (d,) the fit's ``scale_``; default ones, as with ``whiten=False``.
+            k: how many captions of each side, at most ``len(index)``.
+
+        Returns:
+            Two :class:`Neighbours` of the directions' kind of array. Scores are those of ``score_captions``, to
+            float64's rounding, of the vectors that are stored; of an index that was made with a reference to
+            float32's. A caption that equals the reference has the score NaN, and comes last, where there are not k
+            others.
+
+        Raises:
+            InputError: for what does not fit together, is not finite or not of unit length, or an index that was made
+                with another reference or scale.
+        """
+        rows, k = self._checked(directions, k, "directions")
+        device, (q, d) = rows.device, rows.shape
+        given = torch.atleast_2d(to_torch(references, "references"))
+        if len(given) not in (1, q):
+            raise InputError(f"references has {len(given)} rows, directions has {q}: pass one for each, or one for all")
+        given = moved(check_unit_rows(given, "references", d), device).double().expand(q, d)
+        sigma = np.ones(d) if scale is None else check_scale(scale, d)
+        if self.reference is None:
+            whole = moved(to_torch(directions, "directions"), device).double()
+            scores, positions = extremes(self._opened, Asked(whole, given, torch.from_numpy(sigma).to(device)), k)
+            ids = self._ids.ids(positions)
+        else:
+            self._check_same(given, sigma)
+            sides = [self._search(sign * rows, k, False) for sign in (-1, 1)]
+            scores = torch.stack([-sides[0][0], sides[1][0]], dim=1).double()
+            ids = torch.stack([side[1] for side in sides], dim=1)
+        restore = restorer(directions)
+        scores, ids = restore(scores), restore(ids)
+        return Extremes(Neighbours(scores[:, 0], ids[:, 0]), Neighbours(scores[:, 1], ids[:, 1]))
+
+    def _check_same(self, references: Tensor, scale: NDArray[np.float64]) -> None:
+        """Check that the differences that are stored are those that are asked for."""
+        own = torch.from_numpy(np.asarray(self.reference)).to(references.device)
+        apart = torch.linalg.vector_norm(references - own, dim=1).amax()
+        same_scale = self.scale is not None and np.allclose(scale, self.scale, rtol=1e-5)
+        if not same_scale or to_host(apart, "how far the references are from the index's own") >= EQUAL:
+            raise InputError(
+                "the index holds differences from a reference, with a scale, that are not those that are asked for: "
+                "make it without reference= and scale=, and it takes any"
+            )

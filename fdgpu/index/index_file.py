@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile, ZipFile
 
+import torch
+
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.errors import BackendError, InputError
 from fdgpu.files import written_atomically
@@ -55,8 +57,8 @@ def write_file(
                 _write_names(part, entry)
 
 
-def read_file(what: str, path: Path, gpu: bool) -> tuple[Store, list[Sequence[str]], Manifest]:
-    """Read a file: a store on the host or on the GPU, the parts of the names, and the manifest.
+def read_file(what: str, path: Path, device: torch.device) -> tuple[Store, list[Sequence[str]], Manifest]:
+    """Read a file: a store on a device, the parts of the names, and the manifest.
 
     Raises:
         InputError: if it is missing, cut short, damaged, or of something else.
@@ -72,9 +74,12 @@ def read_file(what: str, path: Path, gpu: bool) -> tuple[Store, list[Sequence[st
             manifest: Manifest = json.loads(archive.read("manifest.json"))
             if not isinstance(manifest, dict) or manifest.get("format") != what:
                 raise InputError(f"{path} is a zip file, but not of this kind of index ({what} was expected)")
-            file, kind = manifest.get("file", FAISS_FILE), check_backend(IndexKind(**manifest["kind"]), gpu)
+            file, kind = (
+                manifest.get("file", FAISS_FILE),
+                check_backend(IndexKind(**manifest["kind"]), device.type != "cpu"),
+            )
             with archive.open(file) as stream:
-                store = read_store(stream, file, manifest["dimension"], kind, manifest["dtype"] == "float16", gpu)
+                store = read_store(stream, file, manifest["dimension"], kind, manifest["dtype"] == "float16", device)
             return store, [_read_names(archive, name) for name in manifest["names"]], manifest
     except BackendError:
         raise

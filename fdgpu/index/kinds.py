@@ -11,7 +11,7 @@ from fdgpu.errors import BackendError, InputError
 MOST_LISTS_ON_GPU = 2048  # FAISS probes no more on a GPU, and an exact search probes all
 ROWS_A_LIST = 40  # that the lists are learned from: FAISS asks for 39
 FLAT_ON_CPU = 1 << 26  # numbers, 268 MB: a query alone reads all of them, at 10 GB/s in 27 ms
-FLAT_ON_GPU = 1 << 32  # 17 GB, at 2 TB/s in 9 ms: reasoned, not measured
+FLAT_ON_GPU = 2  # times as large as the vectors the card's free memory is: lists take twice their size there
 SPARE = 4  # times k: what is looked at holds at least so many vectors
 
 
@@ -32,11 +32,14 @@ class IndexKind:
     ``probes`` of ``lists`` cells are looked at) or ``"hnsw"`` (FAISS's graph of ``links`` neighbours a vector, built
     with ``build_breadth`` and searched with ``breadth`` candidates).
 
-    ``"auto"`` takes flat, and from ``FLAT_ON_CPU`` numbers on lists where FAISS is installed; it never takes a graph. A
-    graph is made for queries that look like what it holds, and directions and images do not look like captions. Of
-    100 000 captions of 128 dimensions a graph finds 0.42 and lists 0.998 of the ten hardest of a direction, and 0.53
-    and 0.996 of the ten nearest to an image (``python -m benchmarks.index``). Lists take longer to make than a graph,
-    and as long as 2000 flat searches one by one; where fewer questions are asked, flat is the faster.
+    ``"auto"`` takes flat on a GPU, and on a CPU up to ``FLAT_ON_CPU`` numbers; from there on lists, where FAISS is
+    installed. A GPU reads all that it holds in some ten milliseconds, for a thousand queries at once, and lists need
+    more memory. ``"auto"`` never takes a graph. A graph is made for queries that look like what it holds, and
+    directions and images do not look like captions. Of 100 000 captions of 128 dimensions a graph finds 0.42 and lists
+    0.998 of the ten hardest of a direction, and 0.53 and 0.996 of the ten nearest to an image
+    (``python -m benchmarks.index``).
+    Lists take longer to make than a graph, and as long as 2000 flat searches one by one; where fewer questions are
+    asked, flat is the faster.
     """
 
     name: str
@@ -81,11 +84,13 @@ class IndexKind:
     @classmethod
     def _by_size(cls, rows: int, dimension: int, gpu: bool, faiss: bool) -> IndexKind:
         size = f"auto: {rows} vectors of {dimension}"
-        if rows * dimension <= (FLAT_ON_GPU if gpu else FLAT_ON_CPU):
+        if gpu:
+            return cls(Kind.FLAT, f"{size} are looked at one and all by a GPU")
+        if rows * dimension <= FLAT_ON_CPU:
             return cls(Kind.FLAT, f"{size} are few enough to look at every one")
         if not faiss:
             return cls(Kind.FLAT, f"{size} are many to look at every one; FAISS, which has lists, is not installed")
-        return cls.ivf(rows, gpu, f"{size} are too many to look at every one")
+        return cls.ivf(rows, reason=f"{size} are too many to look at every one")
 
 
 def check_kind(kind: str | IndexKind) -> str | IndexKind:

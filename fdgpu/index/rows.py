@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, finite_rows, to_torch
+from fdgpu.arrays import ROWS_AT_ONCE, Array, finite_rows, to_host, to_torch
 from fdgpu.captions.grammar import CaptionView
 from fdgpu.errors import InputError
 
@@ -20,7 +20,32 @@ UNIT = 1e-2  # from length 1; rounding to bfloat16 moves the length of a unit ve
 
 
 def check_rows(array: Array, name: str, dimension: int | None) -> torch.Tensor:
-    """Return float rows (n, d) where they lie, all of them finite."""
+    """Return float rows (n, d) where they lie, all of them finite; the host waits once, for one byte."""
+    rows = _shaped(array, name, dimension)
+    finite_rows(rows, name)
+    return rows
+
+
+def check_unit_rows(array: Array, name: str, dimension: int | None) -> torch.Tensor:
+    """Return float rows (n, d) where they lie, all finite and of length 1; the host waits once, for one byte."""
+    rows = _shaped(array, name, dimension)
+    kind = torch.promote_types(rows.dtype, torch.float32)
+    far = torch.cat(
+        [(torch.linalg.vector_norm(part, dim=1, dtype=kind) - 1).abs() for part in rows.split(ROWS_AT_ONCE)]
+    )
+    if not to_host((far <= UNIT).all(), f"whether all {name} are unit vectors"):  # NaN is not
+        finite_rows(rows, name)
+        odd = np.flatnonzero(to_host(far > UNIT, f"which {name} are not unit vectors"))
+        length = float(np.linalg.norm(to_host(rows[odd[0]].double(), "the first that is none")))
+        raise InputError(
+            f"{name} holds {len(odd)} of {len(rows)} rows that are not unit vectors, the first is row {odd[0]} "
+            f"of length {length:.3g}: divide each row by its norm"
+        )
+    return rows
+
+
+def _shaped(array: Array, name: str, dimension: int | None) -> torch.Tensor:
+    """Return float rows (n, d) where they lie."""
     rows = to_torch(array, name)
     if rows.ndim != 2:
         raise InputError(f"{name} has shape {tuple(rows.shape)}: pass one vector a row, (n, d)")
@@ -32,23 +57,7 @@ def check_rows(array: Array, name: str, dimension: int | None) -> torch.Tensor:
         )
     if rows.is_complex():
         raise InputError(f"{name} is of type {rows.dtype}: pass floating-point vectors")
-    if not rows.is_floating_point():
-        rows = rows.float()
-    finite_rows(rows, name)
-    return rows
-
-
-def check_unit_rows(array: Array, name: str, dimension: int | None) -> torch.Tensor:
-    """Return :func:`check_rows`, all of them of length 1."""
-    rows = check_rows(array, name, dimension)
-    lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.promote_types(rows.dtype, torch.float32))
-    odd = ((lengths - 1).abs() > UNIT).nonzero()[:, 0]
-    if len(odd):
-        raise InputError(
-            f"{name} holds {len(odd)} of {len(rows)} rows that are not unit vectors, the first is row {int(odd[0])} "
-            f"of length {float(lengths[odd[0]]):.3g}: divide each row by its norm"
-        )
-    return rows
+    return rows if rows.is_floating_point() else rows.float()
 
 
 def check_vector(array: Array, name: str, dimension: int | None) -> NDArray[np.float64]:
@@ -56,7 +65,8 @@ def check_vector(array: Array, name: str, dimension: int | None) -> NDArray[np.f
     rows = check_rows(torch.atleast_2d(to_torch(array, name)), name, dimension)
     if len(rows) != 1:
         raise InputError(f"{name} has {len(rows)} rows: pass one vector, ({rows.shape[1]},)")
-    return np.asarray(rows[0].double().cpu().numpy())
+    vector: NDArray[np.float64] = to_host(rows[0].double(), f"the {name} of an index")
+    return vector
 
 
 def check_scale(array: Array, dimension: int | None) -> NDArray[np.float64]:
@@ -95,9 +105,11 @@ def check_names(names: object, what: str) -> Sequence[str]:
     return names
 
 
-def host_rows(rows: torch.Tensor) -> NDArray[np.float32]:
-    """Return rows as a store reads them: float32, on the host, row by row."""
-    return np.ascontiguousarray(rows.to("cpu", torch.float32).numpy())
+def moved(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return rows where a store keeps its vectors: as they are, but for an index whose place the caller chose."""
+    if device.type == "cpu" and rows.device.type != "cpu":
+        return torch.from_numpy(to_host(rows, "rows for an index that was asked to be on the CPU"))
+    return rows.to(device, non_blocking=True)
 
 
 def batches(count: int, batch_size: int, shuffled: bool) -> Iterator[list[range]]:
@@ -142,11 +154,11 @@ class RowIds:
                 self.runs.append([position, i])
         self._count += len(ids)
 
-    def ids(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the ids of ``positions``, an array of any shape."""
-        starts, firsts = np.array(self.runs, np.int64).reshape(-1, 2).T
-        run = np.searchsorted(starts, positions, side="right") - 1
-        found: NDArray[np.int64] = positions - starts[run] + firsts[run]
+    def ids(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the ids of ``positions``, of any shape, where these are."""
+        starts, firsts = torch.tensor(self.runs, dtype=torch.int64).reshape(-1, 2).T.contiguous().to(positions.device)
+        run = torch.searchsorted(starts, positions.contiguous(), right=True) - 1
+        found: torch.Tensor = positions - starts[run] + firsts[run]
         return found
 
 

@@ -10,16 +10,19 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fdgpu.arrays import Array, restorer
+from fdgpu.arrays import Array, restorer, to_host, to_numpy
+from fdgpu.device import choose_index_backend, has_faiss
 from fdgpu.errors import InputError
+from fdgpu.index.exact_store import Found
 from fdgpu.index.index_file import read_file, write_file
 from fdgpu.index.kinds import IndexKind, Kind, check_backend, check_kind
-from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, host_rows
-from fdgpu.index.stores import Positions, Rows, Store, choose_store_backend, has_faiss, open_store
+from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, moved
+from fdgpu.index.stores import FITS, Store, free_memory, open_store, store_device
 
 DTYPES = ("float32", "float16")
-CHUNK = 1 << 16  # rows that are brought to the host and stored at a time
+CHUNK = 1 << 16  # rows that are stored at a time
 TIE = 1e-6  # of score: captions that read alike have one vector up to rounding, and either may be found
 
 
@@ -77,8 +80,9 @@ class VectorIndex:
             raise InputError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
         if expected is not None and (expected != int(expected) or expected < 1):
             raise InputError(f"expected is {expected}: pass how many vectors there will be, at least 1")
-        chosen = choose_store_backend(backend)
+        chosen = choose_index_backend(backend)
         self.backend_, self.backend_reason_ = chosen.name, chosen.reason
+        self._by_name = backend == chosen.name
         self._kind, self._expected, self._half = check_kind(kind), expected, dtype == "float16"
         self._store: Store | None = None
         self._ids, self._seen = RowIds(), 0
@@ -108,11 +112,12 @@ class VectorIndex:
             self._check_room(len(rows))
         else:
             names = self._checked_names(names, len(rows))
-        store = self._open(rows.shape[1], len(rows))
-        store.reserve(len(rows))
+        self._open(rows, len(rows)).reserve(len(rows))
+        kept = self._kept(rows)
         for blocks in batches(len(rows), CHUNK, shuffled=self._shuffled):
             some = torch.cat([rows[block.start : block.stop] for block in blocks])
-            self._add(host_rows(some), [range(self._seen + block.start, self._seen + block.stop) for block in blocks])
+            ids = [range(self._seen + block.start, self._seen + block.stop) for block in blocks]
+            self._add(some, ids, None if kept is None else np.concatenate([kept[b.start : b.stop] for b in blocks]))
         self._seen += len(rows)
         if names is not None:
             self.names.append(names)
@@ -137,27 +142,50 @@ class VectorIndex:
                 "one a row"
             )
 
-    def _add(self, rows: Rows, blocks: Sequence[range]) -> None:
-        """Store rows whose ids are those of the blocks, one after another."""
-        vectors, kept = self._stored(rows)
-        self._open(rows.shape[1], len(rows)).add(vectors)
+    def _add(self, rows: Tensor, blocks: Sequence[range], kept: NDArray[np.bool_] | None) -> None:
+        """Store those of some rows that are ``kept`` (n,), or all; their ids are those of the blocks, in order."""
+        if kept is not None and not kept.all():
+            rows = rows[torch.from_numpy(np.flatnonzero(kept)).to(rows.device)]
+        self._opened.add(self._stored(moved(rows, self._opened.device)))
         for block in blocks:
-            self._ids.append(block.start, kept[: len(block)])
-            kept = kept[len(block) :]
+            self._ids.append(block.start, np.ones(len(block), bool) if kept is None else kept[: len(block)])
+            kept = None if kept is None else kept[len(block) :]
 
-    def _stored(self, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
-        """Return the vectors that are stored for rows, and which of the rows (n,) have one."""
-        return rows, np.ones(len(rows), bool)
+    def _kept(self, rows: Tensor) -> NDArray[np.bool_] | None:  # noqa: ARG002 - a subclass leaves some out
+        """Return which rows (n,) are stored; None for all of them."""
+        return None
 
-    def _open(self, dimension: int, rows: int) -> Store:
-        """Return the store, making it when the first rows have come."""
+    def _stored(self, rows: Tensor) -> Tensor:
+        """Return the vectors that are stored for rows."""
+        return rows
+
+    def _open(self, rows: Tensor, count: int) -> Store:
+        """Return the store, making it when the first rows have come, ``count`` of them for now."""
         if self._store is None:
-            gpu, kind = self.backend_ == "gpu", self._kind
+            count, dimension = self._expected or max(count, len(self.names)), rows.shape[1]
+            device = self._device(rows, count * dimension * (2 if self._half else 4))
+            gpu, kind = device.type != "cpu", self._kind
             if not isinstance(kind, IndexKind):
-                rows = self._expected or max(rows, len(self.names))
-                kind = IndexKind.choose(kind, rows, dimension, gpu, faiss=has_faiss())
-            self._store = open_store(dimension, check_backend(kind, gpu), self._half, gpu)
+                kind = IndexKind.choose(kind, count, dimension, gpu, faiss=has_faiss())
+            self._store = open_store(dimension, check_backend(kind, gpu), self._half, device)
             self._kind = kind
+        return self._store
+
+    def _device(self, rows: Tensor | None, size: int) -> torch.device:
+        """Return where vectors of so many bytes are kept; a GPU that was not asked for by name has to hold them."""
+        device = store_device(self.backend_ == "gpu", rows)
+        if device.type != "cpu" and not self._by_name and size > FITS * (free := free_memory(device)):
+            self.backend_ = "cpu"
+            self.backend_reason_ = (
+                f"auto: {size / 1e9:.1f} GB of vectors for {free / 1e9:.1f} GB that {device} has free"
+            )
+            return torch.device("cpu")
+        return device
+
+    @property
+    def _opened(self) -> Store:
+        """The store, once there are vectors."""
+        assert self._store is not None  # noqa: S101 - whoever asks has opened it, or counted what it holds
         return self._store
 
     @property
@@ -190,21 +218,30 @@ class VectorIndex:
         rows, k = self._checked(queries, k)
         found, _ = self._search(rows, k, False)
         true, _ = self._search(rows, k, True)
-        tie = TIE * np.linalg.norm(rows, axis=1, keepdims=True)
-        return float((found >= true[:, -1:] - tie).mean())
+        tie = TIE * torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        return float(to_host((found >= true[:, -1:] - tie).double().mean(), "the recall of an index"))
 
-    def _checked(self, queries: Array, k: int, name: str = "queries") -> tuple[Rows, int]:
+    def _checked(self, queries: Array, k: int, name: str = "queries") -> tuple[Tensor, int]:
         checked = check_k(k, len(self), gpu=self.backend_ == "gpu" and self._shuffled)
-        return host_rows(check_rows(queries, name, self.dimension)), checked
+        return moved(check_rows(queries, name, self.dimension), self._opened.device).float(), checked
 
-    def _search(self, queries: Rows, k: int, exact: bool) -> tuple[Rows, Positions]:
-        assert self._store is not None  # noqa: S101 - check_k has seen vectors
-        scores, positions = self._store.search(queries, k, exact)
+    def _search(self, queries: Tensor, k: int, exact: bool) -> Found:
+        scores, positions = self._opened.search(queries, k, exact)
         return scores, self._ids.ids(positions)
 
     def names_of(self, ids: Array) -> list[Array]:
-        """Return the names of ids, in (nested) lists of their shape."""
-        return [self.names_of(row) if np.ndim(row) else self.names[int(row)] for row in ids]
+        """Return the names of ids, in (nested) lists of their shape; a name is looked up once for all its places."""
+        wanted = to_numpy(ids, "ids")
+        once, inverse = np.unique(wanted, return_inverse=True)
+        listed = [self.names[i] for i in once.tolist()]
+        names: list[Array] = np.array(listed, dtype=object)[inverse].reshape(wanted.shape).tolist()
+        return names
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.int64]:
+        """Return ids (count,) of vectors drawn at random without replacement, the same for the same seed."""
+        count = check_k(count, len(self))
+        positions = np.random.default_rng(seed).choice(len(self), count, replace=False, shuffle=False)
+        return self._ids.ids(torch.from_numpy(positions)).numpy()
 
     # --- storage ----------------------------------------------------------------------------------------------------
 
@@ -236,8 +273,8 @@ class VectorIndex:
             InputError: if the file is missing, cut short, damaged, or of another kind of index.
             BackendError: if the GPU was asked for and cannot be used, or FAISS is missing that wrote the file.
         """
-        gpu = choose_store_backend(backend).name == "gpu"
-        store, names, manifest = read_file(cls._format(), Path(path), gpu)
+        device = store_device(choose_index_backend(backend).name == "gpu")
+        store, names, manifest = read_file(cls._format(), Path(path), device)
         own: dict[str, Array] = {
             name: np.array(manifest[name]) for name in cls._own_names if manifest[name] is not None
         }

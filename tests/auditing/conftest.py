@@ -20,6 +20,7 @@ from fdgpu.captions.reliability import rank_captions
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import load_photographs
+from fdgpu.directions.parameters import SolverSettings
 from fdgpu.findings import ClassFindings, Findings, ScoredCaption, Side, Split, WordEffect
 
 NAN = float("nan")
@@ -67,25 +68,24 @@ def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFa
 
 
 class StandIn:
-    """A fit of three classes: two modes, one that stopped early, and none; r = 2, two values of C."""
+    """The record of a fit of three classes: two modes, one that stopped early, and none; r = 2, two values of C."""
 
-    Cs = (0.1, 1.0)
-    n_directions, n_permutations, fdr = 2, 200, 0.05
-    classes_ = np.array([0, 1, 2])
-    status_ = ("ok", "ok", "no_errors")
-    n_samples_, n_errors_ = np.array([40, 40, 40]), np.array([14, 9, 0])
-    n_directions_, n_permutations_ = np.array([2, 1, 0]), np.array([200, 57, 0])
-    nested_score_, solver_ = np.array([0.75, NAN, NAN]), ["gram", "newton", ""]
-    coef_ = np.full((3, 2, 4), NAN)
-    cv_score_ = np.array([[0.9, 0.8], [0.6, NAN], [NAN, NAN]])
-    cv_scores_ = np.array([[[0.7, 0.9], [0.8, 0.8]], [[0.5, 0.6], [NAN, NAN]], [[NAN, NAN], [NAN, NAN]]])
-    p_value_ = np.array([[0.005, 0.01], [0.3, NAN], [NAN, NAN]])
-    q_value_ = np.array([[0.01, 0.02], [0.3, NAN], [NAN, NAN]])
-    significant_ = q_value_ <= 0.05
-    C_ = np.array([[1.0, 0.1], [1.0, NAN], [NAN, NAN]])
-    C_at_edge_ = np.isfinite(C_)
-    converged_ = np.array([[True, False], [True, False], [False, False]])
-    n_errors_of_ = np.array([[8, 6], [9, 0], [0, 0]])
+    solver_settings = SolverSettings(Cs=(0.1, 1.0))
+    classes = np.array([0, 1, 2])
+    status = ("ok", "ok", "no_errors")
+    n_samples, n_errors = np.array([40, 40, 40]), np.array([14, 9, 0])
+    n_directions, n_permutations = np.array([2, 1, 0]), np.array([200, 57, 0])
+    nested_score, solver = np.array([0.75, NAN, NAN]), ["gram", "newton", ""]
+    coef = np.full((3, 2, 4), NAN)
+    cv_score = np.array([[0.9, 0.8], [0.6, NAN], [NAN, NAN]])
+    cv_scores = np.array([[[0.7, 0.9], [0.8, 0.8]], [[0.5, 0.6], [NAN, NAN]], [[NAN, NAN], [NAN, NAN]]])
+    p_value = np.array([[0.005, 0.01], [0.3, NAN], [NAN, NAN]])
+    q_value = np.array([[0.01, 0.02], [0.3, NAN], [NAN, NAN]])
+    significant = q_value <= 0.05
+    C = np.array([[1.0, 0.1], [1.0, NAN], [NAN, NAN]])
+    C_at_edge = np.isfinite(C)
+    converged = np.array([[True, False], [True, False], [False, False]])
+    n_errors_of = np.array([[8, 6], [9, 0], [0, 0]])
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"")
@@ -107,14 +107,14 @@ def images(inputs: AuditInputs) -> AuditImages:
     decisions[:SHOWN, 1] = [1, 2, -4, -3, 6, 5, 4, 3]
     decisions[SHOWN : 2 * SHOWN, 0] = np.arange(SHOWN) - 1.0
     ids = [f"{i}.png" for i in range(len(inputs))]
-    vectors = np.eye(len(inputs), 4, dtype=np.float32)
+    vectors = torch.eye(len(inputs), 4)
     return AuditImages(inputs, ids, vectors, np.ones(len(inputs), bool), decisions, Split.VAL)
 
 
 def captions_of(*scores: list[float]) -> tuple[ModeCaptions, ...]:
     """Three captions along each direction: the hardest and the easiest are shown, and nobody judged them."""
     texts = ["a red one", "a blue one", "one"]
-    extremes = {Side.HARD: np.array([1.0, 0, 0, 0], np.float32)}
+    nearest = {Side.HARD: np.arange(SHOWN) > 3}
 
     def along(own: np.ndarray) -> ModeCaptions:
         hard, easy = (
@@ -122,7 +122,7 @@ def captions_of(*scores: list[float]) -> tuple[ModeCaptions, ...]:
             for one in rank_captions(own, 1)
         )
         words = WordEffects((WordEffect("colour", "blue", float(own[1]), 0.5, 1),), 0.75)
-        return ModeCaptions(texts, own, hard, easy, extremes, words)
+        return ModeCaptions(texts, own, hard, easy, nearest, words)
 
     return tuple(along(np.array(own)) for own in scores)
 
@@ -152,6 +152,6 @@ def classes(
 def findings(classes: tuple[ClassFindings, ...]) -> Findings:
     return Findings(
         version="1", seed=0, model="m", backend="numba", backend_reason="", device="cpu", title="t", classes=classes,
-        timings={}, n_images={"val": 24}, fitted_on="val", whitened_by="val", shown_from="val", C_grid=StandIn.Cs,
+        timings={}, n_images={"val": 24}, fitted_on="val", whitened_by="val", shown_from="val", C_grid=(0.1, 1.0),
         n_directions=2, n_permutations=200, fdr=0.05,
     )  # fmt: skip

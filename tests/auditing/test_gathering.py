@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fdgpu.auditing.captioning import caption_classes
+from fdgpu.auditing.captioning import CaptionSource, caption_classes
 from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram
 from fdgpu.auditing.inputs import AuditImages, check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
@@ -27,7 +27,7 @@ def eight() -> AuditImages:
     decisions = np.full((20, 1), np.nan)
     decisions[10:18, 0] = [-4.0, -3, -2, -1, 1, 2, 3, 4]
     ids = [str(row) for row in range(20)]
-    return AuditImages(inputs, ids, np.zeros((20, 2), np.float32), readable, decisions, Split.VAL)
+    return AuditImages(inputs, ids, torch.zeros(20, 2), readable, decisions, Split.VAL)
 
 
 def test_only_readable_images_of_the_class_are_shown() -> None:
@@ -39,7 +39,7 @@ def test_only_readable_images_of_the_class_are_shown() -> None:
 
 def test_sure_and_wrong_comes_first_sure_and_right_last() -> None:
     inputs = check_inputs(["a"] * 4, ["a", "b", "a", "b"], ["a", "b"], None, [0.9, 0.6, 0.5, 0.99])
-    images = AuditImages(inputs, list("0123"), np.zeros((4, 2)), np.ones(4, bool), np.zeros((4, 1)), Split.VAL)
+    images = AuditImages(inputs, list("0123"), torch.zeros(4, 2), np.ones(4, bool), np.zeros((4, 1)), Split.VAL)
     assert confidence_order(images, np.arange(4)).tolist() == [3, 1, 2, 0]
     rows = eight().rows_of(0)
     assert rows[confidence_order(eight(), rows)[:2]].tolist() == [13, 12]
@@ -155,14 +155,15 @@ class World:
         decisions = fit.decision_function(self.vectors, inputs.labels)[:, None]
         readable = np.ones(2 * N, bool)
         shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-        images = AuditImages(inputs, [str(i) for i in range(2 * N)], self.vectors, readable, decisions, shown_from)
+        vectors = torch.from_numpy(self.vectors)
+        images = AuditImages(inputs, [str(i) for i in range(2 * N)], vectors, readable, decisions, shown_from)
         embedder: Any = SimpleNamespace(
             fits=lambda _: True, texts=lambda texts, _: self.text_vectors[[TEXTS.index(text) for text in texts]]
         )
         grammar = CaptionGrammar("{noun}", noun=TEXTS)
         recipe: Any = SimpleNamespace(classes=[ClassCaptions("cat", grammar, TEXTS[0])])
-        captions = caption_classes(fit, embedder, recipe, silent, images)
-        return class_findings(fit, images, captions, {}, {})[0]
+        captions = caption_classes(fit, embedder, CaptionSource(recipe, {}), silent, images)
+        return class_findings(fit.fitted, images, captions, {}, {})[0]
 
 
 def test_what_was_planted_is_reliable_by_rank_and_by_gap() -> None:

@@ -82,7 +82,7 @@ OBJECTS = {  # heading → the objects of audit.json that its table is of; a mod
     "Decoded pictures": "decoded",
     "Skipped images": "skipped",
 }
-BY_NAME = {"n_images", "timings"}  # objects whose keys are splits and stages
+BY_NAME = {"n_images", "timings", "versions"}  # objects whose keys are splits, stages and packages
 TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict}
 
 

@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from sklearn.svm import SVC
 
+from benchmarks.device.solving import EstimatorLoop
 from benchmarks.speed import measuring
 from benchmarks.speed.comparison import Comparison, Fitted, Oracle, compare
-from benchmarks.speed.cuml_peers import EstimatorLoop, why_no_cuml
-from benchmarks.speed.data import Problem, Shape, make
-from benchmarks.speed.fitting import Fitting
-from benchmarks.speed.measuring import Effort, Timed, measure, peer_row
+from benchmarks.speed.data import SHAPES, Problem, Shape, make
+from benchmarks.speed.measuring import Effort, Fitting, Timed, measure, peer_row
 from benchmarks.speed.peers import AllCores, AuthorsLoop, GramLoop, Liblinear, Peer, Solved
 from benchmarks.speed.rows import DIFFERENT, OTHER_OBJECTIVE
-from benchmarks.speed.shapes import SHAPES
 
 SHAPE = Shape("3 classes of 100 to 140 x 24", (100, 120, 140), 24, timed=(0, 2))
 SVC_LOOP = EstimatorLoop("SVC", lambda cost: SVC(kernel="linear", class_weight="balanced", C=cost), np.asarray)
@@ -124,7 +121,7 @@ def test_a_peer_out_of_time_takes_part_once_and_copies_share_the_time(monkeypatc
     monkeypatch.setattr(measuring, "seconds", lambda run, device: (run(), 8.0)[1])  # noqa: ARG005
     peers: list[Peer] = [AuthorsLoop(), AllCores(GramLoop(), 2)]
     small = Shape.even("2 x 64 x 16", 2, 64, 16)
-    fdgpu, loop, pool = measure(small, peers, "numba", Effort(rounds=3, budget_s=10.0)).rows
+    fdgpu, loop, pool = measure(small, peers, "numba", Effort(rounds=3, budget_s=10.0))
     assert (fdgpu.rounds, loop.rounds, pool.rounds) == (3, 2, 2)
     assert (fdgpu.fdgpu_s, loop.fdgpu_s, loop.peer_s, pool.peer_s) == (4.0, 4.0, 8.0, 4.0)
     assert pool.line == "scikit-learn, all 2 cores"
@@ -133,7 +130,7 @@ def test_a_peer_out_of_time_takes_part_once_and_copies_share_the_time(monkeypatc
 def test_ragged_classes_are_compared_with_the_same_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([1.0, 6.0, 3.0])  # the peer, all classes, the peer's classes
     monkeypatch.setattr(measuring, "seconds", lambda run, device: (run(), next(took))[1])  # noqa: ARG005
-    fdgpu, peer = measure(SHAPE, [GramLoop()], "numba", Effort(1, 10.0)).rows
+    fdgpu, peer = measure(SHAPE, [GramLoop()], "numba", Effort(1, 10.0))
     assert (fdgpu.fdgpu_s, fdgpu.total_s) == (2.0, 6.0)
     assert (peer.peer_s, peer.fdgpu_s) == (0.5, 1.5)
     assert peer.ratio == pytest.approx(1 / 3)
@@ -157,8 +154,3 @@ def test_drawn_rows_are_unit_vectors_of_their_class(problem: Problem) -> None:
     some = problem.only((0, 2))
     assert (some.sizes, set(some.labels)) == ([100, 140], {0, 2})
     np.testing.assert_array_equal(some.x[some.rows(1)], problem.x[problem.rows(2)])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_what_cuml_lacks_is_said() -> None:
-    assert why_no_cuml() == "no CUDA device"

@@ -6,14 +6,18 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from fdgpu import FailureDirections
+from fdgpu.captions import reliability
 from fdgpu.captions.reliability import (
+    Candidates,
+    JudgedCaptions,
+    ShownImages,
     accuracy_gap,
-    align,
     decide,
     difference_of_shares,
     group_captions,
@@ -22,7 +26,6 @@ from fdgpu.captions.reliability import (
     nearest_count,
     rank_captions,
     rank_stability,
-    resample_ranks,
     top_ranks,
 )
 from fdgpu.findings import Side
@@ -55,10 +58,34 @@ def test_the_hardest_caption_is_shown_even_if_all_score_above_zero() -> None:
     assert rank_captions(np.array([0.5, np.nan, 0.1, 0.3, 0.4]), 1)[0] == [2]
 
 
+def candidates(points: list[np.ndarray], texts: list[list[str]] | None = None) -> Candidates:
+    """Captions of classes of any number each, whose unit differences from their reference are ``points`` (m, d)."""
+    d = points[0].shape[1]
+    texts = texts or [[f"word{i}" for i in range(len(own))] for own in points]
+    rows = np.full((len(points), max(1, *map(len, points))), -1)
+    first = 0
+    for row, own in zip(rows, points, strict=True):
+        row[: len(own)] = first + np.arange(len(own))
+        first += len(own)
+    vectors = torch.from_numpy(
+        np.nan_to_num(np.concatenate([*points, np.zeros((1, d))]))
+    )  # NaN stands for the reference, at the origin
+    return Candidates(texts, vectors, rows, torch.zeros(len(points), d, dtype=torch.float64), torch.ones(d))
+
+
+def grouped(order: list[int], texts: list[str], points: np.ndarray) -> list[list[int]]:
+    """The groups of one class whose ranking is ``order``, on the hard side."""
+    whole = np.full((1, 2 * len(order) + 1), np.nan)  # as many that are easier, so that all of these are hard
+    whole[0, order] = np.arange(len(order))
+    whole[0, len(order) : 2 * len(order)] = 100 + np.arange(len(order))
+    others = -np.ones((len(order) + 1, points.shape[1]))
+    own = candidates([np.concatenate([points, others])], [[*texts, *(f"other{i}" for i in range(len(others)))]])
+    return group_captions(own, whole)[0][0]
+
+
 def test_captions_that_point_the_same_way_are_one_thing() -> None:
     points = unit(np.array([[1.0, 0, 0], [0, 1, 0], [0.95, 0.1, 0], [0, 0, 1], [0, 0.9, 0.1]]))
-    groups = group_captions([2, 4, 0, 1, 3], ["snow", "night", "winter", "water", "dark"], points, 5)
-    assert groups == [[2, 0], [4, 1], [3]]
+    assert grouped([2, 4, 0, 1, 3], ["snow", "night", "winter", "water", "dark"], points) == [[2, 0], [4, 1], [3]]
 
 
 def test_a_caption_with_all_the_words_of_another_says_the_same() -> None:
@@ -67,32 +94,36 @@ def test_a_caption_with_all_the_words_of_another_says_the_same() -> None:
         "a photo of a black cat on a white sofa", "a photo of a cat on a black sofa",
     ]  # fmt: skip
     # "black" of a cat is not "black" of a sofa, though each word of the one stands in the other
-    assert group_captions(range(6), texts, np.eye(6), 6) == [[0, 1, 3], [2], [4], [5]]
+    assert grouped(list(range(6)), texts, np.eye(6)) == [[0, 1, 3], [2], [4], [5]]
 
 
 def test_nothing_comes_of_nothing() -> None:
-    assert group_captions([], [], np.empty((0, 3)), 3) == []
-    assert group_captions([0], ["one"], np.full((1, 3), np.nan), 0) == []
+    nothing = candidates([np.full((1, 3), np.nan), np.empty((0, 3))])
+    assert group_captions(nothing, np.full((2, 1), np.nan)) == [([], []), ([], [])]
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
 def test_groups_cut_a_ranking_into_different_things(m: int, most: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    points, order = unit(rng.normal(size=(m, 3))), rng.permutation(m)
-    groups = group_captions(order, [f"word{i}" for i in range(m)], points, most, same=0.6)
-    rank = {int(i): r for r, i in enumerate(order)}
-    heads = [group[0] for group in groups]
-    assert heads[0] == order[0]
-    assert [rank[h] for h in heads] == sorted(rank[h] for h in heads)
+    points, whole = unit(rng.normal(size=(m, 3))), rng.normal(size=(1, m))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reliability, "SHOWN", most)
+        patch.setattr(reliability, "SAME", 0.6)
+        sides = group_captions(candidates([points]), whole)[0]
     cosines = points @ points.T
-    assert all(cosines[a, b] < 0.6 for i, a in enumerate(heads) for b in heads[:i])
-    for i, (head, *also) in enumerate(groups):
-        assert [rank[a] for a in also] == sorted(rank[a] for a in also)
-        assert all(cosines[a, head] >= 0.6 and rank[a] > rank[head] for a in also)
-        assert all(cosines[a, h] < 0.6 for a in also for h in heads[:i])
-    taken = [index for group in groups for index in group]
-    assert len(taken) == len(set(taken))
-    assert len(groups) == most or len(taken) == m
+    for groups, order in zip(sides, rank_captions(whole[0], m), strict=True):
+        rank = {int(i): r for r, i in enumerate(order)}
+        heads = [group[0] for group in groups]
+        assert heads[:1] == order[:1]
+        assert [rank[h] for h in heads] == sorted(rank[h] for h in heads)
+        assert all(cosines[a, b] < 0.6 for i, a in enumerate(heads) for b in heads[:i])
+        for i, (head, *also) in enumerate(groups):
+            assert [rank[a] for a in also] == sorted(rank[a] for a in also)
+            assert all(cosines[a, head] >= 0.6 and rank[a] > rank[head] for a in also)
+            assert all(cosines[a, h] < 0.6 for a in also for h in heads[:i])
+        taken = [index for group in groups for index in group]
+        assert len(taken) == len(set(taken))
+        assert len(groups) == most or len(taken) == len(order)
 
 
 # Ranks over resamples
@@ -103,46 +134,59 @@ def test_how_many_ranks_are_the_top(m: int, top: int) -> None:
     assert top_ranks(m) == top
 
 
+def stability(along: np.ndarray, hard: list[int], members: list[int] | None = None, cosine: float = 1.0) -> np.ndarray:
+    """What is known of the hard captions of one class, one group each; ``along`` (m, 1 + B)."""
+    heads = torch.tensor([hard + [-1] * len(hard)])
+    of = np.full(len(along), 2 * len(hard))
+    of[hard] = range(len(hard))
+    group = torch.tensor(of.tolist() if members is None else members)[None]
+    found = rank_stability(torch.from_numpy(along)[None], heads, group, torch.tensor([cosine], dtype=torch.float64))
+    assert found[0, len(hard) :].isnan().all()
+    return found[0, : len(hard)].numpy()
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 12), st.integers(1, 6), st.integers(0, 10**6))
 def test_ranks_are_those_of_every_resample_alone(m: int, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    points = unit(rng.normal(size=(m, 5)))
-    points[rng.integers(m)] = np.nan  # the reference
-    w, resampled = rng.normal(size=5), rng.normal(size=(count, 5))
-    whole, aligned, _ = align(points, w, resampled)
-    ranks, from_the_easy_side = resample_ranks(aligned), resample_ranks(-aligned)
-    for row, other, resample in zip(ranks, from_the_easy_side, resampled, strict=True):
-        own = points @ resample
-        for c in np.flatnonzero(~np.isnan(own)):
-            assert row[c] == 1 + (own < own[c]).sum()
-            assert other[c] == (m - 1) + 1 - row[c]
-    assert np.allclose(whole, points @ w / np.linalg.norm(w), equal_nan=True)
+    along = rng.normal(size=(m, 1 + count))
+    along[rng.integers(m)] = np.nan  # the reference
+    scored = np.flatnonzero(~np.isnan(along[:, 0]))
+    heads = torch.from_numpy(np.concatenate([scored, scored]))[None]  # each asked about from both sides
+    group = torch.full((1, m), 2 * len(scored))
+    found = rank_stability(torch.from_numpy(along)[None], heads, group, torch.ones(1, dtype=torch.float64))[0]
+    for c, hard, easy in zip(scored, found[: len(scored)], found[len(scored) :], strict=True):
+        ranks = 1 + (along[:, 1:] < along[c, 1:]).sum(axis=0)
+        assert np.allclose(hard[:3], np.quantile(ranks, [0.5, 0.05, 0.95]))
+        assert np.allclose(easy[:3], np.quantile(m - ranks, [0.5, 0.05, 0.95]))
 
 
 def test_a_group_is_at_the_top_where_any_of_it_is() -> None:
     resampled = np.array([[0.1, 0.2, 0.3, 0.4] * 5, [0.2, 0.1, 0.3, 0.4] * 5], float) + np.arange(20) * 1e-3
+    along = np.concatenate([resampled[:1], resampled]).T
     assert top_ranks(20) == 2
-    alone, together = rank_stability([[1], [1, 0]], resampled[0], resampled, 1.0)
+    (alone,) = stability(along, [1])
+    (together,) = stability(along, [1], [0, 0] + [2] * 18)
     assert (alone[3], together[3]) == (0.5, 1.0)
-    assert alone[:3] == (3.5, pytest.approx(1.25), pytest.approx(5.75))  # median, 5th and 95th percentile
+    assert alone[:3] == pytest.approx([3.5, 1.25, 5.75])  # median, 5th and 95th percentile
 
 
 def test_without_resamples_nothing_is_known_and_nothing_is_stable() -> None:
-    (found,) = rank_stability([[0]], *align(np.eye(3), np.ones(3), np.empty((0, 3))))
+    (found,) = stability(np.eye(3)[:, :1], [0])
     assert np.isnan(found).all()
     assert not is_stable(*found[3:])
 
 
 def test_a_direction_of_length_zero_is_noise() -> None:
-    (found,) = rank_stability([[0]], *align(np.eye(3), np.zeros(3), np.zeros((4, 3))))
+    (found,) = stability(np.zeros((3, 5)), [0], cosine=0.0)
     assert found[4] == 1.0
 
 
-def stability_of_the_hardest(x: np.ndarray, right: np.ndarray, points: np.ndarray, seed: int) -> tuple[float, ...]:
+def stability_of_the_hardest(x: np.ndarray, right: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
     fit = FailureDirections(n_resamples=50, whiten=False, random_state=seed).fit(x, np.zeros(len(x), int), right)
-    whole, resampled, cosine = align(points, fit.coef_[0, 0], fit.resampled_coef_[0, 0])
-    return rank_stability([[int(np.nanargmin(whole))]], whole, resampled, cosine)[0]
+    units = unit(np.concatenate([fit.coef_[0], np.asarray(fit.resampled_coef_[0, 0])]).astype(np.float64))
+    along = points @ units.T
+    return stability(along, [int(along[:, 0].argmin())], cosine=float((units[1:] @ units[0]).mean()))[0]
 
 
 @pytest.mark.parametrize("m", [10, 64, 2000])
@@ -217,8 +261,8 @@ def test_an_interval_holds_its_level() -> None:
 
 
 def test_nothing_to_compare_has_no_interval() -> None:
-    for correct in (np.ones(1, bool), np.zeros(0, bool)):
-        nearest, *figures = accuracy_gap(correct, 0.95)
+    for n in (1, 0):
+        nearest, *figures = accuracy_gap(0, n, n, 0.95)
         assert nearest == 0
         assert np.isnan(figures).all()
 
@@ -232,7 +276,8 @@ def test_how_many_are_near(n: int, k: int) -> None:
 @given(st.lists(st.booleans(), min_size=2, max_size=200))
 def test_a_gap_is_the_accuracy_of_the_nearest_minus_that_of_the_class(correct: list[bool]) -> None:
     right = np.array(correct)
-    k, accuracy, gap, low, high = accuracy_gap(right, 0.95)
+    nearest = right[: nearest_count(len(right))]
+    k, accuracy, gap, low, high = accuracy_gap(int(nearest.sum()), int(right.sum()), len(right), 0.95)
     assert accuracy == pytest.approx(right[:k].mean())
     assert gap == pytest.approx(right[:k].mean() - right.mean(), abs=1e-12)
     assert low <= gap + 1e-12
@@ -278,46 +323,84 @@ def test_a_mode_that_may_be_chance_has_no_reliable_caption() -> None:
 
 # All of it
 
-NO_IMAGES = (np.empty((0, 2), np.float32), np.empty(0, bool))
+
+def judged(
+    points: np.ndarray, w: list[float], resampled: np.ndarray, images: ShownImages | None = None, texts: str = "abc"
+) -> JudgedCaptions:
+    own = candidates([points], [list(texts[: len(points)])])
+    images = images or ShownImages.none(1, own.vectors)
+    return judge_captions(own, np.array([w], np.float32), torch.from_numpy(resampled)[None], images, np.zeros(1, bool))[
+        0
+    ]
 
 
 def test_few_captions_and_none() -> None:
     points = np.array([[np.nan, np.nan], [1.0, 0.0], [0.0, 1.0]])
     resampled = np.random.default_rng(0).normal(size=(5, 2))
-    vectors = np.eye(3, 2, dtype=np.float32)
-    judged = judge_captions(["a", "b", "c"], vectors, points, np.array([1.0, 0.5]), resampled, *NO_IMAGES)
-    assert {side: list(own) for side, own in judged.items()} == {"hard": [2], "easy": [1]}
-    hard = judged[Side.HARD][2]
+    found = judged(points, [1.0, 0.5], resampled)
+    assert {side: list(own) for side, own in found.sides.items()} == {"hard": [2], "easy": [1]}
+    assert np.allclose(found.scores, [np.nan, 1.0, 0.5], equal_nan=True)
+    hard = found.sides[Side.HARD][2]
     assert (hard.caption, hard.score, hard.evidence.candidates, hard.evidence.nearest) == ("c", 0.5, 2, 0)
     assert hard.alignment == pytest.approx(0.5 / np.hypot(1, 0.5))  # over ‖w‖
-    nothing = judge_captions([], vectors[:0], np.empty((0, 2)), np.ones(2), resampled, *NO_IMAGES)
-    alone = judge_captions(["a"], vectors[:1], points[:1], np.ones(2), resampled, *NO_IMAGES)
-    assert nothing == alone == {"hard": {}, "easy": {}}
+    nothing = judged(points[:0], [1.0, 1.0], resampled)
+    alone = judged(points[:1], [1.0, 1.0], resampled)
+    assert nothing.sides == alone.sides == {"hard": {}, "easy": {}}
+    assert nothing.nearest == {}
 
 
 def test_a_direction_of_length_zero_has_no_alignment_and_no_reliable_caption() -> None:
-    judged = judge_captions(
-        ["a", "b"], np.eye(2, dtype=np.float32), np.eye(2), np.zeros(2), np.zeros((4, 2)), *NO_IMAGES
-    )
-    first = judged[Side.HARD][0]
+    found = judged(np.eye(2), [0.0, 0.0], np.zeros((4, 2)))
+    first = found.sides[Side.HARD][0]
     assert (first.score, first.withheld) == (0.0, True)
     assert np.isnan(first.alignment)
 
 
 def test_the_gap_is_that_of_the_images_nearest_to_the_caption() -> None:
-    points = np.array([[0.0, 1.0], [1.0, 0.0]])
-    images = np.stack([np.linspace(1, 0, 30), np.zeros(30)], axis=1).astype(np.float32)  # the first is the nearest to b
-    right = np.array([False] * 10 + [True] * 20)
+    vectors = np.stack([np.linspace(1, 0, 30), np.zeros(30)], axis=1)  # the last is the nearest to b
+    right = np.array([True] * 20 + [False] * 10)
 
     def evidence(correct: np.ndarray):
-        vectors, none = np.eye(2, dtype=np.float32), np.empty((0, 2))
-        judged = judge_captions(["b", "c"], vectors, points, np.array([1.0, -1.0]), none, images, correct)
-        assert list(judged[Side.HARD]) == [0]
-        return judged[Side.HARD][0].evidence
+        images = ShownImages(torch.from_numpy(-vectors), correct, [np.arange(30)])
+        found = judged(np.array([[1.0, 0.0], [-1.0, 0.0]]), [1.0, 0.0], np.empty((0, 2)), images, "cb")
+        assert list(found.sides[Side.HARD]) == [1]
+        assert found.nearest[Side.HARD].tolist() == correct.tolist()
+        assert found.nearest[Side.EASY].tolist() == correct[::-1].tolist()
+        return found.sides[Side.HARD][1].evidence
 
-    found = evidence(right)
+    found = evidence(right[::-1])
     assert (found.nearest, found.nearest_accuracy) == (10, 0.0)
     assert found.gap == pytest.approx(-2 / 3)
     assert (found.decided_by, found.reliable) == ("gap", True)
-    assert evidence(right[::-1]).nearest_accuracy == 1.0
-    assert (evidence(right[::-1]).decided_by, evidence(right[::-1]).reliable) == ("contradicted", False)
+    assert evidence(right).nearest_accuracy == 1.0
+    assert (evidence(right).decided_by, evidence(right).reliable) == ("contradicted", False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(0, 10**6))
+def test_what_is_found_of_a_class_does_not_depend_on_the_classes_around_it(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = [unit(rng.normal(size=(m, 4))) for m in sizes]
+    w, resampled = (
+        rng.normal(size=(len(sizes), 4)).astype(np.float32),
+        torch.from_numpy(rng.normal(size=(len(sizes), 6, 4))),
+    )
+    counts = rng.integers(0, 30, len(sizes))
+    rows = np.split(rng.permutation(counts.sum()), np.cumsum(counts)[:-1])
+    vectors, right = torch.from_numpy(unit(rng.normal(size=(counts.sum(), 4)))), rng.random(counts.sum()) < 0.5
+    chance = rng.random(len(sizes)) < 0.3
+    together = judge_captions(candidates(points), w, resampled, ShownImages(vectors, right, rows), chance)
+    for k, found in enumerate(together):
+        (alone,) = judge_captions(
+            candidates([points[k]]), w[k : k + 1], resampled[k : k + 1], ShownImages(vectors, right, [rows[k]]),
+            chance[k : k + 1],
+        )  # fmt: skip
+        assert np.allclose(found.scores, alone.scores, equal_nan=True, atol=1e-12)
+        assert {side: list(own) for side, own in found.sides.items()} == {
+            side: list(own) for side, own in alone.sides.items()
+        }
+        for side, own in found.sides.items():
+            for at, caption in own.items():
+                assert caption.evidence.decided_by == alone.sides[side][at].evidence.decided_by
+                assert caption.also == alone.sides[side][at].also
+        assert all((found.nearest[side] == alone.nearest[side]).all() for side in alone.nearest)

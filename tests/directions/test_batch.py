@@ -51,8 +51,8 @@ def test_scores_are_the_mean_balanced_accuracy_of_the_held_out_samples(case: tup
     x = rng.normal(size=(len(right), 5)) + right[:, None]
     gram, labels, costs = x @ x.T, signs(right)[None], np.array([0.01, 1.0])
     recalls, violation = np.full((1, cv, 2, 2), np.nan), np.full((1, cv), np.nan)
-    cross_validate_jobs(gram, labels, cv, 0, cv, costs, 1e-6, 100_000, recalls, violation)
     folds = assign_folds(labels, [len(right)], cv)[0]
+    cross_validate_jobs(gram, labels, folds[None].astype(np.int8), cv, 0, cv, costs, 1e-6, 100_000, recalls, violation)
     for fold in range(cv):
         a, b = np.zeros((1, len(right))), np.empty(1)
         masked = np.where(folds == fold, 0, labels).astype(np.int8)

@@ -171,6 +171,41 @@ def test_what_cuml_is_asked_for(fits: list[SVC]) -> None:
     assert asked.dual_coef_.dtype == np.float32
 
 
+ROWS = np.asfortranarray(np.random.default_rng(0).normal(size=(6, 3)), np.float32)
+SIGNS, ONES = np.array([-1, -1, -1, 1, 1, 1], np.float32), np.ones(6, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "weights", "says"),
+    [
+        (np.full_like(ROWS, np.nan), SIGNS, ONES, "NaN or infinity"),
+        (ROWS, np.full_like(SIGNS, 1), ONES, "2 classes"),
+        (ROWS, SIGNS + np.float32(0.5), ONES, "continuous"),
+        (ROWS, SIGNS[:, None], ONES, "1D"),
+        (ROWS, SIGNS, np.zeros_like(ONES), "non-zero"),
+        (ROWS, SIGNS, np.full_like(ONES, np.inf), "NaN or infinity"),
+        (ROWS[:1], SIGNS[:1], ONES[:1], "minimum of 2 samples"),
+        (ROWS, SIGNS[:5], ONES, "inconsistent"),
+    ],
+)
+def test_the_stand_in_refuses_what_cuml_refuses(x: np.ndarray, y: np.ndarray, weights: np.ndarray, says: str) -> None:
+    svc = SVC(kernel="linear", gamma=1.0, output_type="cupy")
+    with pytest.raises(ValueError, match=says):
+        svc.fit(np.asfortranarray(x), y, weights)
+
+
+def test_the_stand_in_answers_as_cuml_does() -> None:
+    mixed = SIGNS[[0, 3, 1, 4, 2, 5]]
+    svc = SVC(kernel="linear", gamma=1.0, output_type="cupy").fit(ROWS, mixed, ONES)
+    assert (np.diff(svc.support_) > 0).all()  # as they stand in the rows, whatever their class
+    assert (np.sign(svc.dual_coef_[0]) == mixed[svc.support_]).all()
+    assert (svc.support_.dtype, svc.n_iter_.dtype, svc.n_iter_.shape) == (np.int32, np.int32, (1,))
+    assert svc.dual_coef_.shape == (1, svc.n_support_)
+    assert svc.dual_coef_.dtype == np.float32
+    with pytest.raises(OverflowError):
+        SVC(kernel="linear", gamma=1.0, output_type="cupy", max_iter=2**31)
+
+
 @pytest.mark.usefixtures("fits")
 def test_a_tight_tolerance_is_met_in_float64() -> None:
     settings = replace(SETTINGS, tol=1e-6)  # libsvm, in the stand-in, keeps its kernel in float32 and ends at 1e-7

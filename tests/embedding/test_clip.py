@@ -104,6 +104,49 @@ def test_it_says_how_captions_are_encoded(clip: ClipEmbedder) -> None:
     assert (clip.text_method_.name, "is causal" in clip.text_method_.reason) == ("prefix_tree", True)
 
 
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])
+def test_the_precision_that_was_asked_for(clip: ClipEmbedder, name: str) -> None:
+    own = ClipEmbedder.from_name("bundled", "cpu", precision=name)
+    dtype = getattr(torch, name)
+    assert own.placement.dtype == own.model.transformer.get_cast_dtype() == own.model.visual.conv1.weight.dtype == dtype
+    assert own.model.ln_final.weight.dtype == torch.float32
+    listed = ["a photo of a red boot", "a photo of a coat on a blue background"]
+    for vectors, exact in (
+        (own.images(pictures(9)), clip.images(pictures(9))),
+        (own.texts(listed), clip.texts(listed)),
+    ):
+        assert vectors.dtype == torch.float32
+        assert (vectors * exact).sum(dim=1).min() >= 0.999
+    with pytest.raises(InputError, match="precision is 'half'"):
+        ClipEmbedder.bundled("cpu", precision="half")
+
+
+FAILURES = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=str)
+def test_a_failed_allocation_of_any_kind_halves_the_batch(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, images = ClipEmbedder.bundled("cpu", batch_size=8), pictures(11)
+    expected, plain, tried = own.images(images), own.model.encode_image, []
+
+    def small(pixels: torch.Tensor) -> torch.Tensor:
+        tried.append(len(pixels))
+        if len(pixels) > 2:
+            raise failure
+        return plain(pixels)
+
+    monkeypatch.setattr(own.model, "encode_image", small)
+    torch.testing.assert_close(own.images(images), expected, atol=1e-5, rtol=0)
+    assert tried == [8, 4, 2, 2, 2, 2, 2, 1]
+
+
 def test_any_open_clip_model_with_random_weights_or_a_checkpoint(tmp_path) -> None:
     from safetensors.torch import save_file
 

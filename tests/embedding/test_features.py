@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from PIL import Image
@@ -44,6 +46,16 @@ def test_torchvision_and_timm_without_their_weights() -> None:
     assert small.preprocess.size == (160, 160)
     assert small.images(PICTURES[:2]).shape == (2, small.dimension)
     torch.testing.assert_close(small.images(PICTURES[:2]).norm(dim=1), torch.ones(2))
+
+
+def test_the_precision_that_was_asked_for() -> None:
+    torch.manual_seed(0)
+    exact = FeatureEmbedder(network(), (16, 16), device="cpu")
+    own = FeatureEmbedder(copy.deepcopy(exact.model), (16, 16), device="cpu", precision="bfloat16")
+    vectors = own.images(PICTURES)
+    assert next(own.model.parameters()).dtype == own.placement.dtype == torch.bfloat16
+    assert vectors.dtype == torch.float32
+    assert (vectors * exact.images(PICTURES)).sum(dim=1).min() >= 0.999
 
 
 def test_models_that_are_none() -> None:

@@ -58,14 +58,42 @@ def test_a_generator_is_read_once_a_batch_at_a_time() -> None:
     assert next(batches).ids == ["0", "1"]
     assert seen == [0, 1]
     assert [b.ids for b in batches] == [["2", "3"], ["4"]]
-    assert source.picture(0) is None
+    assert source.pictures([0, 3], 4) == [None, None]
 
 
 def test_pictures_can_be_shown_again(folder) -> None:
-    assert image_source(folder).picture(2).float().mean().round() == 30
+    (folder / "gone.png").write_text("no longer an image")
+    files = image_source([folder / name for name in ("c.jpg", "gone.png", "a/1.png")])
+    jpeg, gone, png = files.pictures([0, 1, 2], 4)
+    assert (jpeg.shape, jpeg.dtype, jpeg.mean().round(), gone, png.mean()) == ((4, 4, 3), np.uint8, 30, None, 10)
     tensor = torch.randint(256, (3, 3, 4, 4), dtype=torch.uint8)
-    assert torch.equal(TensorSource(tensor).picture(1), tensor[1])
-    assert torch.equal(image_source(list(tensor)).picture(1), tensor[1])
+    for source in (TensorSource(tensor), image_source(list(tensor)), TensorSource(tensor / 255)):
+        for row, shown in zip((1, 0, 1), source.pictures([1, 0, 1], 9), strict=True):
+            np.testing.assert_array_equal(shown, tensor[row].movedim(0, -1))
+    assert image_source([tensor[0], tensor[0] * 2.0, tensor[0][:, :3]]).pictures([1, 2], 4)[0] is None
+    assert TensorSource(tensor).pictures([], 4) == []
+
+
+def test_pictures_of_different_types_in_a_batch_become_floats() -> None:
+    array = np.full((6, 6, 3), 51, np.uint8)
+    listed = [array, array / 255, "no picture", torch.full((3, 6, 6), 0.2, dtype=torch.float16), array]
+    (batch,) = image_source([listed[1], *listed]).batches(9, same)
+    assert list(batch.unreadable) == ["3"]
+    assert batch.pixels.is_floating_point()
+    torch.testing.assert_close(batch.pixels.float(), torch.full((5, 3, 6, 6), 0.2), atol=1e-4, rtol=0)
+
+
+def test_a_tensor_that_is_resized_halves_its_batch() -> None:
+    images = torch.arange(9, dtype=torch.uint8)[:, None, None, None].expand(9, 3, 4, 4)
+
+    def resize(some: torch.Tensor) -> torch.Tensor:
+        if len(some) > 2:
+            raise torch.OutOfMemoryError
+        return some
+
+    batches = list(TensorSource(images).batches(8, resize))
+    assert [len(batch.ids) for batch in batches] == [2, 2, 2, 2, 1]
+    assert torch.equal(torch.cat([batch.pixels for batch in batches]), images)
 
 
 def test_sources_that_are_none(tmp_path) -> None:

@@ -9,9 +9,11 @@ import torch
 
 from fdgpu import CaptionGrammar, ClipEmbedder
 from fdgpu.device import BatchSize, Placement, choose_device
-from fdgpu.embedding.text_encoder import TextEncoder
+from fdgpu.embedding.prefix_tree import TokenPaths
+from fdgpu.embedding.text_encoder import TextEncoder, text_methods
 from fdgpu.embedding.tokens import CaptionTokens
 from tests.embedding.towers import CONTEXT, END, captions, narrow
+from tests.live_bytes import LiveBytes
 
 CPU = choose_device("cpu")
 TOWERS: dict[str, dict[str, Any]] = {
@@ -83,6 +85,19 @@ def test_captions_of_every_shape(tokens: np.ndarray) -> None:
     model = narrow()
     vectors = TextEncoder(model, CPU, BatchSize(7), "prefix_tree")(tokens)
     assert (vectors - expected(model, tokens)).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("kind", [{}, {"quick_gelu": True}, {"cast_dtype": torch.bfloat16}, {"mlp_ratio": 0.25}])
+@pytest.mark.parametrize("tokens", [captions(300, longest=6, words=50), captions(300), captions(300, words=2)])
+def test_memory_is_what_the_formula_says(kind: dict[str, Any], tokens: np.ndarray) -> None:
+    tree, cut, _ = text_methods(narrow(**kind))
+    for method in (tree, cut):
+        paths, _ = TokenPaths.of(tokens, method.lengths(tokens))
+        expected = method.bytes_per_token(paths.width) * int(method.computed(paths).sum())
+        with torch.inference_mode(), LiveBytes() as live:
+            method(paths)
+        # attention is the widest place of the last kind alone, which the tree's formula has, and the other's has not
+        assert (0.9 if "mlp_ratio" not in kind or method is tree else 0.4) < expected / live.peak < 1.15
 
 
 def test_each_prefix_goes_through_the_layers_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,9 +24,9 @@ def test_every_kept_row_has_its_id(blocks: list[list[bool]], random: st.DataObje
         ids += (starts[block] + np.flatnonzero(kept)).tolist()
     assert len(row_ids) == len(ids)
     if ids:
-        np.testing.assert_array_equal(row_ids.ids(np.arange(len(ids))), ids)
+        np.testing.assert_array_equal(row_ids.ids(torch.arange(len(ids))), ids)
         again = RowIds(row_ids.runs, len(row_ids))
-        np.testing.assert_array_equal(again.ids(np.array([[len(ids) - 1, 0]])), [[ids[-1], ids[0]]])
+        np.testing.assert_array_equal(again.ids(torch.tensor([[len(ids) - 1, 0]])), [[ids[-1], ids[0]]])
 
 
 def test_rows_in_order_take_one_run() -> None:

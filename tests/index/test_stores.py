@@ -14,19 +14,25 @@ from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.errors import BackendError
-from fdgpu.index import CaptionIndex, IndexKind, VectorIndex, stores
-from fdgpu.index.stores import VECTORS, ExactStore
+from fdgpu.index import CaptionIndex, IndexKind, VectorIndex, exact_store, vector_index
+from fdgpu.index.exact_store import ExactStore
 from tests.cards import show_card
 from tests.index.vectors import exact, names, unit_rows
 
 FILES = Path(__file__).parent / "files"
 CPU = torch.device("cpu")
+VECTORS = exact_store.VECTORS["cpu"]
 
 
 def store_of(rows: np.ndarray, *, half: bool = False) -> ExactStore:
     store = ExactStore(rows.shape[1], half, CPU)
-    store.add(rows)
+    store.add(torch.from_numpy(rows))
     return store
+
+
+def found_in(store: ExactStore, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    scores, positions = store.search(torch.from_numpy(queries).to(store.device), k)
+    return scores.cpu().numpy(), positions.cpu().numpy()
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -39,7 +45,7 @@ def test_it_finds_what_faiss_finds(q: int, n: int, half: bool) -> None:
     flat.add(held)
     k = min(n, 9)
     expected, ids = flat.search(queries, k)
-    scores, positions = store_of(rows, half=half).search(queries, k)
+    scores, positions = found_in(store_of(rows, half=half), queries, k)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
     np.testing.assert_allclose(scores, np.take_along_axis(queries @ held.T, positions, axis=1), atol=1e-6)
     other = positions != ids  # only where two scores are the same up to rounding
@@ -53,9 +59,9 @@ def test_blocks_do_not_matter(n: int, block: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, n))
     rows, queries = unit_rows(n, 3, seed=n), unit_rows(4, 3, seed=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stores, "VECTORS", block)
-        patch.setattr(stores, "QUERIES", block)
-        scores, positions = store_of(rows).search(queries, k)
+        patch.setattr(exact_store, "VECTORS", {"cpu": block})
+        patch.setattr(exact_store, "QUERIES", {"cpu": block})
+        scores, positions = found_in(store_of(rows), queries, k)
     np.testing.assert_allclose(scores, -np.sort(-(queries @ rows.T), axis=1)[:, :k], atol=1e-6)
     assert all(len(set(row)) == k for row in positions.tolist())
 
@@ -65,7 +71,7 @@ def test_rows_that_come_in_chunks_are_kept_in_order(sizes: list[int], reserved: 
     rows, store, start = unit_rows(sum(sizes), 3), ExactStore(3, False, CPU), 0
     store.reserve(reserved)
     for size in sizes:
-        store.add(rows[start : start + size])
+        store.add(torch.from_numpy(rows[start : start + size]))
         start += size
     assert len(store) == len(rows)
     np.testing.assert_array_equal(store.rows.numpy(), rows)
@@ -140,9 +146,9 @@ def test_a_gpu_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match="backend is 'tpu': use one of auto, cpu, gpu"):
         VectorIndex(backend="tpu")
     show_card(monkeypatch, "a stand-in", (8, 0))
-    monkeypatch.setattr(stores, "torch_device", lambda _: CPU)
+    monkeypatch.setattr(vector_index, "store_device", lambda *_: CPU)
     index = VectorIndex(ROWS, names(N))
-    assert (index.backend_, index.backend_reason_.split(";")[0]) == ("gpu", "auto: exact search on a stand-in")
+    assert (index.backend_, index.backend_reason_) == ("gpu", "auto: on a stand-in")
     np.testing.assert_allclose(index.search(QUERIES, 5).scores, exact(QUERIES, ROWS, 5), atol=1e-6)
 
 
@@ -152,6 +158,7 @@ def test_a_gpu_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exact_store_on_a_device_finds_what_it_finds_on_the_host(half: bool) -> None:
     rows, queries = unit_rows(VECTORS + 500, 64), unit_rows(300, 64, seed=1)
     device = ExactStore(64, half, torch.device("cuda"))
-    device.add(rows[:100])
-    device.add(rows[100:])
-    np.testing.assert_allclose(device.search(queries, 9)[0], store_of(rows, half=half).search(queries, 9)[0], atol=1e-5)
+    device.add(torch.from_numpy(rows[:100]))
+    device.add(torch.from_numpy(rows[100:]).cuda())
+    expected, _ = found_in(store_of(rows, half=half), queries, 9)
+    np.testing.assert_allclose(found_in(device, queries, 9)[0], expected, atol=1e-5)

@@ -7,19 +7,14 @@ import triton
 import triton.language as tl
 
 from fdgpu.kernels.gram_triton import (
-    BLOCK,
-    BLOCK_D,
-    STAGES,
-    WARPS,
     element,
-    gram_kernel,
     gram_matrices,
     gram_reference,
-    precision_of,
     tile_table,
 )
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
 from tools.kernel_usage import ARCHITECTURES, POINTERS, SHARED_LIMITS, gram_program
+
 
 def ragged(sizes: list[int], d: int, dtype: torch.dtype = torch.float32, device: str = DEVICE):
     generator = torch.Generator().manual_seed(sum(sizes) + d)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC
 
 from fdgpu.kernels.proximal_newton import combined, newton_path
-from fdgpu.kernels.smo_batch import Solutions, solve_reference
+from fdgpu.kernels.smo_batch import GramBatch, Solutions, fit_reference
 from tests.conftest import make_class
 
 PATH = [10.0**k for k in range(-6, 1)]
@@ -50,14 +50,15 @@ def test_every_solution_of_the_path_is_feasible_and_optimal(n: int, d: int, erro
 def test_it_is_its_plain_twin(n: int, d: int, errors: float, cost: float) -> None:
     x, y = problem(n, d, errors, 1.0, seed=n)
     (point,) = newton_path(x.double(), y, [cost], tol=1e-7, max_iter=1000)
-    gram = (x.double() @ x.double().T).numpy()
-    a, decisions, intercept, _ = solve_reference(gram, y[0].numpy(), cost, tol=1e-8, max_iter=1_000_000)
-    w, reference = combined(x.double(), point.a)[0], combined(x.double(), torch.from_numpy(a)[None])[0]
+    gram = GramBatch((x.double() @ x.double().T).flatten(), torch.tensor([0]), torch.tensor([0, n]), [n])
+    first = torch.zeros((1, 1), dtype=torch.int32)
+    twin = fit_reference(gram, y, first, torch.tensor([cost], dtype=torch.float64), tol=1e-8, max_iter=1_000_000)
+    w, reference = combined(x.double(), point.a)[0], combined(x.double(), twin.a)[0]
     assert torch.linalg.vector_norm(w - reference) <= 1e-5 * torch.linalg.vector_norm(reference)
     assert point.violation.item() <= 1e-7
-    if ((np.abs(a) > 0) & (np.abs(a) < cost * 0.9)).any():  # a free sample fixes b
-        assert point.intercept.item() == pytest.approx(intercept, abs=1e-5)
-        assert np.allclose(point.decisions[0].numpy(), decisions, atol=1e-4)
+    if ((twin.a.abs() > 0) & (twin.a.abs() < cost * 0.9)).any():  # a free sample fixes b
+        assert point.intercept.item() == pytest.approx(twin.intercept.item(), abs=1e-5)
+        assert torch.allclose(point.decisions, twin.decisions, atol=1e-4)
 
 
 @pytest.mark.slow

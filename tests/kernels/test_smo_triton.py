@@ -73,7 +73,7 @@ def test_fits_are_the_references(sizes: list[int]) -> None:
     batch, labels = batch_of(sizes, DEVICE)
     C_index = torch.full((1, len(sizes)), 2, dtype=torch.int32, device=DEVICE)
     found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), **STOP)
-    expected = fit_reference(_on_cpu(batch), labels, C_index.cpu(), COSTS, tol=1e-6, max_iter=100_000)
+    expected = fit_reference(_on_cpu(batch), labels.cpu(), C_index.cpu(), COSTS, tol=1e-6, max_iter=100_000)
     hold_together(_on_cpu(batch), labels, found, expected, STOP["tol"])
 
 
@@ -116,7 +116,7 @@ def test_equal_rows_with_opposite_labels_and_repeated_rows() -> None:
     labels = torch.tensor([[1] * 12 + [-1] * 12 + [1] * 3], dtype=torch.int8, device=DEVICE)
     C_index = torch.full((1, 1), 2, dtype=torch.int32, device=DEVICE)
     found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), **STOP)
-    expected = fit_reference(_on_cpu(batch), labels, C_index.cpu(), COSTS, tol=1e-6, max_iter=100_000)
+    expected = fit_reference(_on_cpu(batch), labels.cpu(), C_index.cpu(), COSTS, tol=1e-6, max_iter=100_000)
     assert objective(_on_cpu(batch), labels[0].cpu(), found.a[0].cpu()) == pytest.approx(
         objective(_on_cpu(batch), labels[0].cpu(), expected.a[0]), rel=1e-4
     )

@@ -83,19 +83,20 @@ def captions_of(name: str) -> list[str]:
     return pool_captions(list(CaptionGrammar.recipe(name).values()))[0]
 
 
-def models(device: str) -> list[Model]:
-    """Return ViT-B/32 with random weights (speed does not depend on them), and the model that ships."""
-    placement = choose_device(device)
+def random_vit(placement: Placement) -> Model:
+    """Return ViT-B/32 with random weights: speed does not depend on them."""
     torch.manual_seed(0)
     precision = "fp16" if placement.dtype == torch.float16 else "fp32"
     vit = open_clip.create_model(
         "ViT-B-32", None, precision=precision, device=placement.device, load_weights=False
     ).eval()
-    bundled = ClipEmbedder.bundled(device)
-    return [
-        Model("ViT-B-32", vit, CaptionTokens(open_clip.get_tokenizer("ViT-B-32"), "ViT-B-32"), placement),
-        Model("bundled", bundled.model, CaptionTokens(bundled.tokenizer, "bundled"), placement),
-    ]
+    return Model("ViT-B-32", vit, CaptionTokens(open_clip.get_tokenizer("ViT-B-32"), "ViT-B-32"), placement)
+
+
+def bundled(device: str) -> Model:
+    """Return the model that ships."""
+    clip = ClipEmbedder.bundled(device)
+    return Model("bundled", clip.model, CaptionTokens(clip.tokenizer, "bundled"), clip.placement)
 
 
 def timed(work: Callable[[], Tensor]) -> float:
@@ -185,7 +186,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
     arguments = parser.parse_args()
     about = machine()
-    rows = [measure(model, grammar, arguments.repeats) for model in models(arguments.device) for grammar in GRAMMARS]
+    models = (random_vit(choose_device(arguments.device)), bundled(arguments.device))
+    rows = [measure(model, grammar, arguments.repeats) for model in models for grammar in GRAMMARS]
     show(rows, about)
     if arguments.write:
         store("captions", about, [asdict(row) for row in rows])
