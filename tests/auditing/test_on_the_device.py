@@ -159,14 +159,14 @@ def test_what_comes_down_does_not_depend_on_images_nor_classes(
     once, more_images, more_classes = (Counter(one.why for one in crossings) for _, crossings in there)
     assert once == more_images == more_classes
     for (result, _), (other, _) in zip(here, there, strict=True):
-        same_findings(result, other)
+        same_findings(result, other, 1e-2 if on_device else 2e-3)  # pictures on CUDA are resized through floats
 
 
 def shown(one: ClassFindings) -> tuple[ScoredCaption, ...]:
     return one.strongest.hard_captions + one.strongest.easy_captions
 
 
-def same_findings(here: AuditResult, there: AuditResult) -> None:
+def same_findings(here: AuditResult, there: AuditResult, close: float = 2e-3) -> None:
     """The CPU's solver and the twins of the device's differ by their tolerance, and by nothing else."""
     assert here.findings.model_fingerprint == there.findings.model_fingerprint
     for one, other in zip(here.findings.classes, there.findings.classes, strict=True):
@@ -176,13 +176,11 @@ def same_findings(here: AuditResult, there: AuditResult) -> None:
         assert one.nested_score == pytest.approx(other.nested_score, nan_ok=True)
         for mine, yours in zip(shown(one), shown(other), strict=True):
             assert (mine.caption, mine.also) == (yours.caption, yours.also)
-            assert mine.alignment == pytest.approx(yours.alignment, abs=2e-3)
+            assert mine.alignment == pytest.approx(yours.alignment, abs=close)
             assert mine.evidence.decided_by == yours.evidence.decided_by
-            assert mine.evidence.rank_median == pytest.approx(
-                yours.evidence.rank_median, abs=1.0
-            )  # of nearly equal ones
+            assert mine.evidence.rank_median == pytest.approx(yours.evidence.rank_median, abs=1.0)  # near equals
     lengths = np.linalg.norm(here.directions.coef_, axis=-1).max()
-    np.testing.assert_allclose(here.decisions, there.decisions, atol=5e-3 * max(1.0, lengths))
+    np.testing.assert_allclose(here.decisions, there.decisions, atol=2.5 * close * max(1.0, lengths))
 
 
 def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
