@@ -202,7 +202,8 @@ def main() -> int:
     print("\n".join(table(resolved)))
     if asked.cuml:
         wrong += _compare_cuml(resolved)
-    print(*wrong, sep="\n", file=sys.stderr)
+    for problem in wrong:
+        print(problem, file=sys.stderr)
     return 1 if wrong else 0
 
 
