@@ -47,6 +47,11 @@ def why_no_triton(device: torch.device | None = None) -> str | None:
         return missing
     if capability_of(device) < OLDEST_CAPABILITY:
         return f"{card_name(device)} is too old for the kernels, which need sm_70 or newer"
+    return why_triton_does_not_compile()
+
+
+def why_triton_does_not_compile() -> str | None:
+    """Say what is wrong with the installed Triton, and what to do; None if nothing is. Needs no device."""
     try:
         import triton
     except ImportError as error:

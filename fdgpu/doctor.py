@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,17 @@ from importlib.resources import files
 
 import torch
 
-from fdgpu.cuda import GPU_EXTRAS, why_no_cuda
+from fdgpu.cuda import (
+    GPU_EXTRAS,
+    architectures,
+    capability_of,
+    card_name,
+    driver_version,
+    quietly,
+    serving_extra,
+    why_no_cuda,
+    why_triton_does_not_compile,
+)
 from fdgpu.device import (
     choose_backend,
     choose_device,
@@ -47,7 +58,6 @@ EXTRAS = {  # what extras of fdgpu bring: for what, and how to get it
     "wn": ("nouns from WordNet", install("wordnet")),
 }
 OPTIONAL = {
-    "triton": "GPU kernels",
     "nltk": "nouns from WordNet",
     "transformers": "diffusers pipelines that read text",
     "sklearn": "the tests' oracle",
@@ -82,15 +92,19 @@ def examine() -> list[Line]:
     return [
         Line("fdgpu", State.OK, __version__),
         Line("python", State.OK, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        Line("cores", State.OK, f"{cpu_count()} for this process"),
+        Line("cores", State.OK, f"{cpu_count()} granted to this process, of {os.cpu_count()} in the machine"),
         *[_required(module) for module in REQUIRED],
         *[_optional(module, use, f" ({remedy})") for module, (use, remedy) in EXTRAS.items()],
         *[_optional(module, use) for module, use in OPTIONAL.items()],
         *_faiss_twice(),
-        *_cuda(),
+        _triton(),
+        _build(),
+        _driver(),
+        *_cards(),
         *[_weights(name, path) for name, path in WEIGHTS.items()],
         _recipes(),
-        Line("embedding runs on", State.OK, f"{runs_on.device}, {runs_on.dtype} ({runs_on.reason})"),
+        Line("embedding runs on", State.OK, f"{runs_on.device} ({runs_on.reason})"),
+        Line("embedding computes in", State.OK, f"{runs_on.dtype} ({runs_on.precision_reason})"),
         Line("solver runs on", State.OK, f"{backend.name} ({backend.reason})"),
         *_caption_index(),
         _backend_cuml(),
@@ -132,16 +146,40 @@ def _faiss_twice() -> list[Line]:
     return [Line("faiss twice", State.BROKEN, f"{' and '.join(builds)}: pip uninstall them all, then install one")]
 
 
-def _cuda() -> list[Line]:
-    missing = why_no_cuda()
+def _triton() -> Line:
+    missing = why_triton_does_not_compile()
     if missing is not None:
-        return [Line("CUDA", State.ABSENT, missing)]
-    lines = []
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        detail = f"{device.name}, sm_{device.major}{device.minor}, {device.total_memory / 2**30:.0f} GiB"
-        lines.append(Line(f"CUDA {index}", State.OK, detail))
-    return lines
+        return Line("triton", State.ABSENT, missing)
+    return Line("triton", State.OK, f"{_version('triton')}, compiles the GPU kernels")
+
+
+def _build() -> Line:
+    """Say what this build of torch has code for, which needs no device."""
+    if not torch.version.cuda:
+        return Line("torch's CUDA", State.ABSENT, "this torch was built without CUDA")
+    return Line("torch's CUDA", State.OK, f"{torch.version.cuda}, with code for {', '.join(architectures())}")
+
+
+def _driver() -> Line:
+    driver = driver_version()
+    if driver is None:
+        return Line("NVIDIA driver", State.ABSENT, "none is loaded")
+    return Line("NVIDIA driver", State.OK, driver)
+
+
+def _cards() -> list[Line]:
+    if not quietly(torch.cuda.is_available):
+        return [Line("CUDA", State.ABSENT, str(why_no_cuda()))]
+    return [_card(torch.device("cuda", index)) for index in range(torch.cuda.device_count())]
+
+
+def _card(device: torch.device) -> Line:
+    missing = why_no_cuda(device)
+    if missing is not None:
+        return Line(str(device), State.ABSENT, missing)
+    memory = torch.cuda.get_device_properties(device).total_memory
+    extra = serving_extra(capability_of(device))
+    return Line(str(device), State.OK, f"{card_name(device)}, {memory / 2**30:.0f} GiB; {install(extra)} serves it")
 
 
 def _weights(name: str, path: str) -> Line:

@@ -1,8 +1,8 @@
 """Compile every Triton kernel for each architecture, without a device, and print what its own assembler says of it.
 
-``python -m tools.kernel_usage`` prints registers, spills and shared memory as the installed Triton compiles them;
-``python -m tools.check_installs --kernels`` does it for the oldest and the newest Triton that fdgpu takes. A kernel is
-compiled only where it was decorated by ``triton.jit`` outside the interpreter.
+``python -m tools.kernel_usage`` prints registers, spills and shared memory as the installed Triton compiles them. For
+another Triton, put it first: ``pip install --target /tmp/triton 'triton==3.5.*' --no-deps``, then
+``PYTHONPATH=/tmp/triton python -m tools.kernel_usage``. Under ``TRITON_INTERPRET=1`` nothing is compiled.
 """
 
 from __future__ import annotations
@@ -140,16 +140,8 @@ def _assemble(ptx: str, cc: int) -> tuple[int, int]:
     if target is None:
         raise ValueError("the PTX has no .target line")
     # Triton's own choice of assembler and level, so that the registers are those of a launch; ptxas reads files only
-    command = [
-        _ptxas(cc),
-        "-v",
-        "--regAllocOptLevel=2",
-        f"--gpu-name={target[1]}",
-        "/dev/stdin",
-        "-o",
-        "/dev/null",
-    ]
-    done = subprocess.run(command, input=ptx, capture_output=True, text=True, check=False)  # noqa: S603
+    command = [_ptxas(cc), "-v", "--regAllocOptLevel=2", f"--gpu-name={target[1]}", "/dev/stdin", "-o", "/dev/null"]
+    done = subprocess.run(command, input=ptx, capture_output=True, text=True, check=False)  # noqa: S603 - Triton's own
     log = done.stderr + done.stdout
     if done.returncode:
         raise RuntimeError(f"ptxas does not assemble the PTX for {target[1]}:\n{log}")
