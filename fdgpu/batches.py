@@ -175,7 +175,7 @@ def as_targets(labels: Array) -> Tensor:
         raise InputError(f"labels has shape {tuple(targets.shape)}: pass (n,) class ids, or (n, k) of 0 and 1")
     if targets.ndim == 2:
         return targets.float()
-    if targets.is_floating_point() and not torch.equal(targets.trunc(), targets):
+    if targets.is_floating_point() and bool((targets != targets.trunc()).any()):
         raise InputError("labels holds a number that is not whole: pass class ids (n,), or (n, k) of 0 and 1")
     return targets.long()
 
