@@ -49,6 +49,10 @@ Decode = Annotated[
     bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
 ]
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
+Precision = Annotated[
+    str,
+    typer.Option(help="What to embed in: auto (float16 on CUDA, float32 elsewhere), float16, bfloat16 or float32."),
+]
 
 # The folder is read, not the recipes: to import what reads them takes seconds.
 RECIPES = sorted(
@@ -126,6 +130,7 @@ def audit(
     decode: Decode = False,
     backend: Backend = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")] = 256,
     seed: Seed = 0,
 ) -> None:
@@ -142,7 +147,7 @@ def audit(
             param_hint="--decode",
         )
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
-    _check_device(device)
+    _check_device(device, precision)
     recipe = _recipe(grammar)
     from fdgpu.auditing.inputs import read_predictions
     from fdgpu.auditing.pipeline import audit as run_audit
@@ -160,7 +165,7 @@ def audit(
             labels,
             predicted,
             class_names=names,
-            embedder=ClipEmbedder.from_name(model, device, batch_size),
+            embedder=ClipEmbedder.from_name(model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
             out=out,
@@ -236,11 +241,13 @@ def _estimator(
         )
 
 
-def _check_device(device: str) -> None:
+def _check_device(device: str, precision: str = "auto") -> None:
     from fdgpu.device import choose_device
 
     with _usage("--device"):
         choose_device(device)
+    with _usage("--precision"):
+        choose_device(device, precision)
 
 
 def _recipe(grammar: str | None) -> CaptionRecipe | None:

@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from fdgpu.extras import install
 OLDEST_CAPABILITY = (7, 0)  # Volta
 OLDEST_OF_CUDA_13 = (7, 5)  # Turing
 OLDEST_TRITON = (3, 5)  # the compilers of 3.0 to 3.4 crash in the solver's loop within a loop
+DRIVER = Path("/proc/driver/nvidia/version")
 GPU_EXTRAS = f"{install('gpu-cu12')} for CUDA 12, or 'fdgpu[gpu-cu13]' for CUDA 13"
 T = TypeVar("T")
 
@@ -34,7 +36,8 @@ def why_no_cuda(device: torch.device | None = None) -> str | None:
     capability, built = capability_of(device), architectures()
     if not built or runs_on(capability, built):
         return None
-    return f"{_card(device)}, for which this torch was not built ({', '.join(built)}); {_wheel_for(capability, built)}"
+    has_code = f"this torch has no code for {card_name(device)}, only for {', '.join(built)}"
+    return f"{has_code}; {_wheel_for(capability, built)}"
 
 
 def why_no_triton(device: torch.device | None = None) -> str | None:
@@ -43,7 +46,7 @@ def why_no_triton(device: torch.device | None = None) -> str | None:
     if missing is not None:
         return missing
     if capability_of(device) < OLDEST_CAPABILITY:
-        return f"{_card(device)}, and the kernels need sm_70 or newer"
+        return f"{card_name(device)} is too old for the kernels, which need sm_70 or newer"
     try:
         import triton
     except ImportError as error:
@@ -90,6 +93,22 @@ def capability_of(device: torch.device | None = None) -> tuple[int, int]:
     return major, minor
 
 
+def card_name(device: torch.device | None = None) -> str:
+    """Return a card's name and architecture: ``"NVIDIA A100 (sm_80)"``."""
+    major, minor = capability_of(device)
+    return f"{torch.cuda.get_device_name(device)} (sm_{major}{minor})"
+
+
+def driver_version() -> str | None:
+    """Return the version of the NVIDIA driver, as the kernel has it loaded; None if there is none."""
+    try:
+        said = DRIVER.read_text()
+    except OSError:
+        return None
+    found = re.search(r"Kernel Module\b.*?\s(\d+(?:\.\d+)+)\s", said)
+    return found[1] if found else None
+
+
 def serving_extra(capability: tuple[int, int]) -> str:
     """Return the extra whose torch has code for the card."""
     return "gpu-cu13" if capability >= OLDEST_OF_CUDA_13 else "gpu-cu12"
@@ -106,11 +125,6 @@ def quietly(ask: Callable[[], T]) -> T:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return ask()
-
-
-def _card(device: torch.device | None) -> str:
-    major, minor = capability_of(device)
-    return f"{torch.cuda.get_device_name(device)} is sm_{major}{minor}"
 
 
 def _wheel_for(capability: tuple[int, int], built: Sequence[str]) -> str:

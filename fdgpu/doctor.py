@@ -6,10 +6,8 @@ import importlib
 import importlib.util
 import platform
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 import torch
@@ -24,6 +22,7 @@ from fdgpu.device import (
     why_no_cuml,
 )
 from fdgpu.extras import install
+from fdgpu.packages import installed
 from fdgpu.version import __version__
 
 REQUIRED = (
@@ -39,14 +38,6 @@ REQUIRED = (
     "safetensors",
     "jinja2",
 )
-DISTRIBUTIONS = {
-    "open_clip": ("open_clip_torch",),
-    "PIL": ("pillow",),
-    "sklearn": ("scikit-learn",),
-    "faiss": ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
-    "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy"),
-    "cuml": ("cuml-cu12", "cuml-cu13"),
-}
 EXTRAS = {  # what extras of fdgpu bring: for what, and how to get it
     "diffusers": ("decoding directions into pictures", install("decode")),
     "accelerate": ("loading diffusers pipelines", install("decode")),
@@ -130,21 +121,15 @@ def _imported(module: str, purpose: str) -> Line:
 
 
 def _version(module: str) -> str:
-    for distribution in DISTRIBUTIONS.get(module, (module,)):
-        with suppress(PackageNotFoundError):
-            return version(distribution)
-    return "of unknown version"
+    return next(iter(installed(module).values()), "of unknown version")
 
 
 def _faiss_twice() -> list[Line]:
     """Say so if two builds of FAISS lie over each other: they bring the same module, and the CPU's is imported."""
-    found = []
-    for distribution in DISTRIBUTIONS["faiss"]:
-        with suppress(PackageNotFoundError):
-            found.append(f"{distribution} {version(distribution)}")
-    if len(found) < 2:
+    builds = [f"{build} {version}" for build, version in installed("faiss").items()]
+    if len(builds) < 2:
         return []
-    return [Line("faiss twice", State.BROKEN, f"{' and '.join(found)}: pip uninstall both, then install one")]
+    return [Line("faiss twice", State.BROKEN, f"{' and '.join(builds)}: pip uninstall them all, then install one")]
 
 
 def _cuda() -> list[Line]:

@@ -262,6 +262,7 @@ class ClassFindings:
     n_errors: int
     modes: tuple[ModeFindings, ...] = ()
     n_permutations: int = 0  # drawn for this class: fewer than asked for where its p-value was settled early
+    p_value_reason: str = ""  # why the p-value is not a number, where too few samples can be exchanged
     nested_score: float = float("nan")  # by nested cross-validation, which does not choose C on what it scores
     solver: str = ""  # "gram", "newton" for a class whose Gram matrix does not fit, or "cuml"
     n_shown: int = 0

@@ -16,12 +16,13 @@ which is less where K is there, and a hundred times more where every row is a pr
 
 Problems (folds, permutations, failure modes) are rows of one batch, so that one pass over X serves all of them. The
 method is plain matrix products: it runs through torch, on the CPU and on a CUDA device alike, in the precision of X;
-sums over samples are float64. Its plain twin is :func:`fdgpu.kernels.smo_batch.fit_reference`.
+sums over samples are float64. The host has to know how many problems are still open, and asks for that alone: once a
+step, through ``indices``. Its plain twin is :func:`fdgpu.kernels.smo_batch.fit_reference`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,6 +48,12 @@ LARGEST_PENALTY = {torch.float32: 2e3, torch.float64: 1e7}
 # The gradient, relative to w, at which the smoothed problem counts as solved; the KKT violation, not this, decides
 INNER, INNER_STEPS = 1e-3, 40
 MOST_STEPS = 600  # for one C, as a bound on what never took more than 120
+Indices = Callable[[torch.Tensor], torch.Tensor]  # where a mask (P,) is True, for which the host waits
+
+
+def indices_on_cpu(mask: torch.Tensor) -> torch.Tensor:
+    """Return where (P,) is True."""
+    return mask.nonzero()[:, 0]
 
 
 # --- products with X ------------------------------------------------------------------------------------------------
@@ -97,14 +104,16 @@ class Problems:
     def at_bounds(cls, x: torch.Tensor, labels: torch.Tensor) -> Problems:
         """Weigh both kinds of label alike in total, s(y) = m / (2 m_y); a label 0 has a box of nothing.
 
-        All alphas start at their bounds, which is optimal for every small C; w and values are those of C = 1.
+        All alphas start at their bounds, which is optimal for every small C; w and values are those of C = 1. Where a
+        kind is missing, no sample takes part.
         """
-        y = labels.double()
+        solvable = (labels > 0).any(dim=1, keepdim=True) & (labels < 0).any(dim=1, keepdim=True)
+        y = torch.where(solvable, labels, 0).double()
         right, wrong = (y > 0).sum(dim=1, keepdim=True), (y < 0).sum(dim=1, keepdim=True)
         m = (right + wrong).double()
         zero = torch.zeros((), dtype=torch.float64, device=y.device)
-        upper = torch.where(y > 0, m / (2 * right), zero)
-        lower = torch.where(y < 0, -m / (2 * wrong), zero)
+        upper = torch.where(y > 0, m / (2 * right.clamp(min=1)), zero)
+        lower = torch.where(y < 0, -m / (2 * wrong.clamp(min=1)), zero)
         h = lower + upper
         w = combined(x, h)
         b = torch.zeros(len(h), dtype=torch.float64, device=x.device)
@@ -139,7 +148,7 @@ class Problems:
 # --- Newton's method on the smoothed problem --------------------------------------------------------------------------
 
 
-def _minimise(problems: Problems, cost: float, penalty: float) -> None:
+def _minimise(problems: Problems, cost: float, penalty: float, indices: Indices) -> None:
     """Minimise the smoothed problem around ``problems.h`` over (w, b), in place."""
     anchor = problems.b.clone()
     moving = torch.arange(len(anchor), device=anchor.device)  # the problems that are not solved yet
@@ -152,10 +161,11 @@ def _minimise(problems: Problems, cost: float, penalty: float) -> None:
         gradient_b = hold * (own.b - anchor[moving]) - clipped.sum(dim=1)
         small = gradient_w.norm(dim=1) <= INNER * (own.w.norm(dim=1) / cost).clamp(min=1e-12)
         left = ~(small & (gradient_b.abs() <= 1e-9 * own.upper.sum(dim=1)))
-        if not left.any():
+        still = indices(left)
+        if not len(still):
             return
-        moving, own = moving[left], own[left]
-        gradient_w, gradient_b, target = gradient_w[left], gradient_b[left], target[left]
+        moving, own = moving[still], own[still]
+        gradient_w, gradient_b, target = gradient_w[still], gradient_b[still], target[still]
         step_w, step_b = _newton_step(own, target, gradient_w, gradient_b, cost, penalty, hold)
         moved = along(own.x, step_w)
         length = _line_search(
@@ -186,16 +196,30 @@ def _newton_step(
     between = (target > problems.lower) & (target < problems.upper)
     hessian = torch.zeros((len(target), d + 1, d + 1), dtype=torch.float64, device=x.device)
     for own, inside in zip(hessian, between, strict=True):
-        rows = x[inside.nonzero()[:, 0]]
-        for part in rows.split(LARGEST_PART):
+        for part in _rows(x, inside):
             own[:d, :d] += (part.T @ part).double()
-        own[:d, d] = own[d, :d] = rows.sum(dim=0, dtype=torch.float64)
-        own[d, d] = len(rows)
+            own[:d, d] += part.sum(dim=0, dtype=torch.float64)
+    hessian[:, d, :d] = hessian[:, :d, d]
+    hessian[:, d, d] = between.sum(dim=1)
     hessian *= penalty
     hessian[:, range(d), range(d)] += 1 / cost
     hessian[:, d, d] += hold
-    step = torch.linalg.solve(hessian, -torch.cat([gradient_w, gradient_b[:, None]], dim=1))
+    right = -torch.cat([gradient_w, gradient_b[:, None]], dim=1)
+    step = torch.linalg.solve_ex(hessian, right[..., None]).result[..., 0]  # which does not ask whether it could
     return step[:, :d], step[:, d]
+
+
+def _rows(x: torch.Tensor, inside: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the rows of ``x`` that are ``inside`` (n,), some at a time; on a device, with zeros for the others.
+
+    How many they are only the device knows: it would be waited for.
+    """
+    if x.device.type == "cpu":
+        yield from x[inside.nonzero()[:, 0]].split(LARGEST_PART)
+    else:
+        yield from (
+            part * own[:, None] for part, own in zip(x.split(LARGEST_PART), inside.split(LARGEST_PART), strict=True)
+        )
 
 
 def _line_search(
@@ -228,8 +252,8 @@ def _line_search(
         clipped = problems.clip(torch.addcmul(target, length[:, None], shift, value=-1))
         now = of_squares + length * curvature - torch.linalg.vecdot(clipped, shift) / penalty
         left = now.abs() > SETTLED * slope.abs()
-        if not left.any():
-            break
+        if length.device.type == "cpu" and not left.any():
+            break  # a device looks on: a look costs less than to ask
         falls = now < 0
         # the bound that stays counts half, so that it does not stay for good
         at_low, at_high = torch.where(falls, now, at_low / 2), torch.where(falls, at_high / 2, now)
@@ -249,6 +273,8 @@ def newton_path(
     *,
     tol: float,
     max_iter: int,
+    last: torch.Tensor | None = None,
+    indices: Indices = indices_on_cpu,
 ) -> Iterator[Solutions]:
     """Solve P problems over the same samples for every C of an ascending path, each from the one before.
 
@@ -258,6 +284,9 @@ def newton_path(
         costs: C > 0, ascending.
         tol: largest KKT violation; below 1e-5 x has to be float64.
         max_iter: most Newton steps for one C.
+        last: (P,) index in ``costs`` up to which each problem is solved; None for all. Beyond it, what is yielded of a
+            problem has no meaning.
+        indices: tells the host which problems are open; on a device it has to be given.
 
     Yields:
         The solutions at each C: float64, of one class, and ``n_iter`` counts Newton steps.
@@ -266,26 +295,28 @@ def newton_path(
         ValueError: if shapes or types are not these.
     """
     _check(x, labels, costs)
-    solvable = ((labels > 0).any(dim=1) & (labels < 0).any(dim=1)).nonzero()[:, 0]
-    problems = Problems.at_bounds(x, labels[solvable])
-    last = 1.0
-    for cost in costs:
-        problems.w, problems.values = problems.w * (cost / last), problems.values * (cost / last)
-        last = cost
-        violation = _solve(problems, cost, tol, min(max_iter, MOST_STEPS))
-        yield _spread(labels, solvable, cost, problems, violation)
+    problems = Problems.at_bounds(x, labels)
+    before = 1.0
+    for c, cost in enumerate(costs):
+        problems.w, problems.values = problems.w * (cost / before), problems.values * (cost / before)
+        before = cost
+        asked = problems.y.any(dim=1) if last is None else problems.y.any(dim=1) & (last >= c)
+        violation = _solve(problems, cost, tol, min(max_iter, MOST_STEPS), asked, indices)
+        yield _solutions(labels, cost, problems, violation)
 
 
-def _solve(problems: Problems, cost: float, tol: float, most_steps: int) -> torch.Tensor:
-    """Bring every problem's KKT violation to ``tol`` at one C, in place; (P,) violations."""
+def _solve(
+    problems: Problems, cost: float, tol: float, most_steps: int, asked: torch.Tensor, indices: Indices
+) -> torch.Tensor:
+    """Bring the KKT violation of every problem ``asked`` for to ``tol`` at one C, in place; (P,) violations."""
     problems.steps.zero_()
     violation, middle = problems.optimality()
     problems.b = torch.where(violation <= tol, middle, torch.where(problems.b == 0, middle, problems.b))
     penalty = FIRST_PENALTY
-    open_ = (violation > tol).nonzero()[:, 0]
+    open_ = indices((violation > tol) & asked)
     while len(open_):
         own = problems[open_]
-        _minimise(own, cost, penalty)
+        _minimise(own, cost, penalty, indices)
         own.h = own.clip(own.h + penalty * (own.y - own.values - own.b[:, None]))
         own.w = cost * combined(own.x, own.h)
         own.values = along(own.x, own.w)
@@ -294,20 +325,22 @@ def _solve(problems: Problems, cost: float, tol: float, most_steps: int) -> torc
         own.b = torch.where(gap <= tol, intercept, own.b)
         violation[open_] = gap
         problems.put(open_, own)
-        open_ = open_[(gap > tol) & (own.steps < most_steps)]
+        open_ = open_[indices((gap > tol) & (own.steps < most_steps))]
         penalty = min(penalty * GROWTH, LARGEST_PENALTY[own.x.dtype])
     return violation
 
 
-def _spread(
-    labels: torch.Tensor, solvable: torch.Tensor, cost: float, problems: Problems, violation: torch.Tensor
-) -> Solutions:
-    """Return the solved problems among all, the others NaN."""
-    found = Solutions.empty(labels, (len(labels),), torch.float64, steps=torch.int64)
-    found.a[solvable], found.decisions[solvable] = cost * problems.h, problems.values + problems.b[:, None]
-    found.intercept[solvable], found.violation[solvable] = problems.b, violation
-    found.n_iter[solvable] = problems.steps
-    return found
+def _solutions(labels: torch.Tensor, cost: float, problems: Problems, violation: torch.Tensor) -> Solutions:
+    """Return the solutions, NaN where a kind is missing."""
+    nothing = Solutions.empty(labels, (len(labels),), torch.float64, steps=torch.int64)
+    found = Solutions(cost * problems.h, problems.values + problems.b[:, None], problems.b, violation, problems.steps)
+    solvable = problems.y.any(dim=1)
+    return Solutions(
+        *(
+            torch.where(solvable.unflatten(0, (-1, *[1] * (own.ndim - 1))), own, none)
+            for own, none in zip(found, nothing, strict=True)
+        )
+    )
 
 
 def _check(x: torch.Tensor, labels: torch.Tensor, costs: Sequence[float]) -> None:

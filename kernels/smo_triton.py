@@ -29,6 +29,7 @@ from fdgpu.kernels.smo_batch import GramBatch, Solutions, check_folds, check_ind
 
 FAR = tl.constexpr(1e30)  # value of an index that may not move; finite, so that differences of two stay numbers
 FLAT = tl.constexpr(1e-12)  # curvature of a pair of equal samples, as in libsvm
+MOST_REGISTERS = 168  # a thread of a small problem: 12 warps an SM
 MOST_REFRESHES = tl.constexpr(20)  # rounding that this many fresh products cannot settle will not settle
 SCRATCH_BYTES = 256 << 20  # duals of one launch; more labellings than fit are solved in several launches
 
@@ -65,7 +66,8 @@ class SolverLaunch:
     def options(self) -> dict[str, int]:
         """What a kernel is launched with."""
         own = {"FUSED": self.fused, "BLOCK": self.block, "ROWS": self.rows, "num_warps": self.num_warps}
-        return own | {"enable_fp_fusion": True}
+        bound = {"maxnreg": MOST_REGISTERS} if self.block <= 1024 else {}
+        return own | bound | {"enable_fp_fusion": True}
 
 
 # --- kernels --------------------------------------------------------------------------------------------------------
@@ -154,6 +156,40 @@ def signs(limit):
 
 
 @triton.jit
+def climb(
+    gram_ptr, n, a, v, top, i, bottom, limit, diagonal_ptr, index, steps, aim, max_iter, FUSED: tl.constexpr
+):  # fmt: skip
+    """Step until the violation is at most ``aim``; (a, top, bottom, steps).
+
+    A function of its own, as the compilers of Triton 3.0 to 3.4 crash on a loop that is written within a loop.
+    """
+    while (top - bottom > aim) & (steps < max_iter):
+        row_i_ptr = gram_ptr + i * n
+        d_i = tl.load(row_i_ptr + i)
+        # read in every step: there are no registers to keep it in, nor its addresses, which a shift by what is
+        # always 0, but not known to be, ties to the step
+        diagonal = tl.load(diagonal_ptr + (again(steps, FUSED) >> 31) + index, mask=index < n, other=0.0)
+        row_i = tl.load(row_i_ptr + index, mask=index < n, other=0.0)
+        bound = again(limit, FUSED)
+        upper, lower = tl.maximum(bound, 0.0), tl.minimum(bound, 0.0)
+        fall_room, rise_room = a - lower, upper - a
+        drop = tl.maximum(top - tl.where(a > lower, v, FAR), 0.0)
+        newton = drop / tl.maximum(d_i + diagonal - 2.0 * row_i, FLAT)
+        room = tl.where(index == i, rise_room, FAR)
+        j, step, room_i = best_partner(drop * newton, tl.minimum(newton, fall_room), room, index, FUSED)
+        step = tl.minimum(step, room_i)
+        row_j = tl.load(gram_ptr + j * n + index, mask=index < n, other=0.0)
+        # who is stopped by its bound sits at it exactly: off by a rounding it would pass for a free sample
+        risen = tl.where(step >= rise_room, upper, tl.minimum(a + step, upper))
+        fallen = tl.where(step >= fall_room, lower, tl.maximum(a - step, lower))
+        a = tl.where(index == i, risen, tl.where(index == j, fallen, a))
+        v -= step * (row_i - row_j)
+        top, i, bottom = extremes(v, a, bound, index, FUSED)
+        steps += 1
+    return a, top, bottom, steps
+
+
+@triton.jit
 def ascend(
     gram_ptr,
     n,
@@ -179,29 +215,9 @@ def ascend(
     steps = 0
     refreshes = 0
     while (top - bottom > tol) & (steps < max_iter) & (refreshes < MOST_REFRESHES):
-        while (top - bottom > aim) & (steps < max_iter):
-            row_i_ptr = gram_ptr + i * n
-            d_i = tl.load(row_i_ptr + i)
-            # read in every step: there are no registers to keep it in, nor its addresses, which a shift by what is
-            # always 0, but not known to be, ties to the step
-            diagonal = tl.load(diagonal_ptr + (again(steps, FUSED) >> 31) + index, mask=index < n, other=0.0)
-            row_i = tl.load(row_i_ptr + index, mask=index < n, other=0.0)
-            bound = again(limit, FUSED)
-            upper, lower = tl.maximum(bound, 0.0), tl.minimum(bound, 0.0)
-            fall_room, rise_room = a - lower, upper - a
-            drop = tl.maximum(top - tl.where(a > lower, v, FAR), 0.0)
-            newton = drop / tl.maximum(d_i + diagonal - 2.0 * row_i, FLAT)
-            room = tl.where(index == i, rise_room, FAR)
-            j, step, room_i = best_partner(drop * newton, tl.minimum(newton, fall_room), room, index, FUSED)
-            step = tl.minimum(step, room_i)
-            row_j = tl.load(gram_ptr + j * n + index, mask=index < n, other=0.0)
-            # who is stopped by its bound sits at it exactly: off by a rounding it would pass for a free sample
-            risen = tl.where(step >= rise_room, upper, tl.minimum(a + step, upper))
-            fallen = tl.where(step >= fall_room, lower, tl.maximum(a - step, lower))
-            a = tl.where(index == i, risen, tl.where(index == j, fallen, a))
-            v -= step * (row_i - row_j)
-            top, i, bottom = extremes(v, a, bound, index, FUSED)
-            steps += 1
+        a, top, bottom, steps = climb(
+            gram_ptr, n, a, v, top, i, bottom, limit, diagonal_ptr, index, steps, aim, max_iter, FUSED
+        )
         a, g = product(gram_ptr, n, a_ptr, a, index, FUSED, BLOCK, ROWS)
         bound = again(limit, FUSED)
         v = signs(bound) - g

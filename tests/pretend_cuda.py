@@ -115,6 +115,8 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do one operation of torch on the numbers, and refuse what a device would be waited for."""
     given = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
     there = [one for one in given if isinstance(one, OnCuda)]
+    if any(one.is_meta for one in given):
+        raise RuntimeError(f"torch's own code made a tensor without numbers for {func}: index by tensors, not by lists")
     packet, device = func.overloadpacket, kwargs.get("device")
     if packet in (aten._pin_memory, aten.pin_memory):
         return args[0].clone()

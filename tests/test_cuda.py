@@ -57,7 +57,7 @@ def test_the_remedy_is_a_build_that_has_the_card(
     show_card(monkeypatch, name, capability, built=built)
     why = why_no_cuda(torch.device("cuda:0"))
     assert why is not None
-    assert why.startswith(f"{name} is sm_{capability[0]}{capability[1]}, for which this torch was not built (")
+    assert why.startswith(f"this torch has no code for {name} (sm_{capability[0]}{capability[1]}), only for ")
     assert why.endswith(f"; {remedy}")
     assert why_no_triton() == why
 
@@ -65,7 +65,7 @@ def test_the_remedy_is_a_build_that_has_the_card(
 def test_a_card_older_than_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     show_card(monkeypatch, "GeForce GTX 1080", (6, 1), built="sm_61 sm_70")
     assert why_no_cuda() is None
-    assert why_no_triton() == "GeForce GTX 1080 is sm_61, and the kernels need sm_70 or newer"
+    assert why_no_triton() == "GeForce GTX 1080 (sm_61) is too old for the kernels, which need sm_70 or newer"
 
 
 def test_each_card_has_an_extra() -> None:

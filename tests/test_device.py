@@ -164,7 +164,7 @@ def test_a_card_without_bfloat16(name: str, capability: tuple[int, int], monkeyp
 def test_a_card_that_torch_has_no_code_for(monkeypatch: pytest.MonkeyPatch) -> None:
     show_card(monkeypatch, "Tesla V100", (7, 0))
     why = (
-        "Tesla V100 is sm_70, for which this torch was not built (sm_75, sm_80, sm_86, sm_90, sm_100, sm_120); "
+        "this torch has no code for Tesla V100 (sm_70), only for sm_75, sm_80, sm_86, sm_90, sm_100, sm_120; "
         "pip install 'fdgpu[gpu-cu12]'"
     )
     chosen = choose_device()

@@ -1,8 +1,10 @@
 """Do the p-values hold, and are as many failure modes found as were planted?
 
-    python -m benchmarks.significance [--quick] [--write]
+    python -m benchmarks.significance [--quick] [--groups] [--write]
 
 - *null*: classes without a failure; the share of p ≤ 0.05 should be 0.05.
+- *groups* (``--groups`` for these alone): classes without a failure whose samples are frames of objects, of equal and
+  unequal number, all frames of an object with one answer or not; with ``groups=`` and frame by frame.
 - *discovery*: 80 % of the classes without a failure and 20 % with one, at q ≤ 0.05: the share of false discoveries,
   and the share of planted failures that are found.
 - *early stop*: the same classes with the sequential rule: permutations that it saves, and verdicts that it changes.
@@ -24,12 +26,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
-from benchmarks.significance.planting import Classes, draw_classes, draw_modes
+from benchmarks.significance.planting import Classes, draw_classes, draw_frames, draw_modes
 from benchmarks.speed.data import Shape, make
 from benchmarks.stored import store
 from fdgpu import FailureDirections
 
 LEVEL = 0.05
+FRAMES: tuple[tuple[str, tuple[int, ...], float], ...] = (
+    ("six frames of each object", (6,), 0.0),
+    ("two, five or eight frames", (2, 5, 8), 0.0),
+    ("six frames, a sixth of them turned", (6,), 1 / 6),
+    ("two to four frames, a tenth of them turned", (2, 3, 4), 0.1),
+)
 TOP = 50
 SETTINGS: tuple[tuple[str, tuple[float, ...], float], ...] = (
     ("none", (), 0.0),
@@ -83,6 +91,24 @@ def null(classes: int) -> list[Calibration]:
         for level in (0.01, 0.05, 0.1, 0.5)
         for share in [float((fit.p_value_ <= level).mean())]
     ]
+
+
+def grouped(classes: int) -> list[Calibration]:
+    """Return the share of small p-values where there is nothing to find and samples are frames of objects."""
+    rows = []
+    for what, sizes, turned in FRAMES:
+        data, groups = draw_frames(classes, 30, 64, sizes, 0.3, turned, seed=2)
+        for how, of in (("frame by frame", None), ("in groups", groups)):
+            start = time.perf_counter()
+            fit = FailureDirections(n_permutations=199).fit(data.x, data.labels, data.right, groups=of)
+            seconds, p = time.perf_counter() - start, fit.p_value_[:, 0]
+            tested = p[np.isfinite(p)]
+            rows.append(
+                Calibration(
+                    f"{what}, {how}", len(tested), "share of p <= 0.05", float((tested <= 0.05).mean()), seconds
+                )
+            )
+    return rows
 
 
 def discovery(classes: int) -> list[Calibration]:
@@ -153,6 +179,7 @@ def main() -> None:
     """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the classes, two seeds")
+    parser.add_argument("--groups", action="store_true", help="only the part about groups")
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
     arguments = parser.parse_args()
     about, console = machine(), Console(width=150)
@@ -160,7 +187,13 @@ def main() -> None:
     small = 10 if arguments.quick else 1
     make_warm = draw_classes(4, 60, 64, 0.2, 0.5, 1.0, seed=9)
     FailureDirections(n_permutations=2, n_directions=2, nested=True).fit(make_warm.x, make_warm.labels, make_warm.right)
-    calibrated = [*null(2000 // small), *discovery(1000 // small), *large(1000 // small)]
+    in_groups = grouped(1000 // small)
+    show(console, "p-values of grouped samples", in_groups)
+    if arguments.groups:
+        if arguments.write:
+            store("significance_groups", about, [asdict(row) for row in in_groups])
+        return
+    calibrated = [*null(2000 // small), *in_groups, *discovery(1000 // small), *large(1000 // small)]
     show(console, "p-values", calibrated)
     found = [
         modes(name, shares, overlap, strength, 2 if arguments.quick else 10)

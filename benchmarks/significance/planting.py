@@ -40,6 +40,36 @@ def draw_classes(count: int, n: int, d: int, errors: float, share_planted: float
     return Classes(np.concatenate(xs), np.repeat(np.arange(count), n), np.concatenate(rights), planted)
 
 
+def draw_frames(
+    count: int, objects: int, d: int, sizes: Sequence[int], errors: float, turned: float, seed: int
+) -> tuple[Classes, NDArray[np.int64]]:
+    """Draw classes of objects that are seen in several frames each, and the object (n,) of each frame.
+
+    Whether the model is right about an object has nothing to do with how it looks.
+
+    Args:
+        count: classes.
+        objects: of a class.
+        d: dimensions.
+        sizes: frames of an object, each as likely.
+        errors: share of the objects that are wrong.
+        turned: share of the frames whose answer is not their object's, which makes groups of both kinds.
+        seed: of everything.
+    """
+    rng = np.random.default_rng(seed)
+    xs, rights, groups, labels = [], [], [], []
+    for k in range(count):
+        of = np.repeat(np.arange(objects), rng.choice(sizes, objects))
+        looks = rng.normal(size=(objects, RANK)) @ rng.normal(size=(RANK, d))
+        rows = looks[of] + 0.3 * rng.normal(size=(len(of), d)) * np.sqrt(RANK)
+        xs.append((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+        rights.append((np.arange(objects) >= round(errors * objects))[of] ^ (rng.random(len(of)) < turned))
+        groups.append(k * objects + of)
+        labels.append(np.full(len(of), k))
+    x, right = np.concatenate(xs), np.concatenate(rights)
+    return Classes(x, np.concatenate(labels), right, np.zeros(count, bool)), np.concatenate(groups)
+
+
 @dataclass(frozen=True)
 class Modes:
     """x (n, d) float32, right (n,), member (m, n) bool: shows the attribute of mode m, directions (m, d) unit."""

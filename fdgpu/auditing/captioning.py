@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_host
+from fdgpu.arrays import to_device, to_host
 from fdgpu.auditing.inputs import AuditImages
 from fdgpu.captions.additive import WordEffects, word_effects
 from fdgpu.captions.candidates import CaptionRecipe, pool_captions
@@ -212,12 +212,12 @@ def _found_in(
     for direction in range(int(fitted.n_directions.max())):
         rows = [row for row, (i, _) in enumerate(classes) if fitted.n_directions[i] > direction]
         own = [classes[row][0] for row in rows]
-        w = torch.from_numpy(fitted.coef[own, direction]).to(device)
-        resampled = fitted.resampled(direction, device)[own]
+        w = to_device(fitted.coef[own, direction], device)
+        resampled = fitted.resampled(direction, device)[to_device(np.array(own), device)]
         along = torch.cat([resampled, resampled - resampled.mean(dim=1, keepdim=True)], dim=1)  # (q, 2 B, d)
         asked = [(w[:, None], FARTHEST)] + ([(along, OF_RESAMPLES)] if along.shape[1] else [])
         for directions, count in asked:
-            repeated = references[rows].repeat_interleave(directions.shape[1], dim=0)
+            repeated = references[to_device(np.array(rows).repeat(directions.shape[1]), device)]
             sides = index.extremes(directions.flatten(0, 1), repeated, fitted.scale, min(count, len(index)))
             both = torch.stack([side.ids for side in sides], dim=1).unflatten(0, directions.shape[:2])
             for row, of_class in zip(rows, to_host(both, "which captions of an index are farthest out"), strict=True):
@@ -236,7 +236,7 @@ def _judged(
     fitted = fit.fitted
     resampled = fitted.resampled(direction, vectors.device)
     chance = (fitted.search_settings.n_permutations > 0) & ~fitted.significant[:, direction]
-    scale = torch.from_numpy(fitted.scale).to(vectors.device)
+    scale = to_device(fitted.scale, vectors.device)
 
     def judge(start: int, stop: int) -> list[JudgedCaptions]:
         own = classes[start:stop]
@@ -244,10 +244,10 @@ def _judged(
         for row, one in zip(rows, own, strict=True):
             row[: len(one.rows)] = one.rows
         indices = [one.index for one in own]
-        references = vectors[[one.reference for one in own]]
+        references = vectors[to_device(np.array([one.reference for one in own]), vectors.device)]
         candidates = Candidates([one.texts for one in own], vectors, rows, references, scale)
         shown = _shown(images, [one.class_id for one in own], vectors)
-        return judge_captions(candidates, fitted.coef[indices, direction], resampled[indices], shown, chance[indices])
+        return judge_captions(candidates, fitted.coef[indices, direction], resampled[to_device(np.array(indices), vectors.device)], shown, chance[indices])
 
     most = max((len(one.rows) for one in classes), default=0)
     a_class = most * (4 * vectors.shape[1] + 8 * NUMBERS * (1 + resampled.shape[1]))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import Array, restorer, to_host, to_torch
+from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
 from fdgpu.auditing.gathering import THUMBNAIL
 from fdgpu.auditing.inputs import AuditImages, chosen_rows
 from fdgpu.captions.candidates import CaptionRecipe
@@ -78,7 +78,7 @@ def decode_directions(
     if not len(rows):
         raise InputError(f"no class has a direction {direction}: there is nothing to decode")
     own = fit.fitted.directions[rows, direction]
-    decoded = decode_grid(decoder, restorer(references)(vectors[rows.tolist()]), own, **grid)
+    decoded = decode_grid(decoder, restorer(references)(vectors[to_device(rows, vectors.device)]), own, **grid)
     return DecodedDirections(tuple(int(k) for k in classes[rows]), decoded)
 
 
@@ -139,7 +139,7 @@ def draw_classes(
     plain = estimator.fit(chosen_rows(images.vectors, rows), inputs.labels[rows], inputs.correct[rows]).fitted
     ids = plain.classes.tolist()
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
-    directions = torch.from_numpy(plain.directions[:, 0]).to(references)
+    directions = to_device(plain.directions[:, 0], references.device).to(references.dtype)
     per_class = len(rotations_of(ALPHAS)) * len(SEEDS)
     for part in torch.arange(len(ids)).split(max(1, MEMORY // (12 * per_class * decoder.size[0] * decoder.size[1]))):
         progress = _onward(report, int(part[0]) * per_class, len(ids) * per_class)

@@ -71,6 +71,7 @@ def class_findings(
                     for direction in range(kept)
                 ),
                 n_permutations=int(fit.n_permutations[i]),
+                p_value_reason=fit.p_value_reason[i],
                 nested_score=float(fit.nested_score[i]),
                 solver=fit.solver[i],
                 n_shown=len(rows) if kept else 0,

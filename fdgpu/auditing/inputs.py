@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, to_numpy
+from fdgpu.arrays import Array, to_device, to_numpy
 from fdgpu.captions.recipe import distinct_names
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -57,6 +59,16 @@ class AuditInputs:
     def correct(self) -> NDArray[np.bool_]:
         """(n,) the model was right."""
         return np.asarray(self.labels == self.predictions)
+
+    def fingerprint(self, ids: Sequence[str], pictures: str) -> str:
+        """Return the SHA-256 of everything that was audited, ``pictures`` being the hash of the images."""
+        digest = hashlib.sha256()
+        names = json.dumps([list(self.class_names), list(ids), self.splits.tolist(), pictures])
+        for part in (names.encode(), self.labels.tobytes(), self.predictions.tobytes()):
+            digest.update(part)
+        if self.confidence is not None:
+            digest.update(self.confidence.tobytes())
+        return digest.hexdigest()
 
     def first_split(self, usable: NDArray[np.bool_], *preferred: Split) -> Split:
         """Return the first of the preferred splits that has a usable image; the last, if none has."""
@@ -101,7 +113,7 @@ def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tenso
     """Return the rows of ``vectors`` (n, d) that ``chosen`` (n,) marks, on their device; nothing is waited for."""
     if chosen.all():
         return vectors
-    return vectors[torch.from_numpy(np.flatnonzero(chosen)).to(vectors.device)]
+    return vectors[to_device(np.flatnonzero(chosen), vectors.device)]
 
 
 def check_inputs(

@@ -20,6 +20,7 @@ from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
+from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
@@ -27,6 +28,7 @@ from fdgpu.embedding.sources import ImageSource, image_source
 from fdgpu.errors import InputError
 from fdgpu.files import writable_folder
 from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
+from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
@@ -112,7 +114,7 @@ def audit(
             n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
-        seed: seed of everything random.
+        seed: seed of everything random; of no effect beside ``directions``, which have their own.
         timings: seconds of stages that went before, for the report.
         progress: a reporter; by default a bar where a person watches standard error.
 
@@ -134,7 +136,7 @@ def audit(
     drawn: dict[str, NDArray[np.uint8]] = {}
     with OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            ids, vectors, readable, skipped = _embed(source, embedder, report)
+            ids, vectors, readable, skipped, pictures_hash = _embed(source, embedder, report)
         with timed(seconds, "fit directions"):
             audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
         with timed(seconds, "score captions"):
@@ -147,8 +149,9 @@ def audit(
         pictures = thumbnails(classes, source, ids)
         pictures.pixels.update(drawn)
     findings = replace(
-        _about(embedder, fit, audited, title, seed, whitened_by),
+        _about(embedder, fit, audited, title, whitened_by),
         classes=classes,
+        input_fingerprint=inputs.fingerprint(ids, pictures_hash),
         timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
         skipped=skipped,
         notes=_notes(audited, skipped, captions.too_long, candidates, whitened_by),
@@ -172,8 +175,11 @@ def _default_grammar(embedder: ClipEmbedder) -> str | None:
 
 def _embed(
     source: ImageSource, embedder: ClipEmbedder, report: Reporter
-) -> tuple[list[str], torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...]]:
-    """Return ids, (n, d) vectors on the embedder's device, zero where an image was skipped, which were not, and why."""
+) -> tuple[list[str], torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...], str]:
+    """Return ids, (n, d) vectors on the embedder's device, which can be used, why not, and a hash of the pictures.
+
+    The vector of an image that was skipped is zero.
+    """
     embeddings = embedder.embed(source, report)
     vectors = embeddings.vectors
     finite = rows_finite(vectors)
@@ -183,7 +189,8 @@ def _embed(
         reasons.setdefault(embeddings.ids[row], "its embedding is not finite")
     if reasons:
         vectors = vectors.masked_fill(~finite[:, None], 0.0)
-    return embeddings.ids, vectors, readable, tuple(Skipped(path, reason) for path, reason in reasons.items())
+    skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
+    return embeddings.ids, vectors, readable, skipped, embeddings.fingerprint
 
 
 def _fit(
@@ -207,18 +214,22 @@ def _fit(
 
 
 def _about(
-    embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str, seed: int, whitened_by: Split
+    embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str, whitened_by: Split
 ) -> Findings:
     """Say what ran on what; what was found comes later."""
+    placement = embedder.placement
     return Findings(
         version=__version__,
-        seed=seed,
+        seed=fit.random_state,
         model=embedder.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
         text_method=embedder.text_method_.name,
         text_method_reason=embedder.text_method_.reason,
-        device=f"{embedder.placement.device} ({embedder.placement.reason})",
+        device=f"{placement.device} ({placement.reason})",
+        precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
+        versions=versions(placement.device),
+        model_fingerprint=weights_digest({"model": embedder.model}),
         title=title,
         classes=(),
         timings={},

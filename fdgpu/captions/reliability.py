@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import bring_down, to_host
+from fdgpu.arrays import bring_down, to_device, to_host
 from fdgpu.findings import CaptionEvidence, DecidedBy, ScoredCaption, Side
 from fdgpu.kernels.alignments import alignments, caption_differences
 
@@ -223,7 +223,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _up(array: NDArray[Any], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.device)
+    return to_device(np.ascontiguousarray(array), like.device)
 
 
 def decide(

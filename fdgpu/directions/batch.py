@@ -3,6 +3,8 @@
 Labels come as a *label matrix* (P, N): +1 right, -1 wrong, 0 takes no part. Each of its P rows is a labelling of all N
 samples of the batch, and so a problem for each of its K classes at once: folds, permutations, resamples and failure
 modes of many classes are one call.
+
+Everything is a tensor on the batch's device, and stays there: nothing here waits for it.
 """
 
 from __future__ import annotations
@@ -10,119 +12,150 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from itertools import accumulate
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fdgpu.arrays import to_device
+from fdgpu.device import out_of_memory
+from fdgpu.directions.groups import Blocks, lay_out_groups
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples
-from fdgpu.kernels.label_matrix_numba import assign_folds_of_matrix
+from fdgpu.kernels.draws import Segments
+from fdgpu.kernels.folds import Groups, assign_folds
 
-Labels = NDArray[np.int8]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Tensor = torch.Tensor
 Classes = Sequence[int] | None  # indices of the classes in the batch that a call is limited to; None for all
+T = TypeVar("T")
 
 SCORE_ROUNDING = 1e-12  # two scores closer than this are a tie, which the smaller C wins
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which samples of a batch belong to which class: K classes one after the other, N samples in all."""
+    """Which samples of a batch belong to which class: K classes one after the other, N samples in all.
+
+    Attributes:
+        sizes: samples of each class, on the host.
+        n_errors: wrong ones of each class, on the host.
+        indices: of each class among all that were fitted, which seed what is random in it.
+        segments: the same as ``sizes`` on the device.
+        right: (N,) bool on the device.
+        groups: of samples that stay together; None where each stands for itself, as are ``blocks``, how they exchange.
+    """
 
     sizes: tuple[int, ...]
-    right: NDArray[np.bool_]  # (N,)
+    n_errors: tuple[int, ...]
+    indices: tuple[int, ...]
+    segments: Segments
+    right: Tensor
+    groups: Groups | None = None
+    blocks: Blocks | None = None
 
     @classmethod
-    def of(cls, classes: Sequence[ClassSamples]) -> Layout:
+    def of(cls, classes: Sequence[ClassSamples], device: torch.device) -> Layout:
         """Lay classes out in their order."""
-        return cls(tuple(one.n for one in classes), np.concatenate([one.right for one in classes]))
+        sizes = tuple(one.n for one in classes)
+        right = [one.right for one in classes]
+        groups = [one.groups for one in classes if one.groups is not None]
+        return cls(
+            sizes,
+            tuple(int((~one.right).sum()) for one in classes),
+            tuple(one.index for one in classes),
+            segments_of(sizes, device),
+            to_device(np.concatenate(right), device),
+            *(lay_out_groups(groups, right, device) if groups else ()),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batch is."""
+        return self.right.device
 
     @cached_property
-    def starts(self) -> Ints:
-        """(K,) index of each class's first sample."""
-        return np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
+    def starts(self) -> list[int]:
+        """K + 1 first samples of the classes, on the host."""
+        return [0, *accumulate(self.sizes)]
 
     @cached_property
-    def class_of(self) -> Ints:
-        """(N,) class of each sample."""
-        return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
-    @cached_property
-    def labels(self) -> Labels:
+    def labels(self) -> Tensor:
         """(1, N) the label matrix of what the model got right and wrong."""
-        return np.where(self.right, 1, -1).astype(np.int8)[None]
+        return torch.where(self.right, 1, -1).to(torch.int8)[None]
 
     @cached_property
-    def n_errors(self) -> Ints:
-        """(K,) wrong samples of each class."""
-        return self.count(~self.right)
+    def lengths(self) -> Tensor:
+        """(K,) samples of each class."""
+        return self.segments.starts.diff()
 
     def rows(self, k: int) -> slice:
         """Return the samples of class ``k``."""
-        return slice(int(self.starts[k]), int(self.starts[k]) + self.sizes[k])
+        return slice(self.starts[k], self.starts[k + 1])
 
-    def total(self, values: Floats) -> Floats:
+    def groups_of(self, k: int) -> tuple[NDArray[np.int64], int] | None:
+        """Return the group of each sample of class ``k``, numbered from 0, and how many there are; on the CPU only."""
+        if self.groups is None:
+            return None
+        first, last = self.groups.segments.starts[k : k + 2].tolist()
+        return self.groups.of[self.rows(k)].numpy() - first, last - first
+
+    def each(self, of_class: Tensor) -> Tensor:
+        """Spread (…, K) over the samples of each class: (…, N)."""
+        return of_class[..., self.segments.of]
+
+    def total(self, values: Tensor) -> Tensor:
         """Sum (…, N) over each class: (…, K)."""
-        return np.asarray(np.add.reduceat(values, self.starts, axis=-1))
+        lengths = self.lengths.expand(*values.shape[:-1], -1)
+        return torch.segment_reduce(values, "sum", lengths=lengths, axis=values.ndim - 1, unsafe=True)
 
-    def count(self, chosen: NDArray[np.bool_]) -> Ints:
+    def count(self, chosen: Tensor) -> Tensor:
         """Count the True of (…, N) in each class: (…, K)."""
-        return np.asarray(np.add.reduceat(chosen.astype(np.int64), self.starts, axis=-1))
+        return count_in(self.segments, chosen)
 
 
-@dataclass(frozen=True)
-class Duals:
+def segments_of(sizes: Sequence[int], device: torch.device) -> Segments:
+    """Return classes of so many members on a device."""
+    starts, of = np.cumsum([0, *sizes], dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes)
+    return Segments(to_device(starts, device), to_device(of, device))
+
+
+def count_in(segments: Segments, chosen: Tensor) -> Tensor:
+    """Count the True of (…, U) in each class: (…, K)."""
+    return torch.nn.functional.pad(chosen.cumsum(dim=-1), (1, 0))[..., segments.starts].diff(dim=-1)
+
+
+class Duals(NamedTuple):
     """P labellings of K classes, solved: dual ``a`` (P, N); ``intercept``, ``violation`` and ``n_iter`` (P, K).
 
-    ``on_device`` is the same as a backend keeps it where it was computed, so that it need not go up again.
+    ``decisions`` (P, N) are w·x + b, where the solver has them anyway.
     """
 
-    a: Floats
-    intercept: Floats
-    violation: Floats
-    n_iter: Ints
-    on_device: object = None
+    a: Tensor
+    intercept: Tensor
+    violation: Tensor
+    n_iter: Tensor
+    decisions: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Direction:
-    """One direction of one class: ``w`` (d,) and intercept, the score (c,) of every C, and the index of the chosen one.
+A = TypeVar("A", torch.Tensor, NDArray[np.float64])
 
-    ``n_errors`` belong to it; ``n_iter`` and ``violation`` say how the solver ended. ``resampled`` (B, d) are the w of
-    resamples; None where none were drawn.
+
+class Directions(NamedTuple, Generic[A]):
+    """R directions of each of K classes, on the device, or as float64 on the host.
+
+    ``coef`` (R, K, d) are w, ``cv_scores`` (R, K, c) the score of every C, the others (R, K): ``intercept``, the index
+    ``C_index`` of the chosen C, the ``n_errors`` that belong to a direction, and how the solver ended.
     """
 
-    w: Floats
-    intercept: float
-    C_index: int
-    cv_scores: Floats
-    n_errors: int
-    n_iter: int
-    violation: float
-    resampled: NDArray[np.float32] | None = None
-
-    @property
-    def cv_score(self) -> float:
-        """Mean balanced accuracy over the folds at the chosen C."""
-        return float(self.cv_scores[self.C_index])
-
-    @property
-    def strength(self) -> float:
-        """The errors that it explains beyond chance: a small mode that is separated cleanly is not the strongest."""
-        return self.n_errors * (2 * self.cv_score - 1)
-
-
-def directions_of(
-    coef: Floats, intercept: Floats, C_index: Ints, cv_scores: Floats, n_errors: Ints, n_iter: Ints, violation: Floats
-) -> list[Direction]:
-    """Return a direction of each of K classes, from (K, d), (K,), (K,), (K, c), (K,), (K,) and (K,)."""
-    columns = (intercept, C_index, n_errors, n_iter, violation)
-    return [
-        Direction(w, float(b), int(index), scores, int(errors), int(steps), float(gap))
-        for w, scores, b, index, errors, steps, gap in zip(coef, cv_scores, *columns, strict=True)
-    ]
+    coef: A
+    intercept: A
+    C_index: A
+    cv_scores: A
+    n_errors: A
+    n_iter: A
+    violation: A
 
 
 class ClassBatch(Protocol):
@@ -130,101 +163,134 @@ class ClassBatch(Protocol):
 
     layout: Layout
     solver: Solver
+    settings: SolverSettings
 
-    def paper_directions(self) -> list[Direction]:
+    def paper_directions(self) -> Directions[Tensor]:
         """Fit the paper's one SVM a class: choose C by cross-validation, then fit all samples with it (2.1)."""
         labels = self.layout.labels
-        by_fold, cv_violation = self.cross_validate(labels)
-        scores = by_fold.mean(axis=2)
-        C_index = choose_costs(scores)
+        scores, cv_violation = self.cross_validate(labels)
+        mean = mean_scores(scores)
+        C_index = choose_costs(mean)
         duals = self.fit(labels, C_index)
-        violation = np.maximum(cv_violation, duals.violation)
-        return directions_of(
-            self.coef(duals)[0], duals.intercept[0], C_index[0], scores[0], self.layout.n_errors, duals.n_iter[0],
-            violation[0],
+        return Directions(
+            self.coef(duals), duals.intercept, C_index, mean, self.layout.count(labels < 0), duals.n_iter,
+            torch.maximum(cv_violation, duals.violation),
         )  # fmt: skip
 
-    def cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[Floats, Floats]:
-        """Return held-out balanced accuracies (P, K, cv, c) and the largest violation (P, K); NaN where not asked."""
+    def folds(self, labels: Tensor) -> Tensor:
+        """Assign scikit-learn's folds to every labelling: (P, N) int8, -1 where the label is 0."""
+        return assign_folds(labels, self.layout.segments, self.settings.cv, self.layout.groups)
+
+    def cross_validate(self, labels: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+        """Return held-out balanced accuracies (P, K, cv, c) float64 and the largest violation (P, K).
+
+        NaN where not asked, and the score where a fold lacks a kind, inside or outside.
+        """
         ...
 
-    def fit(self, labels: Labels, C_index: Ints, classes: Classes = None) -> Duals:
-        """Fit each labelling and class with the C at ``C_index`` (P, K) of the grid."""
+    def fit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Duals:
+        """Fit each labelling and class with the C at ``C_index`` (P, K) of the grid; below 0 it is not fitted."""
         ...
 
-    def decide(self, duals: Duals) -> Floats:
-        """Return w·x + b of all samples, (P, N)."""
+    def decide(self, duals: Duals) -> Tensor:
+        """Return w·x + b of all samples, (P, N) float64."""
         ...
 
-    def coef(self, duals: Duals) -> Floats:
+    def coef(self, duals: Duals) -> Tensor:
         """Return w (P, K, d)."""
         ...
 
 
 class SolverBackend(Protocol):
-    """Opens classes in the order they come, holding only as many of them at once as its memory allows."""
+    """Opens batches of classes, and says how many a batch may hold."""
 
     name: str
 
-    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> Iterator[ClassBatch]:
-        """Yield batches; raise before the first one if a class cannot be solved at all."""
+    def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
+        """Raise an error if any class cannot be solved at all."""
+        ...
+
+    def capacity(self) -> int:
+        """Bytes that one batch may take."""
+        ...
+
+    def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:
+        """Bytes that a class takes of them, whatever of it is allocated; None for one that has to come alone."""
+        ...
+
+    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
+        """Hold classes that fit together."""
         ...
 
 
-def in_batches(
-    classes: Sequence[ClassSamples], size_of: Callable[[ClassSamples], int], capacity: int, largest: int
-) -> Iterator[list[ClassSamples]]:
-    """Yield classes in order, as many at once as ``capacity`` bytes hold, and one at least.
+def over_batches(
+    backend: SolverBackend,
+    classes: Sequence[ClassSamples],
+    settings: SolverSettings,
+    work: Callable[[ClassBatch], T],
+) -> Iterator[T]:
+    """Do ``work`` on all classes in their order, as many at once as the backend holds; if memory ends, on half as many.
 
-    A class of more than ``largest`` samples, which has to be solved in another way, comes alone.
+    What is found of a class does not depend on the classes beside it.
+
+    Raises:
+        Exception: if a single class does not fit, whatever said so.
     """
-    batch: list[ClassSamples] = []
-    held = 0
-    for one in classes:
-        size, alone = size_of(one), one.n > largest
-        if batch and (alone or held + size > capacity):
-            yield batch
-            batch, held = [], 0
-        if alone:
-            yield [one]
+    backend.check(classes, settings)
+    capacity, first, most = backend.capacity(), 0, len(classes)
+    while first < len(classes):
+        last = first + min(most, _that_fit([backend.bytes_of(one, settings) for one in classes[first:]], capacity))
+        try:
+            done = work(backend.open(classes[first:last], settings))
+        except Exception as error:
+            if last - first == 1 or not out_of_memory(error):
+                raise
+        else:
+            yield done
+            first = last
             continue
-        batch.append(one)
+        most = (last - first) // 2
+        torch.cuda.empty_cache()  # here, where the error no longer holds the tensors that did not fit
+
+
+def _that_fit(sizes: Sequence[int | None], capacity: int) -> int:
+    """Return how many of the first classes fit together; one at least."""
+    held = 0
+    for count, size in enumerate(sizes):
+        if count and (size is None or held + size > capacity):
+            return count
+        if size is None:
+            return 1
         held += size
-    if batch:
-        yield batch
+    return len(sizes)
 
 
-# --- folds, and the choice of C by the scores on them ---------------------------------------------------------------
+# --- the choice of C by the scores on the folds ---------------------------------------------------------------------
 
 
-def assign_folds(labels: Labels, sizes: Sequence[int], cv: int) -> NDArray[np.int16]:
-    """Assign folds class by class as ``StratifiedKFold(cv)`` without shuffling does; -1 where the label is 0.
-
-    Args:
-        labels: (P, N) label matrix, the classes one after the other.
-        sizes: samples of each class.
-        cv: number of folds; no class has fewer of either label.
-
-    Returns:
-        (P, N) fold of each sample.
-    """
-    folds = np.empty(labels.shape, np.int16)
-    assign_folds_of_matrix(np.ascontiguousarray(labels), np.asarray(sizes, np.int64), cv, folds)
-    return folds
+def mean_scores(by_fold: Tensor) -> Tensor:
+    """Average (P, K, cv, c) over the folds that hold both kinds out and train on both; NaN where there is none."""
+    return by_fold.nanmean(dim=2)
 
 
-def choose_costs(scores: Floats, slack: Floats | float = 0.0) -> Ints:
+def largest_violation(violation: Tensor) -> Tensor:
+    """Return the largest over the last dimension, passing over NaN; NaN if there is nothing else."""
+    most = violation.nan_to_num(-torch.inf).amax(dim=-1)
+    return torch.where(most > -torch.inf, most, torch.nan)
+
+
+def choose_costs(scores: Tensor, slack: Tensor | float = 0.0) -> Tensor:
     """Return the index of the smallest C whose score is the best, or within ``slack`` of it.
 
     Args:
         scores: (…, c); NaN where nothing was scored, for which the index is 0.
         slack: (…, 1) or a number.
     """
-    best = scores.max(axis=-1, keepdims=True)
-    return np.asarray(np.argmax(scores >= best - slack - SCORE_ROUNDING, axis=-1), np.int64)
+    good = scores >= scores.amax(dim=-1, keepdim=True) - slack - SCORE_ROUNDING
+    return good.to(torch.int8).argmax(dim=-1)
 
 
-def standard_error(scores: Floats, n_right: Ints, n_wrong: Ints) -> Floats:
+def standard_error(scores: Tensor, n_right: Tensor, n_wrong: Tensor) -> Tensor:
     """Return the binomial standard error of the best mean balanced accuracy.
 
     Args:
@@ -235,6 +301,6 @@ def standard_error(scores: Floats, n_right: Ints, n_wrong: Ints) -> Floats:
     Returns:
         (…, 1).
     """
-    best = scores.max(axis=-1)
-    counts = 1 / np.maximum(1, n_right) + 1 / np.maximum(1, n_wrong)
-    return np.asarray(np.sqrt(best * (1 - best) * counts / 4)[..., None])
+    best = scores.amax(dim=-1)
+    counts = 1 / n_right.double().clamp(min=1) + 1 / n_wrong.double().clamp(min=1)
+    return (best * (1 - best) * counts / 4).sqrt()[..., None]

@@ -14,16 +14,16 @@ float32 residual that it only ever updates, or when that no longer falls, and sa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, to_torch
+from fdgpu.arrays import Array, to_host, to_torch
 from fdgpu.cuda import GPU_EXTRAS
-from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, assign_folds
+from fdgpu.device import out_of_memory
+from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.directions.whitening import chunk_rows
@@ -47,14 +47,14 @@ class CumlBackend:
     def __init__(self, device: str | torch.device = "cuda") -> None:
         self.device = torch.device(device)
 
-    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> Iterator[ClassBatch]:
-        """Yield the classes in order, each as a batch of its own: together they would be no faster.
+    def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:  # noqa: ARG002 - protocol's
+        """Load cuML, and refuse what it cannot count.
 
         Raises:
             BackendError: if cuML or CuPy cannot be imported.
             InputError: if a class is larger than cuML can count.
         """
-        cuml = _load()
+        _load()
         for one in classes:
             d = one.embeddings.shape[1]
             if one.n * max(d, WORKING_SET) > MOST_ELEMENTS:
@@ -63,8 +63,23 @@ class CumlBackend:
                     f"a class has {one.n} samples of {d} features, a problem of the cuml backend at most {most} "
                     "samples, as cuML counts elements in 32 bits: use a subset of this class"
                 )
-        for one in classes:
-            yield CumlBatch(one, settings, self.device, cuml)
+
+    def capacity(self) -> int:
+        """Bytes of one batch, which is one class whatever it takes."""
+        return 0
+
+    def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:  # noqa: ARG002 - the protocol's
+        """None: every class comes alone, as together they would be no faster."""
+        return None
+
+    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
+        """Whiten one class.
+
+        Raises:
+            BackendError: if cuML or CuPy cannot be imported.
+        """
+        (one,) = classes
+        return CumlBatch(one, settings, self.device, _load())
 
 
 def _load() -> Cuml:
@@ -84,48 +99,44 @@ class CumlBatch(ClassBatch):
     solver = Solver.CUML
 
     def __init__(self, samples: ClassSamples, settings: SolverSettings, device: torch.device, cuml: Cuml) -> None:
-        self.layout = Layout.of([samples])
+        self.layout = Layout.of([samples], device)
         # column by column, the order in which cuML computes: other rows it would copy for every problem
         self._x = whitened([samples], settings.dtype, device).T.contiguous().T
         self._costs = torch.tensor(settings.Cs, dtype=torch.float64, device=device)
-        self._settings, self._device, self._cuml = settings, device, cuml
+        self.settings, self._device, self._cuml = settings, device, cuml
 
-    def cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[Floats, Floats]:
+    def cross_validate(self, labels: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
         """Hold out every fold of every labelling, at every C."""
-        cv, c = self._settings.cv, len(self._costs)
+        cv, c = self.settings.cv, len(self._costs)
         if not _asked(classes):
-            return np.full((len(labels), 1, cv, c), np.nan), np.full((len(labels), 1), np.nan)
-        folds = assign_folds(labels, self.layout.sizes, cv)
-        results = [self._hold_out(*labelling) for labelling in zip(labels, folds, strict=True)]
-        # as one tensor: the host waits for the device once
-        down = torch.stack([torch.cat([scores.flatten(), violation[None]]) for scores, violation in results]).cpu()
-        return down[:, :-1].reshape(len(labels), 1, cv, c).numpy(), down[:, -1:].numpy()
+            nothing = torch.full((len(labels), 1), torch.nan, dtype=torch.float64, device=self._device)
+            return nothing[..., None, None].expand(-1, -1, cv, c), nothing
+        results = [self._hold_out(*labelling) for labelling in zip(labels, self.folds(labels), strict=True)]
+        scores, violation = (torch.stack(parts)[:, None] for parts in zip(*results, strict=True))
+        return scores, violation
 
-    def fit(self, labels: Labels, C_index: Ints, classes: Classes = None) -> Duals:
+    def fit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Duals:
         """Fit every labelling on the whole class."""
-        shape = (len(labels), 1)
+        costs = torch.where(C_index[:, 0] >= 0, self._costs[C_index[:, 0].clamp(min=0)], torch.nan)
         if not _asked(classes):
-            nothing = np.full(shape, np.nan)
-            return Duals(np.zeros(labels.shape), nothing, nothing.copy(), np.zeros(shape, np.int64))
-        a, _, intercept, violation, steps = self._solve(self._up(labels.T), self._costs[self._up(C_index[:, 0])])
-        down = torch.cat([a, intercept[None], violation[None]]).T.cpu().numpy()
-        n_iter = np.array(steps, np.int64).reshape(shape)
-        return Duals(np.ascontiguousarray(down[:, :-2]), down[:, -2:-1], down[:, -1:], n_iter)
+            costs = torch.full_like(costs, torch.nan)
+        a, _, intercept, violation, n_iter = self._solve(labels.T, costs)
+        return Duals(a.T, intercept[:, None], violation[:, None], n_iter[:, None])
 
-    def decide(self, duals: Duals) -> Floats:
+    def decide(self, duals: Duals) -> Tensor:
         """Return X Xᵀ a + b of all samples."""
-        _, g = self._products(self._up(duals.a.T))
-        return g.T.cpu().numpy() + duals.intercept
+        _, g = self._products(duals.a.T)
+        return g.T + duals.intercept
 
-    def coef(self, duals: Duals) -> Floats:
+    def coef(self, duals: Duals) -> Tensor:
         """Return w = Xᵀ a."""
-        w, _ = self._products(self._up(duals.a.T))
-        return w.T[:, None].cpu().numpy()
+        w, _ = self._products(duals.a.T)
+        return w.T[:, None]
 
-    def _hold_out(self, labelling: NDArray[np.int8], fold_of: NDArray[np.int16]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _hold_out(self, labels: Tensor, fold_of: Tensor) -> tuple[Tensor, Tensor]:
         """Score one labelling, (cv, c) and the largest violation of all its problems."""
-        cv, c = self._settings.cv, len(self._costs)
-        labels, folds = self._up(labelling)[:, None], self._up(fold_of)[:, None]
+        cv, c = self.settings.cv, len(self._costs)
+        labels, folds = labels[:, None], fold_of[:, None]
         held = folds == torch.arange(cv, device=self._device)
         _, decisions, _, violation, _ = self._solve(
             torch.where(held, 0, labels).repeat_interleave(c, dim=1), self._costs.repeat(cv)
@@ -136,54 +147,71 @@ class CumlBatch(ClassBatch):
             of_kind = (held & kind)[:, :, None]
             # counts, divided in float64 as on the CPU: ties between two Cs are ties there and here
             recalls.append((hit & of_kind).sum(dim=0).double() / of_kind.sum(dim=0))
-        return torch.stack(recalls).mean(dim=0), violation.amax()
+        scores = torch.stack(recalls).mean(dim=0)
+        return torch.where(violation.reshape(cv, c).isnan(), torch.nan, scores), largest_violation(violation)
 
-    def _solve(
-        self, y: torch.Tensor, costs: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, list[int]]:
+    def _solve(self, y: Tensor, costs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Solve the problems in the columns of ``y`` (n, q), of labels +1, -1 and 0, each with its own C (q,).
 
+        The host waits once to learn which of them cuML has to solve; what cuML itself waits for comes on top. Where C
+        is NaN or a kind of label is missing, the dual is 0 and everything else NaN.
+
         Returns:
-            Duals and decision values (n, q), intercepts and violations (q,) on the device, and steps.
+            Duals and decision values (n, q), intercepts, violations and steps (q,).
         """
         of_right, of_wrong = (y > 0).sum(dim=0), (y < 0).sum(dim=0)
-        weights = y.abs().double() * (of_right + of_wrong) / (2 * torch.where(y > 0, of_right, of_wrong))
-        limit = y * weights * costs
+        solvable = (of_right > 0) & (of_wrong > 0) & ~costs.isnan()
+        own = torch.where(y > 0, of_right, of_wrong).clamp(min=1)
+        weights = y.abs().double() * (of_right + of_wrong) / (2 * own)
+        limit = torch.where(solvable, y * weights * costs, 0.0)
         # all alphas at their bounds are the optimum for every small C, and one product shows it: as on the CPU
         a, n_iter = limit, [0] * len(costs)
         _, g = self._products(a)
         violation, intercept = optimality(a, g, limit)
-        unsolved = (violation > self._settings.tol).nonzero()[:, 0]
-        if len(unsolved):
-            a = a.clone()
-            for j in unsolved.tolist():
-                a[:, j], n_iter[j] = self._ask(y[:, j], weights[:, j], float(costs[j]))
+        taking = of_right + of_wrong
+        violations, counts, Cs = to_host(
+            torch.stack([torch.where(solvable, violation, 0.0), taking.double(), costs]),
+            "which problems cuML has to solve",
+        )
+        unsolved = np.flatnonzero(violations > self.settings.tol).tolist()
+        if unsolved:
+            a = a.clone()  # and 0 where a sample takes no part
+            order = (y == 0).to(torch.int8).argsort(dim=0, stable=True)  # first the samples that take part
+            for j in unsolved:
+                part = order[: int(counts[j]), j]
+                a[part, j], n_iter[j] = self._ask(part, y[part, j], weights[part, j], float(Cs[j]))
             a = into_the_box(a, limit, ROUNDINGS * torch.finfo(self._x.dtype).eps)
             _, g = self._products(a)
             violation, intercept = optimality(a, g, limit)
-        return a, g + intercept, intercept, violation, n_iter
+        nothing = ~solvable
+        return (
+            a,
+            (g + intercept).masked_fill(nothing, torch.nan),
+            intercept.masked_fill(nothing, torch.nan),
+            violation.masked_fill(nothing, torch.nan),
+            torch.tensor(n_iter, device=self._device),
+        )
 
-    def _ask(self, y: torch.Tensor, weights: torch.Tensor, cost: float) -> tuple[torch.Tensor, int]:
-        """Have cuML solve one problem: its dual (n,), and its steps."""
-        taking = y.nonzero()[:, 0]
-        rows = self._x.T[:, taking].T
+    def _ask(self, part: Tensor, y: Tensor, weights: Tensor, cost: float) -> tuple[Tensor, int]:
+        """Have cuML solve one problem of some samples (m,): their dual (m,), and its steps."""
+        rows = self._x.T[:, part].T
         svc, from_dlpack = self._cuml
-        over = [from_dlpack(part) for part in (rows, y[taking].to(rows), weights[taking].to(rows))]
+        over = [from_dlpack(one) for one in (rows, y.to(rows), weights.to(rows))]
         estimator = svc(
             kernel="linear",
             gamma=1.0,  # not used, but its default is computed all the same, from the variance of the rows
             C=cost,
-            tol=TIGHTER * self._settings.tol,
-            max_iter=min(self._settings.max_iter, MOST_ELEMENTS),
+            tol=TIGHTER * self.settings.tol,
+            max_iter=min(self.settings.max_iter, MOST_ELEMENTS),
             output_type="cupy",
         )
         with warnings.catch_warnings():
             # before 26.2 cuML counts outer iterations, each of many steps, and says that this will change
             warnings.filterwarnings("ignore", "The meaning of `max_iter`", FutureWarning)
-            estimator.fit(over[0], over[1], sample_weight=over[2])
+            _fit(estimator, *over)
         a = torch.zeros(len(y), dtype=torch.float64, device=self._device)
         support = to_torch(estimator.support_, "support_").long()
-        a[taking[support]] = to_torch(estimator.dual_coef_, "dual_coef_").flatten().double()
+        a[support] = to_torch(estimator.dual_coef_, "dual_coef_").flatten().double()
         return a, int(np.sum(getattr(estimator, "n_iter_", UNKNOWN)))
 
     def _products(self, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,8 +222,27 @@ class CumlBatch(ClassBatch):
             w += part.double().T @ own
         return w, torch.cat([part.double() @ w for part in parts])
 
-    def _up(self, array: NDArray[np.generic]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+def _fit(estimator: Array, x: Array, y: Array, weights: Array) -> None:
+    """Fit; where cuML finds no memory, once more without what torch holds for later, which is not free for cuML.
+
+    Raises:
+        BackendError: if that is not enough. A problem cannot be halved.
+    """
+    for last in (False, True):
+        try:
+            estimator.fit(x, y, sample_weight=weights)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if last:
+                raise BackendError(
+                    f"cuML ran out of device memory at {x.shape[0]} samples of {x.shape[1]} features ({error}): "
+                    "use backend='triton', or fewer samples of this class"
+                ) from error
+        else:
+            return
+        torch.cuda.empty_cache()  # here, where the error no longer holds anything
 
 
 def _asked(classes: Classes) -> bool:

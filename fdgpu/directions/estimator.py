@@ -12,9 +12,10 @@ import torch
 
 from fdgpu.arrays import Array, Restore, restorer, to_torch
 from fdgpu.device import Choice, choose_backend
-from fdgpu.directions.batch import SolverBackend
-from fdgpu.directions.distilling import ClassSolution, distil, gather
+from fdgpu.directions.batch import SolverBackend, over_batches
+from fdgpu.directions.distilling import distil, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
+from fdgpu.directions.groups import check_groups, numbered, why_not_tested
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings, documented, documents_of
 from fdgpu.directions.samples import (
@@ -102,7 +103,7 @@ class FailureDirections:
         self, solver: SolverSettings, search: SearchSettings, choice: Choice | None, fit: Fit | None = None
     ) -> None:
         self.solver_settings, self.search_settings, self._choice, self._fit = solver, search, choice, fit
-        self._restore = np.asarray
+        self._restore = restorer(())
 
     def __getattr__(self, name: str) -> Array:
         """Read a parameter from its record of settings, and a result from the record of the fit."""
@@ -114,7 +115,7 @@ class FailureDirections:
         value = getattr(self._fitted(name), result)
         if value is None:
             raise NotFittedError(f"{name} is not stored with a fit: call fit(embeddings, labels, correct) again")
-        return self._restore(value) if isinstance(value, np.ndarray) else value
+        return self._restore(value) if isinstance(value, np.ndarray | torch.Tensor) else value
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *PARAMETERS, *(f"{name}_" for name in ESTIMATED)})
@@ -135,12 +136,14 @@ class FailureDirections:
 
     def as_numpy(self) -> FailureDirections:
         """Give results as NumPy arrays from now on, whatever ``fit`` was given; returns the estimator itself."""
-        self._restore = np.asarray
+        self._restore = restorer(())
         return self
 
     # --- fitting ----------------------------------------------------------------------------------------------------
 
-    def fit(self, embeddings: Array, labels: Array, correct: Array, reference: Array = None) -> FailureDirections:
+    def fit(
+        self, embeddings: Array, labels: Array, correct: Array, reference: Array = None, groups: Array = None
+    ) -> FailureDirections:
         """Find each class's failure direction.
 
         Args:
@@ -149,6 +152,9 @@ class FailureDirections:
             correct: (n,) bool, True where the model was right.
             reference: (m, d) embeddings whose mean and deviation whiten; default ``embeddings``. The paper takes
                 the training images'.
+            groups: (n,) ids of samples that belong together, such as frames of one video or images of one patient.
+                Folds leave a group whole (``StratifiedGroupKFold``), permutations exchange whole groups of equal size,
+                and resamples draw them; a class needs as many groups that hold errors, and right answers, as folds.
 
         Raises:
             InputError: for shapes that do not fit, NaN or infinite rows (named), or labels that are not integers.
@@ -159,20 +165,19 @@ class FailureDirections:
         whitening = self._fit_whitening(whitener)
         classes, class_of, n_samples = group_by_class(ids)
         n_errors = np.bincount(class_of, weights=~right, minlength=len(classes)).astype(np.int64)
-        status = [
-            status_of(int(n - wrong), int(wrong), settings.cv) for n, wrong in zip(n_samples, n_errors, strict=True)
-        ]
-        solved = [
-            ClassSamples(k, own, right[own], rows, whitening)
+        together = None if groups is None else check_groups(groups, len(rows))
+        every = [
+            ClassSamples(k, own, right[own], rows, whitening, None if together is None else numbered(together[own]))
             for k, own in enumerate(rows_by_class(class_of, n_samples))
-            if status[k] is Status.OK
         ]
+        status = [status_of(one.right, one.groups, settings.cv) for one in every]
+        solved = [one for one in every if status[one.index] is Status.OK]
+        reasons = [""] * len(classes)
+        for one in solved if search.n_permutations else []:
+            reasons[one.index] = why_not_tested(one.right, one.groups, search.fdr)
         choice = self._choice or choose_backend(settings.backend)
-        solutions: dict[int, ClassSolution] = {}
-        for batch in backend_named(choice.name).open(solved, settings):
-            own = [one.index for one in solved[len(solutions) : len(solutions) + len(batch.layout.sizes)]]
-            solutions |= zip(own, distil(batch, own, settings.cv, search), strict=True)
-            del batch  # the next one is made before the loop would let go of this one
+        backend = backend_named(choice.name)
+        solutions = list(over_batches(backend, solved, settings, lambda batch: distil(batch, search)))
         self._fit = gather(
             solutions,
             classes=classes,
@@ -183,6 +188,7 @@ class FailureDirections:
             backend=choice,
             settings=settings,
             search=search,
+            reasons=reasons,
         )
         self._choice, self._restore = choice, restorer(embeddings)
         self._warn_about(self._fit)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from fdgpu.arrays import to_device
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
@@ -34,7 +35,7 @@ def tensor(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Fit:
-    """k classes, r directions, d dimensions, c values of C; arrays are NumPy's.
+    """k classes, r directions, d dimensions, c values of C; arrays are NumPy's, but for the resamples.
 
     In every class the kept directions come first, those that explain the most errors beyond chance first; then NaN.
     """
@@ -82,12 +83,19 @@ class Fit:
     )
     backend: Backend = field(metadata=doc("the backend that ran."))
     backend_reason: str = field(metadata=doc("why it did."))
+    p_value_reason: Sequence[str] = field(
+        metadata=doc(
+            "k sentences: why the class's p-value is NaN although permutations were asked for (too few distinct ones "
+            'for a p-value of ``fdr`` or less); "" elsewhere.'
+        )
+    )
     whitening: Whitening = field(metadata=doc("mean and deviations by which embeddings are whitened."))
-    resampled_coef: NDArray[np.float32] | None = field(
+    resampled_coef: torch.Tensor | None = field(
         default=None,
         metadata=doc(
             "(k, r, B, d) float32, w of B = ``n_resamples`` random halves of each class and failure mode; NaN without "
-            "a direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB. Not stored."
+            "a direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB: they stay on the device "
+            "where they were fitted. Not stored."
         ),
     )
 
@@ -123,7 +131,7 @@ class Fit:
             raise NotFittedError(
                 "resampled_coef_ is not stored with a fit: call fit(embeddings, labels, correct) again"
             )
-        return torch.as_tensor(self.resampled_coef)[:, direction].to(device)
+        return self.resampled_coef[:, direction].to(device)
 
     def index_of(self, class_id: int) -> int:
         """Return the row of a class in ``classes`` and all other results.
@@ -145,14 +153,14 @@ class Fit:
             direction: which of the class's directions.
         """
         nearest = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
-        index = torch.from_numpy(nearest).to(x.device)
-        w = torch.from_numpy(self.coef[:, direction]).to(x.device, x.dtype)
+        index = to_device(nearest, x.device)
+        w = to_device(self.coef[:, direction], x.device).to(x.dtype)
         intercept = np.where(self.classes[nearest] == labels, self.intercept[nearest, direction], np.nan)
         values = torch.empty(len(x), dtype=torch.float64, device=x.device)
         step = chunk_rows(x)  # w of every row, but not of all rows at once
         for part, of_class, into in zip(x.split(step), index.split(step), values.split(step), strict=True):
             into.copy_(torch.linalg.vecdot(part, w[of_class]))
-        return values + torch.from_numpy(intercept).to(x.device)
+        return values + to_device(intercept, x.device)
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -166,6 +174,7 @@ class Fit:
             "parameters": json.dumps(asdict(self.solver_settings) | asdict(self.search_settings)),
             "status": json.dumps(self.status),
             "solver": json.dumps(self.solver),
+            "p_value_reason": json.dumps(self.p_value_reason),
             "backend": json.dumps([self.backend, self.backend_reason]),
         }
         write_atomically(path, to_bytes(arrays, metadata=header))
@@ -197,6 +206,7 @@ class Fit:
             search_settings=search,
             status=[Status(name) for name in json.loads(header["status"])],
             solver=[Solver(name) for name in json.loads(header["solver"])],
+            p_value_reason=json.loads(header.get("p_value_reason", json.dumps([""] * len(arrays["classes"])))),
             backend=Backend(backend),
             backend_reason=reason,
             whitening=whitening,

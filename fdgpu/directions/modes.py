@@ -19,190 +19,174 @@ Whether r modes are there is tested by cross-fitting: they are found on all fold
 - no mode's errors may be mostly flagged by two others as well: that is where two modes meet, and no third one.
 
 The p-value permutes correctness among the held-out samples of a side, and the worst side of all axes decides.
+
+All classes go together, and nothing waits for the device: there, a class that has settled is passed over by the solver
+while the others alternate on, a fixed number of times; on the CPU, where a look costs nothing, they end with the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations, permutations
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
+from fdgpu.arrays import to_device
 from fdgpu.directions.batch import (
     ClassBatch,
-    Direction,
+    Directions,
     Duals,
-    Floats,
-    Ints,
-    Labels,
-    assign_folds,
+    Layout,
+    Tensor,
     choose_costs,
-    directions_of,
+    mean_scores,
     standard_error,
 )
+from fdgpu.directions.drawing import Stream, some_errors, states_of
 from fdgpu.directions.parameters import SearchSettings
-from fdgpu.directions.resampling import resampled_directions
+from fdgpu.kernels.draws import choose
 
 STARTS = 16  # three equal modes are hit by three random errors in two of nine starts
 ROUNDS = 30  # alternations of the starts; they settle in 3 to 8
 POLISHES = 2
 POLISH_ROUNDS = 8
 TEST_PERMUTATIONS = 199  # at least: they need no fits
+SIDE_DRAWS = 1 << 26  # permuted samples of a side's test at once
 SPLIT_LEVEL = 0.01  # one class in a hundred with one mode is split in two
 SHARED = 1 / 3  # a mode of whose errors two others flag more than this is where these two meet
 
 
+def able_to_split(batch: ClassBatch, classes: Sequence[int], r: int) -> list[int]:
+    """Return the classes with enough errors for ``r`` modes: in every training part each needs as many as folds."""
+    cv, n_errors = batch.settings.cv, batch.layout.n_errors
+    return [i for i in classes if n_errors[i] - -(-n_errors[i] // cv) >= 2 * r * cv]
+
+
 def explain_by(
-    r: int, batch: ClassBatch, classes: Sequence[int], seeds: Sequence[Sequence[int]], cv: int, search: SearchSettings
-) -> dict[int, tuple[list[Direction], float]]:
+    r: int, batch: ClassBatch, classes: Sequence[int], search: SearchSettings
+) -> tuple[Directions[Tensor], Tensor, Tensor]:
     """Find ``r`` failure modes in each of ``classes``, and test that there are so many.
 
     Args:
         r: number of modes, at least 2.
         batch: K classes.
-        classes: those of interest.
-        seeds: K.
-        cv: folds.
-        search: how many permutations and resamples.
+        classes: those of interest, each :func:`able_to_split`.
+        search: how many permutations, and the seed.
 
     Returns:
-        For each class the direction of every mode, the strongest first, and the p-value of there being so many; nothing
-        for a class with too few errors for ``r`` modes in every fold.
+        The direction of every mode, the strongest of each class first; the label matrix (r, N) of each; and the
+        p-values (K,) of there being so many. What stands for other classes has no meaning.
     """
-    layout = batch.layout
-    folds = assign_folds(layout.labels, layout.sizes, cv)[0]
-    # in every training part each mode needs as many errors as there are folds
-    able = [i for i in classes if layout.n_errors[i] - -(-layout.n_errors[i] // cv) >= 2 * r * cv]
-    if not able:
-        return {}
-    generators = {i: np.random.default_rng(seeds[i]) for i in able}
+    layout, cv, seed = batch.layout, batch.settings.cv, search.random_state
+    folds = batch.folds(layout.labels)[0]
     flags = []  # of the modes found without each fold: (r, N)
     for fold in range(cv):
         part = folds != fold
-        labels = _labels(r, batch, part, _find(r, batch, able, part, cv, generators))
-        C_index, _ = _choose(batch, able, labels)
-        flags.append(_flags(batch, labels, batch.fit(labels, C_index, able)))
-    everything = np.ones(len(folds), bool)
-    assigned = _find(r, batch, able, everything, cv, generators)
-    labels = _labels(r, batch, everything, assigned)
-    C_index, scores = _choose(batch, able, labels)
-    duals = batch.fit(labels, C_index, able)
-    coef, b, n_iter, violation = batch.coef(duals), duals.intercept, duals.n_iter, duals.violation
-    modes = [
-        directions_of(coef[j], b[j], C_index[j], scores[j], layout.count(assigned == j), n_iter[j], violation[j])
-        for j in range(r)
-    ]
+        labels = _labels(r, layout, part, _find(r, batch, classes, part, (seed, r, fold)))
+        C_index, _ = _choose(batch, classes, labels)
+        flags.append(_flags(layout, labels, _fitted(batch, labels, C_index, classes)))
+    everything = torch.ones_like(layout.right)
+    assigned = _find(r, batch, classes, everything, (seed, r, cv))
+    labels = _labels(r, layout, everything, assigned)
+    C_index, scores = _choose(batch, classes, labels)
+    duals = batch.fit(labels, C_index, classes)
+    n_errors = layout.count(labels < 0)
+    strength = n_errors * (2 * scores.take_along_dim(C_index[..., None], dim=2)[..., 0] - 1)
+    order = (-strength).argsort(dim=0, stable=True)  # (r, K)
+    found = Directions(batch.coef(duals), duals.intercept, C_index, scores, n_errors, duals.n_iter, duals.violation)
+    ordered = Directions(*(_reordered(values, order) for values in found))
     count = max(search.n_permutations, TEST_PERMUTATIONS)
-    p_values = {}
-    for i in able:
-        rows = layout.rows(i)
-        p_values[i] = _p_value([own[:, rows] for own in flags], layout.right[rows], folds[rows], count, generators[i])
-    kept = [i for i in able if p_values[i] <= SPLIT_LEVEL]
-    if search.n_resamples and kept:
-        # which error belongs to which mode stays as it was found
-        resampled = resampled_directions(batch, labels, C_index, seeds, search.n_resamples, kept)
-        for j, i in ((j, i) for j in range(r) for i in kept):
-            modes[j][i] = replace(modes[j][i], resampled=resampled[j, i])
-    return {i: (sorted((own[i] for own in modes), key=lambda mode: -mode.strength), p_values[i]) for i in able}
+    p_value = _p_value(layout, flags, folds, count, (seed, r), classes)
+    return ordered, labels.take_along_dim(layout.each(order), dim=0), p_value
+
+
+def _reordered(values: Tensor, order: Tensor) -> Tensor:
+    """Bring the modes of (r, K, …) into the ``order`` (r, K) of each class."""
+    return values.take_along_dim(order.reshape(*order.shape, *[1] * (values.ndim - 2)), dim=0)
 
 
 # --- finding --------------------------------------------------------------------------------------------------------
 
 
-def _find(
-    r: int,
-    batch: ClassBatch,
-    classes: Sequence[int],
-    part: NDArray[np.bool_],
-    cv: int,
-    generators: dict[int, np.random.Generator],
-) -> Ints:
+def _find(r: int, batch: ClassBatch, classes: Sequence[int], part: Tensor, stream: tuple[int, int, int]) -> Tensor:
     """Find ``r`` modes among the samples of ``part`` (N,): the mode of each error that takes part, -1 elsewhere."""
-    starts = _random_starts(r, batch, classes, part, cv, generators)
-    smallest_C = np.zeros((r, len(batch.layout.sizes)), np.int64)
-    assigned, value = _alternate(r, batch, classes, part, starts, smallest_C, cv, ROUNDS)
-    best = np.argmax(value, axis=0)
-    chosen = np.take_along_axis(assigned, best[batch.layout.class_of][None], axis=0)
+    layout = batch.layout
+    starts = _random_starts(r, batch, classes, part, stream)
+    smallest_C = torch.zeros((r, len(layout.sizes)), dtype=torch.int64, device=layout.device)
+    assigned, value = _alternate(r, batch, classes, part, starts, smallest_C, ROUNDS)
+    chosen = assigned.take_along_dim(layout.each(value.argmax(dim=0))[None], dim=0)
     for _ in range(POLISHES):
-        C_index, _scores = _choose(batch, classes, _labels(r, batch, part, chosen[0]))
-        polished, _ = _alternate(r, batch, classes, part, chosen, C_index, cv, POLISH_ROUNDS)
-        if (polished == chosen).all():
+        C_index, _scores = _choose(batch, classes, _labels(r, layout, part, chosen[0]))
+        before = chosen
+        chosen, _ = _alternate(r, batch, classes, part, before, C_index, POLISH_ROUNDS)
+        if layout.device.type == "cpu" and bool((chosen == before).all()):
             break
-        chosen = polished
-    return np.asarray(chosen[0])
+    return chosen[0]
 
 
-def _labels(r: int, batch: ClassBatch, part: NDArray[np.bool_], assigned: Ints) -> Labels:
-    """All right answers of ``part`` against each mode's errors: (r, N)."""
-    own = (assigned == np.arange(r)[:, None]).astype(np.int8)
-    return np.asarray((batch.layout.right & part).astype(np.int8) - own, np.int8)
+def _labels(r: int, layout: Layout, part: Tensor, assigned: Tensor) -> Tensor:
+    """All right answers of ``part`` against each mode's errors: (…, r, N) of ``assigned`` (…, N)."""
+    own = assigned[..., None, :] == torch.arange(r, device=assigned.device)[:, None]
+    return torch.where(own, -1, (layout.right & part).to(torch.int8))
 
 
-def _choose(batch: ClassBatch, classes: Sequence[int], labels: Labels) -> tuple[Ints, Floats]:
+def _fitted(batch: ClassBatch, labels: Tensor, C_index: Tensor, classes: Sequence[int]) -> tuple[Duals, Tensor]:
+    """Fit, and decide every sample; NaN where a class was not asked for."""
+    duals = batch.fit(labels, C_index, classes)
+    return duals, batch.decide(duals)
+
+
+def _choose(batch: ClassBatch, classes: Sequence[int], labels: Tensor) -> tuple[Tensor, Tensor]:
     """Choose C for every mode and class: the smallest within a standard error of the best; (r, K) and (r, K, c)."""
     by_fold, _ = batch.cross_validate(labels, classes)
-    scores = by_fold.mean(axis=2)
+    scores = mean_scores(by_fold)
     error = standard_error(scores, batch.layout.count(labels > 0), batch.layout.count(labels < 0))
     return choose_costs(scores, error), scores
 
 
-def _flags(batch: ClassBatch, labels: Labels, duals: Duals) -> Floats:
+def _flags(layout: Layout, labels: Tensor, fitted: tuple[Duals, Tensor]) -> Tensor:
     """Signed distance of every sample from the mean right answer along each direction, (P, N); negative is hard."""
-    layout = batch.layout
-    along = batch.decide(duals) - duals.intercept[:, layout.class_of]
-    length = np.sqrt(np.maximum(layout.total(duals.a * along), 1e-30))  # ‖w‖² = aᵀ K a
+    duals, decisions = fitted
+    along = decisions - layout.each(duals.intercept)
+    length = layout.total(duals.a * along).clamp(min=1e-30).sqrt()  # ‖w‖² = aᵀ K a
     is_right = labels > 0
-    centre = layout.total(np.where(is_right, along, 0.0)) / np.maximum(1, layout.count(is_right))
-    return np.asarray((along - centre[:, layout.class_of]) / length[:, layout.class_of])
+    centre = layout.total(torch.where(is_right, along, 0.0)) / layout.count(is_right).clamp(min=1)
+    return (along - layout.each(centre)) / layout.each(length)
 
 
 def _random_starts(
-    r: int,
-    batch: ClassBatch,
-    classes: Sequence[int],
-    part: NDArray[np.bool_],
-    least: int,
-    generators: dict[int, np.random.Generator],
-) -> Ints:
+    r: int, batch: ClassBatch, classes: Sequence[int], part: Tensor, stream: tuple[int, int, int]
+) -> Tensor:
     """Seed each mode with one random error, and assign every error to the seed that lies nearest: (STARTS, N)."""
     layout = batch.layout
-    labels = np.zeros((STARTS, r, len(part)), np.int8)
-    for i in classes:
-        rows = layout.rows(i)
-        errors = rows.start + np.flatnonzero(~layout.right[rows] & part[rows])
-        labels[:, :, rows] = (layout.right[rows] & part[rows]).astype(np.int8)
-        for s in range(STARTS):
-            labels[s, np.arange(r), generators[i].choice(errors, r, replace=False)] = -1
-    matrix = labels.reshape(STARTS * r, -1)
-    smallest_C = np.zeros((len(matrix), len(layout.sizes)), np.int64)
-    flags = _flags(batch, matrix, batch.fit(matrix, smallest_C, classes))
-    nearest = flags.reshape(labels.shape).argmin(axis=1)
-    wrong = np.zeros(len(part), bool)
-    for i in classes:
-        wrong[layout.rows(i)] = (~layout.right & part)[layout.rows(i)]
+    seed, *of_find = stream
+    drawn = some_errors(layout, part, r, seed, *of_find, draws=STARTS, classes=classes)
+    place = drawn.cumsum(dim=1) - _before(layout, drawn) - 1  # of each drawn error among those of its class
+    labels = _labels(r, layout, part, torch.where(drawn, place, -1)).flatten(0, 1)
+    smallest_C = torch.zeros((len(labels), len(layout.sizes)), dtype=torch.int64, device=layout.device)
+    flags = _flags(layout, labels, _fitted(batch, labels, smallest_C, classes))
+    wrong = ~layout.right & part
+    nearest = torch.where(wrong, flags.unflatten(0, (STARTS, r)).argmin(dim=1), -1)
     # where a seed attracts too few, deal the errors out like cards
-    dealt = (np.cumsum(wrong) - 1) % r
-    return np.where(wrong, np.where(_enough(r, batch, np.where(wrong, nearest, -1), least), nearest, dealt), -1)
+    dealt = torch.where(wrong, (wrong.cumsum(dim=0) - _before(layout, wrong) - 1) % r, -1)
+    return torch.where(_enough(r, batch, nearest), nearest, dealt)
 
 
-def _enough(r: int, batch: ClassBatch, assigned: Ints, least: int) -> NDArray[np.bool_]:
-    """Whether every mode of a sample's class has at least ``least`` errors, (S, N)."""
-    fewest = np.min([batch.layout.count(assigned == j) for j in range(r)], axis=0)
-    return np.asarray((fewest >= least)[:, batch.layout.class_of])
+def _before(layout: Layout, chosen: Tensor) -> Tensor:
+    """Count the True of (…, N) before each sample's class."""
+    running = torch.nn.functional.pad(chosen.cumsum(dim=-1), (1, 0))
+    return layout.each(running[..., layout.segments.starts[:-1]])
+
+
+def _enough(r: int, batch: ClassBatch, assigned: Tensor) -> Tensor:
+    """Whether every mode of a sample's class has as many errors as there are folds, (S, N)."""
+    fewest = torch.stack([batch.layout.count(assigned == j) for j in range(r)]).amin(dim=0)
+    return batch.layout.each(fewest >= batch.settings.cv)
 
 
 def _alternate(
-    r: int,
-    batch: ClassBatch,
-    classes: Sequence[int],
-    part: NDArray[np.bool_],
-    assigned: Ints,
-    C_index: Ints,
-    least: int,
-    rounds: int,
-) -> tuple[Ints, Floats]:
+    r: int, batch: ClassBatch, classes: Sequence[int], part: Tensor, assigned: Tensor, C_index: Tensor, rounds: int
+) -> tuple[Tensor, Tensor]:
     """Alternate between fitting and assigning from every start at once.
 
     Args:
@@ -210,30 +194,28 @@ def _alternate(
         batch: K classes.
         classes: those of interest.
         part: (N,) samples that take part.
-        assigned: (S, N) mode of every error, -1 of other samples.
+        assigned: (S, N) mode of every error, -1 of other samples. A start of which a mode would fall below as many
+            errors as there are folds stays where it is.
         C_index: (r, K) C of every mode.
-        least: errors that a mode may not fall below; a start that would stays where it is.
         rounds: most alternations.
 
     Returns:
         The last assignments (S, N), and how far out they leave the errors, (S, K), the larger the better.
     """
     layout, s = batch.layout, len(assigned)
-    moving = list(classes)
-    value = np.full((s, len(layout.sizes)), -np.inf)
+    moving = torch.ones(len(layout.sizes), dtype=torch.bool, device=layout.device)
+    value = torch.full((s, len(moving)), -torch.inf, dtype=torch.float64, device=layout.device)
     for _ in range(rounds):
-        labels = np.concatenate([_labels(r, batch, part, own) for own in assigned])
-        duals = batch.fit(labels, np.tile(C_index, (s, 1)), moving)
-        flags = _flags(batch, labels, duals).reshape(s, r, -1)
+        labels = _labels(r, layout, part, assigned).flatten(0, 1)
+        own_C = torch.where(moving, C_index, -1).repeat(s, 1)
+        flags = _flags(layout, labels, _fitted(batch, labels, own_C, classes)).unflatten(0, (s, r))
         wrong = assigned >= 0
-        value[:, moving] = -layout.total(np.where(wrong, flags.min(axis=1), 0.0))[:, moving]
-        wanted = np.where(wrong, flags.argmin(axis=1), -1)
-        still = ~np.isin(layout.class_of, moving)
-        after = np.where(_enough(r, batch, wanted, least) & ~still, wanted, assigned)
-        moved = layout.count(after != assigned).sum(axis=0)
+        value = torch.where(moving, -layout.total(torch.where(wrong, flags.amin(dim=1), 0.0)), value)
+        wanted = torch.where(wrong, flags.argmin(dim=1), -1)
+        after = torch.where(_enough(r, batch, wanted) & layout.each(moving), wanted, assigned)
+        moving = moving & (layout.count(after != assigned).sum(dim=0) > 0)
         assigned = after
-        moving = [i for i in moving if moved[i]]
-        if not moving:
+        if layout.device.type == "cpu" and not bool(moving.any()):
             break
     return assigned, value
 
@@ -242,75 +224,129 @@ def _alternate(
 
 
 def _p_value(
-    flags: list[Floats],
-    right: NDArray[np.bool_],
-    folds: NDArray[np.int16],
+    layout: Layout,
+    flags: Sequence[Tensor],
+    folds: Tensor,
     n_permutations: int,
-    generator: np.random.Generator,
-) -> float:
-    """Test one class on held-out samples; see the top of the file.
+    stream: tuple[int, int],
+    classes: Sequence[int],
+) -> Tensor:
+    """Test every class on held-out samples: (K,); see the top of the file.
 
     Args:
-        flags: (r, n) of the modes found without each fold.
-        right: (n,).
-        folds: (n,).
+        layout: K classes.
+        flags: (r, N) of the modes found without each fold.
+        folds: (N,).
         n_permutations: B.
-        generator: of randomness.
+        stream: of the permutations.
+        classes: those of interest.
     """
-    aligned = [flags[0], *[_aligned(own, flags[0]) for own in flags[1:]]]
-    if any(_is_a_meeting(own, right, folds == fold) for fold, own in enumerate(aligned)):
-        return 1.0
-    worst = 0.0
-    for i, j in combinations(range(len(flags[0])), 2):
+    aligned = [flags[0], *(_aligned(layout, own, flags[0]) for own in flags[1:])]
+    meets = torch.stack([_is_a_meeting(layout, own, folds == fold) for fold, own in enumerate(aligned)]).any(dim=0)
+    worst = torch.zeros(len(layout.sizes), dtype=torch.float64, device=layout.device)
+    held_out = torch.stack(aligned).take_along_dim(folds.long()[None, None], dim=0)[0]  # (r, N)
+    for axis, (i, j) in enumerate(combinations(range(len(flags[0])), 2)):
         for sign in (1, -1):
-            axes = [sign * (own[i] - own[j]) for own in aligned]
-            worst = max(worst, _side_p_value(axes, right, folds, n_permutations, generator))
-    return worst
+            on_axis = sign * (held_out[i] - held_out[j])
+            draws = (*stream, 2 * axis + (sign < 0))
+            worst = torch.maximum(
+                worst, _side_p_value(layout, on_axis, folds, len(flags), n_permutations, draws, classes)
+            )
+    return torch.where(meets, 1.0, worst)
 
 
-def _aligned(flags: Floats, to: Floats) -> Floats:
-    """Return the modes in the order in which they resemble those of another fold most."""
-    r = len(to)
-    alike = np.corrcoef(to, flags)[:r, r:]
-    best = max(permutations(range(r)), key=lambda order: sum(alike[i, j] for i, j in enumerate(order)))
-    return flags[list(best)]
+def _aligned(layout: Layout, flags: Tensor, to: Tensor) -> Tensor:
+    """Return the modes (r, N) of every class in the order in which they resemble those of another fold most."""
+    r, n = len(to), layout.lengths
+    centred = [values - layout.each(layout.total(values) / n) for values in (to, flags)]
+    one, other = (values / layout.each(layout.total(values**2).sqrt()) for values in centred)
+    alike = torch.stack([layout.total(own * other) for own in one])  # (r, r, K)
+    orders = list(permutations(range(r)))
+    fit = torch.stack([sum((alike[i, j] for i, j in enumerate(order)), torch.zeros_like(n)) for order in orders])
+    table = to_device(torch.tensor(orders), flags.device)  # (orders, r)
+    best = table[fit.argmax(dim=0)].T  # (r, K)
+    return flags.take_along_dim(layout.each(best), dim=0)
 
 
-def _is_a_meeting(flags: Floats, right: NDArray[np.bool_], held: NDArray[np.bool_]) -> bool:
-    """Whether some mode's held-out errors are mostly flagged by two other modes as well."""
-    r = len(flags)
-    mine = flags.argmin(axis=0)
-    hard = np.zeros(flags.shape, bool)
-    for j in range(r):
-        own = ~held & ~right & (mine == j)
-        if own.any():
-            hard[j] = flags[j] < flags[j][own].mean() / 2  # halfway between right answers, at 0, and its errors
-    for j in range(r):
-        own = held & ~right & (mine == j)
-        others = np.delete(hard[:, own], j, axis=0).sum(axis=0)
-        if own.any() and (others >= 2).mean() > SHARED:
-            return True
-    return False
+def _is_a_meeting(layout: Layout, flags: Tensor, held: Tensor) -> Tensor:
+    """Whether some mode's held-out errors are mostly flagged by two other modes as well: (K,)."""
+    r, mine, wrong = len(flags), flags.argmin(dim=0), ~layout.right
+    is_mine = mine == torch.arange(r, device=flags.device)[:, None]  # (r, N)
+    fitted = is_mine & wrong & ~held
+    count = layout.count(fitted)
+    mean = layout.total(torch.where(fitted, flags, 0.0)) / count.clamp(min=1)
+    # halfway between right answers, at 0, and its errors
+    hard = (flags < layout.each(mean) / 2) & layout.each(count > 0)
+    others = hard.sum(dim=0) - hard.long()
+    own = is_mine & wrong & held
+    shared = layout.count(own & (others >= 2)).double() / layout.count(own).clamp(min=1)
+    return (shared > SHARED).any(dim=0)
 
 
 def _side_p_value(
-    axes: list[Floats],
-    right: NDArray[np.bool_],
-    folds: NDArray[np.int16],
+    layout: Layout,
+    axis: Tensor,
+    folds: Tensor,
+    cv: int,
     n_permutations: int,
-    generator: np.random.Generator,
-) -> float:
-    """P-value of errors lying farther out than right answers on the positive side of an axis, over all folds."""
-    observed, null = 0.0, np.zeros(n_permutations)
-    for fold, axis in enumerate(axes):
-        held = folds == fold
-        side = held & (axis > np.median(axis[held & right]))
-        wrong = ~right[side]
-        if wrong.all() or not wrong.any():
-            continue
-        ranks = np.argsort(np.argsort(axis[side])).astype(float)
-        standard = (ranks - ranks.mean()) / (ranks.std() * np.sqrt(len(ranks)))
-        observed += standard[wrong].sum()
-        drawn = generator.permuted(np.repeat(wrong[None], n_permutations, axis=0), axis=1)
-        null += drawn @ standard
-    return float((1 + (null >= observed - 1e-9).sum()) / (1 + n_permutations))
+    stream: tuple[int, int, int],
+    classes: Sequence[int],
+) -> Tensor:
+    """P-values (K,) of errors lying farther out than right answers on the positive side of an axis, over all folds."""
+    of = layout.segments.of * cv + folds  # a stratum is a class and a fold
+    k = len(layout.sizes)
+    side = axis > _median_of_right(layout, axis, of, k * cv)[of]
+    standard, n_wrong, n = _standard_ranks(layout, axis, side, of, k * cv)
+    tested = ((n_wrong > 0) & (n_wrong < n))[of] & side
+    standard = torch.where(tested, standard, 0.0)
+    observed = layout.total(torch.where(layout.right, 0.0, standard))
+    seed, *rest = stream
+    states = states_of(layout, seed, Stream.SIDE, *rest)[None]
+    strata = torch.where(tested, folds, -1).to(torch.int8)[None]
+    quota = n_wrong.reshape(1, k, cv)
+    reached = torch.zeros_like(observed)
+    per_round = max(1, SIDE_DRAWS // max(1, len(axis)))
+    for done in range(0, n_permutations, per_round):
+        count = min(per_round, n_permutations - done)
+        drawn = choose(layout.segments, states, strata, quota, done, count, classes)[0]
+        null = layout.total(torch.where(drawn, standard, 0.0))
+        reached = reached + (null >= observed - 1e-9).sum(dim=0)
+    return (1 + reached).double() / (1 + n_permutations)
+
+
+def _median_of_right(layout: Layout, axis: Tensor, of: Tensor, strata: int) -> Tensor:
+    """Median of the right samples' ``axis`` (N,) in each stratum (S,); NaN where there is none."""
+    values = torch.where(layout.right, axis, torch.inf)  # the wrong ones come after them
+    ordered = values[_sorted_within(values, of)]
+    n_right, first = _sizes(layout.right, of, strata), _firsts(of, strata)
+    last = len(axis) - 1
+    low, high = ((first + (n_right - 1).clamp(min=0) // 2).clamp(max=last), (first + n_right // 2).clamp(max=last))
+    return torch.where(n_right > 0, (ordered[low] + ordered[high]) / 2, torch.nan)
+
+
+def _standard_ranks(
+    layout: Layout, axis: Tensor, side: Tensor, of: Tensor, strata: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ranks (N,) of each stratum's samples on the ``side``, standardised, its wrong ones and all (S,)."""
+    n, n_wrong = _sizes(side, of, strata), _sizes(side & ~layout.right, of, strata)
+    order = _sorted_within(torch.where(side, axis, torch.inf), of)
+    place = torch.arange(len(axis), device=axis.device)
+    ranks = torch.empty_like(axis).scatter_(0, order, (place - _firsts(of, strata)[of[order]]).to(axis.dtype))
+    # ranks 0 to n - 1 have the mean (n - 1) / 2 and the variance (n² - 1) / 12
+    deviation = ((n.double() ** 2 - 1).clamp(min=1e-30) / 12 * n).sqrt()
+    return (ranks - ((n - 1) / 2)[of]) / deviation[of], n_wrong, n
+
+
+def _sorted_within(values: Tensor, of: Tensor) -> Tensor:
+    """Return the order of (N,) values, stratum by stratum."""
+    by_value = values.argsort(stable=True)
+    return by_value[of[by_value].argsort(stable=True)]
+
+
+def _sizes(chosen: Tensor, of: Tensor, strata: int) -> Tensor:
+    return torch.zeros(strata, dtype=torch.int64, device=of.device).scatter_add_(0, of, chosen.long())
+
+
+def _firsts(of: Tensor, strata: int) -> Tensor:
+    sizes = _sizes(torch.ones_like(of, dtype=torch.bool), of, strata)
+    return sizes.cumsum(0) - sizes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.batch import ClassBatch, Classes, Duals, Floats, Ints, Labels, Layout, in_batches
+from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.kernels.label_matrix_numba import assign_folds_of_matrix
+from fdgpu.kernels.folds import folds_of_class
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
-BATCH_BYTES = 1 << 30  # Gram matrices and the training parts of them that are held at once
+BATCH_BYTES = 1 << 30  # what a batch of classes takes
 SMALL = 1500  # samples of a class that is multiplied by one thread
 PIECES = 4  # pieces of work for each thread, so that none waits long for another
 CPU = torch.device("cpu")
+Labels = NDArray[np.int8]
 Rows = NDArray[np.floating]  # (n, d) whitened rows of a class, or its (n, n) Gram matrix
 
 
@@ -35,24 +36,31 @@ class NumbaBackend:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()
+        self._pool = ThreadPoolExecutor(self.threads)
 
-    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> Iterator[ClassBatch]:
-        """Yield batches of classes, in order; about 1 GiB of Gram matrices is held at once.
+    def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
+        """Find nothing that cannot be solved."""
 
-        A class whose own would take more is a batch of its own, solved without one.
-        """
-        largest = self._largest_class(settings)
-        batches = in_batches(classes, lambda one: self._bytes(one.n, settings), BATCH_BYTES, largest)
-        with ThreadPoolExecutor(self.threads) as pool:
-            for batch in batches:
-                if batch[0].n > largest:
-                    yield NewtonBatch(batch[0], settings, CPU)
-                    continue
-                yield NumbaBatch(Layout.of(batch), *self._prepare(batch, settings, pool), settings, pool, self.threads)
+    def capacity(self) -> int:
+        """Bytes that one batch may take."""
+        return BATCH_BYTES
 
-    def _prepare(
-        self, batch: Sequence[ClassSamples], settings: SolverSettings, pool: ThreadPoolExecutor
-    ) -> tuple[list[Rows], list[Rows]]:
+    def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:
+        """Rows, gathered and whitened, and what is held of the Gram matrix; None for a class that is solved without."""
+        if one.n > self._largest_class(settings):
+            return None
+        d, itemsize = one.embeddings.shape[1], settings.dtype.itemsize
+        return one.n * d * (itemsize + one.embeddings.element_size()) + self._gram_bytes(one.n, settings)
+
+    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
+        """Whiten classes and multiply them; one that is too large for its Gram matrix comes alone."""
+        if classes[0].n > self._largest_class(settings):
+            return NewtonBatch(classes[0], settings, CPU)
+        return NumbaBatch(
+            Layout.of(classes, CPU), *self._prepare(classes, settings), settings, self._pool, self.threads
+        )
+
+    def _prepare(self, batch: Sequence[ClassSamples], settings: SolverSettings) -> tuple[list[Rows], list[Rows]]:
         """Whiten and multiply: (n, d) rows and (n, n) Gram matrix of each class.
 
         Small classes take one thread each, large ones come one after the other with all threads of the BLAS.
@@ -67,11 +75,11 @@ class NumbaBackend:
 
         small = [i for i, one in enumerate(batch) if one.n <= SMALL]
         with threadpool_limits(1, user_api="blas"):
-            prepared = dict(zip(small, pool.map(prepare, small), strict=True))
+            prepared = dict(zip(small, self._pool.map(prepare, small), strict=True))
         prepared |= {i: prepare(i) for i, one in enumerate(batch) if one.n > SMALL}
         return [prepared[i][0] for i in range(len(batch))], [prepared[i][1] for i in range(len(batch))]
 
-    def _bytes(self, n: int, settings: SolverSettings) -> int:
+    def _gram_bytes(self, n: int, settings: SolverSettings) -> int:
         """Bytes of a Gram matrix and of the copies of its training parts, of which every thread holds one."""
         copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
         return int(n * n * settings.dtype.itemsize * (1 + copies))
@@ -82,7 +90,7 @@ class NumbaBackend:
         Measured on two cores, 512 dimensions: at 13 000 samples this takes 2.2 s and Newton steps 3.4 s, so that memory
         ends it just before speed would; with permutations, which share a Gram matrix, it is far ahead while it fits.
         """
-        return math.isqrt(BATCH_BYTES * 10**6 // self._bytes(1000, settings))
+        return math.isqrt(BATCH_BYTES * 10**6 // self._gram_bytes(1000, settings))
 
 
 class NumbaBatch(ClassBatch):
@@ -101,69 +109,73 @@ class NumbaBatch(ClassBatch):
     ) -> None:
         self.layout, self._x, self._grams = layout, x, grams
         self._costs = np.asarray(settings.Cs, np.float64)
-        self._settings, self._pool, self._threads = settings, pool, threads
+        self.settings, self._pool, self._threads = settings, pool, threads
 
-    def cross_validate(self, labels: Labels, classes: Classes = None) -> tuple[Floats, Floats]:
+    def cross_validate(self, labels: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
         """Hold out every fold of every labelling and class."""
-        cv, k, p = self._settings.cv, len(self._x), len(labels)
+        cv, k, p = self.settings.cv, len(self._x), len(labels)
         recalls = np.full((k, p, cv, len(self._costs), 2), np.nan)
         violation = np.full((k, p, cv), np.nan)
 
         def solve(i: int, own: Labels, first: int, last: int) -> None:
-            folds = np.empty(own.shape, np.int8)
-            assign_folds_of_matrix(own, np.array([own.shape[1]]), cv, folds)
+            part = slice(first // cv, -(-last // cv))  # the labellings of these jobs
+            begin, end = first - part.start * cv, last - part.start * cv
+            folds = folds_of_class(own[part], cv, self.layout.groups_of(i))
             cross_validate_jobs(
-                self._grams[i], own, folds, cv, first, last, self._costs, *self._stop, recalls[i], violation[i]
-            )
+                self._grams[i], own[part], folds, cv, begin, end, self._costs, *self._stop, recalls[i, part],
+                violation[i, part],
+            )  # fmt: skip
 
         self._spread(solve, labels, p * cv, classes)
-        return np.moveaxis(recalls.mean(axis=-1), 0, 1), violation.max(axis=-1).T
+        scores = torch.from_numpy(np.moveaxis(recalls.mean(axis=-1), 0, 1))
+        return scores, largest_violation(torch.from_numpy(violation)).T
 
-    def fit(self, labels: Labels, C_index: Ints, classes: Classes = None) -> Duals:
+    def fit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Duals:
         """Fit every labelling on every class, warm-started from the smaller C."""
         k, p = len(self._x), len(labels)
-        a = np.zeros(labels.shape)
+        a, chosen = np.zeros(labels.shape), C_index.numpy()
         intercept, violation = np.full((k, p), np.nan), np.full((k, p), np.nan)
         n_iter = np.zeros((k, p), np.int64)
 
         def solve(i: int, own: Labels, first: int, last: int) -> None:
             dual = np.zeros(own.shape)
             fit_jobs(
-                self._grams[i], own, C_index[:, i], first, last, self._costs, *self._stop, dual, intercept[i],
+                self._grams[i], own, chosen[:, i], first, last, self._costs, *self._stop, dual, intercept[i],
                 violation[i], n_iter[i],
             )  # fmt: skip
             a[first:last, self.layout.rows(i)] = dual[first:last]
 
         self._spread(solve, labels, p, classes)
-        return Duals(a, intercept.T, violation.T, n_iter.T)
+        return Duals(*(torch.from_numpy(values) for values in (a, intercept.T, violation.T, n_iter.T)))
 
-    def decide(self, duals: Duals) -> Floats:
+    def decide(self, duals: Duals) -> Tensor:
         """Return K a + b of all samples."""
-        values = np.empty(duals.a.shape)
+        a = duals.a.numpy()
+        values = np.empty(a.shape)
         for i, gram in enumerate(self._grams):
             rows = self.layout.rows(i)
-            values[:, rows] = duals.a[:, rows].astype(gram.dtype) @ gram
-        return values + duals.intercept[:, self.layout.class_of]
+            values[:, rows] = a[:, rows].astype(gram.dtype) @ gram
+        return torch.from_numpy(values) + self.layout.each(duals.intercept)
 
-    def coef(self, duals: Duals) -> Floats:
+    def coef(self, duals: Duals) -> Tensor:
         """Return w = Xᵀ a."""
-        return np.stack(
-            [duals.a[:, self.layout.rows(i)].astype(x.dtype) @ x for i, x in enumerate(self._x)], axis=1
-        ).astype(np.float64)
+        a = duals.a.numpy()
+        own = [a[:, self.layout.rows(i)].astype(x.dtype) @ x for i, x in enumerate(self._x)]
+        return torch.from_numpy(np.stack(own, axis=1).astype(np.float64))
 
     @property
     def _stop(self) -> tuple[float, int]:
-        return self._settings.tol, self._settings.max_iter
+        return self.settings.tol, self.settings.max_iter
 
     def _spread(
-        self, solve: Callable[[int, Labels, int, int], None], labels: Labels, jobs: int, classes: Classes
+        self, solve: Callable[[int, Labels, int, int], None], labels: Tensor, jobs: int, classes: Classes
     ) -> None:
         """Run ``solve(class, its labels, first job, last job)`` over all jobs of all classes, on all threads."""
-        chosen = range(len(self._x)) if classes is None else classes
+        chosen, matrix = range(len(self._x)) if classes is None else classes, labels.numpy()
         pieces = min(jobs, max(1, -(-PIECES * self._threads // max(1, len(chosen)))))
         bounds = np.linspace(0, jobs, pieces + 1).round().astype(int).tolist()
         tasks = [
-            partial(solve, i, np.ascontiguousarray(labels[:, self.layout.rows(i)]), first, last)
+            partial(solve, i, np.ascontiguousarray(matrix[:, self.layout.rows(i)]), first, last)
             for i in chosen
             for first, last in pairwise(bounds)
         ]

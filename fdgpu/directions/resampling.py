@@ -1,86 +1,80 @@
 """The same SVM on other labellings: permuted, with a fold held out twice, and on random halves of the samples.
 
-What is found of a class does not depend on the classes around it: each has random generators of its own.
+What is found of a class does not depend on the classes around it: what is drawn of it is its own. Everything stays on
+the batch's device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import torch
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fdgpu.directions.batch import (
-    SCORE_ROUNDING,
-    ClassBatch,
-    Classes,
-    Floats,
-    Ints,
-    Labels,
-    assign_folds,
-    choose_costs,
-)
-from fdgpu.kernels.label_matrix_numba import draw_permutations, draw_resamples
+from fdgpu.arrays import to_host
+from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Classes, Tensor, choose_costs, mean_scores
+from fdgpu.directions.drawing import halves, permuted_labels
 
 # With which an audit judges captions. On the bundled world 50 take twice the time and lose no fewer captions of planted
 # failures; of 160 sides of directions fitted to shuffled answers they let 3.7 % pass, and 20 let 6.2 %.
 RESAMPLES = 20
 ROUND = 50  # permutations between two looks at which classes are settled
-PERMUTED_LABELS = 1 << 27  # labels of one round: 128 MB
+ROUND_BYTES = 1 << 30  # of the label matrices of one round, and of what they are drawn and their folds assigned with
+PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label
 RESAMPLED_LABELS = 1 << 24  # labels of one round, whose duals take 128 MB
 
 
 def permutation_test(
-    batch: ClassBatch, observed: Floats, seeds: Sequence[Sequence[int]], n_permutations: int, stop_after: int
-) -> tuple[Floats, Ints]:
+    batch: ClassBatch, observed: Tensor, seed: int, n_permutations: int, stop_after: int
+) -> tuple[Tensor, Tensor]:
     """Permute correctness within each class, repeat the choice of C, and count scores at least as high.
+
+    The score of a labelling is the best over C of its mean balanced accuracy over the folds that hold both kinds out
+    and train on both. It is a function of the labelling alone, which makes the test exact; where no fold does, it is
+    lower than any other.
 
     With ``stop_after`` h > 0 a class stops at its h-th null score that is at least as high as the observed one, after
     m permutations, and p = h / m (Besag and Clifford, 1991, which is exact too: such a class is far from significant
-    and its p-value is known well enough). Otherwise p = (1 + #{null ≥ observed}) / (1 + B).
+    and its p-value is known well enough). Otherwise p = (1 + #{null ≥ observed}) / (1 + B). The host looks once a round
+    which classes are settled; without ``stop_after`` it has no need to.
 
     Args:
         batch: K classes.
         observed: (K,) their best scores.
-        seeds: K seeds.
+        seed: of the permutations.
         n_permutations: B.
         stop_after: h, or 0 to draw all.
 
     Returns:
         p-values (K,) and how many permutations were drawn (K,).
     """
-    k = len(observed)
-    generators = [np.random.default_rng(seed) for seed in seeds]
-    exceeded, drawn = np.zeros(k, np.int64), np.zeros(k, np.int64)
-    p = np.full(k, np.nan)
-    layout = batch.layout
-    per_round = max(1, min(ROUND, PERMUTED_LABELS // max(1, len(layout.right))))
-    done = 0
-    active = np.arange(k)
-    while done < n_permutations and len(active):
+    layout, k = batch.layout, len(batch.layout.sizes)
+    observed = observed.nan_to_num(-torch.inf)
+    exceeded = torch.zeros(k, dtype=torch.int64, device=layout.device)
+    drawn, p = exceeded.clone(), torch.full_like(observed, torch.nan)
+    per_label = PERMUTED_BYTES.get(layout.device.type, PERMUTED_BYTES["cuda"])
+    per_round = max(1, min(ROUND, ROUND_BYTES // (per_label * max(1, len(layout.right)))))
+    active, done = list(range(k)), 0
+    while done < n_permutations and active:
         count = min(per_round, n_permutations - done)
-        labels = np.zeros((count, len(layout.right)), np.int8)
-        for i in active.tolist():
-            draw_permutations(generators[i], layout.n_errors[i], labels[:, layout.rows(i)])
-        scores, _ = batch.cross_validate(labels, active.tolist())
-        null = scores[:, active].mean(axis=2).max(axis=-1)
-        reached = null >= observed[active] - SCORE_ROUNDING
-        for column, i in enumerate(active.tolist()):
-            so_far = np.cumsum(reached[:, column]) + exceeded[i]
-            at = np.flatnonzero(so_far >= stop_after) if stop_after else so_far[:0]
-            used = int(at[0]) + 1 if len(at) else count
-            exceeded[i] += int(reached[:used, column].sum())
-            drawn[i] += used
-            if len(at) and drawn[i] < n_permutations:
-                p[i] = stop_after / drawn[i]
+        labels = permuted_labels(layout, seed, done, count, active)
+        scores, _ = batch.cross_validate(labels, active)
+        null = mean_scores(scores).amax(dim=-1).nan_to_num(-torch.inf)
+        so_far = exceeded + (null >= observed - SCORE_ROUNDING).cumsum(dim=0)  # (count, K)
+        open_ = p.isnan()
+        if stop_after:
+            before = (so_far < stop_after).sum(dim=0)  # permutations before the one that settles it
+            used = (before + 1).clamp(max=count)
+            settled = open_ & (before < count) & (drawn + used < n_permutations)
+            exceeded = torch.where(open_, so_far.gather(0, used[None] - 1)[0], exceeded)
+            drawn = torch.where(open_, drawn + used, drawn)
+            p = torch.where(settled, stop_after / drawn.double(), p)
+            still = to_host(p.isnan(), "which classes' permutations are settled")
+            active = [i for i in active if still[i]]
+        else:
+            exceeded, drawn = so_far[-1], drawn + count
         done += count
-        active = active[np.isnan(p[active])]
-    left = np.isnan(p)
-    p[left] = (1 + exceeded[left]) / (1 + drawn[left])
-    return p, drawn
+    return torch.where(p.isnan(), (1 + exceeded) / (1 + drawn).double(), p), drawn
 
 
-def nested_scores(batch: ClassBatch, cv: int) -> Floats:
+def nested_scores(batch: ClassBatch) -> Tensor:
     """Hold out each fold, choose C by cross-validation on the others alone, fit them, and score the one held out.
 
     This is the score that choosing C has not made optimistic.
@@ -88,35 +82,24 @@ def nested_scores(batch: ClassBatch, cv: int) -> Floats:
     Returns:
         (K,) mean balanced accuracy; NaN for a class with too few samples of a kind to cross-validate inside a fold.
     """
-    layout = batch.layout
-    folds = assign_folds(layout.labels, layout.sizes, cv)[0]
-    outer = np.arange(cv)[:, None]
-    labels = np.where(folds == outer, 0, layout.labels).astype(np.int8)
-    fewest = np.minimum(layout.count(labels > 0), layout.count(labels < 0)).min(axis=0)
-    able = np.flatnonzero(fewest >= cv)
-    nested = np.full(len(layout.sizes), np.nan)
-    if not len(able):
-        return nested
-    scores, _ = batch.cross_validate(labels, able.tolist())
-    C_index = choose_costs(scores.mean(axis=2))
-    decisions = batch.decide(batch.fit(labels, C_index, able.tolist()))
-    hit = (decisions > 0) == layout.right
+    layout, cv = batch.layout, batch.settings.cv
+    outer = torch.arange(cv, device=layout.device)[:, None]
+    is_held = batch.folds(layout.labels) == outer  # (cv, N)
+    labels = torch.where(is_held, 0, layout.labels).to(torch.int8)
+    fewest = torch.minimum(layout.count(labels > 0), layout.count(labels < 0)).amin(dim=0)
+    scores, _ = batch.cross_validate(labels)
+    C_index = torch.where(fewest >= cv, choose_costs(mean_scores(scores)), -1)
+    hit = (batch.decide(batch.fit(labels, C_index)) > 0) == layout.right
     recalls = []
-    for kind in (True, False):
-        held = (folds == outer) & (layout.right == kind)  # (cv, N)
-        recalls.append(layout.count(hit & held) / np.maximum(1, layout.count(held)))
-    nested[able] = np.mean(recalls, axis=0).mean(axis=0)[able]
-    return nested
+    for kind in (layout.right, ~layout.right):
+        held = is_held & kind
+        recalls.append(layout.count(hit & held).double() / layout.count(held))
+    return torch.where(fewest >= cv, torch.stack(recalls).mean(dim=0).nanmean(dim=0), torch.nan)
 
 
 def resampled_directions(
-    batch: ClassBatch,
-    labels: Labels,
-    C_index: Ints,
-    seeds: Sequence[Sequence[int]],
-    n_resamples: int,
-    classes: Classes = None,
-) -> NDArray[np.float32]:
+    batch: ClassBatch, labels: Tensor, C_index: Tensor, seed: int, n_resamples: int, classes: Classes = None
+) -> Tensor:
     """Fit random halves of every labelling: how much a direction varies with its samples.
 
     Half-sampling is the subsampling form of the bootstrap (Politis, Romano and Wolf, *Subsampling*, 1999): a mean over
@@ -131,25 +114,19 @@ def resampled_directions(
         batch: K classes.
         labels: (r, N) label matrix, a labelling for each direction.
         C_index: (r, K) C of each.
-        seeds: K seeds.
+        seed: of the halves.
         n_resamples: B.
-        classes: those of interest; zero elsewhere.
+        classes: those of interest; what stands elsewhere has no meaning.
 
     Returns:
-        (r, K, B, d) w.
+        (K, r, B, d) w, float32.
     """
-    layout, (r, n) = batch.layout, labels.shape
-    chosen = range(len(layout.sizes)) if classes is None else classes
-    # a stream for each direction: how many resamples are drawn in one round must not change which
-    streams = {(j, i): np.random.default_rng((*seeds[i], j + 1)) for j in range(r) for i in chosen}
+    r, n = labels.shape
     per_round = max(1, min(n_resamples, RESAMPLED_LABELS // max(1, r * n)))
     rounds = []
     for done in range(0, n_resamples, per_round):
         count = min(per_round, n_resamples - done)
-        resampled = np.zeros((r, count, n), np.int8)
-        for (j, i), generator in streams.items():
-            rows = layout.rows(i)
-            draw_resamples(generator, labels[j, rows], resampled[j, :, rows])
-        duals = batch.fit(resampled.reshape(r * count, n), np.repeat(C_index, count, axis=0), classes)
-        rounds.append(batch.coef(duals).astype(np.float32).reshape(r, count, len(layout.sizes), -1))
-    return np.concatenate(rounds, axis=1).swapaxes(1, 2)
+        resampled = halves(batch.layout, labels, seed, done, count, classes).flatten(0, 1)
+        duals = batch.fit(resampled, C_index.repeat_interleave(count, dim=0), classes)
+        rounds.append(batch.coef(duals).float().unflatten(0, (r, count)))
+    return torch.cat(rounds, dim=1).permute(2, 0, 1, 3)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, finite_rows, to_numpy, to_torch
+from fdgpu.arrays import Array, finite_rows, to_device, to_numpy, to_torch
 from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import InputError
 from fdgpu.findings import Status
@@ -86,12 +86,19 @@ def _column(array: Array, name: str, rows: int) -> NDArray[np.generic]:
     return column
 
 
-def status_of(n_right: int, n_wrong: int, cv: int) -> Status:
-    """Return whether a class has enough of both kinds for ``cv`` folds."""
-    if n_wrong == 0:
+def status_of(right: NDArray[np.bool_], groups: NDArray[np.int64] | None, cv: int) -> Status:
+    """Return whether a class has enough of both kinds for ``cv`` folds: samples, or groups that hold any of them.
+
+    Args:
+        right: (n,) of the class's samples.
+        groups: (n,) of them, or None.
+        cv: number of folds.
+    """
+    if right.all():
         return Status.NO_ERRORS
-    if n_right == 0:
+    if not right.any():
         return Status.ALL_ERRORS
+    n_right, n_wrong = (int(kind.sum()) if groups is None else len(np.unique(groups[kind])) for kind in (right, ~right))
     if n_wrong < cv:
         return Status.TOO_FEW_ERRORS
     return Status.TOO_FEW_CORRECT if n_right < cv else Status.OK
@@ -133,6 +140,7 @@ class ClassSamples:
         right: (n,) which of them the model got right.
         embeddings: (N, d) of all classes, where the caller's lie: no whitened copy of the whole set is ever made.
         whitening: of the embeddings.
+        groups: (n,) group of each sample, numbered from 0 in the class; None where each stands for itself.
     """
 
     index: int
@@ -140,6 +148,7 @@ class ClassSamples:
     right: NDArray[np.bool_]
     embeddings: torch.Tensor
     whitening: Whitening
+    groups: NDArray[np.int64] | None = None
 
     @property
     def n(self) -> int:
@@ -150,6 +159,5 @@ class ClassSamples:
 def whitened(classes: Sequence[ClassSamples], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Gather the samples of classes of one fit, and whiten them on ``device``: (n, d) unit rows, class by class."""
     first = classes[0]
-    rows = torch.from_numpy(np.concatenate([one.rows for one in classes]))
-    own = first.embeddings[rows.to(first.embeddings.device)]
+    own = first.embeddings[to_device(np.concatenate([one.rows for one in classes]), first.embeddings.device)]
     return first.whitening(own.to(device), dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fdgpu.arrays import to_device, to_host
 from fdgpu.kernels.whiten_numba import add_moments, whiten_rows
 
 CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 copies at a time: a cache's worth, and one full launch
@@ -41,7 +42,8 @@ class Whitening:
         mean = shift + total / m
         deviation = ((square - total.square() / m).clamp(min=0) / (m - 1)).sqrt()
         constant = deviation <= 1e-12 * mean.abs().clamp(min=1.0)  # rounding of the mean is no variation
-        return cls(mean.cpu().numpy(), torch.where(constant, 1.0, deviation).cpu().numpy())
+        both = torch.stack([mean, torch.where(constant, 1.0, deviation)])
+        return cls(*to_host(both, "mean and deviation of the reference"))
 
     @classmethod
     def identity(cls, d: int) -> Whitening:
@@ -55,22 +57,25 @@ class Whitening:
 
     def __call__(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Whiten ``rows`` (n, d); returns new unit rows of ``dtype`` on the same device."""
-        out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
+        if rows.device.type != "cpu":
+            return self.through_torch(rows, dtype)
+        out = torch.empty(rows.shape, dtype=dtype)
         step = chunk_rows(rows)
         for part, into in zip(rows.split(step), out.split(step), strict=True):
-            if rows.device.type == "cpu":
-                whiten_rows(_plain(part), self.mean, 1 / self.scale, into.numpy())
-            else:
-                self.through_torch(part, into)
+            whiten_rows(_plain(part), self.mean, 1 / self.scale, into.numpy())
         return out
 
-    def through_torch(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        """Whiten ``rows`` (n, d) into ``out`` on any device."""
-        mean, scale = (torch.from_numpy(values).to(rows.device) for values in (self.mean, self.scale))
-        # float64: a mean may dwarf the rest
-        whitened = rows.to(out.dtype) if self.is_identity else (rows.double() - mean).div_(scale)
-        lengths = torch.linalg.vector_norm(whitened, dim=1, keepdim=True)
-        torch.div(whitened, torch.where(lengths == 0, 1.0, lengths), out=out)
+    def through_torch(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Whiten ``rows`` (n, d) on any device, without waiting for it."""
+        out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
+        mean, scale = (to_device(values, rows.device) for values in (self.mean, self.scale))
+        step = chunk_rows(rows)
+        for part, into in zip(rows.split(step), out.split(step), strict=True):
+            # float64: a mean may dwarf the rest
+            whitened = part.to(dtype) if self.is_identity else (part.double() - mean).div_(scale)
+            lengths = torch.linalg.vector_norm(whitened, dim=1, keepdim=True)
+            into.copy_(whitened / torch.where(lengths == 0, 1.0, lengths))
+        return out
 
 
 def _plain(rows: torch.Tensor) -> NDArray[np.floating]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import dataclass
 
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.arrays import to_device
+from fdgpu.arrays import to_device, to_host
 from fdgpu.device import BatchSize, choose_device, halving_batches
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, image_source
 from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
+
+CHECKED = 64  # pictures on a device that are made into float64 at a time
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,41 @@ class Embeddings:
     """Unit vectors with the ids they belong to.
 
     ``vectors`` is (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
-    row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason.
+    row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason. ``fingerprint`` is a
+    SHA-256 of the pictures in the model's size.
     """
 
     ids: list[str]
     vectors: Tensor
     unreadable: dict[str, str]
+    fingerprint: str = ""
+
+
+class PictureDigest:
+    """Hashes pictures in their order, however they are cut into batches.
+
+    Pictures on the host are hashed as they are. Of each on a device a checksum is made there: a sum that float64 holds
+    exactly, in whatever order it is added up. They come down at the end, all at once.
+    """
+
+    def __init__(self) -> None:
+        self._digest, self._sums = hashlib.sha256(), list[Tensor]()
+
+    def add(self, pictures: Tensor) -> None:
+        """Take (n, 3, h, w) pictures; nothing is waited for."""
+        if pictures.device.type == "cpu":
+            self._digest.update(pictures.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            return
+        for some in pictures.flatten(1).split(CHECKED):
+            whole = some.double() if some.dtype == torch.uint8 else some.double().mul_(65535).round_()
+            weights = torch.arange(whole.shape[1], device=whole.device).mul_(40503).remainder_(65521).double() + 1
+            self._sums.append(whole @ weights)
+
+    def hexdigest(self) -> str:
+        """Return the hash of all."""
+        if self._sums:
+            self._digest.update(to_host(torch.cat(self._sums), "checksums of the pictures").tobytes())
+        return self._digest.hexdigest()
 
 
 class ImageEmbedder:
@@ -80,15 +112,17 @@ class ImageEmbedder:
         ids: list[str] = []
         rows: list[Tensor] = []
         unreadable: dict[str, str] = {}
+        digest = PictureDigest()
         with OneBar(progress) as report:
             report(stage, 0, images.count)
             for batch in images.batches(self.batch_size, self.preprocess.resize):
                 rows.append(self._embed_batch(batch))
+                digest.add(batch.pixels)
                 ids += batch.ids
                 unreadable |= batch.unreadable
                 report(stage, len(ids), images.count)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        return Embeddings(ids, vectors, unreadable)
+        return Embeddings(ids, vectors, unreadable, digest.hexdigest())
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read; nothing is waited for."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import ROWS_AT_ONCE, Array, restorer, to_host, to_torch
+from fdgpu.arrays import ROWS_AT_ONCE, Array, restorer, to_device, to_host, to_torch
 from fdgpu.errors import InputError
 from fdgpu.index.extremes import Asked, extremes
 from fdgpu.index.kinds import IndexKind
@@ -140,7 +140,7 @@ class CaptionIndex(VectorIndex):
         """Return which rows (n,) differ from the reference: n bytes that come down for the ids of the others."""
         if self.reference is None:
             return None
-        reference = torch.from_numpy(self.reference).to(rows.device)
+        reference = to_device(self.reference, rows.device)
         far = [torch.linalg.vector_norm(part - reference, dim=1) >= EQUAL for part in rows.split(ROWS_AT_ONCE)]
         return to_host(torch.cat(far), "which captions equal the reference")
 
@@ -148,7 +148,7 @@ class CaptionIndex(VectorIndex):
         """Return the unit differences from the reference."""
         if self.reference is None or self.scale is None:
             return super()._stored(rows)
-        reference, scale = (torch.from_numpy(vector).to(rows.device) for vector in (self.reference, self.scale))
+        reference, scale = (to_device(vector, rows.device) for vector in (self.reference, self.scale))
         return caption_differences(rows, reference, scale).float()
 
     def _checked_scale(self, scale: Array) -> NDArray[np.float64] | None:
@@ -235,7 +235,7 @@ class CaptionIndex(VectorIndex):
         sigma = np.ones(d) if scale is None else check_scale(scale, d)
         if self.reference is None:
             whole = moved(to_torch(directions, "directions"), device).double()
-            scores, positions = extremes(self._opened, Asked(whole, given, torch.from_numpy(sigma).to(device)), k)
+            scores, positions = extremes(self._opened, Asked(whole, given, to_device(sigma, device)), k)
             ids = self._ids.ids(positions)
         else:
             self._check_same(given, sigma)
@@ -248,7 +248,7 @@ class CaptionIndex(VectorIndex):
 
     def _check_same(self, references: Tensor, scale: NDArray[np.float64]) -> None:
         """Check that the differences that are stored are those that are asked for."""
-        own = torch.from_numpy(np.asarray(self.reference)).to(references.device)
+        own = to_device(np.asarray(self.reference), references.device)
         apart = torch.linalg.vector_norm(references - own, dim=1).amax()
         same_scale = self.scale is not None and np.allclose(scale, self.scale, rtol=1e-5)
         if not same_scale or to_host(apart, "how far the references are from the index's own") >= EQUAL:

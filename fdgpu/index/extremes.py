@@ -11,9 +11,9 @@ made. Both lose digits where c is near r. These scores only choose candidates, a
 lengths are taken a rounding shorter than they are, so that a caption near its reference is rather looked at than
 missed. The candidates are scored by ``caption_differences`` in float64.
 
-All vectors are looked at in lists and graphs of FAISS too. An index that is searched by inner products finds captions
-by their w·x alone: of a million captions of a grammar, the 100 of the largest hold 0.16 of the ten of the highest
-scores, and the 1000 of the largest 0.29 (``python -m benchmarks.index``).
+All vectors are looked at in lists and graphs of FAISS too. These find captions by their w·x alone, and lengths decide
+as much: of a million captions of a grammar, those 100 of the largest w·x hold 0.16 of the ten of the highest scores,
+and the 1000 of the largest 0.29.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fdgpu.arrays import to_device
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.index.exact_store import Found, best, better
 from fdgpu.index.stores import Store
@@ -32,6 +34,9 @@ from fdgpu.kernels.alignments import CHUNK_BYTES, EQUAL, caption_differences
 SPARE = 16  # candidates beyond those that were asked for: captions nearer to a reference than rounding tells
 SCORES = {"cpu": 1 << 22, "cuda": 1 << 27}  # at a time
 MOST_VECTORS = 1 << 16  # at a time, however few the directions
+PRECISION = {
+    "cpu": torch.float32
+}  # elsewhere float64, which a choice of TF32 does not reach; a CPU takes twice as long
 HALF_EQUAL = 1e-3  # how far rounding to float16 moves a caption that is the reference
 
 
@@ -54,8 +59,7 @@ def extremes(store: Store, asked: Asked, k: int) -> tuple[Tensor, Tensor]:
 
 def _candidates(store: Store, asked: Asked, k: int) -> Tensor:
     """Return (q, 2, up to k) positions of captions that score low and high."""
-    # On a GPU in float64, which the caller's choice of TF32 does not reach; a CPU takes twice as long for it.
-    kind = torch.float32 if store.device.type == "cpu" else torch.float64
+    kind = PRECISION.get(store.device.type, torch.float64)
     slack = 4 * torch.finfo(kind).eps * sqrt(store.dimension)
     q, centre = len(asked.directions), asked.references.mean(dim=0)
     rho = (asked.references - centre) / asked.scale
@@ -84,7 +88,7 @@ def _candidates(store: Store, asked: Asked, k: int) -> Tensor:
 
 def _ranked(store: Store, candidates: Tensor, asked: Asked, k: int) -> tuple[Tensor, Tensor]:
     """Score candidates (q, 2, m) as they are, and return the scores and positions (q, 2, k) of the best."""
-    sign = torch.tensor([[1.0], [-1.0]], dtype=torch.float64, device=candidates.device)
+    sign = to_device(np.array([[1.0], [-1.0]]), candidates.device)
     references, equal = asked.references, EQUAL
     if store.half:
         references, equal = references.half(), HALF_EQUAL

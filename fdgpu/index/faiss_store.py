@@ -12,7 +12,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import to_host
+from fdgpu.arrays import to_device, to_host
 from fdgpu.device import why_no_faiss_gpu
 from fdgpu.errors import BackendError
 from fdgpu.index.exact_store import ExactStore, Found
@@ -159,7 +159,7 @@ class FaissStore:
         # The lists or the part of the graph that were looked at may have held fewer.
         lacking = to_host((positions < 0).any(dim=1), "which searches looked at too few lists").nonzero()[0]
         if len(lacking):
-            chosen = torch.from_numpy(lacking).to(queries.device)
+            chosen = to_device(lacking, queries.device)
             scores[chosen], positions[chosen] = self.search(queries[chosen], k, exact=True)
         return scores, positions
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import ROWS_AT_ONCE, Array, finite_rows, to_host, to_torch
+from fdgpu.arrays import ROWS_AT_ONCE, Array, finite_rows, to_device, to_host, to_torch
 from fdgpu.captions.grammar import CaptionView
 from fdgpu.errors import InputError
 
@@ -109,7 +109,7 @@ def moved(rows: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return rows where a store keeps its vectors: as they are, but for an index whose place the caller chose."""
     if device.type == "cpu" and rows.device.type != "cpu":
         return torch.from_numpy(to_host(rows, "rows for an index that was asked to be on the CPU"))
-    return rows.to(device, non_blocking=True)
+    return to_device(rows, device)
 
 
 def batches(count: int, batch_size: int, shuffled: bool) -> Iterator[list[range]]:
@@ -156,7 +156,7 @@ class RowIds:
 
     def ids(self, positions: torch.Tensor) -> torch.Tensor:
         """Return the ids of ``positions``, of any shape, where these are."""
-        starts, firsts = torch.tensor(self.runs, dtype=torch.int64).reshape(-1, 2).T.contiguous().to(positions.device)
+        starts, firsts = to_device(np.array(self.runs, np.int64).reshape(-1, 2).T.copy(), positions.device)
         run = torch.searchsorted(starts, positions.contiguous(), right=True) - 1
         found: torch.Tensor = positions - starts[run] + firsts[run]
         return found

@@ -10,6 +10,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
+from fdgpu.arrays import to_device
 from fdgpu.index.exact_store import ExactStore
 from fdgpu.index.faiss_store import CHUNK_BYTES, STREAM, FaissStore, load_faiss
 from fdgpu.index.kinds import IndexKind, Kind
@@ -23,11 +24,6 @@ def store_device(gpu: bool, rows: Tensor | None = None) -> torch.device:
     if not gpu:
         return torch.device("cpu")
     return rows.device if rows is not None and rows.is_cuda else torch.device(f"cuda:{torch.cuda.current_device()}")
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a CUDA device."""
-    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def open_store(dimension: int, kind: IndexKind, half: bool, device: torch.device) -> Store:
@@ -56,5 +52,5 @@ def read_store(
         return store
     step = max(1, CHUNK_BYTES // (4 * dimension))
     for start in range(0, index.ntotal, step):
-        store.add(torch.from_numpy(index.reconstruct_n(start, min(step, index.ntotal - start))).to(device))
+        store.add(to_device(index.reconstruct_n(start, min(step, index.ntotal - start)), device))
     return store

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import Array, restorer, to_host, to_numpy
-from fdgpu.device import choose_index_backend, has_faiss
+from fdgpu.arrays import Array, restorer, to_device, to_host, to_numpy
+from fdgpu.device import choose_index_backend, free_bytes, has_faiss
 from fdgpu.errors import InputError
 from fdgpu.index.exact_store import Found
 from fdgpu.index.index_file import read_file, write_file
 from fdgpu.index.kinds import IndexKind, Kind, check_backend, check_kind
 from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, moved
-from fdgpu.index.stores import FITS, Store, free_memory, open_store, store_device
+from fdgpu.index.stores import FITS, Store, open_store, store_device
 
 DTYPES = ("float32", "float16")
 CHUNK = 1 << 16  # rows that are stored at a time
@@ -145,7 +145,7 @@ class VectorIndex:
     def _add(self, rows: Tensor, blocks: Sequence[range], kept: NDArray[np.bool_] | None) -> None:
         """Store those of some rows that are ``kept`` (n,), or all; their ids are those of the blocks, in order."""
         if kept is not None and not kept.all():
-            rows = rows[torch.from_numpy(np.flatnonzero(kept)).to(rows.device)]
+            rows = rows[to_device(np.flatnonzero(kept), rows.device)]
         self._opened.add(self._stored(moved(rows, self._opened.device)))
         for block in blocks:
             self._ids.append(block.start, np.ones(len(block), bool) if kept is None else kept[: len(block)])
@@ -174,7 +174,7 @@ class VectorIndex:
     def _device(self, rows: Tensor | None, size: int) -> torch.device:
         """Return where vectors of so many bytes are kept; a GPU that was not asked for by name has to hold them."""
         device = store_device(self.backend_ == "gpu", rows)
-        if device.type != "cpu" and not self._by_name and size > FITS * (free := free_memory(device)):
+        if device.type != "cpu" and not self._by_name and size > FITS * (free := free_bytes(device)):
             self.backend_ = "cpu"
             self.backend_reason_ = (
                 f"auto: {size / 1e9:.1f} GB of vectors for {free / 1e9:.1f} GB that {device} has free"

@@ -75,6 +75,7 @@ class StandIn:
     status = ("ok", "ok", "no_errors")
     n_samples, n_errors = np.array([40, 40, 40]), np.array([14, 9, 0])
     n_directions, n_permutations = np.array([2, 1, 0]), np.array([200, 57, 0])
+    p_value_reason = ("", "", "")
     nested_score, solver = np.array([0.75, NAN, NAN]), ["gram", "newton", ""]
     coef = np.full((3, 2, 4), NAN)
     cv_score = np.array([[0.9, 0.8], [0.6, NAN], [NAN, NAN]])

@@ -280,4 +280,5 @@ def test_an_interrupted_write_leaves_no_half_file(audited, tmp_path: Path, monke
 
 
 def test_pictures_of_the_page_come_from_the_source(world: dict) -> None:
-    assert torch.equal(TensorSource(world["pictures"]).picture(3), world["pictures"][3])
+    (shown,) = TensorSource(world["pictures"]).pictures([3], 96)
+    assert torch.equal(torch.from_numpy(shown).movedim(-1, 0), world["pictures"][3])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,21 @@ import torch
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
+from fdgpu.auditing import AuditResult, captioning
+from fdgpu.captions.reliability import SHOWN
 from fdgpu.directions import triton_backend
+from fdgpu.findings import ClassFindings, ScoredCaption
 from fdgpu.kernels.gram_triton import gram_reference
 from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
 from tests.pretend_cuda import launched_as, pretend_cuda
 
+SIZES = ((16, 3), (64, 3), (16, 12))  # images of a class and split, classes
+OF_THE_MODEL = {  # the bundled CLIP
+    "the text tower's attention mask": 4 * 20 * 20,
+    "how far captions lie from encode_text's": 4,
+    "a digest of weights": 29340,  # up to 64 entries of each tensor
+}
+SETTINGS = {"n_resamples": 4, "Cs": (0.01, 0.1, 1.0)}
 ADJECTIVES = [None, "red", "blue", "green", "white", "black"]
 WORDS = ["coat", "boot", "bag", "shirt", "dress", "sandal", "sneaker", "pullover"]
 
@@ -30,8 +41,8 @@ def gram_twin(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tuple[
     return grams.float(), at
 
 
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     twins = {
         "gram_matrices": gram_twin,
         "cross_validate_labels": cross_validate_reference,
@@ -41,16 +52,18 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(triton_backend, name, launched_as(twin))
     with pretend_cuda(monkeypatch):
         yield
+    monkeypatch.undo()
 
 
-def job(n: int, k: int, seed: int = 0) -> dict[str, Any]:
-    """n pictures of each of k classes in val and as many in test; half are dark, and on these the model fails."""
-    rng = np.random.default_rng(seed)
+def job(n: int, k: int) -> dict[str, Any]:
+    """n pictures of each of k classes in val and as many in test; every other one is dark, where the model fails."""
+    rng = np.random.default_rng(0)
+    within = np.tile(np.arange(n), 2 * k)
     labels = np.repeat(np.arange(k), 2 * n)
-    dark = rng.random(len(labels)) < 0.5
+    dark = within % 2 == 0
     level = np.where(dark, 60, 190)[:, None, None, None] + 15 * (labels % 5)[:, None, None, None]
     pictures = np.clip(level + rng.normal(0, 30, (len(labels), 3, 32, 32)), 0, 255).astype(np.uint8)
-    wrong = rng.random(len(labels)) < np.where(dark, 0.8, 0.1)
+    wrong = np.where(dark, within % 8 != 6, within % 16 == 1)
     return {
         "images": torch.from_numpy(pictures),
         "labels": labels,
@@ -62,24 +75,97 @@ def job(n: int, k: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def crossings_of(n: int, k: int, on_device: bool = False, **settings: Any) -> list[Crossing]:
+def run(n: int, k: int, on_device: bool = False, **settings: Any) -> tuple[AuditResult, list[Crossing]]:
+    """Audit where the embedder is, and count; several batches in every stage that has any."""
     inputs = job(n, k)
     if on_device:
         inputs["images"] = inputs["images"].to("cuda")
-    clip = ClipEmbedder.bundled(batch_size=7)
-    fit = FailureDirections(**{"n_resamples": 4, "Cs": (0.01, 0.1, 1.0)} | settings)
+    fit = FailureDirections(**SETTINGS | settings)
     with counted_crossings() as crossings:
-        result = fdgpu.audit(embedder=clip, directions=fit, **inputs)
+        result = fdgpu.audit(embedder=ClipEmbedder.bundled(batch_size=7), directions=fit, **inputs)
+    return result, crossings
+
+
+def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> dict[str, int]:
+    """Bytes of each crossing of an audit, by what it is for.
+
+    N images, of which s are shown and e are examples, k classes, r directions, m candidates a class, c values of C, d
+    dimensions: nothing has N·d or m·d elements.
+    """
+    n, k, r = len(result.mode_decisions), len(result.findings.classes), settings.get("n_directions", 1)
+    m, c, d, s = len(ADJECTIVES), len(SETTINGS["Cs"]), 128, n // 2
+    e = len({example.path for one in result.findings.classes for example in one.examples})
+    found = {
+        "which images have a vector": n,
+        "whether all embeddings are finite": 1,
+        "mean and deviation of the reference": 2 * 8 * d,
+        "what was found": 8 * k * (d + c + 8),
+        "decision values": 8 * n * r,
+        "the alignments of candidates": 8 * k * m,
+        "which captions are alike": 2 * k * m,
+        "the evidence of the captions that are shown": 8 * k * 2 * SHOWN * 6,
+        "right or wrong, the images nearest to a caption first": 2 * s,
+    }
+    if on_device:
+        found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * 32 * 32 * e}
+    return found | OF_THE_MODEL
+
+
+def check(result: AuditResult, crossings: list[Crossing], settings: dict[str, Any], on_device: bool) -> None:
+    """Every crossing is one that is expected, and as large as its formula says; and the CPU finds the same."""
     assert result.directions.backend_ == "triton"
-    assert all(one.status == "ok" for one in result.findings.classes)
-    assert all(one.hard_captions for one in result.findings.classes)
-    return crossings
+    formula = expected(result, settings, on_device)
+    assert {one.why: one.bytes for one in crossings} == formula
+    assert all(one.bytes == formula[one.why] for one in crossings)
 
 
-def counts(crossings: list[Crossing]) -> Counter[str]:
-    return Counter(one.why for one in crossings)
+VARIANTS = [({}, False), ({"n_permutations": 6, "nested": True}, True)]
 
 
-def test_an_audit_runs(device: None) -> None:
-    for one in crossings_of(12, 3):
-        print(one)
+@pytest.mark.parametrize(("settings", "on_device"), VARIANTS, ids=["plain", "tested, of pictures on the device"])
+def test_what_comes_down_does_not_depend_on_images_nor_classes(
+    settings: dict[str, Any], on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [run(n, k, **settings) for n, k in SIZES]
+    assert not any(crossings for _, crossings in here)
+    with on_the_device(monkeypatch):
+        there = [run(n, k, on_device, **settings) for n, k in SIZES]
+    for result, crossings in there:
+        check(result, crossings, settings, on_device)
+    once, more_images, more_classes = (Counter(one.why for one in crossings) for _, crossings in there)
+    assert once == more_images == more_classes
+    for (result, _), (other, _) in zip(here, there, strict=True):
+        same_findings(result, other)
+
+
+def shown(one: ClassFindings) -> tuple[ScoredCaption, ...]:
+    return one.strongest.hard_captions + one.strongest.easy_captions
+
+
+def same_findings(here: AuditResult, there: AuditResult) -> None:
+    """The CPU's solver and the twins of the device's differ by their tolerance, and by nothing else."""
+    assert here.findings.model_fingerprint == there.findings.model_fingerprint
+    for one, other in zip(here.findings.classes, there.findings.classes, strict=True):
+        assert (one.status, one.n_errors, one.n_shown) == (other.status, other.n_errors, other.n_shown)
+        assert one.cv_score == pytest.approx(other.cv_score, abs=1e-9)
+        assert one.p_value == pytest.approx(other.p_value, nan_ok=True)
+        assert one.nested_score == pytest.approx(other.nested_score, nan_ok=True)
+        for mine, yours in zip(shown(one), shown(other), strict=True):
+            assert (mine.caption, mine.also) == (yours.caption, yours.also)
+            assert mine.alignment == pytest.approx(yours.alignment, abs=2e-3)
+            assert mine.evidence.decided_by == yours.evidence.decided_by
+            assert mine.evidence.rank_median == pytest.approx(
+                yours.evidence.rank_median, abs=1.0
+            )  # of nearly equal ones
+    lengths = np.linalg.norm(here.directions.coef_, axis=-1).max()
+    np.testing.assert_allclose(here.decisions, there.decisions, atol=5e-3 * max(1.0, lengths))
+
+
+def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_the_device(monkeypatch):
+        whole, at_once = run(16, 5)
+        monkeypatch.setattr(captioning, "BATCH_BYTES", 1)  # a class at a time
+        result, one_by_one = run(16, 5)
+    counts, more = (Counter(one.why for one in crossings) for crossings in (at_once, one_by_one))
+    assert more["the alignments of candidates"] == 5 * counts["the alignments of candidates"]
+    same_findings(whole, result)

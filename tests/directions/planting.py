@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fdgpu.directions.batch import SolverBackend, over_batches
+from fdgpu.directions.distilling import distil
+from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples
 from fdgpu.directions.whitening import Whitening
 from tests.conftest import make_class
@@ -51,3 +54,41 @@ def make_classes(sizes: Sequence[int], d: int, errors: float = 0.3, separation: 
     """Classes with one planted direction each, of seeds that are their sizes."""
     parts = [make_class(n, d, errors, separation, seed=n) for n in sizes]
     return class_samples(np.concatenate([p.x for p in parts]), np.concatenate([p.right for p in parts]), sizes)
+
+
+@dataclass(frozen=True)
+class Direction:
+    w: np.ndarray
+    intercept: float
+    C_index: float
+    cv_scores: np.ndarray
+    n_errors: float
+    n_iter: float
+    violation: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one class, by as many directions as hold."""
+
+    directions: list[Direction]
+    resampled: np.ndarray | None
+    p_value: float
+    n_permutations: int
+    nested_score: float
+    solver: str
+
+
+def found_in(
+    backend: SolverBackend, classes: Sequence[ClassSamples], settings: SolverSettings, search: SearchSettings
+) -> list[Found]:
+    """Distil classes in the backend's own batches, and look at each by itself."""
+    found: list[Found] = []
+    for one in over_batches(backend, classes, settings, lambda batch: distil(batch, search)):
+        for i, count in enumerate(one.counts):
+            explanation = one.explanations[count - 1]
+            directions = [Direction(*(values[j, i] for values in explanation)) for j in range(count)]
+            resampled = one.resampled[count - 1][i].cpu().numpy() if one.resampled else None
+            numbers = (float(one.p_values[0, i]), int(one.n_permutations[i]), float(one.nested_scores[i]))
+            found.append(Found(directions, resampled, *numbers, one.solver))
+    return found

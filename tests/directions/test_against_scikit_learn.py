@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
-from fdgpu.directions.batch import Direction
+from fdgpu.directions.batch import Directions, Layout
+from fdgpu.directions.drawing import permuted_labels
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from tests.conftest import ClassData, make_class
@@ -62,10 +64,9 @@ def oracle_decisions(data: ClassData, cost: float) -> np.ndarray:
     return decisions
 
 
-def solved(data: ClassData, threads: int) -> Direction:
-    opened = NumbaBackend(threads).open(class_samples(data.x, data.right), SETTINGS)
-    (direction,) = [batch.paper_directions()[0] for batch in opened]
-    return direction
+def solved(data: ClassData, threads: int) -> Directions[torch.Tensor]:
+    batch = NumbaBackend(threads).open(class_samples(data.x, data.right), SETTINGS)
+    return batch.paper_directions()
 
 
 @pytest.mark.parametrize(("n", "d", "errors", "separation"), CASES)
@@ -84,20 +85,20 @@ def test_scores_and_choice_of_cost(n: int, d: int, errors: float, separation: fl
             for kind in (True, False):
                 of_kind = data.right[held] == kind
                 doubt[c] += near[held][of_kind].sum() / of_kind.sum() / 4
-    assert (np.abs(solution.cv_scores - expected) <= doubt + 1e-6).all()
+    assert (np.abs(solution.cv_scores[0, 0].numpy() - expected) <= doubt + 1e-6).all()
     assert (doubt < 0.06).all()
     best = int(np.argmax(expected))
     if (expected + doubt)[np.arange(len(COSTS)) != best].max() < expected[best] - doubt[best]:
-        assert solution.C_index == best
+        assert int(solution.C_index) == best
     if not doubt.any():
-        assert solution.C_index == best
+        assert int(solution.C_index) == best
 
 
 @pytest.mark.parametrize(("n", "d", "separation"), [(64, 64, 1.0), (256, 64, 1.0), (400, 512, 1.5)])
 def test_balanced_classes_need_no_correction_of_the_oracle(n: int, d: int, separation: float) -> None:
     data = make_class(n, d, 0.5, separation, seed=n)  # weights are 1: libsvm's sums are exact
     solution = solved(data, threads=1)
-    for cost, score in zip(COSTS, solution.cv_scores, strict=True):
+    for cost, score in zip(COSTS, solution.cv_scores[0, 0].tolist(), strict=True):
         raw = cross_val_score(oracle(cost), data.x.astype(np.float64), data.right, cv=2, scoring="balanced_accuracy")
         assert score == pytest.approx(raw.mean(), abs=2 / n)
 
@@ -113,3 +114,33 @@ def test_the_refit(n: int, d: int, errors: float, cost: float) -> None:
     expected = data.x @ fitted.coef_[0] + oracle_intercept(fitted, data.x.astype(np.float64), data.right)
     ours = fit.decision_function(data.x, np.zeros(n, int))
     assert np.abs(ours - expected).max() <= 1e-2 * np.std(expected)
+
+
+def test_p_values_are_those_of_a_loop_over_scikit_learns_svc_with_the_same_draws() -> None:
+    """Twenty classes, all of it by scikit-learn but the draws; b by libsvm's rule, see the top of the file."""
+    costs, permutations, n, d = (1e-2, 1.0), 9, 32, 8
+    parts = [make_class(n, d, 0.5, 0.15 * (k % 5), seed=k) for k in range(20)]
+    x, right = np.concatenate([one.x for one in parts]), np.concatenate([one.right for one in parts])
+    labels = np.repeat(np.arange(20), n)
+    fit = FailureDirections(Cs=costs, whiten=False, n_permutations=permutations, random_state=3, tol=1e-5)
+    fit.fit(x, labels, right)
+    layout = Layout.of(class_samples(x, right, [n] * 20), torch.device("cpu"))
+    drawn = permuted_labels(layout, 3, 0, permutations).numpy() > 0
+
+    def best_score(rows: np.ndarray, own: np.ndarray) -> float:
+        folds = list(StratifiedKFold(2).split(rows, own))
+        scores = []
+        for cost in costs:
+            held_out = []
+            for train, held in folds:
+                fitted = SVC(kernel="linear", class_weight="balanced", C=cost, tol=1e-6).fit(rows[train], own[train])
+                decisions = rows[held] @ fitted.coef_[0] + oracle_intercept(fitted, rows[train], own[train])
+                held_out.append(balanced_accuracy_score(own[held], decisions > 0))
+            scores.append(np.mean(held_out))
+        return max(scores)
+
+    for k, p in enumerate(fit.p_value_[:, 0]):
+        rows = x[labels == k].astype(np.float64)
+        observed = best_score(rows, right[labels == k])
+        null = np.array([best_score(rows, one[labels == k]) for one in drawn])
+        assert p == pytest.approx((1 + (null >= observed - 1e-9).sum()) / (1 + permutations)), k

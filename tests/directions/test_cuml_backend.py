@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fdgpu import FailureDirections
+from fdgpu.arrays import counted_crossings
 from fdgpu.device import Choice, choose_backend
 from fdgpu.directions import distilling, estimator, modes
-from fdgpu.directions.batch import Direction, SolverBackend
+from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend, into_the_box, optimality
-from fdgpu.directions.distilling import ClassSolution, distil
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples
@@ -31,7 +31,8 @@ from fdgpu.kernels.smo_numba import smo_path
 from tests.cards import show_card
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import SVC, stand_in
-from tests.directions.planting import class_samples, make_classes, plant_modes
+from tests.directions.planting import Direction, Found, class_samples, found_in, make_classes, plant_modes
+from tests.pretend_cuda import inner, pretend_cuda
 
 COSTS = tuple(np.logspace(-6, 0, 7))
 SETTINGS = SolverSettings(COSTS, cv=2, tol=1e-4, max_iter=10**6)
@@ -49,11 +50,8 @@ def classes(sizes: tuple[int, ...] = (63, 40, 130), d: int = 16) -> list[ClassSa
 
 def solutions(
     backend: SolverBackend, search: SearchSettings = ONE_DIRECTION, settings: SolverSettings = SETTINGS
-) -> list[ClassSolution]:
-    found: list[ClassSolution] = []
-    for batch in backend.open(classes(), settings):
-        found += distil(batch, range(len(found), len(found) + len(batch.layout.sizes)), settings.cv, search)
-    return found
+) -> list[Found]:
+    return found_in(backend, classes(), settings, search)
 
 
 def assert_same_direction(mine: Direction, its: Direction, tol: float = SETTINGS.tol) -> None:
@@ -69,8 +67,8 @@ def assert_finds_what_the_cpu_finds(backend: SolverBackend) -> None:
     ours, theirs = solutions(backend, search), solutions(NumbaBackend(1), search)
     assert len(ours) == len(theirs) == 3
     for one, other in zip(ours, theirs, strict=True):
-        assert_same_direction(one.candidates[0][0], other.candidates[0][0])
-        assert one.p_values == other.p_values
+        assert_same_direction(one.directions[0], other.directions[0])
+        assert one.p_value == other.p_value
         assert one.nested_score == pytest.approx(other.nested_score, abs=1e-9)
         assert (one.solver, one.n_permutations) == ("cuml", 3)
 
@@ -90,7 +88,7 @@ def test_every_refit_agrees_with_the_cpu(cost: float) -> None:
     for one, other in zip(
         solutions(CumlBackend("cpu"), settings=settings), solutions(NumbaBackend(1), settings=settings), strict=True
     ):
-        assert_same_direction(one.candidates[0][0], other.candidates[0][0])
+        assert_same_direction(one.directions[0], other.directions[0])
 
 
 @pytest.mark.usefixtures("fits")
@@ -102,27 +100,24 @@ def test_several_modes(monkeypatch: pytest.MonkeyPatch) -> None:
     planted = plant_modes(120, 8, [0.25, 0.25], strength=2.0, seed=1)
     opened = class_samples(planted.x, planted.right)
     settings = replace(SETTINGS, Cs=(1e-2, 1.0))
-    found = []
-    for backend in (CumlBackend("cpu"), NumbaBackend(1)):
-        found += [
-            distil(batch, [0], settings.cv, SearchSettings(n_directions=2))[0].candidates[-1]
-            for batch in backend.open(opened, settings)
-        ]
+    search = SearchSettings(n_directions=2)
+    found = [
+        found_in(backend, opened, settings, search)[0].directions for backend in (CumlBackend("cpu"), NumbaBackend(1))
+    ]
     assert [len(explained) for explained in found] == [2, 2]
     for mine, its in zip(*found, strict=True):
         assert_same_direction(mine, its)
 
 
 def test_a_label_matrix_of_which_some_take_no_part_and_what_is_decided_of_them(fits: list[SVC]) -> None:
-    labels = np.repeat(classes()[0].right * 2 - 1, 3).reshape(-1, 3).T.astype(np.int8)
+    ours, theirs = (backend.open(classes()[:1], SETTINGS) for backend in (CumlBackend("cpu"), NumbaBackend(1)))
+    labels = ours.layout.labels.repeat(3, 1)
     labels[1, ::4], labels[2, :20] = 0, 0
-    C_index = np.array([[6], [5], [0]])
-    opened = [backend.open(classes()[:1], SETTINGS) for backend in (CumlBackend("cpu"), NumbaBackend(1))]
-    ours, theirs = (next(batches) for batches in opened)
+    C_index = torch.tensor([[6], [5], [0]])
     mine, its = ours.fit(labels, C_index), theirs.fit(labels, C_index)
     assert (mine.a[labels == 0] == 0).all()
     assert np.allclose(mine.intercept, its.intercept, atol=2e-3)
-    assert np.allclose(ours.coef(mine), theirs.coef(its), atol=2e-3 * np.abs(theirs.coef(its)).max())
+    assert np.allclose(ours.coef(mine), theirs.coef(its), atol=2e-3 * float(theirs.coef(its).abs().max()))
     assert np.allclose(ours.decide(mine), theirs.decide(its), atol=5e-3)
     assert (mine.violation <= SETTINGS.tol).all()
     assert [fit.shape_fit_[0] for fit in fits] == [63, 47]  # a sample that takes no part is not handed over
@@ -130,22 +125,22 @@ def test_a_label_matrix_of_which_some_take_no_part_and_what_is_decided_of_them(f
 
 
 def test_a_class_that_was_not_asked_for_is_not_solved(fits: list[SVC]) -> None:
-    batch = next(CumlBackend("cpu").open(classes()[:1], SETTINGS))
+    batch = CumlBackend("cpu").open(classes()[:1], SETTINGS)
     scores, violation = batch.cross_validate(batch.layout.labels, [])
     assert scores.shape == (1, 1, 2, 7)
-    assert np.isnan(scores).all()
-    assert np.isnan(violation).all()
-    unsolved = batch.fit(batch.layout.labels, np.array([[6]]), [])
+    assert scores.isnan().all()
+    assert violation.isnan().all()
+    unsolved = batch.fit(batch.layout.labels, torch.tensor([[6]]), [])
     assert (unsolved.a == 0).all()
-    assert np.isnan(unsolved.violation).all()
+    assert unsolved.violation.isnan().all()
     assert not fits
 
 
 def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[SVC]) -> None:
-    batch = next(CumlBackend("cpu").open(classes()[:1], SETTINGS))
-    solved = batch.fit(batch.layout.labels, np.array([[1]]))
+    batch = CumlBackend("cpu").open(classes()[:1], SETTINGS)
+    solved = batch.fit(batch.layout.labels, torch.tensor([[1]]))
     assert not fits
-    assert np.allclose(np.abs(solved.a[0]), 1e-5 * 63 / (2 * np.where(batch.layout.right, 44, 19)), rtol=1e-12)
+    assert np.allclose(solved.a[0].abs(), 1e-5 * 63 / (2 * np.where(batch.layout.right, 44, 19)), rtol=1e-12)
     batch.cross_validate(batch.layout.labels)
     assert {fit.C for fit in fits} <= {1e-2, 1e-1, 1.0}
 
@@ -153,17 +148,17 @@ def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[
 def test_a_class_too_large_for_a_triton_program(fits: list[SVC]) -> None:
     own = classes((LARGEST_CLASS + 300,), d=6)
     settings = replace(SETTINGS, Cs=(1e-5, 1e-2))
-    (mine,) = next(CumlBackend("cpu").open(own, settings)).paper_directions()
-    (its,) = next(TritonBackend("cpu").open(own, settings)).paper_directions()  # Newton's, on this device
+    mine = CumlBackend("cpu").open(own, settings).paper_directions()
+    its = TritonBackend("cpu").open(own, settings).paper_directions()  # Newton's, on this device
     assert fits
-    assert np.linalg.norm(mine.w - its.w) <= 2e-3 * np.linalg.norm(its.w)
+    assert (mine.coef - its.coef).norm() <= 2e-3 * its.coef.norm()
     assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-3)
     assert mine.violation <= settings.tol
 
 
 def test_what_cuml_is_asked_for(fits: list[SVC]) -> None:
-    batch = next(CumlBackend("cpu").open(classes()[:1], replace(SETTINGS, max_iter=2**40)))
-    batch.fit(batch.layout.labels, np.array([[6]]))
+    batch = CumlBackend("cpu").open(classes()[:1], replace(SETTINGS, max_iter=2**40))
+    batch.fit(batch.layout.labels, torch.tensor([[6]]))
     (asked,) = fits
     assert (asked.C, asked.max_iter) == (1.0, 2**31 - 1)
     assert asked.tol < SETTINGS.tol
@@ -212,9 +207,54 @@ def test_a_tight_tolerance_is_met_in_float64() -> None:
     for one, other in zip(
         solutions(CumlBackend("cpu"), settings=settings), solutions(NumbaBackend(1), settings=settings), strict=True
     ):
-        mine, its = one.candidates[0][0], other.candidates[0][0]
+        mine, its = one.directions[0], other.directions[0]
         assert_same_direction(mine, its, settings.tol)
         assert np.allclose(mine.w, its.w, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "costs"), [(60, (1e-1, 1.0)), (240, (1e-1, 1.0)), (60, (1e-2, 3e-2, 1e-1, 3e-1, 1.0))])
+def test_of_its_own_part_the_host_waits_once_for_all_problems(
+    n: int, costs: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before cuML is asked: what cuML waits for is its own affair."""
+    fits = stand_in(monkeypatch)
+    monkeypatch.setattr(sys.modules["cupy"], "from_dlpack", lambda tensor: inner(tensor).numpy())
+    settings = replace(SETTINGS, Cs=costs)
+    with pretend_cuda(monkeypatch), counted_crossings() as crossings:
+        batch = CumlBackend("cuda").open(make_classes((n,), 8, separation=1.0), settings)
+        batch.cross_validate(batch.layout.labels)
+        of_folds = len(fits)
+        batch.coef(batch.fit(batch.layout.labels, torch.tensor([[len(costs) - 1]], device="cuda")))
+    assert 0 < of_folds < len(fits)
+    own = [one for one in crossings if one.why == "which problems cuML has to solve"]
+    assert [one.shape for one in own] == [(3, 2 * len(costs)), (3, 1)]
+    assert crossings == own
+
+
+class OutOfMemory(SVC):
+    most = 0
+    refused: list[int]  # samples of each fit that found no memory
+
+    def fit(self, X: np.ndarray, *others: object, **named: object) -> SVC:
+        if len(self.refused) < self.most:
+            self.refused.append(len(X))
+            raise MemoryError("std::bad_alloc: out_of_memory: CUDA error")
+        return super().fit(X, *others, **named)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_without_memory_it_tries_once_more_and_says_what_to_do(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = stand_in(monkeypatch, type("Refusing", (OutOfMemory,), {"most": most, "refused": []}))
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    batch = CumlBackend("cpu").open(classes()[:1], SETTINGS)
+    if most == 1:
+        batch.fit(batch.layout.labels, torch.tensor([[6]]))
+        assert len(fits) == 1
+    else:
+        with pytest.raises(BackendError, match=r"out of device memory at 63 samples of 16 features .*'triton'"):
+            batch.fit(batch.layout.labels, torch.tensor([[6]]))
+    assert emptied == [True]
 
 
 # --- what cuML gets wrong is seen -----------------------------------------------------------------------------------
@@ -256,12 +296,12 @@ class Idle(SVC):
 def test_a_solution_that_is_none_is_measured_as_such(wrong: type[SVC], monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, wrong)
     settings = replace(SETTINGS, Cs=(1e-6, 1.0))  # the first is solved without cuML
-    batch = next(CumlBackend("cpu").open(classes()[:1], settings))
+    batch = CumlBackend("cpu").open(classes()[:1], settings)
     _, by_fold = batch.cross_validate(batch.layout.labels)
-    refit = batch.fit(batch.layout.labels, np.array([[1]])).violation
+    refit = batch.fit(batch.layout.labels, torch.tensor([[1]])).violation
     assert by_fold > SETTINGS.tol
     assert refit > SETTINGS.tol
-    (direction,) = batch.paper_directions()
+    direction = batch.paper_directions()
     assert direction.violation >= by_fold
 
 
@@ -308,8 +348,8 @@ def test_versions_of_cuml_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
             return self
 
     stand_in(monkeypatch, Older)
-    batch = next(CumlBackend("cpu").open(classes()[:1], SETTINGS))
-    assert batch.fit(batch.layout.labels, np.array([[6]])).n_iter.tolist() == [[-1]]
+    batch = CumlBackend("cpu").open(classes()[:1], SETTINGS)
+    assert batch.fit(batch.layout.labels, torch.tensor([[6]])).n_iter.tolist() == [[-1]]
 
 
 # --- how good a dual is ---------------------------------------------------------------------------------------------
@@ -374,7 +414,7 @@ def test_a_class_that_cuml_cannot_count_is_refused_before_anything_is_solved(fit
     with pytest.raises(
         InputError, match="600000 samples of 4096 features, a problem of the cuml backend at most 524287"
     ):
-        next(CumlBackend("cpu").open([*classes(), large], SETTINGS))
+        CumlBackend("cpu").check([*classes(), large], SETTINGS)
     assert not fits
 
 
@@ -382,7 +422,7 @@ def test_a_cuml_that_cannot_be_imported_says_so(monkeypatch: pytest.MonkeyPatch)
     stand_in(monkeypatch)
     monkeypatch.setitem(sys.modules, "cuml.svm", None)
     with pytest.raises(BackendError, match=r"cuML cannot be imported .*gpu-cu12.*gpu-cu13"):
-        next(CumlBackend("cpu").open(classes(), SETTINGS))
+        CumlBackend("cpu").check(classes(), SETTINGS)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

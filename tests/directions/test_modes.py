@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from fdgpu import FailureDirections
+from fdgpu.directions.batch import Layout
+from fdgpu.directions.drawing import Stream, states_of
 from fdgpu.directions.modes import _aligned, _is_a_meeting, _side_p_value
-from tests.directions.planting import PlantedModes, plant_modes
+from fdgpu.kernels.draws import keys
+from tests.directions.planting import PlantedModes, class_samples, plant_modes
 
 
 def fitted(planted: PlantedModes, **settings: object) -> FailureDirections:
@@ -85,26 +89,56 @@ def test_predict_needs_every_direction_to_agree() -> None:
     assert np.isnan(fit.decision_function(planted.x, ids, direction=2)).all()
 
 
+def layout_of(right: np.ndarray) -> Layout:
+    """One class, of which only right and wrong matters."""
+    return Layout.of(class_samples(np.zeros((len(right), 1), np.float32), right), torch.device("cpu"))
+
+
 def test_modes_of_two_folds_are_matched() -> None:
-    flags = np.random.default_rng(0).normal(size=(3, 50))
-    assert np.array_equal(_aligned(flags[[2, 0, 1]], flags), flags)
+    flags = torch.randn((3, 50), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.equal(_aligned(layout_of(np.ones(50, bool)), flags[[2, 0, 1]], flags), flags)
 
 
 def test_a_side_without_signal_has_a_uniform_p_value() -> None:
     p = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        right, axis = rng.random(120) < 0.7, rng.normal(size=120)
-        p.append(_side_p_value([axis, axis], right, np.arange(120) % 2, 39, rng))
+        right, axis = rng.random(120) < 0.7, torch.from_numpy(rng.normal(size=120))
+        folds = torch.arange(120) % 2
+        p.append(float(_side_p_value(layout_of(right), axis, folds, 2, 39, (seed, 2, 0), [0])))
     assert abs(np.mean(np.array(p) <= 0.25) - 0.25) < 0.1
+
+
+def test_a_side_is_tested_by_the_ranks_of_its_wrong_samples() -> None:
+    """Read off the definition, fold by fold and class by class, with the same draws."""
+    rng = np.random.default_rng(1)
+    sizes, cv, permutations = [60, 45], 3, 29
+    right, axis = rng.random(105) < 0.6, rng.normal(size=105)
+    axis[:60] -= 1.0 * right[:60]
+    folds = rng.integers(0, cv, 105)
+    own = class_samples(np.zeros((105, 1), np.float32), right, sizes)
+    layout = Layout.of(own, torch.device("cpu"))
+    found = _side_p_value(layout, torch.from_numpy(axis), torch.from_numpy(folds), cv, permutations, (5, 2, 0), [0, 1])
+    keyed = keys(layout.segments, states_of(layout, 5, Stream.SIDE, 2, 0)[None], 0, permutations)[0].numpy()
+    for k, rows in enumerate((slice(0, 60), slice(60, 105))):
+        observed, null = 0.0, np.zeros(permutations)
+        for fold in range(cv):
+            held = folds[rows] == fold
+            side = held & (axis[rows] > np.median(axis[rows][held & right[rows]]))
+            wrong = ~right[rows][side]
+            ranks = np.argsort(np.argsort(axis[rows][side])).astype(float)
+            standard = (ranks - ranks.mean()) / (ranks.std() * np.sqrt(len(ranks)))
+            observed += standard[wrong].sum()
+            drawn = np.argsort(np.argsort(keyed[:, rows][:, side], axis=1), axis=1) < wrong.sum()
+            null += (drawn * standard).sum(axis=1)
+        assert float(found[k]) == pytest.approx((1 + (null >= observed - 1e-9).sum()) / (1 + permutations))
 
 
 def test_a_third_mode_where_two_meet_is_seen() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random(400) < 0.4, rng.random(400) < 0.4
-    right = ~(a | b)
     flags = -np.stack([a, b, 0.7 * (a & b) + 0.5 * (a | b)]) * 1.0
     flags[2] = np.where(a & b, -1.5, -0.1)
-    held = np.arange(400) % 2 == 0
-    assert _is_a_meeting(flags, right, held)
-    assert not _is_a_meeting(flags[:2], right, held)
+    layout, held = layout_of(~(a | b)), torch.arange(400) % 2 == 0
+    assert bool(_is_a_meeting(layout, torch.from_numpy(flags), held))
+    assert not bool(_is_a_meeting(layout, torch.from_numpy(flags[:2]), held))

@@ -6,6 +6,7 @@ import torch
 
 from fdgpu import FailureDirections
 from fdgpu.directions import modes, numba_backend, triton_backend
+from fdgpu.directions.batch import over_batches
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
@@ -65,7 +66,8 @@ def test_on_a_device_a_class_beyond_one_program_is_solved_without_a_gram_matrix(
 ) -> None:
     monkeypatch.setattr(triton_backend, "LARGEST_CLASS", 100)
     monkeypatch.setattr(triton_backend, "TritonBatch", lambda batch, *_: batch)
-    batches = list(TritonBackend("cpu").open(make_classes([40, 30, 101, 20], 16), SETTINGS))
+    classes = make_classes([40, 30, 101, 20], 16)
+    batches = list(over_batches(TritonBackend("cpu"), classes, SETTINGS, lambda batch: batch))
     assert [len(batches[0]), len(batches[2])] == [2, 1]
     assert isinstance(batches[1], NewtonBatch)
     assert batches[1].layout.sizes == (101,)
@@ -73,17 +75,19 @@ def test_on_a_device_a_class_beyond_one_program_is_solved_without_a_gram_matrix(
 
 def test_both_solvers_give_the_same_numbers() -> None:
     (samples,) = make_classes([120], 16)
-    opened = NumbaBackend(1).open([samples], SETTINGS)
-    gram, newton = next(opened), NewtonBatch(samples, SETTINGS, torch.device("cpu"))
-    labels = np.repeat(gram.layout.labels, 3, axis=0)
+    gram = NumbaBackend(1).open([samples], SETTINGS)
+    newton = NewtonBatch(samples, SETTINGS, torch.device("cpu"))
+    labels = gram.layout.labels.repeat(4, 1)
     labels[1, ::5] = 0
-    labels[2] = np.roll(labels[2], 11)
+    labels[2] = labels[2].roll(11)
+    labels[3] = labels[3].abs()  # no errors: nothing to score
     ours, theirs = newton.cross_validate(labels), gram.cross_validate(labels)
-    assert ours[0].shape == theirs[0].shape == (3, 1, 2, 3)
-    assert np.allclose(ours[0], theirs[0], atol=0.03)
-    assert (ours[1] <= SETTINGS.tol).all()
-    C_index = np.array([[0], [2], [1]])
-    mine, its = newton.fit(labels, C_index), gram.fit(labels, C_index)
+    assert ours[0].shape == theirs[0].shape == (4, 1, 2, 3)
+    assert np.allclose(ours[0], theirs[0], atol=0.03, equal_nan=True)
+    assert ours[0][3].isnan().all()
+    assert (ours[1][:3] <= SETTINGS.tol).all()
+    C_index = torch.tensor([[0], [2], [1]])
+    mine, its = newton.fit(labels[:3], C_index), gram.fit(labels[:3], C_index)
     assert np.allclose(newton.coef(mine), gram.coef(its), atol=2e-2)
     assert np.allclose(newton.decide(mine), gram.decide(its), atol=1e-2)
     assert mine.n_iter.shape == its.n_iter.shape

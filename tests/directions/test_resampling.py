@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from fdgpu.directions import numba_backend, resampling
 from fdgpu.directions.batch import Layout, SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.distilling import false_discovery_rates
+from fdgpu.directions.drawing import halves, permuted_labels, permuted_samples
+from fdgpu.directions.groups import numbered
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.resampling import permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.errors import InputError, NotFittedError
-from fdgpu.kernels.label_matrix_numba import draw_permutations, draw_resamples
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import stand_in
 from tests.directions.planting import class_samples, plant_modes
@@ -91,12 +93,12 @@ class _Drawn:
     solver = "gram"
 
     def __init__(self, null: list[float]) -> None:
-        self.layout = Layout((4,), np.array([True, True, False, False]))
+        self.layout = layout_of(np.array([True, True, False, False]))
         self._null = iter(null)
 
     def cross_validate(self, labels, classes=None):  # noqa: ARG002 - the protocol's names
-        scores = np.array([next(self._null) for _ in labels]).reshape(-1, 1, 1, 1)
-        return scores, np.zeros((len(labels), 1))
+        scores = torch.tensor([next(self._null) for _ in labels], dtype=torch.float64).reshape(-1, 1, 1, 1)
+        return scores, torch.zeros((len(labels), 1))
 
 
 @pytest.mark.parametrize(
@@ -112,8 +114,8 @@ class _Drawn:
 def test_the_p_value_counts_ties_and_stops_by_the_rule(
     null: list[float], stop_after: int, p: float, drawn: int
 ) -> None:
-    found, used = permutation_test(_Drawn(null), np.array([0.5]), [0], 4, stop_after)
-    assert found[0] == pytest.approx(p)
+    found, used = permutation_test(_Drawn(null), torch.tensor([0.5], dtype=torch.float64), 0, 4, stop_after)
+    assert float(found[0]) == pytest.approx(p)
     assert used[0] == drawn
 
 
@@ -152,27 +154,59 @@ def test_a_class_too_small_to_nest_has_no_nested_score() -> None:
     assert np.isnan(fit.nested_score_).all()
 
 
-@given(seed=st.integers(0, 1000), n=st.integers(2, 30), p=st.integers(1, 5))
-@settings(deadline=None, max_examples=50)
-def test_permutations_keep_the_number_of_errors_and_repeat_with_their_seed(seed: int, n: int, p: int) -> None:
+# --- drawing --------------------------------------------------------------------------------------------------------
+
+
+def layout_of(right: np.ndarray, sizes: list[int] | None = None, groups: np.ndarray | None = None) -> Layout:
+    classes = class_samples(np.zeros((len(right), 1), np.float32), right, sizes)
+    if groups is not None:
+        classes = [replace(one, groups=numbered(groups[one.rows])) for one in classes]
+    return Layout.of(classes, torch.device("cpu"))
+
+
+@given(seed=st.integers(-5, 1000), n=st.integers(2, 30), p=st.integers(1, 5))
+@settings(max_examples=50)
+def test_permutations_keep_the_number_of_errors_and_repeat_in_any_rounds(seed: int, n: int, p: int) -> None:
     n_wrong = seed % (n + 1)
-    drawn = [np.zeros((p, n), np.int8) for _ in range(2)]
-    for one in drawn:
-        draw_permutations(np.random.default_rng(seed), n_wrong, one)
-    assert np.array_equal(*drawn)
-    assert set(np.unique(drawn[0])) <= {-1, 1}
-    assert ((drawn[0] == -1).sum(axis=1) == n_wrong).all()
+    layout = layout_of(np.arange(n + 7) % (n + 7) >= n_wrong, [n, 7])
+    drawn = permuted_labels(layout, seed, 0, p)
+    assert torch.equal(torch.cat([permuted_labels(layout, seed, b, 1) for b in range(p)]), drawn)
+    assert set(drawn.unique().tolist()) <= {-1, 1}
+    assert ((drawn[:, :n] == -1).sum(dim=1) == min(n_wrong, n)).all()
+
+
+@given(seed=st.integers(0, 1000), errors=st.floats(0, 1))
+@settings(max_examples=30)
+def test_labels_are_permuted_as_any_payload_is(seed: int, errors: float) -> None:
+    right = np.random.default_rng(seed).random(60) >= errors
+    layout = layout_of(right, [35, 5, 20])
+    source = permuted_samples(layout, seed, 3, 4)
+    assert torch.equal(layout.labels[0][source], permuted_labels(layout, seed, 3, 4))
+    assert (source.sort(dim=1).values == torch.arange(60)).all()  # nothing is lost, a loss neither
+    assert (layout.segments.of[source] == layout.segments.of).all()
 
 
 def test_every_permutation_is_as_likely() -> None:
-    drawn = np.zeros((60_000, 5), np.int8)
-    draw_permutations(np.random.default_rng(0), 2, drawn)
+    layout = layout_of(np.array([True, True, True, False, False]))
+    drawn = permuted_labels(layout, 0, 0, 60_000).numpy()
     _, counts = np.unique(drawn, axis=0, return_counts=True)
     assert len(counts) == 10
     assert chisquare(counts).pvalue > 1e-3
     _, after = np.unique(np.concatenate([drawn[::2], drawn[1::2]], axis=1), axis=0, return_counts=True)
     assert len(after) == 100  # one says nothing of the next
     assert chisquare(after).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("what", ["class", "seed"])
+def test_neighbouring_classes_and_seeds_are_drawn_independently(what: str) -> None:
+    right = np.array([True, True, True, False, False])
+    if what == "class":
+        drawn = permuted_labels(layout_of(np.tile(right, 2), [5, 5]), 4, 0, 30_000).numpy()
+    else:
+        drawn = np.concatenate([permuted_labels(layout_of(right), seed, 0, 30_000).numpy() for seed in (4, 5)], axis=1)
+    _, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(counts) == 100
+    assert chisquare(counts).pvalue > 1e-3
 
 
 # --- resamples ------------------------------------------------------------------------------------------------------
@@ -190,36 +224,34 @@ def many(*sizes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate([p.x for p in parts]), labels, np.concatenate([p.right for p in parts])
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from([1, -1, 0]), max_size=40), st.integers(0, 5), st.integers(0, 2**32))
-def test_a_resample_is_half_of_the_right_and_half_of_the_wrong(labels: list[int], count: int, seed: int) -> None:
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from([1, -1, 0]), min_size=1, max_size=40), st.integers(1, 5), st.integers(0, 2**32))
+def test_a_resample_is_half_of_each_kind(labels: list[int], count: int, seed: int) -> None:
     whole = np.array(labels, np.int8)
-    resamples = np.full((count, len(whole)), 7, np.int8)
-    draw_resamples(np.random.default_rng(seed), whole, resamples)
-    for own in resamples:
+    (drawn,) = halves(layout_of(whole > 0), torch.from_numpy(whole)[None], seed, 0, count).numpy()
+    assert drawn.shape == (count, len(labels))
+    for own in drawn:
         assert ((own == whole) | (own == 0)).all()
         for kind in (1, -1):
             assert (own == kind).sum() == -(-(whole == kind).sum() // 2)
 
 
 def test_every_sample_is_as_likely_to_be_drawn() -> None:
-    resamples = np.zeros((4000, 21), np.int8)
-    draw_resamples(np.random.default_rng(0), np.repeat([1, -1], [15, 6]).astype(np.int8), resamples)
-    share = (resamples != 0).mean(axis=0)
+    labels = np.repeat([1, -1], [15, 6]).astype(np.int8)
+    (drawn,) = halves(layout_of(labels > 0), torch.from_numpy(labels)[None], 0, 0, 4000).numpy()
+    share = (drawn != 0).mean(axis=0)
     assert np.abs(share - np.repeat([8 / 15, 3 / 6], [15, 6])).max() < 4 * np.sqrt(0.25 / 4000)
 
 
 def test_a_resample_is_fitted_as_the_samples_alone_would_be() -> None:
     whole = one_class()
-    opened = NumbaBackend(1).open([whole], SETTINGS)
-    batch = next(opened)
+    batch = NumbaBackend(1).open([whole], SETTINGS)
     labels = batch.layout.labels
-    found = resampled_directions(batch, labels, np.array([[1]]), [(3, 0, 1)], 4)
+    found = resampled_directions(batch, labels, torch.tensor([[1]]), 3, 4)
     assert found.shape == (1, 1, 4, D)
-    resamples = np.zeros((4, whole.n), np.int8)
-    draw_resamples(np.random.default_rng((3, 0, 1, 1)), labels[0], resamples)
+    (resamples,) = halves(batch.layout, labels, 3, 0, 4).numpy()
     x = whitened([whole], SETTINGS.dtype, torch.device("cpu")).double().numpy()
-    for own_labels, w in zip(resamples, found[0, 0], strict=True):
+    for own_labels, w in zip(resamples, found[0, 0].numpy(), strict=True):
         own = own_labels != 0
         oracle = SVC(kernel="linear", C=1.0, class_weight="balanced", tol=1e-6).fit(x[own], own_labels[own])
         assert np.linalg.norm(w - oracle.coef_[0]) <= 2e-3 * np.linalg.norm(oracle.coef_[0])
@@ -270,18 +302,16 @@ def test_every_mode_is_resampled_among_its_own_errors() -> None:
 
 def test_backends_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
-    seeds, C_index = [(0, 0, 1)], np.array([[1]])
 
     def resamples(backend: SolverBackend) -> np.ndarray:
-        opened = backend.open([one_class()], SETTINGS)
-        batch = next(opened)
-        return resampled_directions(batch, batch.layout.labels, C_index, seeds, 3)
+        batch = backend.open([one_class()], SETTINGS)
+        return resampled_directions(batch, batch.layout.labels, torch.tensor([[1]]), 0, 3).numpy()
 
     expected = resamples(NumbaBackend(1))
     tolerance = 3e-3 * np.linalg.norm(expected, axis=-1).max()
     assert np.abs(resamples(CumlBackend("cpu")) - expected).max() <= tolerance
     monkeypatch.setattr(numba_backend, "BATCH_BYTES", 4 * 30**2)  # too large for its Gram matrix now
-    assert next(NumbaBackend(1).open([one_class()], SETTINGS)).solver == "newton"
+    assert NumbaBackend(1).open([one_class()], SETTINGS).solver == "newton"
     assert np.abs(resamples(NumbaBackend(1)) - expected).max() <= tolerance
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,14 +8,13 @@ import torch
 
 from fdgpu import FailureDirections
 from fdgpu.directions import distilling, estimator, modes
-from fdgpu.directions.batch import ClassBatch, Direction, SolverBackend
-from fdgpu.directions.distilling import ClassSolution, distil
+from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.errors import BackendError, InputError
-from tests.directions.planting import class_samples, make_classes, plant_modes
+from tests.directions.planting import Found, class_samples, found_in, make_classes, plant_modes
 from tests.kernels.interpreting import DEVICE, compare_in_the_interpreter, comparison
 
 SETTINGS = SolverSettings((1e-2, 1.0), cv=2, tol=1e-3, max_iter=100_000)
@@ -26,11 +24,8 @@ def classes() -> list[ClassSamples]:
     return make_classes([33, 17, 24], 16, separation=1.5)
 
 
-def solutions(backend: SolverBackend, search: SearchSettings) -> list[ClassSolution]:
-    found: list[ClassSolution] = []
-    for batch in backend.open(classes(), SETTINGS):
-        found += distil(batch, range(len(found), len(found) + len(batch.layout.sizes)), SETTINGS.cv, search)
-    return found
+def solutions(backend: SolverBackend, search: SearchSettings) -> list[Found]:
+    return found_in(backend, classes(), SETTINGS, search)
 
 
 @comparison
@@ -39,27 +34,16 @@ def test_it_finds_what_the_cpu_finds() -> None:
     ours, theirs = solutions(TritonBackend(DEVICE), search), solutions(NumbaBackend(1), search)
     assert len(ours) == len(theirs) == 3
     for one, other in zip(ours, theirs, strict=True):
-        (mine,), (its,) = one.candidates[0], other.candidates[0]
+        (mine,), (its,) = one.directions, other.directions
         assert np.allclose(mine.cv_scores, its.cv_scores, atol=0.03)  # a held-out value near zero may change sides
         if mine.C_index == its.C_index:
             assert np.linalg.norm(mine.w - its.w) <= 5e-3 * np.linalg.norm(its.w)
             assert mine.intercept == pytest.approx(its.intercept, abs=5e-3)
-            assert mine.resampled.shape == (2, 16)
-            assert np.linalg.norm(mine.resampled - its.resampled) <= 5e-3 * np.linalg.norm(its.resampled)
+            assert one.resampled.shape == (1, 2, 16)
+            assert np.linalg.norm(one.resampled - other.resampled) <= 5e-3 * np.linalg.norm(other.resampled)
         assert mine.violation <= SETTINGS.tol * 1.01
-        assert abs(one.p_values[0] - other.p_values[0]) <= 0.34
+        assert abs(one.p_value - other.p_value) <= 0.34
         assert one.nested_score == pytest.approx(other.nested_score, abs=0.06)
-
-
-@comparison
-def test_the_device_chooses_as_one_does_step_by_step() -> None:
-    (batch,) = TritonBackend(DEVICE).open(classes(), SETTINGS)
-    at_once, in_turn = batch.paper_directions(), ClassBatch.paper_directions(batch)
-    assert len(at_once) == 3
-    for one, other in zip(at_once, in_turn, strict=True):
-        assert one.resampled is other.resampled is None
-        for field in fields(Direction)[:-1]:
-            assert np.allclose(getattr(one, field.name), getattr(other, field.name), atol=1e-6), field.name
 
 
 @comparison
@@ -69,9 +53,8 @@ def test_several_modes_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     planted = plant_modes(60, 8, [0.25, 0.25], strength=2.0, seed=1)
     own, search = class_samples(planted.x, planted.right), SearchSettings(n_directions=2)
     costs = SolverSettings((1e-3,), cv=2, tol=1e-3, max_iter=10_000)
-    found = []
-    for backend in (TritonBackend(DEVICE), NumbaBackend(1)):
-        found += [distil(batch, [0], costs.cv, search)[0].candidates[-1] for batch in backend.open(own, costs)]
+    backends = (TritonBackend(DEVICE), NumbaBackend(1))
+    found = [found_in(backend, own, costs, search)[0].directions for backend in backends]
     assert [len(explained) for explained in found] == [2, 2]
     for mine, its in zip(*found, strict=True):
         assert np.linalg.norm(mine.w - its.w) <= 1e-3 * np.linalg.norm(its.w)
@@ -103,7 +86,7 @@ def test_what_the_kernel_cannot_solve_is_refused_before_anything_is_loaded(
     settings: SolverSettings, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        next(TritonBackend("cpu").open([], settings))
+        TritonBackend("cpu").check([], settings)
 
 
 def test_backends_by_name() -> None:

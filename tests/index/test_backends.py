@@ -133,7 +133,7 @@ def test_the_doctor_says_where_captions_are_searched(monkeypatch: pytest.MonkeyP
     assert lines["faiss"].state == "ok"
     assert lines["caption index runs on"].detail.startswith("cpu (auto: on")
     assert "faiss twice" not in lines
-    monkeypatch.setattr(doctor, "version", lambda _: "1.0")
+    monkeypatch.setattr("fdgpu.packages.version", lambda _: "1.0")
     twice = {line.name: line for line in doctor.examine()}["faiss twice"]
     assert (twice.state, twice.detail.split(":")[0]) == (
         "broken",

@@ -7,21 +7,13 @@ import triton
 import triton.language as tl
 
 from fdgpu.kernels.gram_triton import (
-    BLOCK,
-    BLOCK_D,
-    STAGES,
-    WARPS,
     element,
-    gram_kernel,
     gram_matrices,
     gram_reference,
-    precision_of,
     tile_table,
 )
-from tests.kernels.compiling import ARCHITECTURES, SHARED_LIMITS, compile_for
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
-
-POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
+from tools.kernel_usage import ARCHITECTURES, POINTERS, SHARED_LIMITS, gram_program
 
 
 def ragged(sizes: list[int], d: int, dtype: torch.dtype = torch.float32, device: str = DEVICE):
@@ -90,23 +82,7 @@ def test_the_comparisons_hold_in_the_interpreter() -> None:
 @pytest.mark.parametrize("dtype", POINTERS, ids=str)
 @pytest.mark.parametrize("cc", ARCHITECTURES)
 def test_it_compiles_with_hardly_a_spill(cc: int, dtype: torch.dtype) -> None:
-    precision, widen = precision_of(dtype, cc)
-    signature = {
-        "x_ptr": POINTERS[dtype],
-        "grams_ptr": "*fp32",
-        "tiles_ptr": "*i32",
-        "starts_ptr": "*i64",
-        "sizes_ptr": "*i32",
-        "gram_starts_ptr": "*i64",
-        "d": "i32:16",
-    }
-    constexprs = {
-        "PRECISION": precision,
-        "WIDEN": widen,
-        "BLOCK": BLOCK,
-        "BLOCK_D": BLOCK_D,
-    }
-    usage = compile_for(gram_kernel, signature, constexprs, cc, WARPS, STAGES)
+    usage = gram_program(dtype, cc).compile_for(cc)
     print(f"sm_{cc} {dtype}: {usage}")
     assert usage.spill_bytes <= 64  # none with Triton 3.9, 36 on sm_80 with 3.8
     assert usage.shared_bytes <= min(SHARED_LIMITS[cc], 56 * 1024)  # room for four programs an SM on an H100

@@ -9,11 +9,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fdgpu.kernels import gram_triton, smo_triton
+from fdgpu.kernels import gram_triton
 from fdgpu.kernels.smo_batch import LARGEST_CLASS
-from tests.kernels.compiling import narrow_products
 from tests.kernels.interpreting import INTERPRETED
-from tests.kernels.test_smo_triton import OF_CROSS_VALIDATION, OF_FITS, SHARED
+from tools.kernel_usage import Program, gram_program, narrow_products, solver_programs
 
 compiled = pytest.mark.skipif(INTERPRETED, reason="an interpreted kernel cannot be compiled")
 GIB = 1 << 30
@@ -23,26 +22,16 @@ ROWS = 2**31 // D + 1000  # of which the last hundreds lie past 2^31 elements
 
 @compiled
 def test_gram_matrices() -> None:
-    signature = {
-        "x_ptr": "*fp32", "grams_ptr": "*fp32", "tiles_ptr": "*i32", "starts_ptr": "*i64", "sizes_ptr": "*i32",
-        "gram_starts_ptr": "*i64", "d": "i32:16",
-    }  # fmt: skip
-    constexprs = {"PRECISION": "ieee", "WIDEN": False, "BLOCK": 64, "BLOCK_D": 32}
     # the first row and column of a tile, within its class
     allowed = {frozenset({"rows", "64"}), frozenset({"columns", "64"})}
-    assert narrow_products(gram_triton.gram_kernel, signature, constexprs) == allowed
+    assert narrow_products(gram_program(torch.float32, 75)) == allowed
 
 
 @compiled
-@pytest.mark.parametrize(
-    ("kernel", "more"),
-    [(smo_triton.cross_validate_kernel, OF_CROSS_VALIDATION), (smo_triton.fit_kernel, OF_FITS)],
-    ids=["cross_validate", "fit"],
-)
-def test_labellings(kernel: object, more: dict[str, str]) -> None:
-    constexprs = {"FUSED": True, "BLOCK": 64, "ROWS": 2}
+@pytest.mark.parametrize("program", solver_programs(64), ids=lambda program: program.fn.__name__)
+def test_labellings(program: Program) -> None:
     assert LARGEST_CLASS**2 < 2**31
-    for factors in narrow_products(kernel, SHARED | more, constexprs):
+    for factors in narrow_products(program):
         of_one_class = "n" in factors  # a row of its Gram matrix, times its size
         programs = factors == {"n_labellings", "cv"}  # of one class in one launch
         assert of_one_class or programs or "2" in factors, set(factors)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fdgpu.kernels.smo_numba import smo_path, smo_reference
+from fdgpu.directions.batch import assign_folds
+from fdgpu.kernels.smo_numba import cross_validate_jobs, smo_path, smo_reference
 from tests.conftest import make_class
 
 PATH = np.logspace(-6, 0, 7)
@@ -130,3 +131,33 @@ def test_swapping_the_labels_turns_the_direction_around(seed: int) -> None:
     one, other = (smo_path(gram, labels, weights, [0.5], tol=1e-4)[0] for labels in (y, -y))
     w = x.T @ one[0]
     assert np.allclose(w, -(x.T @ other[0]), atol=2e-3 * np.linalg.norm(w) + 1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 5), st.integers(12, 50), st.integers(2, 20), st.floats(0, 0.6), st.integers(0, 10_000))
+def test_held_out_recalls_are_those_of_the_plain_reference(cv: int, n: int, d: int, no_part: float, seed: int) -> None:
+    """Labellings that share a Gram matrix, of which some are solved in place and some in a copy of their part."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n + 2 * cv, d))
+    gram, costs = x @ x.T / d, np.array([1e-4, 1e-2, 0.3, 2.0])
+    labels = np.where(rng.random((3, len(x))) < 0.3, -1, 1).astype(np.int8)
+    labels[rng.random(labels.shape) < no_part] = 0
+    for own in labels:
+        own[rng.permutation(len(x))[: 2 * cv]] = np.repeat([1, -1], cv)
+    folds = assign_folds(labels, [len(x)], cv).astype(np.int8)
+    recalls, violation = np.full((3, cv, len(costs), 2), np.nan), np.full((3, cv), np.nan)
+    middle = 3 * cv // 2  # two calls, which part in the midst of a labelling
+    for first, last in ((0, middle), (middle, 3 * cv)):
+        cross_validate_jobs(gram, labels, folds, cv, first, last, costs, 1e-8, 10**6, recalls, violation)
+    assert (violation <= 1e-8).all()
+    for p, fold in np.ndindex(3, cv):
+        train, held = (folds[p] >= 0) & (folds[p] != fold), folds[p] == fold
+        y = labels[p, train].astype(float)
+        weights = compute_sample_weight("balanced", y)
+        for c, cost in enumerate(costs):
+            a, b = smo_reference(gram[np.ix_(train, train)], y, weights, cost, tol=1e-8)
+            decisions = gram[np.ix_(held, train)] @ a + b
+            if np.abs(decisions).min() > 1e-5:
+                for kind, sign in enumerate((-1, 1)):
+                    of_kind = decisions[labels[p, held] == sign]
+                    assert recalls[p, fold, c, kind] == pytest.approx((of_kind * sign > 0).mean())

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fdgpu.kernels.smo_batch import GramBatch, Solutions, cross_validate_reference, fit_reference
-from fdgpu.kernels.smo_triton import SolverLaunch, cross_validate_kernel, cross_validate_labels, fit_kernel, fit_labels
-from tests.kernels.compiling import ARCHITECTURES, SHARED_LIMITS, compile_for
+from fdgpu.kernels.smo_triton import cross_validate_labels, fit_labels
 from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
+from tools.kernel_usage import ARCHITECTURES, SHARED_LIMITS, solver_programs
 
 COSTS = torch.tensor([1e-3, 0.1, 1.0])
 STOP: dict[str, Any] = {"tol": 1e-4, "max_iter": 100_000}
@@ -147,25 +147,14 @@ def test_the_comparisons_hold_in_the_interpreter() -> None:
     compare_in_the_interpreter(__file__)
 
 
-SHARED = {
-    "grams_ptr": "*fp32", "diagonal_ptr": "*fp32", "gram_starts_ptr": "*i64", "starts_ptr": "*i64",
-    "classes_ptr": "*i32", "labels_ptr": "*i8", "costs_ptr": "*fp32", "a_ptr": "*fp32", "violation_ptr": "*fp32",
-    "n_samples": "i32", "n_classes": "i32", "n_labellings": "i32", "tol": "fp32", "max_iter": "i32",
-}  # fmt: skip
-OF_CROSS_VALIDATION = {"folds_ptr": "*i8", "hits_ptr": "*i32", "cv": "i32", "n_costs": "i32"}
-OF_FITS = {"C_index_ptr": "*i32", "decisions_ptr": "*fp32", "intercept_ptr": "*fp32", "n_iter_ptr": "*i32"}
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="an interpreted kernel cannot be compiled")
-@pytest.mark.parametrize(("n", "spilled"), [(256, 128), (1000, 128), (8192, 1280)])
+@pytest.mark.parametrize(("n", "spilled"), [(256, 0), (1000, 0), (8192, 1280)])
 @pytest.mark.parametrize("cc", ARCHITECTURES)
 def test_they_compile(cc: int, n: int, spilled: int) -> None:
-    launch = SolverLaunch.choose(n)
-    constexprs = {"FUSED": launch.fused, "BLOCK": launch.block, "ROWS": launch.rows}
-    for kernel, more in ((cross_validate_kernel, OF_CROSS_VALIDATION), (fit_kernel, OF_FITS)):
-        usage = compile_for(kernel, SHARED | more, constexprs, cc, launch.num_warps)
-        print(f"sm_{cc}, {n} samples, {kernel.__name__}: {usage}")
+    for program in solver_programs(n):
+        usage = program.compile_for(cc)
+        print(f"sm_{cc}, {n} samples, {program.fn.__name__}: {usage}")
         assert usage.spill_bytes <= spilled
         assert usage.shared_bytes <= SHARED_LIMITS[cc]
 
