@@ -247,7 +247,13 @@ def _judged(
         references = vectors[to_device(np.array([one.reference for one in own]), vectors.device)]
         candidates = Candidates([one.texts for one in own], vectors, rows, references, scale)
         shown = _shown(images, [one.class_id for one in own], vectors)
-        return judge_captions(candidates, fitted.coef[indices, direction], resampled[to_device(np.array(indices), vectors.device)], shown, chance[indices])
+        return judge_captions(
+            candidates,
+            fitted.coef[indices, direction],
+            resampled[to_device(np.array(indices), vectors.device)],
+            shown,
+            chance[indices],
+        )
 
     most = max((len(one.rows) for one in classes), default=0)
     a_class = most * (4 * vectors.shape[1] + 8 * NUMBERS * (1 + resampled.shape[1]))
