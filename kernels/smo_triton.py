@@ -45,8 +45,8 @@ class SolverLaunch:
       a barrier, and an SM holds 32 such problems. At 8192 it is 32 warps, which leave 64 registers a thread.
     - ``rows`` of the Gram matrix that a fresh product holds at once: 4 keep 32 loads a thread in flight; from 4096
       samples on registers are short, and the many warps keep as many in flight with fewer.
-    - Registers, as the assembler reports them: 116 to 158 a thread up to 1024 samples, where it now and then stops at
-      128 (for occupancy) and spills up to 100 bytes a thread; at 8192, 64 registers and up to 1.1 KB, which stay in L1.
+    - Registers: left alone, the assembler now and then stops at 128 a thread (for occupancy) and spills up to 100
+      bytes; up to 1024 samples it is allowed 168, and spills nothing. At 8192, 64 registers and up to 1.1 KB, in L1.
     - ``fused``: reduce tuples. Off in the interpreter only, which takes a Python loop over the samples for a reduction
       that it does not know; plain reductions give the same numbers there.
     """
