@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from fdgpu.arrays import Array, to_torch
+from fdgpu.arrays import Array, to_device, to_host, to_torch
+from fdgpu.device import out_of_memory
 from fdgpu.errors import InputError
 
 Images = Any  # one array (n, …), a map-style Dataset of (image, label), or batches that were made before
@@ -22,19 +23,21 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield inputs and targets (None where there are no labels) for each group of rows."""
+        """Yield inputs and targets for each group of rows.
+
+        Targets stay on the host, where they are checked without waiting for the device; None where there are no labels.
+        """
         ...
 
 
 class TensorBatches:
-    """Images that are one tensor (n, …), with labels (n,) or (n, k) or none; they go to the device whole."""
+    """Images that are one tensor (n, …), which goes to the device whole, with labels (n,) or (n, k) or none."""
 
     def __init__(self, images: Tensor, labels: Tensor | None, device: torch.device, dtype: torch.dtype) -> None:
         if labels is not None and len(labels) != len(images):
             raise InputError(f"labels has {len(labels)} entries, images has {len(images)}: pass one label an image")
         self.device, self.dtype = device, dtype
-        self.images = _moved(images, device)
-        self.labels = None if labels is None else labels.to(device)
+        self.images, self.labels = _moved(images, device), labels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,8 +45,8 @@ class TensorBatches:
     def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the rows of each group."""
         for rows in groups:
-            inputs = as_input(self.images[rows.to(self.images.device)].to(self.device), self.dtype)
-            yield inputs, None if self.labels is None else self.labels[rows.to(self.device)]
+            inputs = to_device(self.images[to_device(rows, self.images.device)], self.device)
+            yield as_input(inputs, self.dtype), None if self.labels is None else self.labels[rows]
 
 
 class DatasetBatches:
@@ -59,10 +62,14 @@ class DatasetBatches:
     def over(self, groups: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Load each group's pairs."""
         rows = [group.tolist() for group in groups]
-        loader: DataLoader[object] = DataLoader(self.dataset, batch_sampler=rows, num_workers=self.workers)
+        # beside workers a thread pins; without them to_device does
+        pins = self.device.type == "cuda" and self.workers > 0
+        loader: DataLoader[object] = DataLoader(
+            self.dataset, batch_sampler=rows, num_workers=self.workers, pin_memory=pins
+        )
         for loaded in loader:
             inputs, targets = self._pair(loaded)
-            yield as_input(inputs.to(self.device), self.dtype), None if targets is None else targets.to(self.device)
+            yield as_input(to_device(inputs, self.device), self.dtype), targets
 
     def _pair(self, loaded: object) -> tuple[Tensor, Tensor | None]:
         """Return images and labels; None for labels that are missing or are text, which only training refuses."""
@@ -158,17 +165,17 @@ def as_input(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def as_targets(labels: Array) -> Tensor:
-    """Return class ids (n,) as integers, or several labels an image (n, k) as floats.
+    """Return class ids (n,) as integers, or several labels an image (n, k) as floats, on the host.
 
     Raises:
         InputError: for another shape, or class ids that are not whole numbers.
     """
-    targets = to_torch(labels, "labels")
+    targets = torch.from_numpy(to_host(to_torch(labels, "labels"), "labels to train on"))
     if targets.ndim not in (1, 2):
         raise InputError(f"labels has shape {tuple(targets.shape)}: pass (n,) class ids, or (n, k) of 0 and 1")
     if targets.ndim == 2:
         return targets.float()
-    if targets.is_floating_point() and not torch.equal(targets.trunc(), targets):
+    if targets.is_floating_point() and bool((targets != targets.trunc()).any()):
         raise InputError("labels holds a number that is not whole: pass class ids (n,), or (n, k) of 0 and 1")
     return targets.long()
 
@@ -176,6 +183,8 @@ def as_targets(labels: Array) -> Tensor:
 def _moved(images: Tensor, device: torch.device) -> Tensor:
     """Move all images to the device; where they do not fit they stay, and go there batch by batch."""
     try:
-        return images.to(device)
-    except torch.OutOfMemoryError:
+        return to_device(images, device)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         return images

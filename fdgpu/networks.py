@@ -18,7 +18,7 @@ BATCH = 1024
 
 
 def class_scores(model: nn.Module, images: Images, *, batch: int = BATCH, workers: int = 0) -> Tensor:
-    """Return a classifier's scores (logits), (n, k) float32 on the CPU, in evaluation mode.
+    """Return a classifier's scores (logits), (n, k) float32 where the model is, in evaluation mode.
 
     Args:
         model: images → (n, k), on any device.
@@ -37,7 +37,7 @@ def class_scores(model: nn.Module, images: Images, *, batch: int = BATCH, worker
 
 
 def penultimate(model: nn.Module, images: Images, *, batch: int = BATCH, workers: int = 0) -> Tensor:
-    """Return what goes into the model's last linear layer, (n, d) float32 on the CPU (paper, B.1.6).
+    """Return what goes into the model's last linear layer, (n, d) float32 where the model is (paper, B.1.6).
 
     Args:
         model: images → (n, k), on any device.
@@ -182,13 +182,12 @@ def _opened(model: nn.Module, images: Images, workers: int) -> Batches:
 def _outputs(
     model: nn.Module, function: Callable[[Tensor], Tensor], source: Batches, batch: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield ``function`` of every batch and its targets, on the CPU."""
+    """Yield ``function`` of every batch, where the model is, and its targets."""
     rows = BatchSize(min(batch, len(source)))
     with evaluating(model), torch.no_grad():
         for inputs, targets in source.over(in_order(len(source), batch)):
             run = partial(_slice, function, inputs)
-            parts = [out.float().cpu() for _, out in halving_batches(run, len(inputs), rows)]
-            yield torch.cat(parts), None if targets is None else targets.cpu()
+            yield torch.cat([out.float() for _, out in halving_batches(run, len(inputs), rows)]), targets
 
 
 def _slice(function: Callable[[Tensor], Tensor], inputs: Tensor, start: int, stop: int) -> Tensor:

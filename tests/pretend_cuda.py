@@ -120,8 +120,6 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     packet, device = func.overloadpacket, kwargs.get("device")
     if packet in (aten._pin_memory, aten.pin_memory):
         return args[0].clone()
-    if packet is aten._has_compatible_shallow_copy_type:
-        return len(there) in (0, len(given))
     if there:
         _refuse_to_wait(packet, args, kwargs)
         goes_down = device is not None and not _is_cuda(device)
@@ -178,6 +176,8 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.new_tensor and isinstance(args[0], OnCuda):
             like, *args = args
             func, given = torch.tensor, {"dtype": like.dtype, "device": CUDA} | given
+        if func is torch._has_compatible_shallow_copy_type and any(isinstance(one, OnCuda) for one in args):
+            return False  # so that a module makes its parameters anew: with its data exchanged one keeps its numbers
         if func not in (torch.tensor, torch.as_tensor):
             return func(*args, **given)
         if func is torch.as_tensor and isinstance(args[0], OnCuda) and not given:

@@ -36,6 +36,30 @@ ALLOWED = {
     "__main__": {"cli"},
     "cli": BELOW | STAGES | {"auditing", "demo", "doctor"},
 }
+# Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
+# the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.
+WAITING_METHODS, WAITING_FUNCTIONS = {"cpu", "item", "nonzero", "numpy", "unique"}, {"equal", "allclose", "bincount"}
+ON_THE_HOST = {
+    ("arrays", "cpu"): "the way down",
+    ("arrays", "numpy"): "the way down",
+    ("auditing.drawing", "numpy"): "pictures that to_host brought, for PNG files",
+    ("decoding.fingerprint", "item"): "a number of NumPy's",
+    ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
+    ("demo.renderer", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",
+    ("demo.renderer", "nonzero"): "a scene, on the host",
+    ("demo.renderer", "unique"): "a scene, on the host",
+    ("demo.run", "numpy"): "the world, on the host",
+    ("demo.world", "nonzero"): "the world, on the host",
+    ("directions.batch", "numpy"): "groups, for the solver on the CPU",
+    ("directions.numba_backend", "numpy"): "the solver on the CPU",
+    ("directions.whitening", "numpy"): "rows on the CPU, for compiled loops",
+    ("embedding.embedder", "numpy"): "pictures on the CPU, to be hashed",
+    ("index.faiss_store", "nonzero"): "what to_host brought",
+    ("index.vector_index", "numpy"): "ids of positions that NumPy has",
+    ("kernels.draws", "numpy"): "the compiled twin, for the CPU",
+    ("kernels.folds", "numpy"): "the compiled twin, for the CPU",
+    ("kernels.proximal_newton", "nonzero"): "indices of a mask on the CPU",
+}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "kernels"))
 FILES += sorted((PACKAGE / "kernels").glob("*.py"))  # a link, which rglob may follow or not
 
@@ -92,6 +116,33 @@ def test_the_package_imports_nothing_of_the_repository_but_itself(path: Path) ->
 def test_a_kernel_needs_nothing_but_arrays_and_compilers(path: Path) -> None:
     outside = {name.split(".")[0] for name in imported_names(path)} - sys.stdlib_module_names
     assert outside <= {"numpy", "torch", "triton", "numba", "fdgpu"}
+
+
+def waits(tree: ast.AST) -> set[str]:
+    """Names of the calls that wait where a tensor is on a device; NumPy's functions of the same names are not meant."""
+    found = set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if not isinstance(call.func, ast.Attribute):
+            continue
+        owner, name = call.func.value, call.func.attr
+        of_torch = isinstance(owner, ast.Name) and owner.id == "torch"
+        of_numpy = isinstance(owner, ast.Name) and owner.id == "np"
+        to_cpu = name == "to" and "cpu" in [one.value for one in call.args if isinstance(one, ast.Constant)]
+        if (name in WAITING_METHODS and not of_numpy) or (of_torch and name in WAITING_FUNCTIONS) or to_cpu:
+            found.add("cpu" if to_cpu else name)
+    return found
+
+
+def test_what_waits_for_a_device_is_seen() -> None:
+    lines = "x.cpu(); x.to('cpu'); a.b[0].item(); torch.equal(x, y); np.unique(z); x.to(device); np.equal(x, y)"
+    assert waits(ast.parse(lines)) == {"cpu", "item", "equal"}
+
+
+def test_to_host_is_the_only_way_down_from_a_device() -> None:
+    files = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in FILES}
+    found = {(name, call) for name, path in files.items() for call in waits(ast.parse(path.read_text()))}
+    assert found - set(ON_THE_HOST) == set(), "bring it down by fdgpu.arrays.to_host, or say why it is on the host"
+    assert set(ON_THE_HOST) - found == set(), "nothing there needs a reason any longer: take the line out"
 
 
 def circles(edges: Mapping[str, set[str]]) -> list[set[str]]:

@@ -15,6 +15,7 @@ from benchmarks.baselines import Examples
 from benchmarks.paper.files.images import as_inputs
 from benchmarks.paper.sets import Images, Inputs, Marked, Seen
 from fdgpu import FailureDirections
+from fdgpu.arrays import to_host
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
@@ -113,7 +114,8 @@ class Lab:
 
     def judge(self, model: nn.Module, seen: Seen) -> Examples:
         """Ask a model about a set."""
-        probabilities = class_scores(model, seen.inputs, workers=self.workers).softmax(1).numpy()
+        scores = class_scores(model, seen.inputs, workers=self.workers)
+        probabilities = to_host(scores.softmax(1), "a model's probabilities")
         return Examples(seen.labels.numpy(), seen.inputs, seen.embeddings, probabilities)
 
     def accuracies(self, model: nn.Module, seen: Seen) -> Accuracies:

@@ -13,6 +13,7 @@ from benchmarks.paper.lab import find_directions
 from benchmarks.paper.rankings import share_in_top
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
+from fdgpu.arrays import to_host
 from fdgpu.networks import penultimate
 
 Space = Callable[[Seen], NDArray[np.float32]]  # a set → (n, d) features of its images
@@ -25,7 +26,7 @@ def spaces_of(fitted: Fitted, others: Mapping[str, Space]) -> dict[str, Space]:
     workers = fitted.lab.workers
     return {
         CLIP: lambda seen: seen.embeddings,
-        OWN: lambda seen: penultimate(fitted.model, seen.inputs, workers=workers).numpy(),
+        OWN: lambda seen: to_host(penultimate(fitted.model, seen.inputs, workers=workers), "the model's own features"),
         **others,
     }
 

@@ -141,11 +141,13 @@ def draw_classes(
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
     directions = to_device(plain.directions[:, 0], references.device).to(references.dtype)
     per_class = len(rotations_of(ALPHAS)) * len(SEEDS)
-    for part in torch.arange(len(ids)).split(max(1, MEMORY // (12 * per_class * decoder.size[0] * decoder.size[1]))):
-        progress = _onward(report, int(part[0]) * per_class, len(ids) * per_class)
-        grid = decode_grid(decoder, references[part], directions[part], seeds=SEEDS, progress=progress)
+    at_once = max(1, MEMORY // (12 * per_class * decoder.size[0] * decoder.size[1]))
+    for start in range(0, len(ids), at_once):
+        part = slice(start, start + at_once)
+        progress = _onward(report, start * per_class, len(ids) * per_class)
+        grid = decode_grid(decoder, references[part], directions[part], alphas=ALPHAS, seeds=SEEDS, progress=progress)
         pictures_of = to_host(grid.pictures.mul(255).round().to(torch.uint8), "decoded pictures")
-        for k, pictures in zip([ids[i] for i in part], torch.from_numpy(pictures_of), strict=True):
+        for k, pictures in zip(ids[part], torch.from_numpy(pictures_of), strict=True):
             by_class[k], small = _keep(f"{k:04d}-{_slug(inputs.class_names[k])}", grid, pictures, folder)
             pixels |= small
     return by_class, pixels

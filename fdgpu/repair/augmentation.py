@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fdgpu.arrays import Array, to_torch
+from fdgpu.arrays import Array, to_device, to_host, to_torch
 from fdgpu.batches import as_targets, check_map_style, pair_of
 from fdgpu.errors import InputError
 
@@ -24,7 +24,7 @@ class AugmentedDataset(Dataset[tuple[object, int | Tensor]]):
     Args:
         base: map-style, of (image, label).
         images: (m, …) to add; kept on the CPU, where a DataLoader collates.
-        labels: (m,) class ids, or (m, k) of 0 and 1, as ``base`` has them.
+        labels: (m,) class ids, or (m, k) of 0 and 1, as ``base`` has them; on the CPU.
         transform: of each added image.
 
     Raises:
@@ -36,7 +36,8 @@ class AugmentedDataset(Dataset[tuple[object, int | Tensor]]):
         self, base: Dataset[object], images: Tensor, labels: Tensor, transform: Callable[[Tensor], object] | None = None
     ) -> None:
         check_map_style(base)
-        self.base, self.images, self.labels, self.transform = base, images.cpu(), labels.cpu(), transform
+        self.images = torch.from_numpy(to_host(images, "added images, for a DataLoader")).to(images.dtype)
+        self.base, self.labels, self.transform = base, labels, transform
         self.n_base, self.n_added = len(base), len(images)  # type: ignore[arg-type]
         if self.n_base and self.n_added:
             self._check_alike()
@@ -100,7 +101,7 @@ def augmented(
 
 
 def _labels(labels: Array, m: int) -> Tensor:
-    """Return (m,) integers, or (m, k) floats."""
+    """Return (m,) integers, or (m, k) floats, on the host."""
     targets = as_targets(labels)
     if len(targets) != m:
         raise InputError(f"labels has {len(targets)} entries, images has {m}: pass one label an image")
@@ -111,7 +112,7 @@ def _labels(labels: Array, m: int) -> Tensor:
 
 def _label(label: Array) -> int | Tensor:
     """Return a class id, or several labels of one image as (k,) floats."""
-    own = to_torch(label, "the Dataset's label")
+    own = torch.from_numpy(to_host(to_torch(label, "the Dataset's label"), "the Dataset's label"))
     if own.ndim == 1:
         return own.float()
     if own.ndim == 0 and float(own).is_integer():
@@ -132,8 +133,8 @@ def flip_and_shift(inputs: Tensor, generator: torch.Generator, pixels: int = 4) 
         pixels: largest shift.
     """
     n, _, h, w = inputs.shape
-    mirrored = (torch.rand(n, generator=generator) < 0.5).to(inputs.device)
-    moved = torch.randint(-pixels, pixels + 1, (2, n), generator=generator).to(inputs.device)
+    mirrored = to_device(torch.rand(n, generator=generator) < 0.5, inputs.device)
+    moved = to_device(torch.randint(-pixels, pixels + 1, (2, n), generator=generator), inputs.device)
     rows = torch.arange(h, device=inputs.device) + moved[0, :, None]
     columns = torch.arange(w, device=inputs.device) + moved[1, :, None]
     inside = ((rows >= 0) & (rows < h))[:, None, :, None] & ((columns >= 0) & (columns < w))[:, None, None, :]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from fdgpu.arrays import Array, to_torch
+from fdgpu.arrays import Array, to_device, to_host, to_torch
 from fdgpu.batches import Batches, as_targets, is_dataset, open_batches
 from fdgpu.device import choose_device
 from fdgpu.errors import InputError, ModelError
@@ -104,14 +104,14 @@ def train(
     last = _last_epoch(stop_after, recipe)
     model.to(target).to(memory_format=torch.channels_last)
     source = open_batches(images, labels, target, workers, dtype_of(model))
-    factors = None if weights is None else _check_weights(weights, len(source)).to(target)
+    factors = None if weights is None else _check_weights(weights, len(source))
     generator = torch.Generator().manual_seed(seed)
     with _training(model, only) as parameters:
         step = _Stepper(model, parameters, recipe, loss, len(source), target.type == "cuda" if amp is None else amp)
         for epoch in range(last):
             for rows, inputs, targets in _shuffled(source, recipe.batch, generator):
                 changed = inputs if augment is None else augment(inputs, generator)
-                step(changed, targets, None if factors is None else factors[rows.to(target)])
+                step(changed, targets, None if factors is None else to_device(factors[rows], target))
             step.check_loss(epoch + 1)
             progress("train", epoch + 1, last)
             if after_epoch is not None:
@@ -129,8 +129,9 @@ class _Stepper:
         self.kind = parameters[0].device.type
         self.half = torch.float16 if self.kind == "cuda" else torch.bfloat16
         self.optimizer = torch.optim.SGD(
-            parameters, lr=recipe.peak_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
+            parameters, lr=recipe.peak_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
+            fused=self.kind == "cuda",  # another would wait to hear of infinite gradients at each step
+        )  # fmt: skip
         self.scaler = torch.amp.GradScaler(self.kind, enabled=amp and self.half == torch.float16)
         self.per_epoch = len(_groups(torch.arange(n), recipe.batch))
         self.steps, self.peak, self.done = recipe.epochs * self.per_epoch, recipe.peak_epoch * self.per_epoch, 0
@@ -145,7 +146,7 @@ class _Stepper:
             scores = scores_of(self.model, inputs)
         if self.done < self.per_epoch:  # by its end every label has been seen
             _check_targets(targets, scores)
-        losses = self.loss(scores.float(), targets)  # (n,)
+        losses = self.loss(scores.float(), to_device(targets, scores.device))  # (n,)
         mean = losses.mean() if factors is None else (losses * factors).mean()
         self.total += mean.detach()
         self.optimizer.zero_grad()
@@ -156,7 +157,7 @@ class _Stepper:
 
     def check_loss(self, epoch: int) -> None:
         """Raise a ModelError if a loss was not finite."""
-        if not bool(self.total.isfinite()):
+        if not bool(to_host(self.total.isfinite(), "whether the loss is finite")):
             raise ModelError(
                 f"the loss is no longer finite after epoch {epoch} of {self.recipe.epochs}: look for images that hold "
                 f"NaN, or lower the recipe's peak_lr, {self.recipe.peak_lr:g}"
@@ -227,8 +228,8 @@ def _training(model: nn.Module, only: nn.Module | None) -> Iterator[list[nn.Para
 
 
 def _check_weights(weights: Array, n: int) -> Tensor:
-    """Return (n,) float32 factors of losses; none is negative, and not all are zero."""
-    factors = to_torch(weights, "weights").float()
+    """Return (n,) float32 factors of losses on the host; none is negative, and not all are zero."""
+    factors = torch.from_numpy(to_host(to_torch(weights, "weights").float(), "weights of the losses"))
     if factors.shape != (n,):
         raise InputError(f"weights has shape {tuple(factors.shape)}, there are {n} samples: pass one weight each")
     if not bool(factors.isfinite().all()) or bool((factors < 0).any()):

@@ -27,6 +27,7 @@ from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
+from fdgpu.arrays import to_host
 from fdgpu.networks import class_scores
 from fdgpu.repair import hardest
 
@@ -68,7 +69,8 @@ def run(world: World) -> list[Figure]:
     lab, train, val, test = world.lab, world.train(), world.val(), world.test()
     model = lab.train(train.inputs, train.labels, world.seed)
     on_val, on_test = (
-        class_scores(model, seen.inputs, workers=lab.workers).double().sigmoid().numpy() for seen in (val, test)
+        to_host(class_scores(model, seen.inputs, workers=lab.workers).double().sigmoid(), "a model's probabilities")
+        for seen in (val, test)
     )
     parts: list[list[Figure]] = []
     for column, name in enumerate(world.conditions):

@@ -28,6 +28,7 @@ from benchmarks.paper.offline.free import FreeGarments
 from benchmarks.paper.rankings import OURS
 from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections, decode_directions
+from fdgpu.arrays import to_host
 from fdgpu.auditing.drawing import DecodedDirections
 from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding.grid import Rotation
@@ -158,9 +159,9 @@ def _by_rotation(measure: str, shares: Tensor, decoded: DecodedDirections) -> li
 def _right(model: nn.Module, decoded: DecodedDirections) -> Tensor:
     """Return (k, p, s): whether the model names the class."""
     pictures = decoded.grid.pictures
-    predicted = class_scores(model, pictures.flatten(0, 2)).argmax(1)
+    predicted = to_host(class_scores(model, pictures.flatten(0, 2)).argmax(1), "what a model says of pictures")
     labels = torch.tensor(decoded.classes)[:, None, None]
-    return (predicted.view(pictures.shape[:3]) == labels).float()
+    return (torch.from_numpy(predicted).view(pictures.shape[:3]) == labels).float()
 
 
 def _shows(side: str, plants: Mapping[int, Plant], decoded: DecodedDirections, clip: Any) -> Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
+from fdgpu.arrays import to_host
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import load_photographs
@@ -37,7 +38,7 @@ class AnotherNetwork:
 
     def __call__(self, seen: Seen) -> NDArray[np.float32]:
         """Return (n, d) features."""
-        return penultimate(self.model, seen.inputs).numpy()
+        return to_host(penultimate(self.model, seen.inputs), "another network's features")
 
     @cached_property
     def model(self) -> nn.Module:
