@@ -42,7 +42,7 @@ from fdgpu.directions.batch import (
     mean_scores,
     standard_error,
 )
-from fdgpu.directions.drawing import Stream, some_errors, states_of
+from fdgpu.directions.labellings import Stream, some_errors, states_of
 from fdgpu.directions.parameters import SearchSettings
 from fdgpu.kernels.draws import choose
 

@@ -10,7 +10,7 @@ import torch
 
 from fdgpu.arrays import to_host
 from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Classes, Tensor, choose_costs, mean_scores
-from fdgpu.directions.drawing import halves, permuted_labels
+from fdgpu.directions.labellings import halves, permuted_labels
 
 # With which an audit judges captions. On the bundled world 50 take twice the time and lose no fewer captions of planted
 # failures; of 160 sides of directions fitted to shuffled answers they let 3.7 % pass, and 20 let 6.2 %.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from fdgpu import FailureDirections
-from fdgpu.directions.drawing import halves, permuted_labels, permuted_samples
 from fdgpu.directions.groups import check_groups, distinct_rearrangements
+from fdgpu.directions.labellings import halves, permuted_labels, permuted_samples
 from fdgpu.errors import InputError
 from tests.directions.test_resampling import layout_of
 

@@ -14,9 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fdgpu.directions import drawing, resampling, triton_backend
+from fdgpu.directions import labellings, resampling, triton_backend
 from fdgpu.directions.batch import Layout
-from fdgpu.directions.drawing import permuted_labels
+from fdgpu.directions.labellings import permuted_labels
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.directions.whitening import CHUNK_BYTES, Whitening
@@ -96,7 +96,7 @@ def test_a_batch_on_a_device_takes_what_it_is_sized_by(
 
 
 def test_a_round_of_permutations_takes_what_it_is_sized_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "choose", lambda *args: choose_reference(*args[:6]))  # as on a device
+    monkeypatch.setattr(labellings, "choose", lambda *args: choose_reference(*args[:6]))  # as on a device
     layout = Layout.of(make_classes((300, 200, 250), 4), CPU)
     with counted() as allocations:
         labels = permuted_labels(layout, 0, 0, 20)

@@ -16,8 +16,8 @@ from fdgpu.directions import numba_backend, resampling
 from fdgpu.directions.batch import Layout, SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.distilling import false_discovery_rates
-from fdgpu.directions.drawing import halves, permuted_labels, permuted_samples
 from fdgpu.directions.groups import numbered
+from fdgpu.directions.labellings import halves, permuted_labels, permuted_samples
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.resampling import permutation_test, resampled_directions
