@@ -42,11 +42,13 @@ class SolverLaunch:
       launch of its own, so that a small class is not padded to the largest.
     - ``num_warps``: 8 samples a thread. Five vectors are live in a step, 40 registers; with 8 loads a row in flight a
       thread hides part of the latency of L2. Up to 256 samples that is one warp: reductions are shuffles alone, without
-      a barrier, and an SM holds 32 such problems. At 8192 it is 32 warps, which leave 64 registers a thread.
+      a barrier, and an SM holds 12 such problems or more. At 8192 it is 32 warps, which leave 64 registers a thread.
     - ``rows`` of the Gram matrix that a fresh product holds at once: 4 keep 32 loads a thread in flight; from 4096
       samples on registers are short, and the many warps keep as many in flight with fewer.
-    - Registers: left alone, the assembler now and then stops at 128 a thread (for occupancy) and spills up to 100
-      bytes; up to 1024 samples it is allowed 168, and spills nothing. At 8192, 64 registers and up to 1.1 KB, in L1.
+    - Registers: up to 1024 samples 168 a thread are allowed; left alone, the assembler may stop at 128 and spill.
+      From 256 samples on it takes 122 to 168 and spills nothing, but 8 bytes on sm_70 with Triton 3.5. At 2048 and 4096 it may spill up to
+      308 bytes, and at 8192, with 64 registers, up to 1.2 KB, which stay in L1. ``python -m tools.kernel_usage`` prints
+      them for every architecture.
     - ``fused``: reduce tuples. Off in the interpreter only, which takes a Python loop over the samples for a reduction
       that it does not know; plain reductions give the same numbers there.
     """

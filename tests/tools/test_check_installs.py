@@ -119,6 +119,13 @@ def test_equal_lines_are_one() -> None:
     ]
 
 
+def test_the_table_in_the_docs_has_its_columns_and_every_gpu_extra() -> None:
+    text = (ROOT / "docs" / "install.md").read_text().partition("<!-- tools.check_installs -->\n")[2]
+    header, _, *lines = text.partition("\n<!-- end -->")[0].splitlines()
+    assert header == next(table({}))
+    assert {line.split(" | ")[0].strip("|` ") for line in lines} >= {"none", "all", "gpu-cu12", "gpu-cu13"}
+
+
 def pip_that_answers(code: int, found: dict[str, str], asked: list[list[str]]) -> object:
     def run(command: list[str], **_: object) -> SimpleNamespace:
         asked.append(command)
