@@ -46,9 +46,9 @@ class SolverLaunch:
     - ``rows`` of the Gram matrix that a fresh product holds at once: 4 keep 32 loads a thread in flight; from 4096
       samples on registers are short, and the many warps keep as many in flight with fewer.
     - Registers: up to 1024 samples 168 a thread are allowed; left alone, the assembler may stop at 128 and spill.
-      From 256 samples on it takes 122 to 168 and spills nothing, but 8 bytes on sm_70 with Triton 3.5. At 2048 and 4096 it may spill up to
-      308 bytes, and at 8192, with 64 registers, up to 1.2 KB, which stay in L1. ``python -m tools.kernel_usage`` prints
-      them for every architecture.
+      From 256 samples on it takes 122 to 168 and spills nothing, but 8 bytes on sm_70 with Triton 3.5. At 2048 and 4096
+      it may spill up to 308 bytes, and at 8192, with 64 registers, up to 1.2 KB, which stay in L1.
+      ``python -m tools.kernel_usage`` prints them for every architecture.
     - ``fused``: reduce tuples. Off in the interpreter only, which takes a Python loop over the samples for a reduction
       that it does not know; plain reductions give the same numbers there.
     """
