@@ -180,7 +180,7 @@ def _embed(
 
     The vector of an image that was skipped is zero.
     """
-    embeddings = embedder.embed(source, report)
+    embeddings = embedder.embed(source, report, fingerprint=True)
     vectors = embeddings.vectors
     finite = rows_finite(vectors)
     readable = to_host(finite, "which images have a vector").astype(bool)

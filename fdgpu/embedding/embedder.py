@@ -26,7 +26,7 @@ class Embeddings:
 
     ``vectors`` is (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
     row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason. ``fingerprint`` is a
-    SHA-256 of the pictures in the model's size.
+    SHA-256 of the pictures in the model's size, where it was asked for.
     """
 
     ids: list[str]
@@ -106,8 +106,15 @@ class ImageEmbedder:
             )
         return embeddings.vectors
 
-    def embed(self, source: object, progress: Reporter | None = None, stage: str = "embed images") -> Embeddings:
-        """Embed images and keep their ids and what could not be read; see :meth:`images`."""
+    def embed(
+        self,
+        source: object,
+        progress: Reporter | None = None,
+        stage: str = "embed images",
+        *,
+        fingerprint: bool = False,
+    ) -> Embeddings:
+        """Embed images and keep their ids, what could not be read, and if asked a hash of them; see :meth:`images`."""
         images = image_source(source)
         ids: list[str] = []
         rows: list[Tensor] = []
@@ -117,12 +124,13 @@ class ImageEmbedder:
             report(stage, 0, images.count)
             for batch in images.batches(self.batch_size, self.preprocess.resize):
                 rows.append(self._embed_batch(batch))
-                digest.add(batch.pixels)
+                if fingerprint:
+                    digest.add(batch.pixels)
                 ids += batch.ids
                 unreadable |= batch.unreadable
                 report(stage, len(ids), images.count)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        return Embeddings(ids, vectors, unreadable, digest.hexdigest())
+        return Embeddings(ids, vectors, unreadable, digest.hexdigest() if fingerprint else "")
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read; nothing is waited for."""

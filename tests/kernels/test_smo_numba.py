@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fdgpu.directions.batch import assign_folds
+from fdgpu.kernels.folds import folds_of_class
 from fdgpu.kernels.smo_numba import cross_validate_jobs, smo_path, smo_reference
 from tests.conftest import make_class
 
@@ -144,7 +144,7 @@ def test_held_out_recalls_are_those_of_the_plain_reference(cv: int, n: int, d: i
     labels[rng.random(labels.shape) < no_part] = 0
     for own in labels:
         own[rng.permutation(len(x))[: 2 * cv]] = np.repeat([1, -1], cv)
-    folds = assign_folds(labels, [len(x)], cv).astype(np.int8)
+    folds = folds_of_class(labels, cv)
     recalls, violation = np.full((3, cv, len(costs), 2), np.nan), np.full((3, cv), np.nan)
     middle = 3 * cv // 2  # two calls, which part in the midst of a labelling
     for first, last in ((0, middle), (middle, 3 * cv)):

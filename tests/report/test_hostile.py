@@ -25,7 +25,7 @@ HOSTILE = (
     "<!-- {{ 7 * 7 }} {% raw %}",
     "&lt;b&gt;",
 )
-KEPT = ("status", "solver")  # chosen by the library, not by the caller
+KEPT = ("status", "solver", "p_value_reason")  # chosen by the library, not by the caller
 
 
 def poisoned(value: Any, poison: str) -> Any:
