@@ -205,9 +205,7 @@ def _found_in(
     index: CaptionIndex, fit: FailureDirections, classes: Sequence[tuple[int, int]], references: torch.Tensor
 ) -> dict[int, NDArray[np.int64]]:
     fitted, device = fit.fitted, references.device
-    drawn = np.random.default_rng(fitted.search_settings.random_state).choice(
-        len(index.names), min(DRAWN, len(index.names)), replace=False
-    )
+    drawn = index.sample(min(DRAWN, len(index)), fitted.search_settings.random_state)
     ids = {k: [drawn] for _, k in classes}
     for direction in range(int(fitted.n_directions.max())):
         rows = [row for row, (i, _) in enumerate(classes) if fitted.n_directions[i] > direction]
