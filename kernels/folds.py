@@ -17,6 +17,7 @@ from numba import njit
 
 from fdgpu.kernels.draws import Segments
 
+SPLIT = 2.0**27 + 1  # parts a float64 into two halves of its digits
 RELATIVE, ABSOLUTE = 1e-5, 1e-8  # within which scikit-learn takes two spreads of groups over folds for equal
 
 
@@ -209,7 +210,7 @@ def _grouped(labels: torch.Tensor, cv: int, groups: Groups) -> torch.Tensor:
         own = counts.take_along_dim(g[..., None], dim=2)  # (P, K, 1, 2)
         shares = (of_fold[:, :, None] + each * own[:, :, None]) / total[:, :, None, None]  # (P, K, proposed, fold, 2)
         deviation = shares - (_added(shares) / cv)[:, :, :, None]
-        spread = (_added(deviation * deviation) / cv).sqrt()
+        spread = _root(_added(deviation * deviation) / cv)
         spread = (spread[..., 0] + spread[..., 1]) / 2  # (P, K, proposed)
         n = of_fold[..., 0] + of_fold[..., 1]
         best, least, fewest = torch.zeros_like(g[..., 0]), spread[..., 0], n[..., 0]
@@ -222,6 +223,16 @@ def _grouped(labels: torch.Tensor, cv: int, groups: Groups) -> torch.Tensor:
         of_fold = of_fold.scatter_add(2, best[..., None, None].expand(-1, -1, 1, 2), own)
         fold_of.scatter_(2, g, best[..., None])
     return fold_of.flatten(1)[:, place]
+
+
+def _root(values: torch.Tensor) -> torch.Tensor:
+    """Return square roots rounded correctly, as NumPy's are: torch's on a CPU may be a bit off, and break a tie."""
+    root = values.sqrt()
+    square, high = root * root, root * SPLIT
+    high = high - (high - root)  # Dekker's product: square + error is exactly root²
+    low = root - high
+    error = ((high * high - square) + 2 * high * low) + low * low
+    return torch.where(root > 0, root + ((values - square) - error) / (2 * root), root)
 
 
 def _added(values: torch.Tensor) -> torch.Tensor:
