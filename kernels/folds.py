@@ -206,11 +206,12 @@ def _grouped(labels: torch.Tensor, cv: int, groups: Groups) -> torch.Tensor:
     of_fold = torch.zeros((p, k, cv, 2), dtype=torch.float64, device=device)
     fold_of = torch.zeros((p, k, groups.most), dtype=torch.int64, device=device)
     each = torch.eye(cv, dtype=torch.float64, device=device)[:, :, None]  # (proposed fold, fold, 1)
+    folds = torch.full((1,), cv, dtype=torch.float64, device=device)  # by a plain number CUDA multiplies with 1 / cv
     for g in order.split(1, dim=2):
         own = counts.take_along_dim(g[..., None], dim=2)  # (P, K, 1, 2)
         shares = (of_fold[:, :, None] + each * own[:, :, None]) / total[:, :, None, None]  # (P, K, proposed, fold, 2)
-        deviation = shares - (_added(shares) / cv)[:, :, :, None]
-        spread = _root(_added(deviation * deviation) / cv)
+        deviation = shares - (_added(shares) / folds)[:, :, :, None]
+        spread = _root(_added(deviation * deviation) / folds)
         spread = (spread[..., 0] + spread[..., 1]) / 2  # (P, K, proposed)
         n = of_fold[..., 0] + of_fold[..., 1]
         best, least, fewest = torch.zeros_like(g[..., 0]), spread[..., 0], n[..., 0]

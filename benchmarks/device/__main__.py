@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from benchmarks.device.record import Record
 from benchmarks.device.run import GB, PARTS, Setting, measure_parts
 from benchmarks.device.sizes import FULL, SMALL
 from benchmarks.machine import machine
+from fdgpu.cuda import driver_version
 from fdgpu.device import choose_backend
 from fdgpu.errors import BackendError
 
@@ -65,19 +64,12 @@ def about(argv: Sequence[str], cap_gb: float | None) -> dict[str, str]:
         told |= {
             "capability": f"sm_{properties.major}{properties.minor}",
             "device memory, GB": f"{properties.total_memory / GB:.4g}" + (f", capped at {cap_gb:g}" if cap_gb else ""),
-            "driver": _driver(),
+            "driver": driver_version() or "unknown",
             "CUDA of torch": str(torch.version.cuda),
         }
     told["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     told["command"] = shlex.join(["python", "-m", "benchmarks.device", *argv])
     return told
-
-
-def _driver() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    with suppress(OSError):
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"  # noqa: S603
-    return "unknown: no nvidia-smi"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

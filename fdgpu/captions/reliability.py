@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class Candidates:
     references: Tensor
     scale: Tensor
 
+    @cached_property
     def captions(self) -> Tensor:
         """(K, m, d) vectors; anything where a class has no more."""
         return self.vectors[_up(np.maximum(self.rows, 0), self.vectors)]
@@ -74,7 +75,7 @@ class Candidates:
 
     def along(self, directions: Tensor) -> Tensor:
         """(K, m, r) alignments with ``directions`` (K, r, d); NaN for the reference and behind a class's last."""
-        found = alignments(self.captions(), self.references, directions, self.scale)
+        found = alignments(self.captions, self.references, directions, self.scale)
         return torch.where(_up(self.rows < 0, found)[..., None], torch.nan, found)
 
     def alike(self, columns: NDArray[np.int64]) -> Tensor:
@@ -136,7 +137,8 @@ def judge_captions(
     units = _unit(torch.cat([_up(w.astype(np.float64), resampled)[:, None], resampled.double()], dim=1))
     along = candidates.along(units)  # (K, m, 1 + B)
     whole = to_host(along[..., 0], "the alignments of candidates")
-    groups = group_captions(candidates, whole)
+    orders = [rank_captions(own[: len(texts)], len(texts)) for own, texts in zip(whole, candidates.texts, strict=True)]
+    groups = group_captions(candidates, orders)
     stable, hits, nearest = _evidence(candidates, along, units, groups, images)
     judged = []
     for k, texts in enumerate(candidates.texts):
@@ -146,11 +148,10 @@ def judge_captions(
         sides: dict[Side, dict[int, ScoredCaption]] = {}
         for s, side in enumerate(SIDES):
             sides[side] = {}
-            order = rank_captions(own, len(texts))[s]
             for g, (first, *also) in enumerate(groups[k][s]):
                 at = (k, SHOWN * s + g)
                 evidence = _evidence_of(
-                    stable[at], accuracy_gap(int(hits[at]), total, n), side, order.index(first) + 1,
+                    stable[at], accuracy_gap(int(hits[at]), total, n), side, orders[k][s].index(first) + 1,
                     int((~np.isnan(own)).sum()), held_out=images.held_out, chance=bool(chance[k]),
                 )  # fmt: skip
                 sides[side][first] = ScoredCaption(
@@ -277,7 +278,9 @@ def rank_captions(scores: Floats, top: int) -> tuple[list[int], list[int]]:
     return ascending[: min(top, len(ascending) - half)], ascending[::-1][: min(top, half)]
 
 
-def group_captions(candidates: Candidates, whole: Floats) -> list[tuple[Groups, Groups]]:
+def group_captions(
+    candidates: Candidates, orders: Sequence[tuple[list[int], list[int]]]
+) -> list[tuple[Groups, Groups]]:
     """Go down the rankings of both sides of every class; a caption that says the same as an earlier one joins it.
 
     Two captions say the same if their differences from the reference point the same way, or if one has all the words of
@@ -285,16 +288,13 @@ def group_captions(candidates: Candidates, whole: Floats) -> list[tuple[Groups, 
 
     Args:
         candidates: of K classes.
-        whole: (K, m) their alignments; NaN for one that has none and is left out.
+        orders: of each class, as :func:`rank_captions` returns them.
 
     Returns:
         By class the groups of the hard and of the easy side, in the order of their ranks, at most :data:`SHOWN` each.
     """
     words = [[_words(text) for text in texts] for texts in candidates.texts]
-    left = [
-        [np.array(order, np.int64) for order in rank_captions(own[: len(texts)], len(texts))]
-        for own, texts in zip(whole, candidates.texts, strict=True)
-    ]
+    left = [[np.array(order, np.int64) for order in sides] for sides in orders]
     groups: list[tuple[Groups, Groups]] = [([], []) for _ in words]
     for _ in range(SHOWN):
         heads = np.array([[own[0] if len(own) else -1 for own in sides] for sides in left]).reshape(-1, len(SIDES))

@@ -176,7 +176,7 @@ class FailureDirections:
         for one in solved if search.n_permutations else []:
             reasons[one.index] = why_not_tested(one.right, one.groups, search.fdr)
         choice = self._choice or choose_backend(settings.backend)
-        backend = backend_named(choice.name)
+        backend = backend_named(choice.name, rows.device)
         solutions = list(over_batches(backend, solved, settings, lambda batch: distil(batch, search)))
         self._fit = gather(
             solutions,
@@ -330,14 +330,18 @@ FailureDirections.__doc__ = f"""{FailureDirections.__doc__}
     """
 
 
-def backend_named(name: str) -> SolverBackend:
-    """Return a backend that :func:`fdgpu.device.choose_backend` has found able to run; one for a GPU is loaded here."""
+def backend_named(name: str, device: torch.device) -> SolverBackend:
+    """Return a backend that :func:`fdgpu.device.choose_backend` has found able to run; one for a GPU is loaded here.
+
+    That one runs where embeddings on ``device`` are, and on the current CUDA device if they are on the host.
+    """
+    on = device if device.type == "cuda" else torch.device("cuda")
     if name == "triton":
         from fdgpu.directions.triton_backend import TritonBackend
 
-        return TritonBackend()
+        return TritonBackend(on)
     if name == "cuml":
         from fdgpu.directions.cuml_backend import CumlBackend
 
-        return CumlBackend()
+        return CumlBackend(on)
     return NumbaBackend()

@@ -80,7 +80,7 @@ class NumbaBackend:
         return [prepared[i][0] for i in range(len(batch))], [prepared[i][1] for i in range(len(batch))]
 
     def _gram_bytes(self, n: int, settings: SolverSettings) -> int:
-        """Bytes of a Gram matrix and of the copies of its training parts, of which every thread holds one."""
+        """Bytes of a Gram matrix and of copies of parts of it: a thread makes one where most labels are zeros."""
         copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
         return int(n * n * settings.dtype.itemsize * (1 + copies))
 

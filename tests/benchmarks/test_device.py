@@ -97,7 +97,7 @@ def cuml_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch)
     monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
     own = estimator.backend_named
-    monkeypatch.setattr(estimator, "backend_named", lambda name: CumlBackend("cpu") if name == "cuml" else own(name))
+    monkeypatch.setattr(estimator, "backend_named", lambda *on: CumlBackend("cpu") if on[0] == "cuml" else own(*on))
     monkeypatch.setattr(measuring, "device_of", lambda _: torch.device("cpu"))
     monkeypatch.setattr(solving, "why_no_cuml", lambda: None)
     svc, linear = (partial(kind, class_weight="balanced", random_state=0) for kind in (SVC, LinearSVC))

@@ -80,7 +80,7 @@ def grouped(order: list[int], texts: list[str], points: np.ndarray) -> list[list
     whole[0, len(order) : 2 * len(order)] = 100 + np.arange(len(order))
     others = -np.ones((len(order) + 1, points.shape[1]))
     own = candidates([np.concatenate([points, others])], [[*texts, *(f"other{i}" for i in range(len(others)))]])
-    return group_captions(own, whole)[0][0]
+    return group_captions(own, [rank_captions(whole[0], whole.shape[1])])[0][0]
 
 
 def test_captions_that_point_the_same_way_are_one_thing() -> None:
@@ -99,7 +99,7 @@ def test_a_caption_with_all_the_words_of_another_says_the_same() -> None:
 
 def test_nothing_comes_of_nothing() -> None:
     nothing = candidates([np.full((1, 3), np.nan), np.empty((0, 3))])
-    assert group_captions(nothing, np.full((2, 1), np.nan)) == [([], []), ([], [])]
+    assert group_captions(nothing, [([], []), ([], [])]) == [([], []), ([], [])]
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
@@ -109,7 +109,7 @@ def test_groups_cut_a_ranking_into_different_things(m: int, most: int, seed: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reliability, "SHOWN", most)
         patch.setattr(reliability, "SAME", 0.6)
-        sides = group_captions(candidates([points]), whole)[0]
+        sides = group_captions(candidates([points]), [rank_captions(whole[0], m)])[0]
     cosines = points @ points.T
     for groups, order in zip(sides, rank_captions(whole[0], m), strict=True):
         rank = {int(i): r for r, i in enumerate(order)}

@@ -309,7 +309,7 @@ def test_a_solution_that_is_none_is_measured_as_such(wrong: type[SVC], monkeypat
 def cuml_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[SVC]], list[SVC]]:
     """``FailureDirections(backend="cuml")`` where there is no device."""
     monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
-    monkeypatch.setattr(estimator, "backend_named", lambda _: CumlBackend("cpu"))
+    monkeypatch.setattr(estimator, "backend_named", lambda *_: CumlBackend("cpu"))
     return lambda svc: stand_in(monkeypatch, svc)
 
 
@@ -448,7 +448,7 @@ def test_with_a_device_what_counts_are_the_packages(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_is_found_by_its_name() -> None:
-    backend = estimator.backend_named("cuml")
+    backend = estimator.backend_named("cuml", torch.device("cuda"))
     assert (backend.name, type(backend)) == ("cuml", CumlBackend)
 
 

@@ -62,7 +62,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[SolverBackend], str]:
 
     def using(backend: SolverBackend) -> str:
         monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
-        monkeypatch.setattr(estimator, "backend_named", lambda _: backend)
+        monkeypatch.setattr(estimator, "backend_named", lambda *_: backend)
         if backend.name == "cuml":
             stand_in(monkeypatch)
         return backend.name

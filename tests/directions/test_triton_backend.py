@@ -90,5 +90,9 @@ def test_what_the_kernel_cannot_solve_is_refused_before_anything_is_loaded(
 
 
 def test_backends_by_name() -> None:
-    assert estimator.backend_named("numba").name == "numba"
-    assert estimator.backend_named("triton").name == "triton"
+    host, second = torch.device("cpu"), torch.device("cuda", 1)
+    assert estimator.backend_named("numba", second).name == "numba"
+    assert estimator.backend_named("triton", host).name == "triton"
+    on_a_device = {name: estimator.backend_named(name, second) for name in ("triton", "cuml")}
+    assert {name: backend.device for name, backend in on_a_device.items()} == {"triton": second, "cuml": second}
+    assert estimator.backend_named("triton", host).device == torch.device("cuda")  # the current one
