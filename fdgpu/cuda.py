@@ -160,7 +160,7 @@ def _why_none_answers() -> str:
     if too_old:
         return _older_driver(int(too_old[1]), wheel)
     if "Found no NVIDIA driver" in said:
-        return f"no NVIDIA driver is installed, and this torch was built for CUDA {wheel}; nvidia-smi shows a driver"
+        return f"no NVIDIA driver is installed; this torch needs one that serves CUDA {wheel}"
     if "No CUDA GPUs are available" in said and "CUDA_VISIBLE_DEVICES" in os.environ:
         return f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}, which shows no device; unset it"
     return f"{said.partition('. ')[0].strip()}; nvidia-smi shows what the driver sees"
