@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_device, to_numpy
 from fdgpu.captions.recipe import distinct_names
+from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
@@ -42,7 +43,9 @@ class AuditInputs:
     """Checked arguments, one entry an image: class ids into ``class_names``, split names, confidences in [0, 1].
 
     ``given_names`` are the class names as the caller wrote them, by which recipes know them; in ``class_names`` two of
-    the same name are told apart by their ids, so that no table mixes them up.
+    the same name are told apart by their ids, so that no table mixes them up. ``groups`` number the images that belong
+    together; None where each stands for itself. ``doubts`` are sentences: what could make the report wrong although
+    the arguments can be read.
     """
 
     class_names: tuple[str, ...]
@@ -51,6 +54,8 @@ class AuditInputs:
     predictions: NDArray[np.int64]
     splits: NDArray[np.str_]
     confidence: NDArray[np.float64] | None
+    groups: NDArray[np.int64] | None = None
+    doubts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,8 +71,9 @@ class AuditInputs:
         names = json.dumps([list(self.class_names), list(ids), self.splits.tolist(), pictures])
         for part in (names.encode(), self.labels.tobytes(), self.predictions.tobytes()):
             digest.update(part)
-        if self.confidence is not None:
-            digest.update(self.confidence.tobytes())
+        for column in (self.confidence, self.groups):
+            if column is not None:
+                digest.update(column.tobytes())
         return digest.hexdigest()
 
     def first_split(self, usable: NDArray[np.bool_], *preferred: Split) -> Split:
@@ -122,6 +128,7 @@ def check_inputs(
     class_names: Sequence[str] | None,
     splits: Sequence[str] | None,
     confidence: Array,
+    groups: Array = None,
 ) -> AuditInputs:
     """Check the columns against each other.
 
@@ -131,6 +138,7 @@ def check_inputs(
         class_names: every class in the order of its id; by default the names that occur, or every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
+        groups: (n,) ids of images that belong together, or None.
 
     Raises:
         InputError: names the column, the entry and the remedy.
@@ -148,6 +156,7 @@ def check_inputs(
         predictions=_ids(predicted, "predictions", names, shown),
         splits=_check_splits(splits, len(true)),
         confidence=_check_confidence(confidence),
+        groups=None if groups is None else check_groups(groups, len(true)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import ImageSource, image_source
-from fdgpu.errors import InputError
+from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.files import writable_folder
 from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
 from fdgpu.packages import versions
@@ -81,6 +82,7 @@ def audit(
     out: str | Path | None = None,
     splits: Sequence[str] | None = None,
     confidence: Array | None = None,
+    groups: Array | None = None,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -110,6 +112,8 @@ def audit(
             ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
+        groups: (n,) ids of images that belong together, such as frames of one video or images of one patient; see
+            :meth:`fdgpu.FailureDirections.fit`.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
             n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
@@ -123,7 +127,10 @@ def audit(
             it is left out and listed.
     """
     folder = writable_folder(Path(out)) if out is not None else None
-    inputs = check_inputs(labels, predictions, class_names, splits, confidence)
+    notes: list[str] = []
+    inputs = check_inputs(labels, predictions, class_names, splits, confidence, groups)
+    for doubt in inputs.doubts:
+        _warn(notes, doubt)
     source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
@@ -154,12 +161,18 @@ def audit(
         input_fingerprint=inputs.fingerprint(ids, pictures_hash),
         timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
         skipped=skipped,
-        notes=_notes(audited, skipped, captions.too_long, candidates, whitened_by),
+        notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by)),
     )
     page = render_report(findings, pictures)
     if folder is not None:
         write_audit(folder, findings, fit.fitted, page, audited, captions)
     return AuditResult(findings, fit, audited.decisions, captions, page, folder)
+
+
+def _warn(notes: list[str], text: str) -> None:
+    """Say at once what could make the report wrong, and keep it for the page and ``audit.json``."""
+    warnings.warn(text, FdgpuWarning, stacklevel=3)
+    notes.append(text)
 
 
 def _sized_source(images: object, n: int) -> ImageSource:
@@ -204,7 +217,8 @@ def _fit(
         raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
-    fit.fit(chosen_rows(vectors, val), inputs.labels[val], inputs.correct[val], reference)
+    groups = None if inputs.groups is None else inputs.groups[val]
+    fit.fit(chosen_rows(vectors, val), inputs.labels[val], inputs.correct[val], reference, groups)
     along = [fit.decision_function(vectors, inputs.labels, direction) for direction in range(fit.n_directions)]
     decisions = to_host(torch.stack(along, dim=1), "decision values")
     decisions[~readable] = np.nan
