@@ -149,8 +149,8 @@ def audit(
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device, precision)
     recipe = _recipe(grammar)
-    from fdgpu.auditing.inputs import read_predictions
     from fdgpu.auditing.pipeline import audit as run_audit
+    from fdgpu.auditing.predictions import read_predictions
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
     from fdgpu.embedding.sources import FileSource

@@ -1,16 +1,13 @@
-"""What an audit is of: its arguments and ``predictions.csv``, checked before a model is loaded; then its images."""
+"""What an audit is of: its arguments, checked before a model is loaded; then its images."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,19 +20,7 @@ from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
 MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
-REQUIRED = ("path", "label", "prediction", "split")
 Column = NDArray[np.generic]  # of names or of ids
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The columns of ``predictions.csv``, one entry an image; ``confidence`` is None where the column is missing."""
-
-    paths: list[str]
-    labels: list[str]
-    predictions: list[str]
-    splits: list[str]
-    confidence: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -248,82 +233,3 @@ def _check_confidence(confidence: Array) -> NDArray[np.float64] | None:
     if len(odd):
         raise InputError(f"confidence holds {values[odd[0]]} in row {odd[0]}: pass numbers from 0 to 1")
     return values
-
-
-def read_predictions(path: str | Path) -> Predictions:
-    """Read a CSV with the columns ``path,label,prediction,split`` and optionally ``confidence``.
-
-    Raises:
-        InputError: names the file, the line, what was expected and what came.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-            return _parse(csv.reader(stream, strict=True), Path(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): pass the CSV of predictions") from None
-
-
-def _parse(reader: Iterator[list[str]], path: Path) -> Predictions:
-    try:
-        header = [name.strip() for name in next(reader)]
-    except StopIteration:
-        raise InputError(f"{path} is empty: its first line must be {','.join(REQUIRED)}") from None
-    except csv.Error as error:
-        raise InputError(f"{path}, line 1: {error}") from None
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
-        raise InputError(f"{path}, line 1: the column {missing[0]!r} is missing, the header is {','.join(header)!r}")
-    twice = next((name for name in header if name and header.count(name) > 1), None)
-    if twice:
-        raise InputError(f"{path}, line 1: the column {twice!r} occurs twice")
-    has_confidence = "confidence" in header
-    table = Predictions([], [], [], [], [] if has_confidence else None)
-    first_seen: dict[str, int] = {}
-    for line, row in _rows(reader, header, path):
-        where = f"{path}, line {line}"
-        for name in REQUIRED:
-            if not row[name]:
-                raise InputError(f"{where}: {name} is empty")
-        if row["split"] not in list(Split):
-            raise InputError(f"{where}: split is {row['split']!r}, use one of {', '.join(Split)}")
-        if row["path"] in first_seen:
-            raise InputError(f"{where}: {row['path']!r} is already in line {first_seen[row['path']]}")
-        first_seen[row["path"]] = line
-        table.paths.append(row["path"])
-        table.labels.append(row["label"])
-        table.predictions.append(row["prediction"])
-        table.splits.append(row["split"])
-        if table.confidence is not None:
-            table.confidence.append(_confidence_of(row["confidence"], where))
-    if not table.paths:
-        raise InputError(f"{path} has a header and no rows: write one line for every image")
-    return table
-
-
-def _rows(reader: Iterator[list[str]], header: list[str], path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line, row by column); blank lines are passed over."""
-    while True:
-        line = reader.line_num + 1  # type: ignore[attr-defined]  # a csv reader has it, its type does not
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"{path}, line {line}: {error}") from None
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise InputError(f"{path}, line {line}: {len(cells)} fields, the header has {len(header)}")
-        yield line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-
-
-def _confidence_of(cell: str, where: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        raise InputError(f"{where}: confidence is {cell!r}, expected a number from 0 to 1") from None
-    if math.isnan(value) or not 0 <= value <= 1:
-        raise InputError(f"{where}: confidence is {cell}, expected a number from 0 to 1")
-    return value
