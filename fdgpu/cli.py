@@ -106,7 +106,7 @@ def audit(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="CSV with the columns path,label,prediction,split and optionally confidence.",
+            help="CSV with the columns path,label,prediction,split and optionally confidence and group.",
         ),
     ],
     out: Out,
@@ -123,6 +123,9 @@ def audit(
             exists=True, dir_okay=False, help="Text file with one class name a line, if the CSV has class numbers."
         ),
     ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Take paths that lead out of the folder of images.")
+    ] = False,
     permutations: Permutations = 0,
     directions: Directions = 1,
     stop_after: StopAfter = 0,
@@ -153,24 +156,21 @@ def audit(
     from fdgpu.auditing.predictions import read_predictions
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
-    from fdgpu.embedding.sources import FileSource
     from fdgpu.progress import ProgressBars
 
     table = read_predictions(predictions)
     decoder = Decoder.bundled(device) if decode else None
-    names, labels, predicted = _classes(class_names, table.labels, table.predictions)
+    names = _class_names(class_names)
     with ProgressBars() as progress:
         result = run_audit(
-            FileSource([images / path for path in table.paths], table.paths),
-            labels,
-            predicted,
+            images,
+            table,
             class_names=names,
             embedder=ClipEmbedder.from_name(model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
             out=out,
-            splits=table.splits,
-            confidence=table.confidence,
+            allow_outside=allow_outside,
             directions=estimator,
             seed=seed,
             progress=progress,
@@ -257,24 +257,11 @@ def _recipe(grammar: str | None) -> CaptionRecipe | None:
         return None if grammar is None else CaptionRecipe.named(grammar)
 
 
-def _classes(
-    file: Path | None, labels: list[str], predictions: list[str]
-) -> tuple[list[str] | None, list[str] | list[int], list[str] | list[int]]:
-    """With a file of names, columns of numbers are class ids; columns of names stay names."""
-    if file is None:
-        return None, labels, predictions
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint="--class-names") from None
-    if "" in names:
-        raise typer.BadParameter(
-            f"{file}, line {names.index('') + 1} is empty: every line names the class of its number",
-            param_hint="--class-names",
-        )
-    if all(entry.isdecimal() for entry in (*labels, *predictions)):
-        return names, [int(entry) for entry in labels], [int(entry) for entry in predictions]
-    return names, labels, predictions
+def _class_names(file: Path | None) -> list[str] | None:
+    from fdgpu.auditing.classes import read_class_names
+
+    with _usage("--class-names"):
+        return None if file is None else read_class_names(file)
 
 
 def _summary(findings: Findings) -> None:

@@ -1,8 +1,9 @@
-"""Files appear whole or not at all, so that a run that is interrupted leaves nothing half-written."""
+"""Files that are read are files; those that are written appear whole or not at all, so that nothing is half-written."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -14,6 +15,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdgpu.errors import InputError
+
+
+def open_regular(path: Path, what: str) -> BinaryIO:
+    """Open a file to read; a pipe would wait for its writer, and a device may have no end.
+
+    Args:
+        path: of the file.
+        what: it should be, for the message.
+
+    Raises:
+        InputError: if it cannot be read, or is no file.
+    """
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): pass {what}") from None
+    except ValueError as error:  # a null character in its name
+        raise InputError(f"{str(path)!r} cannot be read ({error}): pass {what}") from None
+    raise InputError(f"{path} is no file but a folder, a pipe or a device: pass {what}")
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.classes import ClassNames
 from fdgpu.auditing.drawing import draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
+from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.sources import ImageSource, image_source
+from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.files import writable_folder
 from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
@@ -73,16 +75,18 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def audit(
     images: object,
     labels: Array,
-    predictions: Array,
+    predictions: Array = None,
     *,
-    class_names: Sequence[str] | None = None,
+    class_names: ClassNames | None = None,
     embedder: ClipEmbedder | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | None = None,
-    splits: Sequence[str] | None = None,
-    confidence: Array | None = None,
-    groups: Array | None = None,
+    splits: Array = None,
+    confidence: Array = None,
+    groups: Array = None,
+    order: str | None = None,
+    allow_outside: bool = False,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -98,9 +102,13 @@ def audit(
     Args:
         images: n images: a folder, paths, a tensor, any iterable of pictures, or an
             :class:`~fdgpu.embedding.ImageSource`.
-        labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model predicted, likewise.
-        class_names: every class in the order of its id; by default those that occur.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``. For a folder, or a list of
+            paths, better by path: a mapping of path to label, with the columns below as mappings too; or a table that
+            holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
+            of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
+            that it names are audited, others are left alone.
+        predictions: (n,) what the model predicted, likewise; None beside a table.
+        class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
         embedder: default the bundled CLIP, which knows the demo's world only.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
@@ -114,6 +122,9 @@ def audit(
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         groups: (n,) ids of images that belong together, such as frames of one video or images of one patient; see
             :meth:`fdgpu.FailureDirections.fit`.
+        order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
+            not is a doubt, with the first pairs.
+        allow_outside: take paths that lead out of the folder of images.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
             n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
@@ -128,10 +139,20 @@ def audit(
     """
     folder = writable_folder(Path(out)) if out is not None else None
     notes: list[str] = []
-    inputs = check_inputs(labels, predictions, class_names, splits, confidence, groups)
-    for doubt in inputs.doubts:
+    columns = {
+        "labels": labels,
+        "predictions": predictions,
+        "splits": splits,
+        "confidence": confidence,
+        "groups": groups,
+    }
+    paired = pair(images, columns, order, allow_outside)
+    inputs = check_inputs(**paired.columns, class_names=class_names)
+    source = paired.source
+    if source.count not in (None, len(inputs)):
+        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
+    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
-    source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
         decoder.check(embedder)
@@ -173,13 +194,6 @@ def _warn(notes: list[str], text: str) -> None:
     """Say at once what could make the report wrong, and keep it for the page and ``audit.json``."""
     warnings.warn(text, FdgpuWarning, stacklevel=3)
     notes.append(text)
-
-
-def _sized_source(images: object, n: int) -> ImageSource:
-    source = image_source(images)
-    if source.count not in (None, n):
-        raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
-    return source
 
 
 def _default_grammar(embedder: ClipEmbedder) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import stat
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import pyarrow.csv
 
 from fdgpu.auditing.tables import REQUIRED, SYNONYMS, Columns, Predictions, checked_columns, named_columns, quoted
 from fdgpu.errors import InputError
+from fdgpu.files import open_regular
 
 DELIMITERS = (",", ";", "\t")
 BLOCK = 1 << 20  # bytes that are looked at together
@@ -37,7 +37,7 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         InputError: names the file, the line, what was expected and what came.
     """
-    with _opened(Path(path), "the CSV of predictions") as stream:
+    with open_regular(Path(path), "the CSV of predictions") as file, _as_utf8(file, Path(path)) as stream:
         has_quotes, start = _scan(stream, Path(path))
         layout = _layout(stream, start, Path(path))
         columns = _parsed_by_arrow(stream, start, layout, has_quotes)
@@ -46,21 +46,61 @@ def read_predictions(path: str | Path) -> Predictions:
     return Predictions(pa.table(dict(columns)))
 
 
-def _opened(path: Path, what: str) -> BinaryIO:
-    """Open a regular file: a pipe would wait for its writer, and a device may have no end."""
+def read_frame(frame: Any) -> Predictions:
+    """Read a data frame of pandas, polars or pyarrow with the columns of :func:`read_predictions`.
+
+    Labels, predictions and groups may be numbers too; without ``split``, every image is for validation.
+
+    Raises:
+        InputError: names the column, the row, what was expected and what came.
+    """
+    header = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
+    places = named_columns(header)
+    missing = next((name for name in REQUIRED if name not in places and name != "split"), None)
+    if missing:
+        raise InputError(f"labels, a table, has no column {missing!r}: it has {quoted(', '.join(header), 200)}")
+    chosen = {name: header[own[0]] for name, own in places.items()}
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is no file but a folder, a pipe or a device: pass {what}")
-        stream = path.open("rb")
-        mark = stream.read(3)
-        if mark[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
-            with stream:
-                return _from_utf16(mark + stream.read(), path)
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', error)}): pass {what}") from None
-    return stream
+        if isinstance(frame, (pa.Table, pa.RecordBatch)):
+            table = frame.select(list(chosen.values()))
+        else:
+            table = pa.table(frame[list(chosen.values())])
+        columns = {name: _of_frame(table[own], name) for name, own in chosen.items()}
+    except (pa.ArrowException, TypeError, ValueError, KeyError) as error:
+        raise InputError(f"labels, a table, cannot be read ({error}): give every column one type") from None
+    if not table.num_rows:
+        raise InputError("labels is empty: there is nothing to audit")
+    columns.setdefault("split", pa.array(["val"] * table.num_rows).dictionary_encode())
+    for name in REQUIRED:
+        if columns[name].null_count:
+            row = int(np.argmax(np.asarray(columns[name].is_null())))
+            raise InputError(f"labels, row {row}: {name} is empty")
+    return Predictions(pa.table(dict(checked_columns(columns, lambda row: f"labels, row {row}"))))
+
+
+def _of_frame(column: Any, name: str) -> Any:
+    """Return a column as one array: names as a dictionary, numbers of classes as they are."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if name == "confidence":
+        wanted = pa.float64()
+    elif name in ("label", "prediction") and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        wanted = kind
+    elif name == "group" or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        wanted = pa.string()
+    else:
+        raise InputError(f"labels, a table, has {name} of type {kind}: pass text")
+    plain = column.cast(wanted)
+    one = pa.concat_arrays(plain.chunks) if isinstance(plain, pa.ChunkedArray) and plain.num_chunks else plain
+    if name == "confidence":
+        return one.fill_null(float("nan"))
+    if name == "group":
+        one = one.fill_null("")
+    return one.dictionary_encode() if wanted == pa.string() and name != "path" else one
+
+
+def _as_utf8(stream: BinaryIO, path: Path) -> BinaryIO:
+    mark = stream.read(2)
+    return _from_utf16(mark + stream.read(), path) if mark in (BOM_UTF16_LE, BOM_UTF16_BE) else stream
 
 
 def _from_utf16(data: bytes, path: Path) -> BinaryIO:

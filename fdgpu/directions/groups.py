@@ -8,7 +8,7 @@ the hypothesis that correctness has nothing to do with the embeddings, any such 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import lgamma, log
@@ -45,6 +45,8 @@ def check_groups(groups: Array, rows: int) -> Ints:
         if ids.shape != (rows,):
             raise InputError(f"groups has shape {ids.shape}: pass one id a row, ({rows},)")
         return numbered(ids)
+    if isinstance(groups, (str, bytes)) or not isinstance(groups, Iterable):
+        raise InputError(f"groups is a {type(groups).__name__}: pass one id a row, ({rows},)")
     listed = list(groups)
     if len(listed) != rows:
         raise InputError(f"groups has {len(listed)} entries, embeddings has {rows} rows: pass one id a row")
