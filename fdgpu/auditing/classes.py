@@ -32,8 +32,9 @@ NEVER_RIGHT = (
 
 NUMBER = re.compile(r"([+-]?)0*(\d+)(?:\.0*)?")  # a whole one
 PRINTED = re.compile(
-    r"(?:tensor|array|(?:np\.|numpy\.)?u?(?:int|float)\d+)\(([^(),]*)(?:,\s*(?:device|dtype)=[^()]*)?\)"
-)
+    r"(?:tensor|array|(?:np\.|numpy\.)?u?(?:int|float)\d+)\(\[?([^()\[\],]*)\]?(?:,\s*(?:device|dtype)=[^()]*)?\)|"
+    r"\[([^()\[\],]*)\]"
+)  # a number as a library shows it
 SEVERAL = re.compile(
     r"(?:(?:tensor|array)\()?[\[(]+\s*[-+]?[\d.][-+\d.eE]*[,;\s][-+\d.eE,;\s\[\]]*[\])].*", re.DOTALL
 )  # a printed row of scores
@@ -116,7 +117,7 @@ def key_of(entry: str | int) -> str:
     if not isinstance(entry, str):
         return str(entry)
     printed = PRINTED.fullmatch(entry.strip())
-    number = NUMBER.fullmatch((printed[1] if printed else entry).strip())
+    number = NUMBER.fullmatch((printed[1] or printed[2] if printed else entry).strip())
     if number is None:
         return entry
     return "-" * (number[1] == "-" and number[2] != "0") + number[2]
@@ -266,9 +267,10 @@ class _Known:
     def _refuse(self, column: Column, found: NDArray[np.int64]) -> NoReturn:
         i = min(np.flatnonzero(found < 0).tolist(), key=column.row)
         name, rows = str(column.entries[i]), int(column.count()[found < 0].sum())
+        said = name[:SHOWN] if name.isprintable() else quoted(name)
         near = next((own for own in self.by_name if folded(own) == folded(name)), None)
         raise InputError(
-            f"{column.name} holds {name[:SHOWN]} in row {column.row(i)} ({rows} such rows), which is not one of the "
+            f"{column.name} holds {said} in row {column.row(i)} ({rows} such rows), which is not one of the "
             f"{len(self.by_id)} classes: "
             + (f"is {quoted(near)} meant?" if near else "correct it, or complete class_names")
         )
@@ -298,10 +300,9 @@ def _spelled_twice(labels: Column, predictions: Column) -> list[str]:
         " and ".join(f"{quoted(key)} (label of {counts[key][0]}, predicted for {counts[key][1]})" for key in keys[:3])
         for keys in odd[:MOST_SPELLINGS]
     ]
-    more = f"; and {len(odd) - MOST_SPELLINGS} more" if len(odd) > MOST_SPELLINGS else ""
     return [
-        f"{len(odd)} names are spelled in more than one way, in {rows} rows, and count as different classes: "
-        f"{'; '.join(said)}{more}. Spell them alike in labels and predictions."
+        f"{rows} entries of labels and predictions have names that are spelled in more than one way, and count as "
+        f"different classes: {_listed(said, len(odd), '; ')}. Spell them alike."
     ]
 
 
@@ -312,12 +313,16 @@ def _never_labels(labels: Column, predictions: Column) -> list[str]:
     odd = sorted((-own, key) for key, (true, own) in counts.items() if not true and own and folded(key) not in near)
     if not odd:
         return []
-    said = ", ".join(f"{quoted(key)} ({-own} times)" for own, key in odd[:MOST_SPELLINGS])
+    said = [f"{quoted(key)} ({-own} times)" for own, key in odd[:MOST_SPELLINGS]]
     return [
-        f"{-sum(own for own, _ in odd)} of {len(predictions)} predictions name {len(odd)} classes that are never a "
-        f"label: {said}{', …' if len(odd) > MOST_SPELLINGS else ''}. That is right where the model knows more classes "
-        "than the labels; else correct the names. class_names, a list of all classes, says that they are right."
+        f"{-sum(own for own, _ in odd)} of {len(predictions)} predictions name a class that is never a label: "
+        f"{_listed(said, len(odd), ', ')}. That is right where the model knows more classes than the labels; else "
+        "correct the names. class_names, a list of all classes, says that they are right."
     ]
+
+
+def _listed(said: list[str], of: int, between: str) -> str:
+    return between.join(said) + (f"{between}and {of - len(said)} more" if of > len(said) else "")
 
 
 def _counts(labels: Column, predictions: Column) -> dict[str, tuple[int, int]]:

@@ -47,8 +47,9 @@ class Paired:
 
     def doubt(self, inputs: AuditInputs) -> str:
         """Say how a folder was paired, in the first few pairs."""
-        ids = islice(getattr(self.source, "ids", ()), SHOWN)
-        pairs = ", ".join(f"{name} → {inputs.class_names[k]}" for name, k in zip(ids, inputs.labels, strict=False))
+        ids = getattr(self.source, "ids", [])[:SHOWN]
+        names = [inputs.class_names[k] for k in inputs.labels[:SHOWN]]
+        pairs = ", ".join(f"{quoted(own, 200)} → {quoted(name)}" for own, name in zip(ids, names, strict=True))
         return (
             f"Labels were paired with the sorted listing of the folder by position: {pairs}, …. If that is not their "
             "order, every number here is wrong. Give them by path, as a mapping, a data frame or a CSV, or say "

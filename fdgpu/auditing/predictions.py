@@ -89,8 +89,11 @@ def _of_frame(column: Any, name: str) -> Any:
         wanted = pa.string()
     else:
         raise InputError(f"labels, a table, has {name} of type {kind}: pass text")
-    plain = column.cast(wanted)
-    one = pa.concat_arrays(plain.chunks) if isinstance(plain, pa.ChunkedArray) and plain.num_chunks else plain
+    parts = [
+        part.dictionary.cast(wanted).take(part.indices) if pa.types.is_dictionary(part.type) else part.cast(wanted)
+        for part in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])
+    ]
+    one = pa.concat_arrays(parts) if parts else pa.array([], wanted)
     if name == "confidence":
         return one.fill_null(float("nan"))
     if name == "group":

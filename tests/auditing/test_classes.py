@@ -47,6 +47,7 @@ SAME = [3, 0, 3, 1]
         ["+3", "0", "3.", "1"],
         ["tensor(3)", "tensor(0)", "tensor(3, device='cuda:0')", "tensor(1., dtype=torch.float16)"],
         ["np.int64(3)", "np.float32(0.0)", "array(3)", "numpy.uint8(1)"],
+        ["[3]", "[0]", "tensor([3])", "array([1.])"],
         np.array(["3", "0", "3", "1"]),
     ],
 )
@@ -153,16 +154,20 @@ def test_a_name_spelled_in_two_ways_is_a_doubt() -> None:
     labels = ["t-shirt"] * 6 + ["boot"] * 4
     predictions = ["t-shirt"] * 3 + ["T-shirt", "t_shirt", "boot"] + ["boot"] * 4
     (doubt,) = checked(labels, predictions).doubts
-    assert doubt.startswith("1 names are spelled in more than one way, in 2 rows")
+    assert doubt.startswith("2 entries of labels and predictions have names that are spelled in more than one way")
     assert "'t-shirt' (label of 6, predicted for 3) and 'T-shirt' (label of 0, predicted for 1) and 't_shirt'" in doubt
     assert checked(labels, predictions, ["t-shirt", "T-shirt", "t_shirt", "boot"]).doubts == (doubt,)
     assert checked(["A", "a"] * 3, ["a", "A"] * 2 + ["A", "a"]).doubts == ()  # letters: both are labels
-    assert checked(["café", "b"], ["cafe\u0301", "b"]).doubts[0].startswith("1 names")
+    assert (
+        checked(["café", "b"], ["cafe\u0301", "b"])
+        .doubts[0]
+        .startswith("2 entries of labels and predictions have names")
+    )
     assert checked(["-1", "1"], ["1", "1"]).doubts == ()
     many = [f"name {i}" for i in range(9)]
     (doubt,) = checked([*many, "x"], [*(one.upper() for one in many), "x"]).doubts
     assert doubt.count(" and 'NAME") == 5
-    assert "; and 4 more." in doubt
+    assert "; and 4 more. Spell" in doubt
 
 
 def test_a_prediction_that_is_never_a_label_is_a_doubt_unless_it_is_a_class() -> None:
@@ -172,8 +177,17 @@ def test_a_prediction_that_is_never_a_label_is_a_doubt_unless_it_is_a_class() ->
         "3 of 5 predictions name 2 classes that are never a label: 'cow' (2 times), 'hen' (1 times)."
     )
     assert checked(labels, predictions, ["cat", "dog", "cow", "hen"]).doubts == ()
-    assert checked([0, 0, 2], [0, 1, 2]).doubts[0].startswith("1 of 3 predictions name 1 classes")
+    assert (
+        checked([0, 0, 2], [0, 1, 2])
+        .doubts[0]
+        .startswith("1 of 3 predictions name a class that is never a label: '1' (1 times).")
+    )
     assert checked(predictions, labels).doubts == ()  # a label that is never predicted is an error of the model
+
+
+def test_names_in_brackets_are_names() -> None:
+    names = ["(3 wheeler)", "[unk]", "(2, of clubs)", "[3]"]
+    assert checked(names, names).class_names == ("3", "(2, of clubs)", "(3 wheeler)", "[unk]")
 
 
 def test_no_right_prediction_is_a_doubt() -> None:

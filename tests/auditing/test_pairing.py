@@ -137,7 +137,10 @@ def test_a_bare_sequence_beside_a_folder_is_a_doubt_that_shows_the_pairs(folder:
     paired = pair(folder, columns)
     assert paired.by_listing
     doubt = paired.doubt(check_inputs(**columns, class_names=None))
-    assert "val/1.png → dog, val/10.png → cat, val/11.png → cat, val/12.png → dog, val/2.png → cat, …" in doubt
+    assert (
+        "'val/1.png' → 'dog', 'val/10.png' → 'cat', 'val/11.png' → 'cat', 'val/12.png' → 'dog', 'val/2.png' → 'cat', …"
+        in doubt
+    )
     assert "order='sorted'" in doubt
     for images, order in (
         (folder, "sorted"),
@@ -151,8 +154,8 @@ def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path) -> Non
     clip = fdgpu.ClipEmbedder.bundled("cpu")
     with pytest.warns(FdgpuWarning, match="paired with the sorted listing"):
         result = fdgpu.audit(folder, LABELS, GUESSES, embedder=clip, out=tmp_path / "out")
-    assert "val/10.png → cat" in result.page
-    assert "val/10.png → cat" in (tmp_path / "out" / "audit.json").read_text()
+    assert "val/10.png&#39; → &#39;cat" in result.page
+    assert "'val/10.png' → 'cat'" in (tmp_path / "out" / "audit.json").read_text()
     silent = fdgpu.audit(folder, as_csv(tmp_path), embedder=clip)  # a warning is an error in tests
     assert "sorted listing" not in silent.page
     listed = [str(folder / path) for path in rows()["path"]]
