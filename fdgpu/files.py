@@ -1,8 +1,9 @@
-"""Files appear whole or not at all, so that a run that is interrupted leaves nothing half-written."""
+"""Files are written whole or not at all, and a user's are read up to a bound: no pipe hangs, no device fills memory."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -13,7 +14,84 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def check_regular_file(path: str | os.PathLike[str], what: str) -> Path:
+    """Return the path of a regular file; nothing is opened, so that a pipe without a writer cannot hang.
+
+    Args:
+        path: of the file.
+        what: it should be, for the error message, such as ``"the CSV of predictions"``.
+
+    Raises:
+        InputError: for a path that is none, a file that is not there, a folder, a pipe, a socket or a device.
+    """
+    try:
+        path = Path(path)
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{_named(path)} does not exist: pass {what}") from None
+    except (OSError, ValueError, TypeError) as error:  # ValueError: a character that no path may hold
+        reason = error.strerror if isinstance(error, OSError) else f"a path is text without {error}"
+        reason = "it is no path" if isinstance(error, TypeError) else reason
+        raise InputError(f"{_named(path)} cannot be read ({reason}): pass {what}") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise InputError(f"{_named(path)} is {kind}, no regular file: pass {what}")
+    return path
+
+
+def read_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> bytes:
+    """Return a regular file's content.
+
+    Args:
+        path: of the file.
+        most_bytes: a larger file is refused, before more than that is read.
+        what: it should be, for the error message.
+
+    Raises:
+        InputError: as :func:`check_regular_file`, or if the file is larger or cannot be read.
+    """
+    path = check_regular_file(path, what)
+    try:
+        # non-blocking: what was a file a moment ago may be a pipe now
+        with os.fdopen(
+            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
+        ) as stream:
+            content = stream.read(most_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{_named(path)} cannot be read ({error.strerror}): pass {what}") from None
+    if content is None or len(content) > most_bytes:
+        raise InputError(f"{_named(path)} is larger than {most_bytes:,} bytes: pass {what}")
+    return content
+
+
+def read_text_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> str:
+    """Return a regular file's text, which is UTF-8, with a byte order mark or without; see :func:`read_file`.
+
+    Raises:
+        InputError: as :func:`read_file`, or if the content is not UTF-8; says at which byte.
+    """
+    content = read_file(path, most_bytes, what)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{_named(path)} is not UTF-8 text (byte {error.start}: {error.reason}): save it as UTF-8, and pass {what}"
+        ) from None
+
+
+def _named(path: object) -> str:
+    """Return a path as errors name it: as it is where it is printable text."""
+    text = str(path) if isinstance(path, (str, os.PathLike)) else ""
+    return text if text and text.isprintable() else shown(str(path) if text else path)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
