@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
 
+Document = TypeVar("Document", bound=BaseModel)
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -83,6 +86,41 @@ def read_text_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> 
         raise InputError(
             f"{_named(path)} is not UTF-8 text (byte {error.start}: {error.reason}): save it as UTF-8, and pass {what}"
         ) from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says, as a file of ours has it: no key twice, no number that Python does not read.
+
+    Raises:
+        ValueError: if it says nothing else, or is nested deeper than Python goes; says where, not in which file.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deeply") from None
+
+
+def validated(model: type[Document], raw: object) -> Document:
+    """Return what a file says, by its schema.
+
+    Raises:
+        ValueError: for anything else; says where, what came and what was expected.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "the document"
+    came = "is missing" if first["type"] == "missing" else f"is {shown(first['input'])}"
+    raise ValueError(f"{where} {came}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"its JSON has a key twice, {shown(next(key for key in keys if keys.count(key) > 1))}")
+    return table
 
 
 def _named(path: object) -> str:
