@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +16,20 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
-from fdgpu.auditing.drawing import draw_classes
+from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
+from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import ImageSource, image_source
-from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
+from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
+from fdgpu.findings import Findings, Skipped, Split, Thumbnails
 from fdgpu.folders import StagedFolder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
@@ -136,27 +138,30 @@ def audit(
     if decoder is not None:
         decoder.check(embedder)
     given = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(given, inputs.given_names)
+    candidates = CaptionSource.resolve(given, inputs.given_names, embedder.dimension)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
-    decoded: dict[int, tuple[DecodedPictures, ...]] = {}
-    drawn: dict[str, NDArray[np.uint8]] = {}
+    captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
             ids, vectors, readable, skipped, pictures_hash = _embed(source, embedder, report)
         with timed(seconds, "fit directions"):
             audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
-        with timed(seconds, "score captions"):
+        with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
-            with timed(seconds, "decode directions"):
-                decoded, drawn = draw_classes(
-                    decoder, fit, audited, embedder, candidates.recipe, folder.path if folder else None, report
-                )
+            into = folder.path if folder else None
+            with timed(seconds, "decode directions"), _or_doubt(notes, "No direction was decoded"):
+                drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
+            for doubt in drawn.doubts:
+                _warn(notes, doubt)
+            if into and not drawn.by_class:
+                shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
         with timed(seconds, "gather findings"):
-            classes = class_findings(fit.fitted, audited, captions, planted or {}, decoded)
-            pictures = thumbnails(classes, source, ids)
-            pictures.pixels.update(drawn)
+            classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
+            with _or_doubt(notes, "The page has no photographs"):
+                pictures = thumbnails(classes, source, ids)
+            pictures.pixels.update(drawn.pixels)
         findings = replace(
             _about(embedder, fit, audited, title, whitened_by),
             classes=classes,
@@ -181,6 +186,17 @@ def _written_to(
     out: str | Path | StagedFolder | None, source: ImageSource
 ) -> AbstractContextManager[StagedFolder | None]:
     return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
+
+
+@contextmanager
+def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
+    """Go on where a stage fails that comes after the fit: what was made before it is worth having."""
+    try:
+        yield
+    except (FdgpuError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
+            raise
+        _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
 
 
 def _sized_source(images: object, n: int) -> ImageSource:
