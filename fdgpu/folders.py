@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdgpu.errors import InputError
-from fdgpu.files import UNFINISHED, locked, unwritable
+from fdgpu.files import UNFINISHED, locked, parse_json, unwritable
 
 PAGE = "report.html"  # of a folder that cannot be exchanged, it goes first and comes last: where it is, the rest is too
 LISTINGS = ("audit.json", "truth.json")  # each names in "files" what was written with it
@@ -252,10 +251,10 @@ def _listed(folder: Path, reads: Iterable[str | Path] = ()) -> set[str]:
     for listing in LISTINGS:
         try:
             if (folder / listing).is_file():
-                names = set(json.loads((folder / listing).read_bytes())["files"])
+                names = set(parse_json((folder / listing).read_bytes())["files"])
                 if listing in names and not _reads_any(reads, names, folder):
                     found |= names
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError):
             continue  # not ours, or damaged: what it lists is kept
     return found
 

@@ -16,7 +16,7 @@ from fdgpu.index.extremes import Asked, extremes
 from fdgpu.index.kinds import IndexKind
 from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, moved
 from fdgpu.index.vector_index import Neighbours, VectorIndex
-from fdgpu.kernels.alignments import EQUAL, caption_differences
+from fdgpu.kernels.alignments import EQUAL, caption_differences, relative
 from fdgpu.progress import OneBar, Reporter, silent
 
 
@@ -235,7 +235,7 @@ class CaptionIndex(VectorIndex):
         sigma = np.ones(d) if scale is None else check_scale(scale, d)
         if self.reference is None:
             whole = moved(to_torch(directions, "directions"), device).double()
-            scores, positions = extremes(self._opened, Asked(whole, given, to_device(sigma, device)), k)
+            scores, positions = extremes(self._opened, Asked(whole, given, relative(to_device(sigma, device))), k)
             ids = self._ids.ids(positions)
         else:
             self._check_same(given, sigma)

@@ -55,8 +55,6 @@ def _shaped(array: Array, name: str, dimension: int | None) -> torch.Tensor:
         raise InputError(
             f"{name} has {rows.shape[1]} columns, the index holds vectors of {dimension}: use the same embedding model"
         )
-    if rows.is_complex():
-        raise InputError(f"{name} is of type {rows.dtype}: pass floating-point vectors")
     return rows if rows.is_floating_point() else rows.float()
 
 
