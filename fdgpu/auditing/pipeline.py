@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,20 +16,21 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
-from fdgpu.auditing.drawing import draw_classes
+from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
+from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import ImageSource, image_source
-from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.files import writable_folder
-from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
+from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
+from fdgpu.findings import Findings, Skipped, Split, Thumbnails
+from fdgpu.folders import StagedFolder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
@@ -79,7 +81,7 @@ def audit(
     embedder: ClipEmbedder | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
-    out: str | Path | None = None,
+    out: str | Path | StagedFolder | None = None,
     splits: Sequence[str] | None = None,
     confidence: Array | None = None,
     groups: Array | None = None,
@@ -109,7 +111,8 @@ def audit(
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
-            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
+            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing. It appears whole when all is done,
+            and replaces an earlier audit's files; what fdgpu did not write is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         groups: (n,) ids of images that belong together, such as frames of one video or images of one patient; see
@@ -126,7 +129,6 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
-    folder = writable_folder(Path(out)) if out is not None else None
     notes: list[str] = []
     inputs = check_inputs(labels, predictions, class_names, splits, confidence, groups)
     for doubt in inputs.doubts:
@@ -136,43 +138,65 @@ def audit(
     if decoder is not None:
         decoder.check(embedder)
     given = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(given, inputs.given_names)
+    candidates = CaptionSource.resolve(given, inputs.given_names, embedder.dimension)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
-    decoded: dict[int, tuple[DecodedPictures, ...]] = {}
-    drawn: dict[str, NDArray[np.uint8]] = {}
-    with OneBar(progress) as report:
+    captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
+    with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
             ids, vectors, readable, skipped, pictures_hash = _embed(source, embedder, report)
         with timed(seconds, "fit directions"):
             audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
-        with timed(seconds, "score captions"):
+        with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
-            with timed(seconds, "decode directions"):
-                decoded, drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, folder, report)
-    with timed(seconds, "gather findings"):
-        classes = class_findings(fit.fitted, audited, captions, planted or {}, decoded)
-        pictures = thumbnails(classes, source, ids)
-        pictures.pixels.update(drawn)
-    findings = replace(
-        _about(embedder, fit, audited, title, whitened_by),
-        classes=classes,
-        input_fingerprint=inputs.fingerprint(ids, pictures_hash),
-        timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
-        skipped=skipped,
-        notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by)),
-    )
-    page = render_report(findings, pictures)
-    if folder is not None:
-        write_audit(folder, findings, fit.fitted, page, audited, captions)
-    return AuditResult(findings, fit, audited.decisions, captions, page, folder)
+            into = folder.path if folder else None
+            with timed(seconds, "decode directions"), _or_doubt(notes, "No direction was decoded"):
+                drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
+            for doubt in drawn.doubts:
+                _warn(notes, doubt)
+            if into and not drawn.by_class:
+                shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
+        with timed(seconds, "gather findings"):
+            classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
+            with _or_doubt(notes, "The page has no photographs"):
+                pictures = thumbnails(classes, source, ids)
+            pictures.pixels.update(drawn.pixels)
+        findings = replace(
+            _about(embedder, fit, audited, title, whitened_by),
+            classes=classes,
+            input_fingerprint=inputs.fingerprint(ids, pictures_hash),
+            timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
+            skipped=skipped,
+            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by)),
+        )
+        page = render_report(findings, pictures)
+        if folder is not None:
+            write_audit(folder.path, findings, fit.fitted, page, audited, captions)
+    return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
 
 
 def _warn(notes: list[str], text: str) -> None:
     """Say at once what could make the report wrong, and keep it for the page and ``audit.json``."""
     warnings.warn(text, FdgpuWarning, stacklevel=3)
     notes.append(text)
+
+
+def _written_to(
+    out: str | Path | StagedFolder | None, source: ImageSource
+) -> AbstractContextManager[StagedFolder | None]:
+    return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
+
+
+@contextmanager
+def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
+    """Go on where a stage fails that comes after the fit: what was made before it is worth having."""
+    try:
+        yield
+    except (FdgpuError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
+            raise
+        _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
 
 
 def _sized_source(images: object, n: int) -> ImageSource:
