@@ -133,6 +133,8 @@ def audit(
         _warn(notes, doubt)
     source = _sized_source(images, len(inputs))
     embedder = embedder or ClipEmbedder.bundled()
+    for doubt in embedder.doubts:
+        _warn(notes, doubt)
     if decoder is not None:
         decoder.check(embedder)
     given = _default_grammar(embedder) if grammar is None else grammar
@@ -240,6 +242,8 @@ def _about(
         backend_reason=fit.backend_reason_,
         text_method=embedder.text_method_.name,
         text_method_reason=embedder.text_method_.reason,
+        activation=embedder.activation_.name,
+        activation_reason=embedder.activation_.reason,
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
         versions=versions(placement.device),

@@ -70,10 +70,14 @@ class ImageEmbedder:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         batch_size: images at a time; halved whenever the device runs out of memory.
         precision: ``"float16"``, ``"bfloat16"``, ``"float32"``, or ``"auto"``: float16 on CUDA, float32 elsewhere.
+
+    Attributes:
+        doubts: sentences on what could make the vectors wrong although the model was loaded.
     """
 
     preprocess: Preprocess
     dimension: int
+    doubts: tuple[str, ...] = ()
 
     def __init__(self, name: str, device: str | torch.device, batch_size: int, precision: str = "auto") -> None:
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)

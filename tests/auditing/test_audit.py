@@ -15,7 +15,7 @@ from PIL import Image
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
 from fdgpu.embedding.sources import FileSource, TensorSource
-from fdgpu.errors import InputError
+from fdgpu.errors import FdgpuWarning, InputError
 from tests.auditing.conftest import CLASSES, PER_CLASS
 
 
@@ -70,6 +70,8 @@ def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
     assert document["text_method"] == "prefix_tree"
     assert "causal" in document["text_method_reason"]
+    assert document["activation"] == "gelu"
+    assert document["activation_reason"] == "the model's configuration says so"
     assert document["model"] == "bundled"
     boot = next(entry for entry in document["classes"] if entry["name"] == "boot")
     keys = "name status n n_errors cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
@@ -159,6 +161,15 @@ def test_nothing_is_written_without_a_folder_and_everything_is_fitted_on_val(wor
     assert result.out is None
     assert result.findings.shown_from == "val"
     assert any("look better than they are" in note for note in result.findings.notes)
+
+
+def test_what_is_uncertain_of_the_embedder_is_said_and_noted(world: dict) -> None:
+    embedder = ClipEmbedder.bundled("cpu")
+    embedder.doubts = ("Its activation is not known.",)
+    with pytest.warns(FdgpuWarning, match="Its activation is not known"):
+        result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=embedder)
+    assert result.findings.notes[0] == "Its activation is not known."
+    assert "Its activation is not known." in result.page
 
 
 def test_training_images_whiten(world: dict, clip: ClipEmbedder) -> None:
