@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import ImageSource, image_source
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.files import writable_folder
@@ -76,7 +77,7 @@ def audit(
     predictions: Array,
     *,
     class_names: Sequence[str] | None = None,
-    embedder: ClipEmbedder | None = None,
+    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | None = None,
@@ -101,7 +102,8 @@ def audit(
         labels: (n,) true classes, as names or as integers that count into ``class_names``.
         predictions: (n,) what the model predicted, likewise.
         class_names: every class in the order of its id; by default those that occur.
-        embedder: default the bundled CLIP, which knows the demo's world only.
+        embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
+            Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -132,7 +134,9 @@ def audit(
     for doubt in inputs.doubts:
         _warn(notes, doubt)
     source = _sized_source(images, len(inputs))
-    embedder = embedder or ClipEmbedder.bundled()
+    embedder = embedder or ClipEmbedder.bundled
+    if not isinstance(embedder, ImageEmbedder):
+        embedder = embedder()
     for doubt in embedder.doubts:
         _warn(notes, doubt)
     if decoder is not None:

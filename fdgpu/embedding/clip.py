@@ -19,6 +19,11 @@ from fdgpu.embedding.weights import SCHEMAS, load_model
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.progress import OneBar, Reporter
 
+OF_TEN_GARMENTS = (
+    "The images were embedded by the bundled CLIP, which knows ten garments, rendered at 64 pixels: of anything else its "
+    "vectors, and the captions found by them, mean little. Name an open_clip model, such as ViT-B-32:openai."
+)
+
 
 class ClipEmbedder(ImageEmbedder):
     """Embeds images and captions into one space of unit vectors.
@@ -77,10 +82,14 @@ class ClipEmbedder(ImageEmbedder):
     def bundled(
         cls, device: str | torch.device = "auto", batch_size: int = 256, precision: str = "auto"
     ) -> ClipEmbedder:
-        """Load the small CLIP that ships with fdgpu; it knows the bundled world and nothing else."""
+        """Load the small CLIP that ships with fdgpu; it knows the bundled world and nothing else.
+
+        Its ``doubts`` say so in an audit; empty them for pictures of that world.
+        """
         folder = resources.files("fdgpu") / "demo" / "clip"
         embedder = cls(f"local-dir:{folder}", None, device, batch_size, precision)
         embedder.name = embedder._tokens.name = "bundled"
+        embedder.doubts = (OF_TEN_GARMENTS,)
         return embedder
 
     @classmethod

@@ -257,7 +257,12 @@ noun = "coat"
     table = pq.read_table(tmp_path / "out" / "captions.parquet").to_pydict()
     nouns = {"crane (0)": "boot", "bag": "bag", "crane (2)": "coat"}
     assert all(nouns[name] in text for name, text in zip(table["class"], table["caption"], strict=True))
-    alone = fdgpu.audit(world["pictures"], labels, predicted, class_names=["crane", "bag", "coat"], grammar=str(recipe))
+    with pytest.warns(FdgpuWarning, match="bundled CLIP, which knows ten garments.*Name an open_clip model"):
+        alone = fdgpu.audit(
+            world["pictures"], labels, predicted, class_names=["crane", "bag", "coat"], grammar=str(recipe)
+        )
+    assert "ten garments" in alone.findings.notes[0]
+    assert "ten garments" in alone.page
     assert any("several classes named crane" in note for note in alone.findings.notes)
     assert "a photo of a crane" in alone.findings.classes[0].hard_captions[0].caption
 
