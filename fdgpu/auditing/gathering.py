@@ -172,9 +172,10 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     )
 
 
-def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> Thumbnails:
-    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
+def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> tuple[Thumbnails, list[str]]:
+    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide; and name the missing."""
     row = {path: i for i, path in enumerate(ids)}
     shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
-    found = zip(shown, source.pictures([row[path] for path in shown], THUMBNAIL), strict=True)
-    return Thumbnails({path: picture for path, picture in found if picture is not None})
+    found = dict(zip(shown, source.pictures([row[path] for path in shown], THUMBNAIL), strict=True))
+    missing = [path for path, picture in found.items() if picture is None]
+    return Thumbnails({path: picture for path, picture in found.items() if picture is not None}), missing

@@ -20,8 +20,8 @@ from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.progress import OneBar, Reporter
 
 OF_TEN_GARMENTS = (
-    "The images were embedded by the bundled CLIP, which knows ten garments, rendered at 64 pixels: of anything else its "
-    "vectors, and the captions found by them, mean little. Name an open_clip model, such as ViT-B-32:openai."
+    "The images were embedded by the bundled CLIP, which knows ten garments, rendered at 64 pixels: of anything else "
+    "its vectors, and the captions found by them, mean little. Name an open_clip model, such as ViT-B-32:openai."
 )
 
 

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from fdgpu.device import Choice, Placement
 from fdgpu.embedding.text_tower import ClipModel
 from fdgpu.embedding.tokens import Tokenizer
-from fdgpu.errors import ModelError
+from fdgpu.errors import ModelError, one_line
 
 SCHEMAS = ("local-dir:", "hf-hub:")
 QUICK = "-quickgelu"  # ends open_clip's names of models with that activation
 OPENAIS_OWN = ("input_resolution", "context_length", "vocab_size")  # entries that only OpenAI's archives have
-LONGEST_REASON = 300  # characters of another library's message: some list every tensor, or a whole traceback
 
 # open_clip's names. Its "fp16" and "bf16" convert what is multiplied: convolutions, linear layers and attention. Layer
 # norms keep float32 weights and compute in it, and so do embeddings; "pure_fp16" would round those too.
@@ -112,7 +111,7 @@ def load_model(name: str, pretrained: str | None, placement: Placement) -> Loade
             "checkpoint"
         )
         whole = f"{name}:{pretrained}" if pretrained else name
-        raise ModelError(f"{whole} could not be loaded ({_one_line(error)}): {remedy}") from error
+        raise ModelError(f"{whole} could not be loaded ({one_line(error)}): {remedy}") from error
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -222,7 +221,7 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         raise
     except NOT_LOADED as error:
         raise ModelError(
-            f"{file} cannot be read as weights ({_one_line(error)}): pass a state_dict, as safetensors or torch.save "
+            f"{file} cannot be read as weights ({one_line(error)}): pass a state_dict, as safetensors or torch.save "
             "write it, or OpenAI's archive"
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
@@ -274,11 +273,6 @@ def _activation_of(model: nn.Module) -> str:
 
     kinds = [type(module) for module in model.modules()]
     return next((n for n, kind in (("quick_gelu", QuickGELU), ("gelu", nn.GELU)) if kind in kinds), "other")
-
-
-def _one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= LONGEST_REASON else words[:LONGEST_REASON] + " …"
 
 
 @contextmanager

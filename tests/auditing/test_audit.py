@@ -279,7 +279,9 @@ def test_inputs_that_cannot_work(world: dict, clip: ClipEmbedder, tmp_path: Path
     with pytest.raises(InputError, match="cannot be written"):
         fdgpu.audit(pictures, labels, predicted, embedder=clip, out=tmp_path / "file")
     missing = FileSource([tmp_path / str(i) for i in range(120)], [str(i) for i in range(120)])
-    with pytest.raises(InputError, match="no image of the split 'val' could be read"):
+    with pytest.raises(
+        InputError, match=r"no image of the split 'val' can be used: 120 × does not exist \(such as 0\)"
+    ):
         fdgpu.audit(missing, labels, predicted, embedder=clip)
 
 
