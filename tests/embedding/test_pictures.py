@@ -441,6 +441,21 @@ def test_what_is_no_picture_is_named(image: object, message: str) -> None:
     assert image_source(image for image in [np.zeros((2, 2, 3), np.uint8), image]).reason(1) is None
 
 
+def test_a_plugin_that_was_not_finished_is_a_reason(tmp_path: Path) -> None:
+    header = bytearray(124)
+    header[0:4], header[4:8], header[8:16] = (
+        (124).to_bytes(4, "little"),
+        (0x1007).to_bytes(4, "little"),
+        b"\x04\0\0\0" * 2,
+    )
+    header[72:84] = (32).to_bytes(4, "little") + (4).to_bytes(4, "little") + b"ABCD"
+    (tmp_path / "a.dds").write_bytes(b"DDS " + header + b"\0" * 64)
+    with pytest.raises(NotImplementedError):
+        Image.open(tmp_path / "a.dds")
+    (batch,) = image_source(tmp_path).batches(1, same)
+    assert batch.unreadable["a.dds"].startswith("cannot be decoded (Unimplemented")
+
+
 def test_a_picture_that_was_closed_is_a_reason() -> None:
     image = Image.new("RGB", (4, 4))
     image.close()
