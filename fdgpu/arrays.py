@@ -25,6 +25,8 @@ Array = Any  # a torch tensor, a NumPy, CuPy or JAX array, or nested sequences o
 Host = NDArray[Any]
 Restore = Callable[[Array], Array]
 ROWS_AT_ONCE = 65536  # of a check, so that its temporaries stay small
+NUMBERS = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
+NUMBERS |= {torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64}
 TORCH_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "b": (1,)}  # bytes of NumPy's kinds
 
 
@@ -32,22 +34,33 @@ def to_numpy(array: Array, name: str) -> Host:
     """Return ``array`` as a NumPy array on the host; torch's bfloat16, which NumPy lacks, becomes float32.
 
     Args:
-        array: a torch tensor, a CuPy, JAX or NumPy array, or a (nested) sequence of numbers.
+        array: a torch tensor, a CuPy, JAX or NumPy array, a pandas column, or a (nested) sequence of numbers.
         name: what the caller calls it, for the error message.
 
     Raises:
-        InputError: if it is none of these, or ragged.
+        InputError: if it is none of these, ragged, or lacks entries: masked, or missing in a pandas column.
     """
     if isinstance(array, torch.Tensor):
-        return to_host(array, name)
+        return to_host(_dense(array, name), name)
     if _module(array) == "cupy":
         return to_host(_over_dlpack(array, name), name)
+    if isinstance(array, np.ma.MaskedArray):
+        missing = int(np.ma.getmaskarray(array).sum())
+        if missing:
+            raise InputError(f"{name} has {missing} masked entries: fill them, or leave their rows out")
+        array = array.data
     try:
         host: Host = np.asarray(array)
-    except (TypeError, ValueError, RuntimeError) as error:
+        if host.dtype.kind == "O":
+            host = np.asarray(host.tolist())  # a pandas column of numbers or names may be of Python's own objects
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{name} cannot be read as an array ({error}): pass a rectangular array") from None
     if host.dtype.kind == "O":
-        raise InputError(f"{name} is not numeric: pass a torch, NumPy, CuPy or JAX array")
+        missing = host.ndim and sum(entry is None or type(entry).__name__ == "NAType" for entry in host.flat)
+        what = f"has {missing} missing entries" if missing else "is not numeric"
+        raise InputError(f"{name} {what}: pass a torch, NumPy, CuPy or JAX array of numbers")
+    if host.dtype.kind == "V":
+        raise InputError(f"{name} is of type {str(host.dtype)[:60]}, which has fields: pass one of them")
     return host
 
 
@@ -59,23 +72,39 @@ def to_torch(array: Array, name: str) -> torch.Tensor:
         name: what the caller calls it, for the error message.
 
     Raises:
-        InputError: if it is none of these, ragged, or of a type that torch does not have.
+        InputError: if it is none of these, ragged, or of a type that torch does not have or that is no real number.
     """
     if isinstance(array, torch.Tensor):
-        return array.detach()
+        return _dense(array, name)
     if is_array(array) and hasattr(array, "__dlpack__"):
-        return _over_dlpack(array, name)
+        return _dense(_over_dlpack(array, name), name)
     host = to_numpy(array, name)
     if host.dtype.itemsize not in TORCH_KINDS.get(host.dtype.kind, ()):
         raise InputError(
             f"{name} is of type {host.dtype}: pass a floating-point array, such as float32, or integers for class ids"
         )
     host = host.astype(host.dtype.newbyteorder("="), copy=False)
-    if any(stride < 0 for stride in host.strides):
+    if any(stride < 0 or stride % host.itemsize for stride in host.strides):
         host = np.ascontiguousarray(host)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes to it
         return torch.from_numpy(host)
+
+
+def _dense(tensor: torch.Tensor, name: str) -> torch.Tensor:
+    """Return a tensor without its history; one whose memory does not hold its numbers one by one is refused."""
+    if tensor.is_meta:
+        raise InputError(f"{name} is on the device 'meta', which holds no numbers: pass a tensor that has some")
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise InputError(f"{name} is a {kind} tensor: pass a dense one, {name}.to_dense() or to_padded_tensor(0.0)")
+    if tensor.is_quantized:
+        raise InputError(f"{name} is quantized ({tensor.dtype}): pass {name}.dequantize()")
+    if tensor.is_complex():
+        raise InputError(f"{name} is of type {tensor.dtype}: pass floating-point numbers, such as {name}.real")
+    if tensor.dtype not in NUMBERS:
+        raise InputError(f"{name} is of type {tensor.dtype}: pass floating-point numbers, such as {name}.float()")
+    return tensor.detach().resolve_neg()
 
 
 def _over_dlpack(array: Array, name: str) -> torch.Tensor:

@@ -25,9 +25,16 @@ def caption_differences(
     """
     difference = captions.double() - reference.to(captions.device).double().unsqueeze(-2)
     same = torch.linalg.vector_norm(difference, dim=-1, keepdim=True) < equal
-    difference /= scale.to(difference)
+    difference /= relative(scale).to(difference)
     lengths = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)
     return difference / torch.where(same, torch.nan, lengths)
+
+
+def relative(scale: torch.Tensor) -> torch.Tensor:
+    """Return σ (d,) by a power of two that brings the smallest near 1: unit differences stay, and cannot overflow."""
+    least = scale.amin()
+    power = least / (2 * torch.frexp(least).mantissa)
+    return (scale / power).clamp(max=torch.finfo(scale.dtype).max)
 
 
 def alignments(captions: torch.Tensor, reference: torch.Tensor, w: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -187,11 +187,99 @@ def test_a_tensor_in_a_graph_is_taken_as_it_is() -> None:
         (np.zeros((3, 2), complex), "embeddings is of type complex128"),
         (torch.zeros(3, 2, dtype=torch.complex64), "embeddings is of type torch.complex64"),
         ([[1.0], [2.0, 3.0]], "rectangular"),
+        ([[10**400], [1]], "embeddings is not numeric"),
+        ([[1.0], [10**400]], "embeddings (is not numeric|cannot be read)"),
+        (np.ma.masked_greater(np.arange(6.0).reshape(3, 2), 3), "embeddings has 2 masked entries: fill them, or leave"),
+        (np.array([[1.0, None], [2.0, 3.0]]), "embeddings has 1 missing entries"),
+        (np.zeros((3, 2), "M8[s]"), r"embeddings is of type datetime64\[s\]"),
+        (np.zeros(3, [("x", float), ("y", float)]), "embeddings is of type .* which has fields"),
+        (np.float64(1.0), r"embeddings has shape \(\)"),
+        (torch.tensor(1.0), r"embeddings has shape \(\)"),
+        ({"a": 1}, "embeddings is not numeric"),
+        (torch.eye(3).to_sparse(), r"embeddings is a sparse_coo tensor: pass a dense one, embeddings.to_dense\(\)"),
+        (torch.empty(3, 2, device="meta"), "embeddings is on the device 'meta', which holds no numbers"),
+        (torch.eye(3).to(torch.float8_e4m3fn), "embeddings is of type torch.float8_e4m3fn"),
     ],
 )
 def test_what_is_no_embedding_is_named(array: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FailureDirections().fit(array, np.zeros(len(array), int), np.ones(len(array), bool))
+        FailureDirections().fit(array, np.zeros(3, int), np.ones(3, bool))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.eye(3).to_sparse_csr(), "a sparse_csr tensor"),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "a nested tensor"),
+        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), "quantized"),
+    ],
+    ids=["compressed", "nested", "quantized"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch calls all of them unfinished
+def test_a_tensor_whose_memory_does_not_hold_its_numbers(make: Callable[[], torch.Tensor], kind: str) -> None:
+    for read in (to_torch, to_numpy):
+        with pytest.raises(InputError, match=f"x is {kind}"):
+            read(make(), "x")
+
+
+@pytest.mark.parametrize(
+    ("argument", "column", "message"),
+    [
+        (
+            "labels",
+            np.array([0, 1, 2**63], np.uint64),
+            "labels holds 9223372036854775808: class ids go up",
+        ),
+        ("labels", torch.tensor([0, 1, 2**63 + 5], dtype=torch.uint64), "labels holds 9223372036854775813"),
+        ("labels", [0, 1, 2**70], "labels is not numeric"),
+        ("labels", np.array([0, 1, None]), "labels has 1 missing entries"),
+        ("labels", np.ma.masked_equal([0, 1, 2], 1), "labels has 1 masked entries"),
+        ("labels", torch.eye(3).to_sparse()[0], "labels is a sparse_coo tensor"),
+        ("labels", torch.empty(3, device="meta", dtype=torch.int64), "labels is on the device 'meta'"),
+        ("labels", np.zeros(3, [("x", int)]), "which has fields"),
+        ("labels", np.zeros(3, "M8[s]"), "labels is of type datetime64"),
+        ("correct", np.zeros(3, "M8[s]"), "correct is of type datetime64"),
+        ("correct", np.array(["0", "1", "1"]), "correct is of type <U1"),
+        ("correct", np.array([0, 1, 1j]), "correct is of type complex128"),
+        ("correct", np.ma.masked_equal([0, 1, 1], 1), "correct has 2 masked entries"),
+        ("reference", torch.eye(3).to_sparse(), "reference is a sparse_coo tensor"),
+        ("groups", 3, "groups is 3: pass a list"),
+        ("groups", "abc", "groups is 'abc': pass a list"),
+        ("groups", {"a": 0, "b": 1, "c": 2}, "groups is a dict"),
+        ("groups", [1.0, float("nan"), 2.0], "groups holds NaN"),
+        ("groups", np.ma.masked_equal([0, 1, 1], 1), "groups has 2 masked entries"),
+    ],
+)
+def test_what_is_no_column_is_named(argument: str, column: Any, message: str) -> None:
+    given = {"embeddings": np.eye(3), "labels": [0, 0, 0], "correct": [True, False, True], argument: column}
+    with pytest.raises(InputError, match=message):
+        FailureDirections().fit(**given)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: np.ma.MaskedArray(x),
+        lambda x: np.ma.MaskedArray(x, np.zeros_like(x, bool)),
+        lambda x: x.astype(object),
+        lambda x: np.rec.fromarrays([np.zeros(len(x), np.int8), x], [("a", "i1"), ("x", "f4", x.shape[1])])["x"],
+        lambda x: (torch.from_numpy(-x) * 1j).conj().imag,
+        lambda x: torch.from_numpy(x)[:, None, :].expand(-1, 2, -1)[:, 1],
+    ],
+    ids=["no mask", "an empty mask", "objects", "bytes out of step", "negated lazily", "an expanded view"],
+)
+def test_an_array_is_what_its_numbers_are(spoil: Callable[[np.ndarray], Any]) -> None:
+    x, labels, right = data()
+    assert np.array_equal(np.asarray(to_torch(spoil(x), "x")), x)
+    assert np.array_equal(to_numpy(spoil(x), "x"), x)
+    expected = FailureDirections().fit(x, labels, right)
+    assert np.allclose(FailureDirections().fit(spoil(x), labels, right).coef_, expected.coef_, equal_nan=True)
+
+
+def test_columns_of_pythons_own_objects() -> None:
+    x, labels, right = data()
+    fit = FailureDirections().fit(x, labels.astype(object), right.astype(object))
+    assert fit.classes_.tolist() == [5, 9]
 
 
 def test_rows_that_are_not_finite_are_counted_and_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

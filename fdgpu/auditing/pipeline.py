@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
 from fdgpu.auditing.classes import ClassNames
-from fdgpu.auditing.drawing import draw_classes
+from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
@@ -24,17 +26,22 @@ from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
+from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.sources import ImageSource
-from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.files import writable_folder
-from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
+from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
+from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
+from fdgpu.findings import Findings, Skipped, Split, Thumbnails
+from fdgpu.folders import StagedFolder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
+
+LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
+MOST_REASONS = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -78,10 +85,10 @@ def audit(
     predictions: Array = None,
     *,
     class_names: ClassNames | None = None,
-    embedder: ClipEmbedder | None = None,
+    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
-    out: str | Path | None = None,
+    out: str | Path | StagedFolder | None = None,
     splits: Array = None,
     confidence: Array = None,
     groups: Array = None,
@@ -109,7 +116,8 @@ def audit(
             that it names are audited, others are left alone.
         predictions: (n,) what the model predicted, likewise; None beside a table.
         class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
-        embedder: default the bundled CLIP, which knows the demo's world only.
+        embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
+            Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -117,7 +125,8 @@ def audit(
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
-            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
+            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing. It appears whole when all is done,
+            and replaces an earlier audit's files; what fdgpu did not write is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         groups: (n,) ids of images that belong together, such as frames of one video or images of one patient; see
@@ -137,7 +146,6 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
-    folder = writable_folder(Path(out)) if out is not None else None
     notes: list[str] = []
     columns = {
         "labels": labels,
@@ -153,41 +161,55 @@ def audit(
         raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
     for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
-    embedder = embedder or ClipEmbedder.bundled()
+    _check_some_readable(source, inputs)
+    embedder = embedder or ClipEmbedder.bundled
+    if not isinstance(embedder, ImageEmbedder):
+        embedder = embedder()
+    for doubt in embedder.doubts:
+        _warn(notes, doubt)
     if decoder is not None:
         decoder.check(embedder)
     given = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(given, inputs.given_names)
+    candidates = CaptionSource.resolve(given, inputs.given_names, embedder.dimension)
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
-    decoded: dict[int, tuple[DecodedPictures, ...]] = {}
-    drawn: dict[str, NDArray[np.uint8]] = {}
-    with OneBar(progress) as report:
+    captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
+    missing: list[str] = []
+    with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            ids, vectors, readable, skipped, pictures_hash = _embed(source, embedder, report)
+            embeddings, vectors, readable, skipped = _embed(source, embedder, report)
+        for treatment, n in embeddings.treated.items():
+            said = f"{n:,} of {len(inputs):,} images: {treatment}."
+            _warn(notes, said) if treatment.doubtful else notes.append(said)
         with timed(seconds, "fit directions"):
-            audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
-        with timed(seconds, "score captions"):
+            audited, whitened_by = _fit(fit, inputs, embeddings.ids, vectors, readable, skipped)
+        with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
-            with timed(seconds, "decode directions"):
-                decoded, drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, folder, report)
-    with timed(seconds, "gather findings"):
-        classes = class_findings(fit.fitted, audited, captions, planted or {}, decoded)
-        pictures = thumbnails(classes, source, ids)
-        pictures.pixels.update(drawn)
-    findings = replace(
-        _about(embedder, fit, audited, title, whitened_by),
-        classes=classes,
-        input_fingerprint=inputs.fingerprint(ids, pictures_hash),
-        timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
-        skipped=skipped,
-        notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by)),
-    )
-    page = render_report(findings, pictures)
-    if folder is not None:
-        write_audit(folder, findings, fit.fitted, page, audited, captions)
-    return AuditResult(findings, fit, audited.decisions, captions, page, folder)
+            into = folder.path if folder else None
+            with timed(seconds, "decode directions"), _or_doubt(notes, "No direction was decoded"):
+                drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
+            for doubt in drawn.doubts:
+                _warn(notes, doubt)
+            if into and not drawn.by_class:
+                shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
+        with timed(seconds, "gather findings"):
+            classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
+            with _or_doubt(notes, "The page has no photographs"):
+                pictures, missing = thumbnails(classes, source, embeddings.ids)
+            pictures.pixels.update(drawn.pixels)
+        findings = replace(
+            _about(embedder, fit, audited, title, whitened_by),
+            classes=classes,
+            input_fingerprint=inputs.fingerprint(embeddings.ids, embeddings.fingerprint),
+            timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
+            skipped=skipped,
+            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by, missing)),
+        )
+        page = render_report(findings, pictures)
+        if folder is not None:
+            write_audit(folder.path, findings, fit.fitted, page, audited, captions)
+    return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
 
 
 def _warn(notes: list[str], text: str) -> None:
@@ -196,14 +218,54 @@ def _warn(notes: list[str], text: str) -> None:
     notes.append(text)
 
 
+def _written_to(
+    out: str | Path | StagedFolder | None, source: ImageSource
+) -> AbstractContextManager[StagedFolder | None]:
+    return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
+
+
+@contextmanager
+def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
+    """Go on where a stage fails that comes after the fit: what was made before it is worth having."""
+    try:
+        yield
+    except (FdgpuError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
+            raise
+        _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
+
+
+def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:
+    """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
+    if not isinstance(source, (FileSource, IterableSource)):
+        return
+    rows = np.flatnonzero(inputs.splits == Split.VAL)
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+    reasons: list[tuple[str, str]] = []
+    for row in dict.fromkeys((*spread.tolist(), *rows.tolist())):
+        reason = source.reason(row)
+        if reason is None:
+            return
+        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
+    raise _none_usable(reasons)
+
+
+def _none_usable(reasons: Sequence[tuple[str, str]]) -> InputError:
+    """Say why images, each with its reason, cannot be used: the commonest reason first, with an example each."""
+    example = {reason: path for path, reason in reversed(reasons)}
+    counts = Counter(reason for _, reason in reasons).most_common(MOST_REASONS)
+    said = "; ".join(f"{n:,} × {reason} (such as {example[reason]})" for reason, n in counts)
+    return InputError(f"no image of the split 'val' can be used: {said}")
+
+
 def _default_grammar(embedder: ClipEmbedder) -> str | None:
     return "demo" if embedder.name == "bundled" else None
 
 
 def _embed(
     source: ImageSource, embedder: ClipEmbedder, report: Reporter
-) -> tuple[list[str], torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...], str]:
-    """Return ids, (n, d) vectors on the embedder's device, which can be used, why not, and a hash of the pictures.
+) -> tuple[Embeddings, torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...]]:
+    """Return the embeddings, (n, d) vectors on the embedder's device, which can be used, and why others not.
 
     The vector of an image that was skipped is zero.
     """
@@ -217,18 +279,24 @@ def _embed(
     if reasons:
         vectors = vectors.masked_fill(~finite[:, None], 0.0)
     skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
-    return embeddings.ids, vectors, readable, skipped, embeddings.fingerprint
+    return embeddings, vectors, readable, skipped
 
 
 def _fit(
-    fit: FailureDirections, inputs: AuditInputs, ids: list[str], vectors: torch.Tensor, readable: NDArray[np.bool_]
+    fit: FailureDirections,
+    inputs: AuditInputs,
+    ids: list[str],
+    vectors: torch.Tensor,
+    readable: NDArray[np.bool_],
+    skipped: Sequence[Skipped],
 ) -> tuple[AuditImages, Split]:
     """Fit on val; return every image with its decision values, and the split that whitened."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
-        raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
+        of_val = {ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
+        raise _none_usable([(one.path, one.reason) for one in skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
     groups = None if inputs.groups is None else inputs.groups[val]
@@ -254,6 +322,8 @@ def _about(
         backend_reason=fit.backend_reason_,
         text_method=embedder.text_method_.name,
         text_method_reason=embedder.text_method_.reason,
+        activation=embedder.activation_.name,
+        activation_reason=embedder.activation_.reason,
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
         versions=versions(placement.device),
@@ -278,6 +348,7 @@ def _notes(
     too_long: Sequence[str],
     candidates: CaptionSource,
     whitened_by: Split,
+    missing: Sequence[str],
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes, recipe = [], candidates.recipe
@@ -308,6 +379,11 @@ def _notes(
         )
     if skipped:
         notes.append(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
+    if missing:
+        notes.append(
+            f"{len(missing):,} of the pictures to show could not be read again, such as {missing[0]}: files are gone, "
+            "or the images came from a generator, which is read once. Their tiles are empty."
+        )
     return tuple(notes)
 
 

@@ -316,7 +316,7 @@ class FailureDirections:
         Raises:
             InputError: if the file is missing, cut short, or not one of ours.
         """
-        fit, made = Fit.load(Path(path)), cls.__new__(cls)
+        fit, made = Fit.load(path), cls.__new__(cls)
         made._hold(fit.solver_settings, fit.search_settings, None, fit)
         return made
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
@@ -17,20 +19,27 @@ from fdgpu.arrays import to_device
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
-from fdgpu.errors import InputError, NotFittedError
-from fdgpu.files import write_atomically
+from fdgpu.errors import BackendError, InputError, NotFittedError
+from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
 from fdgpu.findings import Status
 from fdgpu.version import __version__
 
 FORMAT = "fdgpu.FailureDirections/2"
 KEYS = {"n_samples": "n"}  # what a field is called in the file, where that is something else
+SHARE, COUNT = (0.0, 1.0), (0.0, np.inf)
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def tensor(text: str) -> dict[str, str]:
-    """Return the metadata of a documented field that is a tensor of the file."""
-    return doc(text) | {"tensor": ""}
+def tensor(text: str, kind: str = "F64", within: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, Any]:
+    """Return the metadata of a documented field that is a tensor of the file.
+
+    Args:
+        text: its documentation, which begins with its shape, such as "(k, r, d)".
+        kind: its type, as safetensors calls it.
+        within: the least and the largest number; NaN is allowed beside.
+    """
+    return doc(text) | {"tensor": kind, "shape": text[1 : text.index(")")].strip(",").split(", "), "within": within}
 
 
 @dataclass(frozen=True)
@@ -42,41 +51,55 @@ class Fit:
 
     solver_settings: SolverSettings
     search_settings: SearchSettings
-    classes: Ints = field(metadata=tensor("(k,) class ids, ascending."))
+    classes: Ints = field(metadata=tensor("(k,) class ids, ascending.", "I64"))
     status: Sequence[Status] = field(
         metadata=doc('k of "ok", "no_errors", "all_errors", "too_few_errors" and "too_few_correct".')
     )
     coef: NDArray[np.float32] = field(
-        metadata=tensor("(k, r, d) w in whitened space; NaN where a class has no direction.")
+        metadata=tensor("(k, r, d) w in whitened space; NaN where a class has no direction.", "F32")
     )
     intercept: Floats = field(metadata=tensor("(k, r) b."))
     C: Floats = field(metadata=tensor("(k, r) the chosen C."))
     cv_score: Floats = field(
         metadata=tensor(
-            "(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it."
+            "(k, r) mean balanced accuracy over the folds at the chosen C; optimistic, as the paper reports it.",
+            within=SHARE,
         )
     )
-    cv_scores: Floats = field(metadata=tensor("(k, r, c) the score of every C of the grid."))
+    cv_scores: Floats = field(metadata=tensor("(k, r, c) the score of every C of the grid.", within=SHARE))
     p_value: Floats = field(
         metadata=tensor(
             "(k, r) permutation p-values; NaN without permutations. Direction 0's is that of the class's CV score; "
-            "direction j's says how surely there are more than j failure modes, and is never below the one before."
+            "direction j's says how surely there are more than j failure modes, and is never below the one before.",
+            within=SHARE,
         )
     )
-    q_value: Floats = field(metadata=tensor("(k, r) Benjamini-Hochberg q-values; NaN without permutations."))
-    converged: NDArray[np.bool_] = field(metadata=tensor("(k, r) bool, every problem of the class reached ``tol``."))
-    n_iter: Ints = field(
-        metadata=tensor("(k, r) solver steps of the refit at the chosen C, -1 where an older cuML does not say.")
+    q_value: Floats = field(
+        metadata=tensor("(k, r) Benjamini-Hochberg q-values; NaN without permutations.", within=SHARE)
     )
-    n_samples: Ints = field(metadata=tensor("(k,) samples of each class."))
-    n_errors: Ints = field(metadata=tensor("(k,) of which the model got wrong."))
-    n_directions: Ints = field(metadata=tensor("(k,) directions that were kept, 0 where a class has none."))
-    n_errors_of: Ints = field(metadata=tensor("(k, r) errors that belong to each direction."))
+    converged: NDArray[np.bool_] = field(
+        metadata=tensor("(k, r) bool, every problem of the class reached ``tol``.", "BOOL")
+    )
+    n_iter: Ints = field(
+        metadata=tensor(
+            "(k, r) solver steps of the refit at the chosen C, -1 where an older cuML does not say.",
+            "I64",
+            (-1, np.inf),
+        )
+    )
+    n_samples: Ints = field(metadata=tensor("(k,) samples of each class.", "I64", COUNT))
+    n_errors: Ints = field(metadata=tensor("(k,) of which the model got wrong.", "I64", COUNT))
+    n_directions: Ints = field(
+        metadata=tensor("(k,) directions that were kept, 0 where a class has none.", "I64", COUNT)
+    )
+    n_errors_of: Ints = field(metadata=tensor("(k, r) errors that belong to each direction.", "I64", COUNT))
     n_permutations: Ints = field(
-        metadata=tensor("(k,) permutations drawn; fewer than asked for where ``stop_after`` settled the p-value.")
+        metadata=tensor(
+            "(k,) permutations drawn; fewer than asked for where ``stop_after`` settled the p-value.", "I64", COUNT
+        )
     )
     nested_score: Floats = field(
-        metadata=tensor("(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``.")
+        metadata=tensor("(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``.", within=SHARE)
     )
     solver: Sequence[Solver] = field(
         metadata=doc('k of "gram", "newton" (where the Gram matrix was too large), "cuml", and "" without a direction.')
@@ -180,38 +203,113 @@ class Fit:
         write_atomically(path, to_bytes(arrays, metadata=header))
 
     @classmethod
-    def load(cls, path: Path) -> Fit:
-        """Read what :meth:`save` wrote.
+    def load(cls, path: str | Path) -> Fit:
+        """Read what :meth:`save` wrote; every array is checked against the header, and the header against a schema.
 
         Raises:
             InputError: if the file is missing, damaged, or something else.
         """
-        if not path.is_file():
-            raise InputError(f"{path} does not exist: pass a file that FailureDirections.save wrote")
+        path = check_regular_file(path, "a file that FailureDirections.save wrote")
         try:
             with safe_open(path, framework="numpy") as stored:
-                header = stored.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise InputError(f"{path} is a safetensors file, but not of a fit ({FORMAT} was expected)")
-                arrays = {name: stored.get_tensor(KEYS.get(name, name)) for name in ARRAYS}
-                whitening = Whitening(stored.get_tensor("whitening_mean"), stored.get_tensor("whitening_scale"))
-        except SafetensorError as error:
-            raise InputError(f"{path} is damaged or not a safetensors file ({error}): save the fit again") from None
-        parameters = json.loads(header["parameters"])
-        solver = SolverSettings(**{one.name: parameters[one.name] for one in fields(SolverSettings)})
-        search = SearchSettings(**{one.name: parameters[one.name] for one in fields(SearchSettings)})
-        backend, reason = json.loads(header["backend"])
+                fit = cls._of(Header.of(stored.metadata() or {}), stored)
+            fit._check()
+        except (OSError, SafetensorError, ValueError, BackendError) as error:
+            what = str(error).splitlines()[0][:300]
+            raise InputError(f"{path} is damaged or not a fit of {FORMAT} ({what}): save the fit again") from None
+        return fit
+
+    @classmethod
+    def _of(cls, header: Header, stored: Any) -> Fit:
+        """Read the arrays, each of the type and shape that the header makes it."""
+        there = set(stored.keys())
+        d = stored.get_slice("coef").get_shape()[-1:] if "coef" in there else []
+        solver, search = header.settings()
+        sizes = {"k": len(header.status), "r": search.n_directions, "c": len(solver.Cs), "d": d[0] if d else 0}
+
+        def read(name: str, kind: str, shape: Sequence[str]) -> NDArray[Any]:
+            if name not in there:
+                raise ValueError(f"there is no array {name!r}")
+            array, expected = stored.get_slice(name), [sizes[size] for size in shape]
+            if array.get_dtype() != kind or array.get_shape() != expected:
+                came = f"{array.get_dtype()} {array.get_shape()}"
+                raise ValueError(f"{name} is {came[:60]}, the header makes it {kind} {expected}")
+            return np.asarray(stored.get_tensor(name))
+
+        about = {one.name: one.metadata for one in fields(cls)}
+        arrays: dict[str, Any] = {
+            name: read(KEYS.get(name, name), about[name]["tensor"], about[name]["shape"]) for name in ARRAYS
+        }
         return cls(
             solver_settings=solver,
             search_settings=search,
-            status=[Status(name) for name in json.loads(header["status"])],
-            solver=[Solver(name) for name in json.loads(header["solver"])],
-            p_value_reason=json.loads(header.get("p_value_reason", json.dumps([""] * len(arrays["classes"])))),
-            backend=Backend(backend),
-            backend_reason=reason,
-            whitening=whitening,
+            status=header.status,
+            solver=header.solver,
+            p_value_reason=header.p_value_reason or [""] * sizes["k"],
+            backend=header.backend[0],
+            backend_reason=header.backend[1],
+            whitening=Whitening(*(read(f"whitening_{name}", "F64", "d") for name in ("mean", "scale"))),
             **arrays,
         )
+
+    def _check(self) -> None:
+        """Check what is stored against itself.
+
+        Raises:
+            ValueError: says what cannot be.
+        """
+        k, d = self.coef.shape[0], self.coef.shape[2]
+        for one in fields(self):
+            if "within" in one.metadata:
+                values, (least, most) = getattr(self, one.name), one.metadata["within"]
+                expect(not ((values < least) | (values > most)).any(), f"{one.name} from {least:g} to {most:g}")
+        expect(k > 0 and d > 0, "at least one class, and vectors of at least one number")
+        expect(len(self.solver) == len(self.p_value_reason) == k, "a solver and a reason for each class")
+        expect(bool((self.classes[:-1] < self.classes[1:]).all()), "classes that ascend")
+        expect(bool((self.n_errors <= self.n_samples).all()), "no more errors than samples")
+        ok = np.array([status is Status.OK for status in self.status])
+        expect(bool(((self.n_directions > 0) == ok).all()), 'directions where the status is "ok", and nowhere else')
+        expect([solver is not Solver.NONE for solver in self.solver] == ok.tolist(), "a solver for each direction")
+        expect(bool((self.n_directions <= self.coef.shape[1]).all()), "no more directions than were looked for")
+        kept = np.arange(self.coef.shape[1]) < self.n_directions[:, None]
+        for name in ("coef", "intercept"):
+            there = np.isfinite(getattr(self, name)).reshape(*kept.shape, -1)
+            expect(bool((there == kept[..., None]).all()), f"{name} of each direction that was kept, and of no other")
+        expect(bool(np.isin(self.C[kept], self.solver_settings.Cs).all()), "a C of the grid for each direction")
+        expect(bool(np.isfinite(self.whitening.mean).all()), "a whitening mean that is finite")
+        scale = self.whitening.scale
+        expect(bool((np.isfinite(scale) & (scale > 0)).all()), "whitening scales that are finite and above 0")
+
+
+class Header(BaseModel):
+    """What a file's header says, read from the JSON of its entries."""
+
+    format: Literal["fdgpu.FailureDirections/2"]
+    parameters: dict[str, Any]
+    status: list[Status]
+    solver: list[Solver]
+    backend: tuple[Backend, str]
+    p_value_reason: list[str] = []  # which files of the first version lack
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> Header:
+        """Read it.
+
+        Raises:
+            ValueError: says what is missing, or is no JSON, or something else than it should be.
+        """
+        raw: dict[str, Any] = {
+            name: parse_json(metadata[name]) for name in cls.model_fields if name in metadata.keys() - {"format"}
+        }
+        return validated(cls, raw | {"format": metadata.get("format")})
+
+    def settings(self) -> tuple[SolverSettings, SearchSettings]:
+        """Return the two records, whose own checks hold for a file too."""
+        names = [[one.name for one in fields(record)] for record in (SolverSettings, SearchSettings)]
+        missing = [name for own in names for name in own if name not in self.parameters]
+        expect(not missing, f"the parameter {', '.join(missing)}")
+        solver, search = ({name: self.parameters[name] for name in own} for own in names)
+        return SolverSettings(**solver), SearchSettings(**search)
 
 
 ARRAYS = [one.name for one in fields(Fit) if "tensor" in one.metadata]

@@ -8,7 +8,7 @@ the hypothesis that correctness has nothing to do with the embeddings, any such 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import lgamma, log
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, is_array, to_device, to_numpy
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.kernels.draws import Segments
 from fdgpu.kernels.folds import Groups
@@ -45,11 +46,13 @@ def check_groups(groups: Array, rows: int) -> Ints:
         if ids.shape != (rows,):
             raise InputError(f"groups has shape {ids.shape}: pass one id a row, ({rows},)")
         return numbered(ids)
-    if isinstance(groups, (str, bytes)) or not isinstance(groups, Iterable):
-        raise InputError(f"groups is a {type(groups).__name__}: pass one id a row, ({rows},)")
+    if not isinstance(groups, Collection) or isinstance(groups, (str, bytes, Mapping)):
+        raise InputError(f"groups is {shown(groups)}: pass a list of one id a row, ({rows},)")
     listed = list(groups)
     if len(listed) != rows:
         raise InputError(f"groups has {len(listed)} entries, embeddings has {rows} rows: pass one id a row")
+    if any((isinstance(one, float) and one != one) or type(one).__name__ == "NAType" for one in listed):
+        raise InputError("groups holds NaN: give a sample that belongs to no other an id of its own")
     try:
         distinct = list(dict.fromkeys(listed))
     except TypeError as error:

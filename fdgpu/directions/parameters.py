@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 
-from fdgpu.errors import InputError
+from fdgpu.checks import check_flag, check_name, check_number, check_seed, check_whole, shown
+from fdgpu.device import Backend
+from fdgpu.errors import BackendError, InputError
 
 PAPER_COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+LEAST_COST, MOST_COST = 1e-12, 1e12  # beyond, w and the dual variables leave what float32 resolves
+MOST_COSTS = 1000  # a longer grid is a mistake
+MOST_FOLDS = 127  # a fold's number has eight bits
+MOST_PERMUTATIONS = 10**9  # a day's work for the smallest class
+MOST_RESAMPLES = 10_000  # each is a w of its own that is kept
 MOST_DIRECTIONS = 6  # failure modes of two folds are matched by trying every order
 FLOAT32_TOL = 1e-5  # a float32 Gram matrix cannot resolve a violation below about a tenth of this
 
@@ -26,9 +34,12 @@ class Solver(StrEnum):
     NONE = ""  # it has no direction
 
 
-def doc(text: str) -> dict[str, str]:
-    """Return the metadata of a field that documents itself; see :func:`documented`."""
-    return {"doc": text}
+Check = Callable[[object, str], object]
+
+
+def doc(text: str, check: Check | None = None) -> dict[str, Any]:
+    """Return the metadata of a field that documents itself, see :func:`documented`, and checks what it is given."""
+    return {"doc": text} if check is None else {"doc": text, "check": check}
 
 
 def documented(lines: Iterable[tuple[str, str]], indent: int = 4) -> str:
@@ -45,55 +56,88 @@ def documents_of(*records: type) -> list[tuple[str, str]]:
     return [(one.name, one.metadata["doc"]) for record in records for one in fields(record) if "doc" in one.metadata]
 
 
+def check_costs(value: object, name: str) -> tuple[float, ...]:
+    """Return the C grid in ascending order, each C once."""
+    text = isinstance(value, (str, bytes, bytearray, memoryview, Mapping))
+    if not isinstance(value, Collection) or text or getattr(value, "ndim", 1) != 1:
+        raise InputError(f"{name} is {shown(value)}: pass a sequence of numbers, such as (0.01, 0.1, 1.0)")
+    if not 0 < len(value) <= MOST_COSTS:
+        what = f"has {len(value)} entries" if len(value) else "is empty"
+        raise InputError(f"{name} {what}: pass from one C > 0 to {MOST_COSTS} of them")
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    wanted = f"numbers greater than 0, from {LEAST_COST:g} to {MOST_COST:g}"
+    return tuple(sorted({check_number(c, name, lambda c: LEAST_COST <= c <= MOST_COST, wanted) for c in listed}))
+
+
+def _check_resamples(value: object, name: str) -> int:
+    count = check_whole(value, name, 0, MOST_RESAMPLES, ", 0 for none")
+    if count == 1:
+        raise InputError(f"{name} is 1: one fit shows no spread, use 0 for none, or a number such as 20")
+    return count
+
+
+def _whole(least: int = 0, most: int | None = None, hint: str = "") -> Check:
+    return partial(check_whole, least=least, most=most, hint=hint)
+
+
 @dataclass(frozen=True)
-class SolverSettings:
+class Checked:
+    """A frozen record whose fields are checked as they are set, by the checks in their metadata."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, one.metadata["check"](getattr(self, one.name), one.name))
+
+
+@dataclass(frozen=True)
+class SolverSettings(Checked):
     """What every class's problem shares: whitening, the grid of C, the folds, when to stop, and who solves it.
 
     Raises:
-        InputError: for a setting that is out of its range.
+        InputError: for a setting that is of another kind or out of its range.
+        BackendError: for a backend that there is not.
     """
 
     Cs: Sequence[float] = field(
         default=PAPER_COSTS,
         metadata=doc(
-            "grid of the regularisation constant; the best is chosen by cross-validation, the smaller one on a tie."
+            "grid of the regularisation constant, from 1e-12 to 1e12; the best is chosen by cross-validation, the "
+            "smaller one on a tie.",
+            check_costs,
         ),
     )
-    cv: int = field(default=2, metadata=doc("number of stratified folds, not shuffled."))
+    cv: int = field(
+        default=2, metadata=doc(f"number of stratified folds, 2 to {MOST_FOLDS}, not shuffled.", _whole(2, MOST_FOLDS))
+    )
     whiten: bool = field(
         default=True,
-        metadata=doc("whiten by the reference before normalising (A.4); False only normalises (A.7, for decoding)."),
+        metadata=doc(
+            "whiten by the reference before normalising (A.4); False only normalises (A.7, for decoding).", check_flag
+        ),
     )
     tol: float = field(
         default=1e-3,
-        metadata=doc("largest violation of the KKT conditions at which a problem counts as solved, as in libsvm."),
+        metadata=doc(
+            "largest violation of the KKT conditions at which a problem counts as solved, as in libsvm.",
+            partial(check_number, allowed=lambda tol: tol > 0, wanted="a number greater than 0, such as 1e-3"),
+        ),
     )
     max_iter: int = field(
         default=1_000_000,
         metadata=doc(
             "most solver steps for one C (outer iterations in cuML before 26.2); a problem that reaches it is "
-            "reported in ``converged_``."
+            "reported in ``converged_``.",
+            _whole(1),
         ),
     )
     backend: str = field(
         default="auto",
         metadata=doc(
             '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises. ``"auto"`` '
-            'never takes ``"cuml"``, which solves one problem after another.'
+            'never takes ``"cuml"``, which solves one problem after another.',
+            partial(check_name, names=Backend, error=BackendError),
         ),
     )
-
-    def __post_init__(self) -> None:
-        costs = _check_costs(self.Cs)
-        if self.cv != int(self.cv) or self.cv < 2:
-            raise InputError(f"cv is {self.cv}: use a whole number of at least 2 folds")
-        if not (np.isfinite(self.tol) and self.tol > 0):
-            raise InputError(f"tol is {self.tol}: use a number greater than 0, such as 1e-3")
-        if self.max_iter < 1:
-            raise InputError(f"max_iter is {self.max_iter}: use at least 1")
-        _put(
-            self, Cs=costs, cv=int(self.cv), whiten=bool(self.whiten), tol=float(self.tol), max_iter=int(self.max_iter)
-        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,80 +146,57 @@ class SolverSettings:
 
 
 @dataclass(frozen=True)
-class SearchSettings:
+class SearchSettings(Checked):
     """What is looked for in a class, and how it is tested.
 
     Raises:
-        InputError: for a setting that is out of its range.
+        InputError: for a setting that is of another kind or out of its range.
     """
 
     n_directions: int = field(
         default=1,
         metadata=doc(
             "most failure modes to look for in each class. Fewer are kept where the next is not significant; a class "
-            "with one mode keeps the paper's SVM. See :mod:`fdgpu.directions.modes`."
+            "with one mode keeps the paper's SVM. See :mod:`fdgpu.directions.modes`.",
+            _whole(1, MOST_DIRECTIONS),
         ),
     )
     n_permutations: int = field(
-        default=0, metadata=doc("permutations of correctness within a class for its p-value; 0 tests nothing.")
+        default=0,
+        metadata=doc(
+            "permutations of correctness within a class for its p-value; 0 tests nothing.",
+            _whole(0, MOST_PERMUTATIONS, ", 0 for no test"),
+        ),
     )
     stop_after: int = field(
         default=0,
         metadata=doc(
             "stop a class's permutations at so many null scores that are at least as high as its own (Besag and "
-            "Clifford's sequential p-value), since it is not significant then; 0 draws all."
+            "Clifford's sequential p-value), since it is not significant then; 0 draws all.",
+            _whole(0, MOST_PERMUTATIONS, ", 0 to draw all permutations"),
         ),
     )
     fdr: float = field(
         default=0.05,
-        metadata=doc("false discovery rate that ``significant_`` controls over all classes and directions."),
+        metadata=doc(
+            "false discovery rate that ``significant_`` controls over all classes and directions.",
+            partial(check_number, allowed=lambda rate: 0 < rate < 1, wanted="a rate between 0 and 1, such as 0.05"),
+        ),
     )
     nested: bool = field(
         default=False,
-        metadata=doc("also compute ``nested_score_``, which the choice of C has not made optimistic."),
+        metadata=doc("also compute ``nested_score_``, which the choice of C has not made optimistic.", check_flag),
     )
     n_resamples: int = field(
         default=0,
         metadata=doc(
             "fits of random halves of every class and failure mode, which show how stable its captions are; 0 for "
-            "none. See :mod:`fdgpu.directions.resampling`."
+            "none. See :mod:`fdgpu.directions.resampling`.",
+            _check_resamples,
         ),
     )
-    random_state: int = field(default=0, metadata=doc("seed of everything random."))
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fdr < 1:
-            raise InputError(f"fdr is {self.fdr}: use a rate between 0 and 1, such as 0.05")
-        if self.n_directions != int(self.n_directions) or not 1 <= self.n_directions <= MOST_DIRECTIONS:
-            raise InputError(f"n_directions is {self.n_directions}: use a whole number from 1 to {MOST_DIRECTIONS}")
-        if self.n_permutations != int(self.n_permutations) or self.n_permutations < 0:
-            raise InputError(f"n_permutations is {self.n_permutations}: use 0 for no test, or a number such as 200")
-        if self.stop_after != int(self.stop_after) or self.stop_after < 0:
-            raise InputError(f"stop_after is {self.stop_after}: use 0 to draw all permutations, or a number such as 20")
-        if self.n_resamples != int(self.n_resamples) or self.n_resamples < 0 or self.n_resamples == 1:
-            raise InputError(f"n_resamples is {self.n_resamples}: use 0 for none, or a number such as 20")
-        whole = ("n_directions", "n_permutations", "stop_after", "n_resamples", "random_state")
-        _put(self, **{name: int(getattr(self, name)) for name in whole}, fdr=float(self.fdr), nested=bool(self.nested))
+    random_state: int = field(default=0, metadata=doc("seed of everything random, from 0 to 2**63 - 1.", check_seed))
 
 
 for _record in (SolverSettings, SearchSettings):
     _record.__doc__ = f"{_record.__doc__}\n    Attributes:\n{documented(documents_of(_record), 8)}\n    "
-
-
-def _put(settings: object, **values: object) -> None:
-    """Set fields of a frozen record, from its own ``__post_init__``."""
-    for name, value in values.items():
-        object.__setattr__(settings, name, value)
-
-
-def _check_costs(Cs: Sequence[float]) -> tuple[float, ...]:
-    """Return the C grid in ascending order; every C must be finite and positive."""
-    try:
-        costs = tuple(sorted({float(c) for c in Cs}))
-    except (TypeError, ValueError):
-        raise InputError(f"Cs is {Cs!r}: pass a sequence of numbers, such as (0.01, 0.1, 1.0)") from None
-    if not costs:
-        raise InputError("Cs is empty: pass at least one C > 0")
-    if not all(np.isfinite(costs)) or costs[0] <= 0:
-        raise InputError(f"Cs holds {min(costs)}: every C must be finite and greater than 0")
-    return costs

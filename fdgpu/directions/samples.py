@@ -15,6 +15,7 @@ from fdgpu.errors import InputError
 from fdgpu.findings import Status
 
 DENSE = 8  # ids that span at most so many times as many numbers as there are samples are counted, not sorted
+LARGEST_ID = np.iinfo(np.int64).max
 REMEDIES = {
     Status.OK: "",
     Status.NO_ERRORS: "The model makes no mistake on this class here: there is no failure to explain.",
@@ -34,8 +35,6 @@ def check_embeddings(array: Array, name: str, columns: int | None = None) -> tor
         raise InputError(f"{name} has shape {tuple(rows.shape)}: pass one row per image, (n, d)")
     if columns is not None and rows.shape[1] != columns:
         raise InputError(f"{name} has {rows.shape[1]} columns, expected {columns}: use the same embedding model")
-    if rows.is_complex():
-        raise InputError(f"{name} is of type {rows.dtype}: pass floating-point embeddings")
     if not rows.is_floating_point():
         rows = rows.float()
     finite_rows(rows, name)
@@ -47,6 +46,8 @@ def check_labels(array: Array, rows: int) -> NDArray[np.int64]:
     labels = _column(array, "labels", rows)
     if labels.dtype.kind not in "iu":
         raise InputError(f"labels is of type {labels.dtype}: pass integer class ids")
+    if labels.dtype.kind == "u" and len(labels) and labels.max() > LARGEST_ID:
+        raise InputError(f"labels holds {labels.max()}: class ids go up to {LARGEST_ID}, number the classes from 0")
     return labels.astype(np.int64, copy=False)
 
 
@@ -55,6 +56,8 @@ def check_correct(array: Array, rows: int) -> NDArray[np.bool_]:
     correct = _column(array, "correct", rows)
     if correct.dtype.kind == "b":
         return correct.astype(bool, copy=False)
+    if correct.dtype.kind not in "iuf":
+        raise InputError(f"correct is of type {correct.dtype}: pass True where the model was right, else False")
     if not np.isin(correct, (0, 1)).all():
         odd = correct[~np.isin(correct, (0, 1))][0]
         raise InputError(f"correct holds {odd}: pass True where the model was right and False where it was wrong")

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import ROWS_AT_ONCE, Array, restorer, to_device, to_host, to_torch
+from fdgpu.checks import check_whole
 from fdgpu.errors import InputError
 from fdgpu.index.extremes import Asked, extremes
 from fdgpu.index.kinds import IndexKind
 from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, moved
 from fdgpu.index.vector_index import Neighbours, VectorIndex
-from fdgpu.kernels.alignments import EQUAL, caption_differences
+from fdgpu.kernels.alignments import EQUAL, caption_differences, relative
 from fdgpu.progress import OneBar, Reporter, silent
 
 
@@ -112,13 +113,12 @@ class CaptionIndex(VectorIndex):
             progress: reports to it; default a bar on a terminal.
             settings: ``scale``, ``kind``, ``dtype``, ``backend``, ``expected``.
         """
-        if batch_size != int(batch_size) or batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: use at least 1")
+        batch_size = check_whole(batch_size, "batch_size", 1)
         if isinstance(reference, str):
             reference = encoded(embedder, [reference])[0]
         index = cls(None, captions, reference=reference, **settings)
         with OneBar(progress) as report:
-            index._encode(embedder, int(batch_size), report)
+            index._encode(embedder, batch_size, report)
         return index
 
     def _encode(self, embedder: TextEncoder, batch_size: int, report: Reporter) -> None:
@@ -235,7 +235,7 @@ class CaptionIndex(VectorIndex):
         sigma = np.ones(d) if scale is None else check_scale(scale, d)
         if self.reference is None:
             whole = moved(to_torch(directions, "directions"), device).double()
-            scores, positions = extremes(self._opened, Asked(whole, given, to_device(sigma, device)), k)
+            scores, positions = extremes(self._opened, Asked(whole, given, relative(to_device(sigma, device))), k)
             ids = self._ids.ids(positions)
         else:
             self._check_same(given, sigma)

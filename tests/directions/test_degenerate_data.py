@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
@@ -170,3 +172,48 @@ def test_the_scale_of_the_embeddings_does_not_matter(scale: float) -> None:
             fit = FailureDirections(whiten=whiten).fit(x * np.float32(scale), ONE_CLASS, right)
             expected = FailureDirections(whiten=whiten).fit(x, ONE_CLASS, right)
             assert np.allclose(fit.directions_, expected.directions_, atol=1e-3)
+
+
+def planted_in_doubles() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    labels, right = np.arange(120) % 2, rng.random(120) < 0.7
+    return rng.normal(size=(120, 6)) + right[:, None] * [1.5, 0, 0, -1, 0, 0] + 0.5, labels, right
+
+
+@settings(max_examples=25)
+@given(st.integers(-1000, 1000), st.booleans(), st.sampled_from([1e-3, 1e-6]))
+def test_the_size_of_all_embeddings_is_of_no_account(power: int, whiten: bool, tol: float) -> None:
+    x, labels, right = planted_in_doubles()
+    plain = FailureDirections(whiten=whiten, tol=tol, backend="numba").fit(x, labels, right)
+    scaled = FailureDirections(whiten=whiten, tol=tol, backend="numba").fit(x * 2.0**power, labels, right)
+    assert scaled.status_ == plain.status_ == ["ok", "ok"]
+    np.testing.assert_array_equal(scaled.C_, plain.C_)
+    np.testing.assert_array_equal(scaled.cv_scores_, plain.cv_scores_)
+    np.testing.assert_allclose(scaled.directions_, plain.directions_, atol=1e-5)
+    np.testing.assert_allclose(
+        scaled.decision_function(x * 2.0**power, labels), plain.decision_function(x, labels), atol=1e-5
+    )
+    captions, reference = np.eye(6), np.full(6, 6**-0.5)
+    np.testing.assert_allclose(
+        scaled.score_captions(captions, reference, 0), plain.score_captions(captions, reference, 0), atol=1e-5
+    )
+
+
+@settings(max_examples=25)
+@given(st.integers(-110, 120), st.booleans())
+def test_the_size_of_float32_embeddings_is_of_no_account(power: int, whiten: bool) -> None:
+    x, labels, right = planted_in_doubles()
+    x = x.astype(np.float32)
+    plain = FailureDirections(whiten=whiten, backend="numba").fit(x, labels, right)
+    scaled = FailureDirections(whiten=whiten, backend="numba").fit(np.ldexp(x, power), labels, right)
+    np.testing.assert_array_equal(scaled.cv_scores_, plain.cv_scores_)
+    np.testing.assert_allclose(scaled.directions_, plain.directions_, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e150, 1e200, 1e300, 1e-150, 1e-200, 1e-300])
+def test_sizes_whose_squares_no_float_holds(size: float) -> None:
+    x, labels, right = planted_in_doubles()
+    plain, scaled = (FailureDirections(n_permutations=19).fit(one, labels, right) for one in (x, x * size))
+    assert np.isfinite(scaled.directions_).all()
+    np.testing.assert_allclose(scaled.directions_, plain.directions_, atol=1e-5)
+    np.testing.assert_allclose(scaled.p_value_, plain.p_value_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
@@ -21,8 +22,30 @@ from fdgpu.errors import BackendError, InputError
         ({"Cs": []}, "Cs is empty"),
         ({"Cs": [0.0, 1.0]}, "greater than 0"),
         ({"Cs": [-1.0]}, "greater than 0"),
-        ({"Cs": [np.inf]}, "finite"),
-        ({"cv": 1}, "at least 2 folds"),
+        ({"Cs": [np.inf]}, "Cs is inf: use numbers greater than 0, from 1e-12 to 1e\\+12"),
+        ({"Cs": [1e300]}, r"Cs is 1e\+300"),
+        ({"Cs": "123"}, "Cs is '123': pass a sequence of numbers"),
+        ({"Cs": ["1"]}, "Cs is '1'"),
+        ({"Cs": np.eye(2)}, "Cs is a ndarray"),
+        ({"Cs": range(10**9)}, "Cs has 1000000000 entries"),
+        ({"cv": 1}, "cv is 1: use a whole number from 2 to 127"),
+        ({"cv": "2"}, "cv is '2'"),
+        ({"cv": True}, "cv is True"),
+        ({"cv": 128}, "cv is 128"),
+        ({"whiten": "no"}, "whiten is 'no': use True or False"),
+        ({"nested": 1}, "nested is 1: use True or False"),
+        ({"tol": np.inf}, "tol is inf"),
+        ({"tol": "0.1"}, "tol is '0.1'"),
+        ({"fdr": np.nan}, "fdr is nan"),
+        ({"n_permutations": 10**10}, "n_permutations is 10000000000"),
+        ({"n_permutations": True}, "n_permutations is True"),
+        ({"n_resamples": 1}, "n_resamples is 1"),
+        ({"n_resamples": 10**6}, "n_resamples is 1000000: use a whole number from 0 to 10000, 0 for none"),
+        ({"max_iter": 1e99}, r"max_iter is 1e\+99"),
+        ({"random_state": -1}, "random_state is -1"),
+        ({"random_state": 2**70}, "random_state is 1180591620717411303424"),
+        ({"random_state": None}, "random_state is None"),
+        ({"random_state": "a"}, "random_state is 'a'"),
         ({"cv": 2.5}, "whole number"),
         ({"Cs": 1.0}, "sequence of numbers"),
         ({"tol": 0.0}, "tol is 0.0"),
@@ -42,10 +65,17 @@ def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> No
         record(**settings)
 
 
-@pytest.mark.parametrize("backend", ["triton", "cuml", "magic"])
-def test_a_backend_asked_for_by_name_runs_or_raises(backend: str) -> None:
-    with pytest.raises(BackendError, match=backend):
+@pytest.mark.parametrize("backend", ["triton", "cuml", "magic", 3, None, ["numba"]])
+def test_a_backend_asked_for_by_name_runs_or_raises(backend: Any) -> None:
+    named = f"'{backend}'" if isinstance(backend, str) else f"backend is {backend!r}: use one of auto, numba"
+    with pytest.raises(BackendError, match=re.escape(named)):
         FailureDirections(backend=backend)
+
+
+@pytest.mark.parametrize("value", [3.0, np.float32(3), np.int8(3), np.uint64(3)])
+def test_a_whole_number_may_be_of_any_type(value: Any) -> None:
+    made = FailureDirections(cv=value, n_permutations=value, Cs=np.array([value]))
+    assert (made.cv, made.n_permutations, made.Cs) == (3, 3, (3.0,))
 
 
 def test_the_signature_has_every_setting_with_its_default() -> None:

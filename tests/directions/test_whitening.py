@@ -89,3 +89,77 @@ def test_a_far_mean_takes_nothing_from_the_deviation() -> None:
     whitening = Whitening.fit(reference)
     assert np.allclose(whitening.scale, reference.numpy().std(0, ddof=1), rtol=1e-12)
     assert np.allclose(whitening.mean, reference.numpy().mean(0), rtol=1e-14)
+
+
+POWERS = st.integers(-1000, 1000)
+
+
+def unit_rows_in_long_double(whitening: Whitening, rows: torch.Tensor) -> np.ndarray:
+    """The formula in a type with 15 bits of exponent, in which nothing overflows."""
+    wide = (rows.numpy().astype(np.longdouble) - whitening.mean) / whitening.scale
+    lengths = np.sqrt((wide**2).sum(1, keepdims=True))
+    return (wide / np.where(lengths == 0, 1, lengths)).astype(np.float64)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).maxexp < 16000, reason="long double is float64 here")
+@given(st.integers(0, 99), POWERS, POWERS, st.booleans())
+def test_rows_of_any_size_are_whitened_as_in_a_wider_type(seed: int, fitted: int, asked: int, whiten: bool) -> None:
+    reference, rows = normal(seed, 20, 6) * 2.0**fitted, normal(seed + 1, 9, 6) * 2.0**asked
+    rows[3], rows[4, 2] = 0, 0
+    whitening = Whitening.fit(reference) if whiten else Whitening.identity(6)
+    expected = unit_rows_in_long_double(whitening, rows)
+    assert np.abs(whitening(rows, torch.float64).numpy() - expected).max() <= 1e-15
+    assert np.abs(whitening.through_torch(rows, torch.float64).numpy() - expected).max() <= 1e-15
+
+
+@given(st.integers(0, 99), st.lists(POWERS, min_size=6, max_size=6))
+def test_each_dimension_may_have_a_size_of_its_own(seed: int, powers: list[int]) -> None:
+    rows, units = normal(seed, 20, 6) + 3, torch.tensor([2.0**power for power in powers], dtype=torch.float64)
+    plain, scaled = Whitening.fit(rows), Whitening.fit(rows * units)
+    np.testing.assert_array_equal(scaled.scale, plain.scale * units.numpy())
+    np.testing.assert_array_equal(scaled.mean, plain.mean * units.numpy())
+    for whiten in (scaled, scaled.through_torch):
+        assert (whiten(rows * units, torch.float64) - plain(rows, torch.float64)).abs().max() <= 1e-15
+
+
+@given(st.integers(0, 99), st.integers(-126, 120))
+def test_float32_rows_of_any_size(seed: int, power: int) -> None:
+    rows = normal(seed, 20, 6).float() + 3
+    scaled = rows * 2.0**power
+    for plain, other in (
+        (Whitening.fit(rows), Whitening.fit(scaled)),
+        (Whitening.identity(6), Whitening.identity(6)),
+    ):
+        expected = plain(rows, torch.float64)
+        for whiten in (other, other.through_torch):
+            assert (whiten(scaled, torch.float64) - expected).abs().max() <= (1e-15 if power > -100 else 1e-4)
+
+
+def test_a_column_is_constant_by_what_rounding_does_to_its_own_size() -> None:
+    noise = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(40, 1)))
+    columns = [
+        0.1 + noise * 2**-56,  # the last bit: constant
+        1e-300 * (1 + noise * 2**-52),  # likewise
+        torch.zeros(40, 1),
+        1e-300 * noise,  # tiny, and all of it varies
+        1e9 + noise * 1e-2,
+    ]
+    whitening = Whitening.fit(torch.cat(columns, dim=1).double())
+    assert (whitening.scale == 1).tolist() == [True, True, True, False, False]
+
+
+def test_the_largest_and_the_smallest_numbers_have_a_direction() -> None:
+    most, least = torch.finfo(torch.float64).max, 5e-324
+    rows = torch.tensor(
+        [[most, -most], [-most, most], [most, most], [-most, -most], [least, 0], [least, -least]],
+        dtype=torch.float64,
+    )
+    found = Whitening.identity(2)(rows, torch.float64)
+    half = 0.5**0.5
+    expected = [[half, -half], [-half, half], [half, half], [-half, -half], [1, 0], [half, -half]]
+    assert np.allclose(found, expected, rtol=1e-15, atol=0)
+    assert torch.equal(Whitening.identity(2).through_torch(rows, torch.float64).float(), found.float())
+    fitted = Whitening.fit(rows[:4])
+    assert np.isfinite(fitted.mean).all()
+    assert np.isfinite(fitted.scale).all()
+    assert np.allclose(fitted(rows[:4]), expected[:4], atol=1e-6)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fdgpu.kernels import alignments as module
-from fdgpu.kernels.alignments import alignments, caption_differences
+from fdgpu.kernels.alignments import alignments, caption_differences, relative
 
 
 def units(seed: int, *shape: int) -> torch.Tensor:
@@ -32,3 +32,17 @@ def test_the_reference_has_no_direction_and_nothing_has_no_alignment() -> None:
     assert found.isnan().all(dim=1).tolist() == [True, False, True, False]
     assert torch.allclose(found[1].norm(), torch.ones((), dtype=torch.float64))
     assert alignments(captions[:0], captions[0], captions[1], torch.ones(6)).shape == (0,)
+
+
+@pytest.mark.parametrize("power", [-1060, -1000, -600, 0, 600, 1000])
+def test_a_common_factor_of_the_scale_changes_nothing(power: int) -> None:
+    captions, reference, w = units(0, 30, 12), units(1, 12), units(2, 3, 12)
+    scale = torch.arange(1, 13, dtype=torch.float64) / 4
+    tiny_and_large = scale * 2.0**power
+    assert torch.equal(relative(tiny_and_large), relative(scale))
+    assert torch.equal(alignments(captions, reference, w, tiny_and_large), alignments(captions, reference, w, scale))
+
+
+def test_scales_as_far_apart_as_float64_holds_leave_no_nan() -> None:
+    scale = torch.tensor([5e-324, 1.0, 1.7e308], dtype=torch.float64)
+    assert caption_differences(units(0, 9, 3), units(1, 3), scale).isfinite().all()
