@@ -103,6 +103,12 @@ def check_name(value: object, name: str, names: Iterable[str], error: type[Excep
     return value
 
 
+def check_kind(value: object, name: str, fits: bool, wanted: str) -> None:
+    """Raise an InputError unless a value is of the kind that is wanted, such as ``"an fdgpu.Decoder"``."""
+    if not fits:
+        raise InputError(f"{name} is {shown(value)}: pass {wanted}")
+
+
 def check_seed(value: object, name: str = "seed") -> int:
     """Return a seed, a whole number from 0 to 2**63 - 1, which torch and NumPy both take.
 

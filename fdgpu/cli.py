@@ -86,6 +86,7 @@ def demo(
     """
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device)
+    _check_out(out)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
 
@@ -148,27 +149,30 @@ def audit(
         )
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device, precision)
+    _check_out(out)
     recipe = _recipe(grammar)
     from fdgpu.auditing.inputs import read_predictions
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
     from fdgpu.embedding.sources import FileSource
+    from fdgpu.folders import replaced_folder
     from fdgpu.progress import ProgressBars
 
     table = read_predictions(predictions)
     decoder = Decoder.bundled(device) if decode else None
     names, labels, predicted = _classes(class_names, table.labels, table.predictions)
-    with ProgressBars() as progress:
+    paths = [images / path for path in table.paths]
+    with ProgressBars() as progress, replaced_folder(out, (predictions, *paths)) as folder:
         result = run_audit(
-            FileSource([images / path for path in table.paths], table.paths),
+            FileSource(paths, table.paths),
             labels,
             predicted,
             class_names=names,
             embedder=ClipEmbedder.from_name(model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
-            out=out,
+            out=folder,
             splits=table.splits,
             confidence=table.confidence,
             directions=estimator,
@@ -226,9 +230,12 @@ def _estimator(
     permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together."""
+    from fdgpu.checks import check_seed
     from fdgpu.directions.estimator import FailureDirections
     from fdgpu.directions.resampling import RESAMPLES
 
+    with _usage("--seed"):
+        check_seed(seed, "seed")
     with _usage():
         return FailureDirections(
             n_permutations=permutations,
@@ -239,6 +246,13 @@ def _estimator(
             backend=backend,
             random_state=seed,
         )
+
+
+def _check_out(out: Path) -> None:
+    from fdgpu.folders import check_folder
+
+    with _usage("--out"):
+        check_folder(out)
 
 
 def _check_device(device: str, precision: str = "auto") -> None:

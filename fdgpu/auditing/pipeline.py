@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +21,25 @@ from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_c
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
-from fdgpu.auditing.outputs import write_audit
-from fdgpu.auditing.truth import Planted
+from fdgpu.auditing.outputs import expected_bytes, write_audit
+from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.checks import check_kind, check_seed
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.sources import ImageSource, image_source
+from fdgpu.embedding.sources import FileSource, ImageSource, image_source
 from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
 from fdgpu.findings import Findings, Skipped, Split, Thumbnails
-from fdgpu.folders import StagedFolder, replaced_folder
+from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
+
+FIRST = 64  # images of which one has to be readable, before any work
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,17 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
+    seed = check_seed(seed)
+    _check_kinds(embedder, decoder, directions, title, timings, progress)
     notes: list[str] = []
     inputs = check_inputs(labels, predictions, class_names, splits, confidence, groups)
     for doubt in inputs.doubts:
         _warn(notes, doubt)
+    check_planted(planted or {}, inputs.class_names, len(inputs))
     source = _sized_source(images, len(inputs))
+    if out is not None and not isinstance(out, StagedFolder):
+        check_folder(out, expected_bytes(len(inputs), len(inputs.class_names)))
+    _check_first(source, inputs)
     embedder = embedder or ClipEmbedder.bundled()
     if decoder is not None:
         decoder.check(embedder)
@@ -199,6 +210,41 @@ def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
         _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
 
 
+def _check_kinds(
+    embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
+) -> None:
+    """Refuse what an argument cannot be, before any work."""
+    embeds = hasattr(embedder, "embed") and hasattr(embedder, "texts")
+    check_kind(embedder, "embedder", embedder is None or embeds, "an fdgpu.ClipEmbedder")
+    check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
+    own = directions is None or isinstance(directions, FailureDirections)
+    check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    check_kind(title, "title", isinstance(title, str), "the heading of the report")
+    check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
+    timed = isinstance(timings, Mapping) and all(
+        isinstance(stage, str) and isinstance(seconds, Real) and math.isfinite(seconds)
+        for stage, seconds in timings.items()
+    )
+    check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
+
+
+def _check_first(source: ImageSource, inputs: AuditInputs) -> None:
+    """Read one of the first images that directions are fitted on, lest hours of unreadable files end in an error."""
+    if not isinstance(source, FileSource):
+        return
+    rows = np.flatnonzero(inputs.splits == Split.VAL)[:FIRST].tolist()
+    reasons: dict[str, str] = {}
+    for batch in FileSource([source.paths[i] for i in rows], [source.ids[i] for i in rows]).batches(1, torch.clone):
+        if not batch.unreadable:
+            return
+        reasons |= batch.unreadable
+    path, reason = next(iter(reasons.items()))
+    raise InputError(
+        f"no image of the split 'val' could be read among the first {len(rows)}: {_as_text(path)} {reason}; "
+        "see the paths, relative to the image folder"
+    )
+
+
 def _sized_source(images: object, n: int) -> ImageSource:
     source = image_source(images)
     if source.count not in (None, n):
@@ -226,8 +272,13 @@ def _embed(
         reasons.setdefault(embeddings.ids[row], "its embedding is not finite")
     if reasons:
         vectors = vectors.masked_fill(~finite[:, None], 0.0)
-    skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
-    return embeddings.ids, vectors, readable, skipped, embeddings.fingerprint
+    skipped = tuple(Skipped(_as_text(path), reason) for path, reason in reasons.items())
+    return [_as_text(path) for path in embeddings.ids], vectors, readable, skipped, embeddings.fingerprint
+
+
+def _as_text(path: str) -> str:
+    """Return a path as text that UTF-8 can hold, as the name of a file need not be."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _fit(
