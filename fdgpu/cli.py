@@ -86,7 +86,6 @@ def demo(
     """
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device)
-    _check_out(out)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
 
@@ -149,16 +148,16 @@ def audit(
         )
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device, precision)
-    _check_out(out)
     recipe = _recipe(grammar)
     from fdgpu.auditing.inputs import read_predictions
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
     from fdgpu.embedding.sources import FileSource
-    from fdgpu.folders import replaced_folder
+    from fdgpu.folders import check_folder, replaced_folder
     from fdgpu.progress import ProgressBars
 
+    check_folder(out)
     table = read_predictions(predictions)
     decoder = Decoder.bundled(device) if decode else None
     names, labels, predicted = _classes(class_names, table.labels, table.predictions)
@@ -246,13 +245,6 @@ def _estimator(
             backend=backend,
             random_state=seed,
         )
-
-
-def _check_out(out: Path) -> None:
-    from fdgpu.folders import check_folder
-
-    with _usage("--out"):
-        check_folder(out)
 
 
 def _check_device(device: str, precision: str = "auto") -> None:
