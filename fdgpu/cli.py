@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,6 +64,8 @@ RECIPES = sorted(
 
 MOST_ROWS = 30  # of the summary: the report has them all
 
+_said: set[str] = set()  # warnings that were printed: what was doubted while loading, an audit says again
+
 
 @app.command()
 def demo(
@@ -82,7 +85,7 @@ def demo(
     colour, a background or a size, audits it, and compares what the audit says with what was planted. Takes about
     two minutes on two cores. OUT then also holds truth.json, and images/ and predictions.csv to try the audit on:
 
-        fdgpu audit --images OUT/images --predictions OUT/predictions.csv --out again
+        fdgpu audit --images OUT/images --predictions OUT/predictions.csv --model bundled --out again
     """
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device)
@@ -111,8 +114,11 @@ def audit(
     ],
     out: Out,
     model: Annotated[
-        str, typer.Option(help="bundled (knows the demo's garments only) or an open_clip model, ViT-B-32:openai.")
-    ] = "bundled",
+        str | None,
+        typer.Option(
+            help="Needed: an open_clip model, ViT-B-32:openai, or bundled, which knows the demo's garments only."
+        ),
+    ] = None,
     grammar: Annotated[
         str | None,
         typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
@@ -140,7 +146,7 @@ def audit(
     embeddings are whitened by train (by val where there is none), and examples are shown from test (from val where
     there is none). An image that cannot be read is left out and listed in the report.
     """
-    if decode and model != "bundled":
+    if decode and model not in (None, "bundled"):
         raise typer.BadParameter(
             f"the bundled decoder draws directions of the bundled CLIP, not of {model}: leave it out, or pass "
             "fdgpu.audit a decoder of that CLIP (fdgpu.Decoder.from_diffusers)",
@@ -149,7 +155,7 @@ def audit(
     estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
     _check_device(device, precision)
     recipe = _recipe(grammar)
-    from fdgpu.auditing.inputs import read_predictions
+    from fdgpu.auditing.inputs import check_inputs, read_predictions
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
@@ -159,8 +165,16 @@ def audit(
 
     check_folder(out)
     table = read_predictions(predictions)
-    decoder = Decoder.bundled(device) if decode else None
     names, labels, predicted = _classes(class_names, table.labels, table.predictions)
+    if model is None:
+        check_inputs(labels, predicted, names, table.splits, table.confidence)  # what is wrong there is said first
+        raise typer.BadParameter(
+            "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
+            "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
+            "knows the demo's ten garments only",
+            param_hint="--model",
+        )
+    decoder = Decoder.bundled(device) if decode else None
     paths = [images / path for path in table.paths]
     with ProgressBars() as progress, replaced_folder(out, (predictions, *paths)) as folder:
         result = run_audit(
@@ -168,7 +182,7 @@ def audit(
             labels,
             predicted,
             class_names=names,
-            embedder=ClipEmbedder.from_name(model, device, batch_size, precision),
+            embedder=partial(ClipEmbedder.from_name, model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
             out=folder,
@@ -198,6 +212,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one message, not a traceback."""
+    _said.clear()
     warnings.showwarning = _show_warning
     try:
         app()
@@ -207,8 +222,9 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Print our own warnings as one line, and none of other libraries'."""
-    if issubclass(category, FdgpuWarning):
+    """Print our own warnings as one line, each once, and none of other libraries'."""
+    if issubclass(category, FdgpuWarning) and str(message) not in _said:
+        _said.add(str(message))
         _complain("warning", str(message))
 
 

@@ -119,6 +119,12 @@ def validated(model: type[Document], raw: object) -> Document:
     raise ValueError(f"{where} {came}: {first['msg'][:1].lower()}{first['msg'][1:]}")
 
 
+def expect(holds: bool, what: str) -> None:
+    """Raise a ValueError that says what was expected of a file of ours, unless that ``holds``."""
+    if not holds:
+        raise ValueError(f"expected {what}")
+
+
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):

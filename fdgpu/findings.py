@@ -358,6 +358,8 @@ class Findings:
     fdr: float = 0.05
     text_method: str = ""  # how captions were encoded: "prefix_tree", "cut_context" or "encode_text"
     text_method_reason: str = ""
+    activation: str = ""  # of the embedder: "quick_gelu", "gelu" or "other"
+    activation_reason: str = ""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why

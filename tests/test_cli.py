@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from PIL import Image
 
 from fdgpu import cli
 from fdgpu.captions.recipe import bundled_names
+from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -28,14 +30,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
+    def call(*arguments: object, model: str | None = "bundled") -> tuple[int, str, str]:
+        if arguments[0] == "audit" and model and "--model" not in arguments:
+            arguments = (*arguments, "--model", model)
         monkeypatch.setattr("sys.argv", ["fdgpu", *map(str, arguments)])
-        monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FdgpuWarning)  # to be printed, as they are outside tests
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -218,6 +223,34 @@ def test_an_unknown_model(run: Run, world: Path) -> None:
     )
     assert code == 1
     assert "did you mean ViT-B-32" in complained
+
+
+def test_the_model_is_asked_for_when_the_csv_was_checked(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    given = ["audit", "--images", world, "--predictions", table, "--out", world / "out"]
+    code, _, complained = run(*given, model=None)
+    words = " ".join(complained.replace("│", " ").split())
+    assert code == 2
+    assert "--model: name the CLIP that embeds the images: ViT-B-32:openai" in words
+    assert "MODEL:FILE" in words
+    assert not (world / "out").exists()
+    text = table.read_text()
+    for faulty, fault in (
+        (text + "x.png,dark,light\n", "line 82: 3 fields"),
+        (text.replace(",val,", ",test,"), "no image is in the split 'val'"),
+    ):
+        table.write_text(faulty)
+        code, _, complained = run(*given, model=None)
+        assert (code, fault in " ".join(complained.split()), "--model" in complained) == (1, True, False)
+
+
+def test_the_bundled_model_is_doubted_where_it_was_asked_for(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    code, _, complained = run("audit", "--images", world, "--predictions", table, "--out", world / "out")
+    assert code == 0
+    assert complained.count("knows ten garments") == 1
+    assert "ten garments" in json.loads((world / "out" / "audit.json").read_text())["notes"][0]
+    assert "ten garments" in (world / "out" / "report.html").read_text()
 
 
 def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: Path) -> None:

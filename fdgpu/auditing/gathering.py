@@ -174,8 +174,8 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     )
 
 
-def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> Thumbnails:
-    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
+def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> tuple[Thumbnails, list[str]]:
+    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide; and name the missing."""
     row = {path: i for i, path in enumerate(ids)}
     shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
     pictures = source.pictures([row[path] for path in shown], THUMBNAIL)
@@ -183,4 +183,4 @@ def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[
         raise InputError(f"images gave {len(pictures)} pictures to show of {len(shown)}: pass one, or None, for each")
     found = Thumbnails({path: picture for path, picture in zip(shown, pictures, strict=True) if picture is not None})
     pixels_of(shown, found)  # the page would find out too late
-    return found
+    return found, [path for path in shown if path not in found.pixels]

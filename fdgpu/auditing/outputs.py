@@ -83,6 +83,8 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "backend_reason": findings.backend_reason,
         "text_method": findings.text_method,
         "text_method_reason": findings.text_method_reason,
+        "activation": findings.activation,
+        "activation_reason": findings.activation_reason,
         "device": findings.device,
         "precision": findings.precision,
         "versions": dict(findings.versions),

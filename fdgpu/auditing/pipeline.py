@@ -6,7 +6,8 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -30,7 +31,8 @@ from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.resampling import RESAMPLES
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.sources import FileSource, ImageSource, image_source
+from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, image_source
 from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
 from fdgpu.findings import Findings, Skipped, Split, Thumbnails
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
@@ -39,7 +41,8 @@ from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
 
-FIRST = 64  # images of which one has to be readable, before any work
+LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
+MOST_REASONS = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def audit(
     predictions: Array,
     *,
     class_names: Sequence[str] | None = None,
-    embedder: ClipEmbedder | None = None,
+    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
@@ -108,7 +111,8 @@ def audit(
         labels: (n,) true classes, as names or as integers that count into ``class_names``.
         predictions: (n,) what the model predicted, likewise.
         class_names: every class in the order of its id; by default those that occur.
-        embedder: default the bundled CLIP, which knows the demo's world only.
+        embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
+            Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -144,8 +148,12 @@ def audit(
     source = _sized_source(images, len(inputs))
     if out is not None and not isinstance(out, StagedFolder):
         check_folder(out, expected_bytes(len(inputs), len(inputs.class_names)))
-    _check_first(source, inputs)
-    embedder = embedder or ClipEmbedder.bundled()
+    _check_some_readable(source, inputs)
+    embedder = embedder or ClipEmbedder.bundled
+    if not isinstance(embedder, ImageEmbedder):
+        embedder = embedder()
+    for doubt in embedder.doubts:
+        _warn(notes, doubt)
     if decoder is not None:
         decoder.check(embedder)
     given = _default_grammar(embedder) if grammar is None else grammar
@@ -153,11 +161,15 @@ def audit(
     fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
     seconds = dict(timings or {})
     captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
+    missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            ids, vectors, readable, skipped, pictures_hash = _embed(source, embedder, report)
+            embeddings, vectors, readable, skipped = _embed(source, embedder, report)
+        for treatment, n in embeddings.treated.items():
+            said = f"{n:,} of {len(inputs):,} images: {treatment}."
+            _warn(notes, said) if treatment.doubtful else notes.append(said)
         with timed(seconds, "fit directions"):
-            audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
+            audited, whitened_by = _fit(fit, inputs, embeddings.ids, vectors, readable, skipped)
         with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
@@ -171,15 +183,15 @@ def audit(
         with timed(seconds, "gather findings"):
             classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
             with _or_doubt(notes, "The page has no photographs"):
-                pictures = thumbnails(classes, source, ids)
+                pictures, missing = thumbnails(classes, source, embeddings.ids)
             pictures.pixels.update(drawn.pixels)
         findings = replace(
             _about(embedder, fit, audited, title, whitened_by),
             classes=classes,
-            input_fingerprint=inputs.fingerprint(ids, pictures_hash),
+            input_fingerprint=inputs.fingerprint(embeddings.ids, embeddings.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
             skipped=skipped,
-            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by)),
+            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by, missing)),
         )
         page = render_report(findings, pictures)
         if folder is not None:
@@ -214,8 +226,9 @@ def _check_kinds(
     embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
 ) -> None:
     """Refuse what an argument cannot be, before any work."""
-    embeds = hasattr(embedder, "embed") and hasattr(embedder, "texts")
-    check_kind(embedder, "embedder", embedder is None or embeds, "an fdgpu.ClipEmbedder")
+    loads = callable(embedder) and not isinstance(embedder, torch.nn.Module)
+    embeds = embedder is None or isinstance(embedder, ImageEmbedder) or loads
+    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, or a function that loads one")
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
@@ -228,28 +241,34 @@ def _check_kinds(
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
-def _check_first(source: ImageSource, inputs: AuditInputs) -> None:
-    """Read one of the first images that directions are fitted on, lest hours of unreadable files end in an error."""
-    if not isinstance(source, FileSource):
-        return
-    rows = np.flatnonzero(inputs.splits == Split.VAL)[:FIRST].tolist()
-    reasons: dict[str, str] = {}
-    for batch in FileSource([source.paths[i] for i in rows], [source.ids[i] for i in rows]).batches(1, torch.clone):
-        if not batch.unreadable:
-            return
-        reasons |= batch.unreadable
-    path, reason = next(iter(reasons.items()))
-    raise InputError(
-        f"no image of the split 'val' could be read among the first {len(rows)}: {_as_text(path)} {reason}; "
-        "see the paths, relative to the image folder"
-    )
-
-
 def _sized_source(images: object, n: int) -> ImageSource:
     source = image_source(images)
     if source.count not in (None, n):
         raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
     return source
+
+
+def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:
+    """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
+    if not isinstance(source, (FileSource, IterableSource)):
+        return
+    rows = np.flatnonzero(inputs.splits == Split.VAL)
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+    reasons: list[tuple[str, str]] = []
+    for row in dict.fromkeys((*spread.tolist(), *rows.tolist())):
+        reason = source.reason(row)
+        if reason is None:
+            return
+        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
+    raise _none_usable(reasons)
+
+
+def _none_usable(reasons: Sequence[tuple[str, str]]) -> InputError:
+    """Say why images, each with its reason, cannot be used: the commonest reason first, with an example each."""
+    example = {reason: path for path, reason in reversed(reasons)}
+    counts = Counter(reason for _, reason in reasons).most_common(MOST_REASONS)
+    said = "; ".join(f"{n:,} × {reason} (such as {example[reason]})" for reason, n in counts)
+    return InputError(f"no image of the split 'val' can be used: {said}")
 
 
 def _default_grammar(embedder: ClipEmbedder) -> str | None:
@@ -258,8 +277,8 @@ def _default_grammar(embedder: ClipEmbedder) -> str | None:
 
 def _embed(
     source: ImageSource, embedder: ClipEmbedder, report: Reporter
-) -> tuple[list[str], torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...], str]:
-    """Return ids, (n, d) vectors on the embedder's device, which can be used, why not, and a hash of the pictures.
+) -> tuple[Embeddings, torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...]]:
+    """Return the embeddings, (n, d) vectors on the embedder's device, which can be used, and why others not.
 
     The vector of an image that was skipped is zero.
     """
@@ -272,24 +291,25 @@ def _embed(
         reasons.setdefault(embeddings.ids[row], "its embedding is not finite")
     if reasons:
         vectors = vectors.masked_fill(~finite[:, None], 0.0)
-    skipped = tuple(Skipped(_as_text(path), reason) for path, reason in reasons.items())
-    return [_as_text(path) for path in embeddings.ids], vectors, readable, skipped, embeddings.fingerprint
-
-
-def _as_text(path: str) -> str:
-    """Return a path as text that UTF-8 can hold, as the name of a file need not be."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
+    return embeddings, vectors, readable, skipped
 
 
 def _fit(
-    fit: FailureDirections, inputs: AuditInputs, ids: list[str], vectors: torch.Tensor, readable: NDArray[np.bool_]
+    fit: FailureDirections,
+    inputs: AuditInputs,
+    ids: list[str],
+    vectors: torch.Tensor,
+    readable: NDArray[np.bool_],
+    skipped: Sequence[Skipped],
 ) -> tuple[AuditImages, Split]:
     """Fit on val; return every image with its decision values, and the split that whitened."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
-        raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
+        of_val = {ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
+        raise _none_usable([(one.path, one.reason) for one in skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
     groups = None if inputs.groups is None else inputs.groups[val]
@@ -315,6 +335,8 @@ def _about(
         backend_reason=fit.backend_reason_,
         text_method=embedder.text_method_.name,
         text_method_reason=embedder.text_method_.reason,
+        activation=embedder.activation_.name,
+        activation_reason=embedder.activation_.reason,
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
         versions=versions(placement.device),
@@ -339,6 +361,7 @@ def _notes(
     too_long: Sequence[str],
     candidates: CaptionSource,
     whitened_by: Split,
+    missing: Sequence[str],
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes, recipe = [], candidates.recipe
@@ -369,6 +392,11 @@ def _notes(
         )
     if skipped:
         notes.append(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
+    if missing:
+        notes.append(
+            f"{len(missing):,} of the pictures to show could not be read again, such as {missing[0]}: files are gone, "
+            "or the images came from a generator, which is read once. Their tiles are empty."
+        )
     return tuple(notes)
 
 

@@ -13,6 +13,7 @@ from fdgpu.errors import InputError
 
 Word = str | None
 
+TAKEN = ("self", "template", "a_or_an")  # names of a grammar's own arguments
 ARTICLE = re.compile(r"(?<![\w'-])([Aa])n? (?=([\w'-]+))")
 
 
@@ -26,7 +27,7 @@ def slot_names(template: str) -> list[str]:
         fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
     except ValueError as error:
         raise InputError(f"template {template!r} cannot be read ({error}): write slots as {{noun}}") from None
-    odd = [field for field in fields if not field.isidentifier()]
+    odd = [field for field in fields if not field.isidentifier() or field in TAKEN]
     if odd:
         raise InputError(f"template {template!r} has the slot {{{odd[0]}}}: name slots like {{noun}}")
     if "noun" not in fields:

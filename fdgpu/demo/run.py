@@ -59,6 +59,8 @@ def demo(
     with replaced_folder(out) as folder, OneBar(progress) as report:
         with timed(seconds, "render pictures"):
             splits = _render(seed, target, report)
+        embedder = ClipEmbedder.bundled(device)
+        embedder.doubts = ()  # these are the pictures that it knows
         train, _, test = splits
         with timed(seconds, "train base model"):
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
@@ -72,7 +74,7 @@ def demo(
             torch.cat([s.labels for s in splits]),
             torch.cat([predicted for predicted, _ in answers]),
             class_names=world_settings().class_names,
-            embedder=ClipEmbedder.bundled(device),
+            embedder=embedder,
             decoder=decoder,
             out=folder,
             splits=[s.name for s in splits for _ in range(len(s.labels))],

@@ -20,7 +20,7 @@ from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import BackendError, InputError, NotFittedError
-from fdgpu.files import check_regular_file, parse_json, validated, write_atomically
+from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
 from fdgpu.findings import Status
 from fdgpu.version import __version__
 
@@ -262,23 +262,23 @@ class Fit:
         for one in fields(self):
             if "within" in one.metadata:
                 values, (least, most) = getattr(self, one.name), one.metadata["within"]
-                _must(not ((values < least) | (values > most)).any(), f"{one.name} from {least:g} to {most:g}")
-        _must(k > 0 and d > 0, "at least one class, and vectors of at least one number")
-        _must(len(self.solver) == len(self.p_value_reason) == k, "a solver and a reason for each class")
-        _must(bool((self.classes[:-1] < self.classes[1:]).all()), "classes that ascend")
-        _must(bool((self.n_errors <= self.n_samples).all()), "no more errors than samples")
+                expect(not ((values < least) | (values > most)).any(), f"{one.name} from {least:g} to {most:g}")
+        expect(k > 0 and d > 0, "at least one class, and vectors of at least one number")
+        expect(len(self.solver) == len(self.p_value_reason) == k, "a solver and a reason for each class")
+        expect(bool((self.classes[:-1] < self.classes[1:]).all()), "classes that ascend")
+        expect(bool((self.n_errors <= self.n_samples).all()), "no more errors than samples")
         ok = np.array([status is Status.OK for status in self.status])
-        _must(bool(((self.n_directions > 0) == ok).all()), 'directions where the status is "ok", and nowhere else')
-        _must([solver is not Solver.NONE for solver in self.solver] == ok.tolist(), "a solver for each direction")
-        _must(bool((self.n_directions <= self.coef.shape[1]).all()), "no more directions than were looked for")
+        expect(bool(((self.n_directions > 0) == ok).all()), 'directions where the status is "ok", and nowhere else')
+        expect([solver is not Solver.NONE for solver in self.solver] == ok.tolist(), "a solver for each direction")
+        expect(bool((self.n_directions <= self.coef.shape[1]).all()), "no more directions than were looked for")
         kept = np.arange(self.coef.shape[1]) < self.n_directions[:, None]
         for name in ("coef", "intercept"):
             there = np.isfinite(getattr(self, name)).reshape(*kept.shape, -1)
-            _must(bool((there == kept[..., None]).all()), f"{name} of each direction that was kept, and of no other")
-        _must(bool(np.isin(self.C[kept], self.solver_settings.Cs).all()), "a C of the grid for each direction")
-        _must(bool(np.isfinite(self.whitening.mean).all()), "a whitening mean that is finite")
+            expect(bool((there == kept[..., None]).all()), f"{name} of each direction that was kept, and of no other")
+        expect(bool(np.isin(self.C[kept], self.solver_settings.Cs).all()), "a C of the grid for each direction")
+        expect(bool(np.isfinite(self.whitening.mean).all()), "a whitening mean that is finite")
         scale = self.whitening.scale
-        _must(bool((np.isfinite(scale) & (scale > 0)).all()), "whitening scales that are finite and above 0")
+        expect(bool((np.isfinite(scale) & (scale > 0)).all()), "whitening scales that are finite and above 0")
 
 
 class Header(BaseModel):
@@ -307,14 +307,9 @@ class Header(BaseModel):
         """Return the two records, whose own checks hold for a file too."""
         names = [[one.name for one in fields(record)] for record in (SolverSettings, SearchSettings)]
         missing = [name for own in names for name in own if name not in self.parameters]
-        _must(not missing, f"the parameter {', '.join(missing)}")
+        expect(not missing, f"the parameter {', '.join(missing)}")
         solver, search = ({name: self.parameters[name] for name in own} for own in names)
         return SolverSettings(**solver), SearchSettings(**search)
-
-
-def _must(holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"expected {expected}")
 
 
 ARRAYS = [one.name for one in fields(Fit) if "tensor" in one.metadata]

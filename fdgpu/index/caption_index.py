@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import ROWS_AT_ONCE, Array, restorer, to_device, to_host, to_torch
+from fdgpu.checks import check_whole
 from fdgpu.errors import InputError
 from fdgpu.index.extremes import Asked, extremes
 from fdgpu.index.kinds import IndexKind
@@ -112,13 +113,12 @@ class CaptionIndex(VectorIndex):
             progress: reports to it; default a bar on a terminal.
             settings: ``scale``, ``kind``, ``dtype``, ``backend``, ``expected``.
         """
-        if batch_size != int(batch_size) or batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: use at least 1")
+        batch_size = check_whole(batch_size, "batch_size", 1)
         if isinstance(reference, str):
             reference = encoded(embedder, [reference])[0]
         index = cls(None, captions, reference=reference, **settings)
         with OneBar(progress) as report:
-            index._encode(embedder, int(batch_size), report)
+            index._encode(embedder, batch_size, report)
         return index
 
     def _encode(self, embedder: TextEncoder, batch_size: int, report: Reporter) -> None:

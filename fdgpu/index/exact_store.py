@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fdgpu.arrays import to_host
+from fdgpu.arrays import rows_finite, to_host
 from fdgpu.device import BatchSize, halving_batches
+from fdgpu.files import expect
 
 QUERIES = {"cpu": 256, "cuda": 1024}  # at a time
 VECTORS = {"cpu": 1 << 14, "cuda": 1 << 17}  # to begin with: 16 MiB of scores on a CPU, 512 MiB on a GPU
+NPY = b"\x93NUMPY\x01\x00"  # how a file of NumPy's format 1.0 begins
 Found = tuple[Tensor, Tensor]  # scores (q, k), the best first, and the positions (q, k) that they belong to
 
 
@@ -102,7 +104,21 @@ class ExactStore:
         """Write the vectors in NumPy's format."""
         np.lib.format.write_array(stream, to_host(self.rows, "the vectors of an index, for its file"))
 
-    def read(self, stream: IO[bytes]) -> None:
-        """Read what :meth:`write` wrote into a store that is empty."""
-        self._room = torch.from_numpy(np.lib.format.read_array(stream)).to(self._room)
-        self._count = len(self._room)
+    def read(self, stream: IO[bytes], count: int) -> None:
+        """Read ``count`` vectors that :meth:`write` wrote into a store that is empty.
+
+        Raises:
+            ValueError: for vectors of another number, length or type, or that are not finite.
+        """
+        wanted = np.dtype(np.float16 if self.half else np.float32)
+        says = {"descr": wanted.str, "fortran_order": False, "shape": (count, self.dimension)}
+        version, length = stream.read(len(NPY)), int.from_bytes(stream.read(2), "little")
+        header = stream.read(length).rstrip().replace(b", }", b"}")  # NumPy's own parser fails in many ways
+        expect(version == NPY and header == str(says).encode(), f"{self.file} of NumPy's format 1.0, {says}")
+        content = bytearray(count * self.dimension * wanted.itemsize)
+        whole = stream.readinto(content) == len(content) and not stream.read(1)  # type: ignore[attr-defined]
+        expect(whole, f"{len(content)} bytes of vectors in {self.file}")
+        self._room = torch.from_numpy(np.frombuffer(content, wanted).reshape(count, self.dimension)).to(self._room)
+        finite = to_host(rows_finite(self._room).all(), "whether the vectors of a file are finite")
+        expect(bool(finite), "finite vectors")
+        self._count = count

@@ -15,6 +15,7 @@ from torch import Tensor
 from fdgpu.arrays import to_device, to_host
 from fdgpu.device import why_no_faiss_gpu
 from fdgpu.errors import BackendError
+from fdgpu.files import expect
 from fdgpu.index.exact_store import ExactStore, Found
 from fdgpu.index.kinds import IndexKind, Kind
 
@@ -183,10 +184,11 @@ class FaissStore:
         index = self._index if self._resources is None else self._faiss.index_gpu_to_cpu(self._index)
         self._faiss.write_index(index, self._faiss.PyCallbackIOWriter(stream.write, STREAM))
 
-    def read(self, stream: IO[bytes]) -> None:
+    def read(self, stream: IO[bytes], count: int) -> None:
         """Read vectors that wait into a store that is empty."""
+        expect(self._rows is not None, f"a graph in FAISS's format, not {ExactStore.file}")
         if self._rows is not None:
-            self._rows.read(stream)
+            self._rows.read(stream, count)
 
     def take(self, index: Any) -> None:
         """Become an index that was read from a file."""

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, sqrt
 
+from fdgpu.checks import check_name, check_whole, shown
 from fdgpu.errors import BackendError, InputError
 
 MOST_LISTS_ON_GPU = 2048  # FAISS probes no more on a GPU, and an exact search probes all
+MOST_LISTS = 2**31 - 1  # FAISS counts lists and candidates in 32 bits
+MOST_LINKS = 1 << 14  # twice as many on the ground, for each vector
 ROWS_A_LIST = 40  # that the lists are learned from: FAISS asks for 39
 FLAT_ON_CPU = 1 << 26  # numbers, 268 MB: a query alone reads all of them, at 10 GB/s in 27 ms
 FLAT_ON_GPU = 2  # times as large as the vectors the card's free memory is: lists take twice their size there
@@ -49,6 +52,20 @@ class IndexKind:
     links: int = 32
     build_breadth: int = 80
     breadth: int = 256
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "kind", [kind for kind in Kind if kind != Kind.AUTO])
+        least = 1 if self.name == Kind.IVF else 0
+        for name, lowest, most in (
+            ("lists", least, MOST_LISTS),
+            ("probes", least, max(least, self.lists if isinstance(self.lists, int) else 0)),
+            ("links", 2, MOST_LINKS),
+            ("build_breadth", 1, MOST_LISTS),
+            ("breadth", 1, MOST_LISTS),
+        ):
+            object.__setattr__(self, name, check_whole(getattr(self, name), f"{name} of an IndexKind", lowest, most))
+        if not isinstance(self.reason, str):
+            raise InputError(f"reason of an IndexKind is {shown(self.reason)}: pass a text")
 
     @property
     def training_rows(self) -> int:
@@ -99,9 +116,8 @@ def check_kind(kind: str | IndexKind) -> str | IndexKind:
     Raises:
         InputError: lists those there are.
     """
-    names = [*Kind] if isinstance(kind, str) else [own for own in Kind if own != Kind.AUTO]
-    if (kind if isinstance(kind, str) else getattr(kind, "name", kind)) not in names:
-        raise InputError(f"kind is {kind!r}: use one of {', '.join(Kind)}, or an IndexKind")
+    if not isinstance(kind, IndexKind) and not (isinstance(kind, str) and kind in list(Kind)):
+        raise InputError(f"kind is {shown(kind)}: use one of {', '.join(Kind)}, or an IndexKind")
     return kind
 
 

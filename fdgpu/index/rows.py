@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import ROWS_AT_ONCE, Array, finite_rows, to_device, to_host, to_torch
 from fdgpu.captions.grammar import CaptionView
+from fdgpu.checks import check_whole, shown
 from fdgpu.errors import InputError
 
 MOST_ON_GPU = 2048  # neighbours
@@ -82,24 +83,23 @@ def check_k(k: int, held: int, gpu: bool = False) -> int:
     """Return k, a whole number from 1 to the vectors that are held; ``gpu`` if FAISS searches on one."""
     if not held:
         raise InputError("the index is empty: add embeddings before searching it")
-    if k != int(k) or k < 1:
-        raise InputError(f"k is {k}: use a whole number of at least 1")
+    k = check_whole(k, "k", 1)
     if k > held:
         raise InputError(f"k is {k}, the index holds {held} vectors: ask for at most {held}")
     if gpu and k > MOST_ON_GPU:
         raise InputError(f"k is {k}, FAISS finds at most {MOST_ON_GPU} on a GPU: ask for fewer, or use backend='cpu'")
-    return int(k)
+    return k
 
 
 def check_names(names: object, what: str) -> Sequence[str]:
     """Return a sequence of strings; only a list or a tuple is gone through, a grammar is not."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         hint = "pass a list, a tuple or a grammar"
-        raise InputError(f"{what} is {str(names)[:60]!r}, a {type(names).__name__}: {hint}")
+        raise InputError(f"{what} is {shown(names)}, a {type(names).__name__}: {hint}")
     if isinstance(names, list | tuple):
         odd = next((name for name in names if not isinstance(name, str)), None)
         if odd is not None:
-            raise InputError(f"{what} holds {odd!r}, a {type(odd).__name__}: pass strings")
+            raise InputError(f"{what} holds {shown(odd)}, a {type(odd).__name__}: pass strings")
     return names
 
 

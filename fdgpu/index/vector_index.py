@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_numpy
+from fdgpu.checks import check_name, check_seed, check_whole
 from fdgpu.device import choose_index_backend, free_bytes, has_faiss
 from fdgpu.errors import InputError
+from fdgpu.files import expect
 from fdgpu.index.exact_store import Found
 from fdgpu.index.index_file import read_file, write_file
 from fdgpu.index.kinds import IndexKind, Kind, check_backend, check_kind
@@ -76,10 +78,8 @@ class VectorIndex:
         dtype: str = "float32",
         backend: str = "auto",
     ) -> None:
-        if dtype not in DTYPES:
-            raise InputError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
-        if expected is not None and (expected != int(expected) or expected < 1):
-            raise InputError(f"expected is {expected}: pass how many vectors there will be, at least 1")
+        check_name(dtype, "dtype", DTYPES)
+        expected = None if expected is None else check_whole(expected, "expected", 1)
         chosen = choose_index_backend(backend)
         self.backend_, self.backend_reason_ = chosen.name, chosen.reason
         self._by_name = backend == chosen.name
@@ -232,6 +232,9 @@ class VectorIndex:
     def names_of(self, ids: Array) -> list[Array]:
         """Return the names of ids, in (nested) lists of their shape; a name is looked up once for all its places."""
         wanted = to_numpy(ids, "ids")
+        inside = wanted.dtype.kind in "iu" and not ((wanted < 0) | (wanted >= len(self.names))).any()
+        if wanted.size and not inside:
+            raise InputError(f"ids holds numbers that are no ids: pass whole numbers from 0 to {len(self.names) - 1}")
         once, inverse = np.unique(wanted, return_inverse=True)
         listed = [self.names[i] for i in once.tolist()]
         names: list[Array] = np.array(listed, dtype=object)[inverse].reshape(wanted.shape).tolist()
@@ -240,7 +243,7 @@ class VectorIndex:
     def sample(self, count: int, seed: int = 0) -> NDArray[np.int64]:
         """Return ids (count,) of vectors drawn at random without replacement, the same for the same seed."""
         count = check_k(count, len(self))
-        positions = np.random.default_rng(seed).choice(len(self), count, replace=False, shuffle=False)
+        positions = np.random.default_rng(check_seed(seed)).choice(len(self), count, replace=False, shuffle=False)
         return self._ids.ids(torch.from_numpy(positions)).numpy()
 
     # --- storage ----------------------------------------------------------------------------------------------------
@@ -274,13 +277,17 @@ class VectorIndex:
             BackendError: if the GPU was asked for and cannot be used, or FAISS is missing that wrote the file.
         """
         device = store_device(choose_index_backend(backend).name == "gpu")
-        store, names, manifest = read_file(cls._format(), Path(path), device)
+        store, names, manifest = read_file(cls._format(), path, device)
         own: dict[str, Array] = {
-            name: np.array(manifest[name]) for name in cls._own_names if manifest[name] is not None
+            name: np.array(getattr(manifest, name)) for name in cls._own_names if getattr(manifest, name) is not None
         }
-        index = cls(kind=IndexKind(**manifest["kind"]), dtype=manifest["dtype"], backend=backend, **own)
+        try:
+            index = cls(kind=manifest.index_kind, dtype=manifest.dtype, backend=backend, **own)
+            expect(index.dimension in (None, manifest.dimension), f"a reference of {manifest.dimension} numbers")
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}): save the index again") from None
         index._store = store
-        index._ids, index._seen = RowIds(manifest["runs"], len(store)), manifest["seen"]
+        index._ids, index._seen = RowIds([list(run) for run in manifest.runs], len(store)), manifest.seen
         for part in names:
             index.names.append(part)
         return index

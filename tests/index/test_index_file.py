@@ -83,7 +83,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an index"):
         VectorIndex.load(tmp_path / "zip")
     VectorIndex(ROWS, names(N)).save(tmp_path / "vectors")
-    with pytest.raises(InputError, match=r"not of this kind of index \(CaptionIndex/1 was expected\)"):
+    with pytest.raises(InputError, match=r"not an index of this kind, CaptionIndex/1 \(expected the format Cap"):
         CaptionIndex.load(tmp_path / "vectors")
 
 

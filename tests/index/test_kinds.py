@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fdgpu.errors import InputError
 from fdgpu.index import IndexKind, VectorIndex
 from fdgpu.index.kinds import ROWS_A_LIST
 from tests.index.vectors import names, unit_rows
@@ -45,3 +49,21 @@ def range_of_names(count: int) -> list[str]:
             return count
 
     return Names()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "tree"}, "kind is 'tree': use one of flat, ivf, hnsw"),
+        ({"name": "auto"}, "kind is 'auto': use one of flat, ivf, hnsw"),
+        ({"name": "ivf"}, "lists of an IndexKind is 0: use a whole number from 1"),
+        ({"name": "ivf", "lists": 4, "probes": 5}, "probes of an IndexKind is 5: use a whole number from 1 to 4"),
+        ({"name": "ivf", "lists": "4", "probes": 1}, "lists of an IndexKind is '4'"),
+        ({"name": "hnsw", "links": 0}, "links of an IndexKind is 0"),
+        ({"name": "hnsw", "breadth": 1.5}, "breadth of an IndexKind is 1.5"),
+        ({"name": "flat", "reason": 3}, "reason of an IndexKind is 3"),
+    ],
+)
+def test_a_kind_that_cannot_be(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        IndexKind(**{"reason": "a test", **settings})

@@ -195,9 +195,12 @@ def test_an_empty_index(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         ({"kind": "tree"}, "kind is 'tree': use one of auto, flat, ivf, hnsw"),
-        ({"kind": IndexKind("tree", "")}, "use one of"),
         ({"dtype": "int8"}, "dtype is 'int8': use one of float32, float16"),
         ({"expected": 0}, "expected is 0"),
+        ({"expected": "9"}, "expected is '9': use a whole number of at least 1"),
+        ({"kind": 3}, "kind is 3: use one of auto"),
+        ({"dtype": None}, "dtype is None"),
+        ({"names": {"a": 1}}, "names is .*a dict"),
     ],
 )
 def test_settings_that_are_not_known(wrong: dict[str, Any], message: str) -> None:

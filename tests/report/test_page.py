@@ -56,7 +56,7 @@ def test_the_page_says_what_was_audited(rich: Findings, pictures_of: Pictures) -
     ]
     head = page.find("header", cls="masthead")[0].text
     for words in (
-        "Embedded by ViT-B-32",
+        "Embedded by ViT-B-32 , with quick gelu: the model’s name says so",
         "numba : no CUDA device was found",
         "prefix tree : the text tower is causal",
         "fitted on val, whitened by train, pictures and curves from test",
