@@ -90,6 +90,7 @@ class Fit:
         )
     )
     whitening: Whitening = field(metadata=doc("mean and deviations by which embeddings are whitened."))
+    test_seconds: float = field(default=float("nan"), metadata=doc("what permutations took; not stored."))
     resampled_coef: torch.Tensor | None = field(
         default=None,
         metadata=doc(
@@ -198,8 +199,8 @@ class Fit:
         except SafetensorError as error:
             raise InputError(f"{path} is damaged or not a safetensors file ({error}): save the fit again") from None
         parameters = json.loads(header["parameters"])
-        solver = SolverSettings(**{one.name: parameters[one.name] for one in fields(SolverSettings)})
-        search = SearchSettings(**{one.name: parameters[one.name] for one in fields(SearchSettings)})
+        solver = SolverSettings(**{one.name: parameters[one.name] for one in fields(SolverSettings) if one.name in parameters})
+        search = SearchSettings(**{one.name: parameters[one.name] for one in fields(SearchSettings) if one.name in parameters})
         backend, reason = json.loads(header["backend"])
         return cls(
             solver_settings=solver,

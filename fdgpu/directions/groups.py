@@ -63,6 +63,12 @@ def numbered(ids: NDArray[Any]) -> Ints:
     return np.unique(ids, return_inverse=True)[1].astype(np.int64)
 
 
+def shared(ids: Ints) -> Ints | None:
+    """Number (n,) groups of a class from 0; None where no two of its samples belong together."""
+    groups = numbered(ids)
+    return None if len(groups) and groups.max() + 1 == len(groups) else groups
+
+
 def distinct_rearrangements(right: NDArray[np.bool_], groups: Ints | None) -> float:
     """Return the logarithm of how many different labellings of a class a permutation can give.
 

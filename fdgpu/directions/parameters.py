@@ -123,7 +123,9 @@ class SearchSettings:
         default=0,
         metadata=doc(
             "stop a class's permutations at so many null scores that are at least as high as its own (Besag and "
-            "Clifford's sequential p-value), since it is not significant then; 0 draws all."
+            "Clifford's sequential p-value), since it is not significant then; and draw on beyond ``n_permutations`` "
+            "where these do not decide, until one true failure among all classes can pass. 0 draws just "
+            "``n_permutations``. See :mod:`fdgpu.directions.testing`."
         ),
     )
     fdr: float = field(
@@ -142,6 +144,12 @@ class SearchSettings:
         ),
     )
     random_state: int = field(default=0, metadata=doc("seed of everything random."))
+    min_errors: int = field(
+        default=0,
+        metadata=doc(
+            "fewest wrong samples (with groups: groups that hold any) of a class that is fitted; never fewer than ``cv``."
+        ),
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.fdr < 1:
@@ -154,7 +162,9 @@ class SearchSettings:
             raise InputError(f"stop_after is {self.stop_after}: use 0 to draw all permutations, or a number such as 20")
         if self.n_resamples != int(self.n_resamples) or self.n_resamples < 0 or self.n_resamples == 1:
             raise InputError(f"n_resamples is {self.n_resamples}: use 0 for none, or a number such as 20")
-        whole = ("n_directions", "n_permutations", "stop_after", "n_resamples", "random_state")
+        if self.min_errors != int(self.min_errors) or self.min_errors < 0:
+            raise InputError(f"min_errors is {self.min_errors}: use 0 for as many as folds, or a number such as 10")
+        whole = ("n_directions", "n_permutations", "stop_after", "n_resamples", "random_state", "min_errors")
         _put(self, **{name: int(getattr(self, name)) for name in whole}, fdr=float(self.fdr), nested=bool(self.nested))
 
 
