@@ -16,6 +16,7 @@ from safetensors.numpy import save as to_bytes
 from fdgpu.arrays import to_device
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
+from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import InputError, NotFittedError
 from fdgpu.files import write_atomically
@@ -125,6 +126,12 @@ class Fit:
     def scale(self) -> Floats:
         """(d,) deviations of the whitening, ones without it: the ``scale`` of a :class:`fdgpu.CaptionIndex`."""
         return self.whitening.scale
+
+    @property
+    def most_permutations(self) -> int:
+        """The most permutations that a class may be given, for one of those that were tested to pass."""
+        tested = sum(status is Status.OK and not why for status, why in zip(self.status, self.p_value_reason, strict=True))
+        return most_permutations(self.search_settings, tested)
 
     def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
         """(k, B, d) on ``device``, w of the resamples of one direction of every class; B = 0 where none were drawn."""

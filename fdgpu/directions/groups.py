@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, is_array, to_device, to_host, to_numpy
+from fdgpu.directions.samples import check_embeddings, check_labels, group_by_class, rows_by_class
 from fdgpu.errors import InputError
 from fdgpu.kernels.draws import Segments
 from fdgpu.kernels.folds import Groups
@@ -158,7 +159,7 @@ PAIR_BYTES = {"cpu": 1 << 26, "cuda": 1 << 29}  # of what is held of pairs at on
 BYTES_OF_PAIR = 24
 
 
-def near_duplicates(embeddings: torch.Tensor, classes: Sequence[Ints]) -> Ints:
+def near_duplicates(embeddings: Array, labels: Array) -> Ints:
     """Find samples of a class that are alike as frames of one video are: the first row that each is alike to, or its own.
 
     Embeddings are standardised by the class's mean and deviations and brought to unit length, so that a class whose
@@ -175,12 +176,24 @@ def near_duplicates(embeddings: torch.Tensor, classes: Sequence[Ints]) -> Ints:
     that no row of small steps joins what differs.
 
     Args:
-        embeddings: (n, d) finite, where they lie; the host waits once, for the result.
-        classes: rows of each class.
+        embeddings: (n, d) float, where they lie; the host waits for the result alone.
+        labels: (n,) integer class ids.
 
     Returns:
-        (n,) row that each belongs to.
+        (n,) row of the first sample that each is alike to, as ``fit(groups=)`` takes them.
+
+    Raises:
+        InputError: as ``fit``.
+
+    Example:
+        >>> seen = np.repeat(np.random.default_rng(0).normal(size=(40, 16)), 3, axis=0)
+        >>> frames = seen + 0.01 * np.random.default_rng(1).normal(size=seen.shape)
+        >>> near_duplicates(frames, np.zeros(120, int))[:7].tolist()
+        [0, 0, 0, 3, 3, 3, 6]
     """
+    embeddings = check_embeddings(embeddings, "embeddings")
+    _, class_of, sizes = group_by_class(check_labels(labels, len(embeddings)))
+    classes = rows_by_class(class_of, sizes)
     found, order = [], sorted(range(len(classes)), key=lambda k: len(classes[k]))
     while order:
         n = len(classes[order[-1]])

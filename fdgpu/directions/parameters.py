@@ -189,3 +189,9 @@ def _check_costs(Cs: Sequence[float]) -> tuple[float, ...]:
     if not all(np.isfinite(costs)) or costs[0] <= 0:
         raise InputError(f"Cs holds {min(costs)}: every C must be finite and greater than 0")
     return costs
+
+
+# What an audit looks for by default: one direction a class, tested, and with how stable its captions are. On the bundled
+# world 50 resamples take twice the time and lose no fewer captions of planted failures; of 160 sides of directions fitted
+# to shuffled answers 20 let 6.2 % pass, and 50 let 3.7 %.
+AUDIT = SearchSettings(n_permutations=200, stop_after=10, n_resamples=20)

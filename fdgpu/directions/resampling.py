@@ -13,9 +13,6 @@ from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Classes, Tensor, 
 from fdgpu.directions.labellings import halves, permuted_labels
 from fdgpu.progress import Reporter, silent
 
-# With which an audit judges captions. On the bundled world 50 take twice the time and lose no fewer captions of planted
-# failures; of 160 sides of directions fitted to shuffled answers they let 3.7 % pass, and 20 let 6.2 %.
-RESAMPLES = 20
 TESTING = "permute right and wrong"  # the stage that progress is reported of
 ROUND = 50  # permutations between two looks at which classes are settled; more where many were drawn before
 ROUND_BYTES = 1 << 30  # of the label matrices of one round, and of what they are drawn and their folds assigned with

@@ -47,8 +47,7 @@ class PermutationTests:
     @property
     def most(self) -> int:
         """B, the most permutations of a class."""
-        tests = len(self.drawn) * self.search.n_directions
-        return most_permutations(self.search, tests)
+        return most_permutations(self.search, len(self.drawn))
 
     @property
     def p_values(self) -> Floats:
@@ -87,14 +86,14 @@ class PermutationTests:
         return np.asarray(false_discovery_rates(padded)[: len(p)] <= self.search.fdr)
 
 
-def most_permutations(search: SearchSettings, tests: int) -> int:
-    """Return how many permutations a class may be given: as many as asked for; drawn on, so that one of ``tests`` can pass.
+def most_permutations(search: SearchSettings, classes: int) -> int:
+    """Return how many permutations a class may be given: so many as asked for; drawn on, that one of ``classes`` can pass.
 
-    With B permutations the smallest p-value is 1 / (1 + B), and the smallest of ``tests`` passes at ``fdr / tests``.
+    With B permutations the smallest p-value is 1 / (1 + B), and the smallest of m tests passes at ``fdr / m``.
     """
-    if not search.stop_after:
+    if not (search.stop_after and search.n_permutations):
         return search.n_permutations
-    return max(search.n_permutations, math.ceil(tests / search.fdr - 1e-9) - 1)
+    return max(search.n_permutations, math.ceil(classes * search.n_directions / search.fdr - 1e-9) - 1)
 
 
 def false_discovery_rates(p: Floats) -> Floats:

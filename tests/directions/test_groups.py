@@ -187,8 +187,8 @@ def seen(objects: int, count: int, noise: float, seed: int = 0, d: int = 64) -> 
     return np.repeat(rng.normal(size=(objects, d)), count, axis=0) + noise * rng.normal(size=(objects * count, d))
 
 
-def alike(x: np.ndarray, classes: list[np.ndarray] | None = None) -> np.ndarray:
-    return near_duplicates(torch.from_numpy(x), classes or [np.arange(len(x))])
+def alike(x: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    return near_duplicates(x, np.zeros(len(x), int) if labels is None else labels)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
@@ -235,13 +235,16 @@ def test_nothing_is_chained() -> None:
 
 def test_each_class_is_looked_at_alone_in_whatever_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.concatenate([seen(30, 2, 0.1, 1), seen(5, 1, 0.0, 2), seen(20, 3, 0.1, 3), seen(1, 1, 0, 4)])
-    rows = np.random.default_rng(0).permutation(len(x))
-    classes = [np.sort(own) for own in np.split(rows, [60, 65, 125])]
-    whole = alike(x, classes)
-    for own in classes:
+    labels = np.repeat([7, 3, 9, 8], [60, 5, 60, 1])
+    order = np.random.default_rng(0).permutation(len(x))
+    x, labels = x[order], labels[order]
+    whole = alike(x, labels)
+    for k in (7, 3, 9, 8):
+        own = np.flatnonzero(labels == k)
         assert np.array_equal(whole[own], own[alike(x[own])])
+    assert len(np.unique(whole)) == 30 + 5 + 20 + 1
     monkeypatch.setattr(groups_module, "PAIR_BYTES", dict.fromkeys(("cpu", "cuda"), 24 * 61 * 7))
-    assert np.array_equal(alike(x, classes), whole)
+    assert np.array_equal(alike(x, labels), whole)
 
 
 def test_exact_copies_are_found_among_identical_and_constant_dimensions() -> None:
