@@ -15,7 +15,7 @@ from fdgpu.arrays import bring_down, to_device
 from fdgpu.device import Backend, Choice
 from fdgpu.directions.batch import ClassBatch, Directions, SolverBackend, over_batches
 from fdgpu.directions.fit import Fit, Floats, Ints
-from fdgpu.directions.modes import SPLIT_LEVEL, able_to_split, explain_by
+from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 from fdgpu.directions.resampling import nested_scores, permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples
@@ -54,7 +54,7 @@ class BatchSolution:
     test_seconds: float
 
 
-def distil(batch: ClassBatch, search: SearchSettings, progress: Reporter = silent) -> BatchSolution:
+def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: Reporter = silent) -> BatchSolution:
     """Find and test the failure directions of every class of ``batch``.
 
     On a device the host waits at the end, for all tables at once; and before it looks for one more failure mode, for
@@ -63,6 +63,7 @@ def distil(batch: ClassBatch, search: SearchSettings, progress: Reporter = silen
     Args:
         batch: K classes, each with enough right and wrong samples.
         search: what is looked for and how it is tested.
+        most: permutations of a test that needs no fits, where fewer do not reject; see :func:`most_permutations`.
         progress: is told how many permutations a class was given.
     """
     layout, seed = batch.layout, search.random_state
@@ -91,12 +92,16 @@ def distil(batch: ClassBatch, search: SearchSettings, progress: Reporter = silen
         able = able_to_split(batch, open_, r)
         if not able:
             break
-        modes, labels, p_split_there = explain_by(r, batch, able, search)
-        (p_split,) = bring_down("p-values of one more failure mode", p_split_there)
+        modes, labels, test = explain_by(r, batch, able, search)
+        count = max(search.n_permutations, TEST_PERMUTATIONS)
+        (p_split,) = bring_down("p-values of one more failure mode", test(count, able))
         split_p_values.append(np.full(len(counts), np.nan))
         split_p_values[-1][able] = p_split[able]
         surest[able] = np.maximum(surest, p_split)[able]
         kept = [i for i in able if p_split[i] <= SPLIT_LEVEL]
+        if kept and most > count:
+            (sharper,) = bring_down("sharper p-values of one more failure mode", test(most, kept))
+            split_p_values[-1][kept] = sharper[kept]
         counts[kept] = r
         found.append(modes)
         if search.n_resamples:

@@ -28,6 +28,7 @@ from fdgpu.directions.samples import (
     rows_by_class,
     status_of,
 )
+from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
 from fdgpu.findings import Status
@@ -188,11 +189,12 @@ class FailureDirections:
             reasons[one.index] = why_not_tested(one.right, one.groups, search.fdr)
         choice = self._choice or choose_backend(settings.backend)
         backend = backend_named(choice.name, rows.device)
+        most = most_permutations(search, sum(not reasons[one.index] for one in solved))
         alike = ([one for one in solved if one.groups is None], [one for one in solved if one.groups is not None])
         solutions = [
             solution
             for part in alike
-            for solution in over_batches(backend, part, settings, lambda batch: distil(batch, search, progress))
+            for solution in over_batches(backend, part, settings, lambda batch: distil(batch, search, most, progress))
         ]
         start = perf_counter()
         tests = draw_on(

@@ -9,6 +9,7 @@ from fdgpu import FailureDirections
 from fdgpu.directions.parameters import SearchSettings
 from fdgpu.directions.testing import PermutationTests, false_discovery_rates, most_permutations
 from tests.conftest import make_class
+from tests.directions.planting import plant_modes
 
 Stream = np.ndarray  # bool: whether each permutation of a class scores as high
 
@@ -105,3 +106,18 @@ def test_one_planted_failure_among_a_thousand_null_classes_is_found() -> None:
     assert fit.n_permutations_[1000] > 15_000
     assert fit.n_permutations_.mean() < 250
     assert not FailureDirections(**settings).fit(x, labels, right).significant_.any()  # with just 200, nothing can be
+
+
+def test_a_second_mode_can_pass_among_many_classes() -> None:
+    two = plant_modes(400, 24, [0.25, 0.25], strength=2.0, seed=0)
+    null = [make_class(20, 24, 8 / 20, 0.0, seed) for seed in range(60)]
+    x = np.concatenate([two.x, *(one.x for one in null)])
+    right = np.concatenate([two.right, *(one.right for one in null)])
+    labels = np.repeat(np.arange(61), [400] + [20] * 60)
+    settings = {"Cs": (0.1,), "n_permutations": 100, "n_directions": 2}
+    drawn_on = FailureDirections(**settings, stop_after=5).fit(x, labels, right)
+    assert drawn_on.most_permutations_ == 61 * 2 * 20 - 1
+    assert drawn_on.n_directions_[0] == 2
+    assert drawn_on.p_value_[0, 1] < 1 / 500
+    fixed = FailureDirections(**settings).fit(x, labels, right)
+    assert not fixed.significant_[0].any()
