@@ -127,7 +127,7 @@ def audit(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="CSV with the columns path,label,prediction,split and optionally confidence.",
+            help="CSV with the columns path,label,prediction,split and optionally confidence and group.",
         ),
     ],
     out: Out,
@@ -154,6 +154,9 @@ def audit(
             "image counts as its own."
         ),
     ] = Groups.AUTO,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Take paths that lead out of the folder of images.")
+    ] = False,
     permutations: Permutations = PERMUTATIONS,
     directions: Directions = 1,
     stop_after: StopAfter = STOP_AFTER,
@@ -181,17 +184,19 @@ def audit(
     estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed)
     _check_device(device, precision)
     recipe = _recipe(grammar)
-    from fdgpu.auditing.inputs import check_inputs, read_predictions
+    from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.pipeline import audit as run_audit
+    from fdgpu.auditing.predictions import read_predictions
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
-    from fdgpu.embedding.sources import FileSource
     from fdgpu.progress import ProgressBars
 
     table = read_predictions(predictions)
-    names, labels, predicted = _classes(class_names, table.labels, table.predictions)
+    names = _class_names(class_names)
     if model is None:
-        check_inputs(labels, predicted, names, table.splits, table.confidence)  # what is wrong there is said first
+        check_inputs(
+            table.labels, table.predictions, names, table.splits, table.confidence
+        )  # what is wrong there first
         raise typer.BadParameter(
             "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
             "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
@@ -201,17 +206,15 @@ def audit(
     decoder = Decoder.bundled(device) if decode else None
     with ProgressBars() as progress:
         result = run_audit(
-            FileSource([images / path for path in table.paths], table.paths),
-            labels,
-            predicted,
+            images,
+            table,
             class_names=names,
             embedder=partial(ClipEmbedder.from_name, model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
             out=out,
-            splits=table.splits,
-            confidence=table.confidence,
             groups=groups.value,
+            allow_outside=allow_outside,
             directions=estimator,
             seed=seed,
             progress=progress,
@@ -301,24 +304,11 @@ def _recipe(grammar: str | None) -> CaptionRecipe | None:
         return None if grammar is None else CaptionRecipe.named(grammar)
 
 
-def _classes(
-    file: Path | None, labels: list[str], predictions: list[str]
-) -> tuple[list[str] | None, list[str] | list[int], list[str] | list[int]]:
-    """With a file of names, columns of numbers are class ids; columns of names stay names."""
-    if file is None:
-        return None, labels, predictions
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint="--class-names") from None
-    if "" in names:
-        raise typer.BadParameter(
-            f"{file}, line {names.index('') + 1} is empty: every line names the class of its number",
-            param_hint="--class-names",
-        )
-    if all(entry.isdecimal() for entry in (*labels, *predictions)):
-        return names, [int(entry) for entry in labels], [int(entry) for entry in predictions]
-    return names, labels, predictions
+def _class_names(file: Path | None) -> list[str] | None:
+    from fdgpu.auditing.classes import read_class_names
+
+    with _usage("--class-names"):
+        return None if file is None else read_class_names(file)
 
 
 def _summary(findings: Findings) -> None:

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.classes import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
+from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
@@ -31,7 +33,7 @@ from fdgpu.directions.groups import near_duplicates
 from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
-from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, image_source
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
 from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
 from fdgpu.findings import Findings, GroupedBy, Skipped, Split, Thumbnails
 from fdgpu.folders import StagedFolder, replaced_folder
@@ -82,16 +84,18 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def audit(
     images: object,
     labels: Array,
-    predictions: Array,
+    predictions: Array = None,
     *,
-    class_names: Sequence[str] | None = None,
+    class_names: ClassNames | None = None,
     embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
-    splits: Sequence[str] | None = None,
-    confidence: Array | None = None,
+    splits: Array = None,
+    confidence: Array = None,
     groups: Array = "auto",
+    order: str | None = None,
+    allow_outside: bool = False,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -107,9 +111,13 @@ def audit(
     Args:
         images: n images: a folder, paths, a tensor, any iterable of pictures, or an
             :class:`~fdgpu.embedding.ImageSource`.
-        labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model predicted, likewise.
-        class_names: every class in the order of its id; by default those that occur.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``. For a folder, or a list of
+            paths, better by path: a mapping of path to label, with the columns below as mappings too; or a table that
+            holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
+            of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
+            that it names are audited, others are left alone.
+        predictions: (n,) what the model predicted, likewise; None beside a table.
+        class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
         embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
             Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
@@ -127,6 +135,9 @@ def audit(
             takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
             near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
             :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
+            not is a doubt, with the first pairs.
+        allow_outside: take paths that lead out of the folder of images.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
             n_permutations=200, stop_after=10, n_resamples=20)``. Without permutations nothing is tested; without
             resamples a caption is trusted by its accuracy gap alone.
@@ -141,13 +152,23 @@ def audit(
             it is left out and listed.
     """
     notes: list[str] = []
-    given = None if isinstance(groups, str) or groups is None else groups
-    if given is None and groups not in (None, "none", "auto"):
+    columns = {
+        "labels": labels,
+        "predictions": predictions,
+        "splits": splits,
+        "confidence": confidence,
+        "groups": None if isinstance(groups, str) else groups,
+    }
+    if isinstance(groups, str) and groups not in ("auto", "none"):
         raise InputError(f"groups is {groups!r}: pass one id an image, or 'auto' or 'none'")
-    inputs = check_inputs(labels, predictions, class_names, splits, confidence, given)
-    for doubt in inputs.doubts:
+    paired = pair(images, columns, order, allow_outside)
+    told = paired.columns if groups != "none" else {**paired.columns, "groups": None}
+    inputs = check_inputs(**told, class_names=class_names)
+    source = paired.source
+    if source.count not in (None, len(inputs)):
+        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
+    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
-    source = _sized_source(images, len(inputs))
     _check_some_readable(source, inputs)
     embedder = embedder or ClipEmbedder.bundled
     if not isinstance(embedder, ImageEmbedder):
@@ -228,13 +249,6 @@ def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
             raise
         _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
-
-
-def _sized_source(images: object, n: int) -> ImageSource:
-    source = image_source(images)
-    if source.count not in (None, n):
-        raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
-    return source
 
 
 def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:

@@ -213,6 +213,6 @@ for _record in (SolverSettings, SearchSettings):
 
 
 # What an audit looks for by default: one direction a class, tested, and how stable its captions are. On the bundled
-# world 50 resamples take twice the time and lose no fewer captions of planted failures; of 160 sides of directions fitted
-# to shuffled answers 20 let 6.2 % pass, and 50 let 3.7 %.
+# world 50 resamples take twice the time and lose no fewer captions of planted failures; of 160 sides of directions
+# fitted to shuffled answers 20 let 6.2 % pass, and 50 let 3.7 %.
 AUDIT = SearchSettings(n_permutations=200, stop_after=10, n_resamples=20)
