@@ -162,6 +162,39 @@ def test_numbered_classes_with_a_file_of_names(run: Run, world: Path) -> None:
     assert "night" in document["classes"][0]["hard_captions"][0]["caption"]
 
 
+def test_groups_of_the_table_reach_the_audit(run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def audit(images: Path, table: Any, **settings: Any) -> SimpleNamespace:
+        given.update(settings, images=images, groups=table.groups)
+        return SimpleNamespace(findings=made(()))
+
+    monkeypatch.setattr("fdgpu.auditing.pipeline.audit", audit)
+    lines = (world / "predictions.csv").read_text().splitlines()
+    (world / "predictions.csv").write_text("\n".join([f"{lines[0]},group", *(f"{line},g" for line in lines[1:])]))
+    arguments = ["audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    assert run(*arguments)[0] == 0
+    assert (given["images"], given["groups"], given["allow_outside"]) == (world, ["g"] * 80, False)
+    assert run(*arguments, "--allow-outside")[0] == 0
+    assert given["allow_outside"]
+
+
+def test_a_path_out_of_the_folder_is_refused(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    table.write_text(table.read_text() + "../../x.png,dark,dark,val,1\n")
+    code, _, complained = run("audit", "--images", world, "--predictions", table, "--out", world / "out")
+    assert code == 1
+    assert "'../../x.png' in row 80 lies outside" in " ".join(complained.split())
+
+
+@pytest.mark.parametrize("option", ["--class-names", "--predictions"])
+def test_a_device_is_no_file(run: Run, world: Path, option: str) -> None:
+    given = {"--images": world, "--predictions": world / "predictions.csv", "--out": world / "out", option: "/dev/zero"}
+    code, _, complained = run("audit", *[word for pair in given.items() for word in pair])
+    assert code in (1, 2)
+    assert "no file but a folder, a pipe or a device" in " ".join(complained.replace("│", " ").split())
+
+
 def test_a_failure_is_one_message_and_exit_code_1(run: Run, world: Path) -> None:
     table = world / "predictions.csv"
     table.write_text(table.read_text() + "x.png,dark,light\n")
