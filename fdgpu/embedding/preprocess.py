@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
 from fdgpu.arrays import is_array, to_device, to_host, to_torch
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 
 OUTSIDE = "an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8"
@@ -29,7 +30,7 @@ class ResizeMode(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> ResizeMode:
-        raise InputError(f"resize_mode is {value!r}: use one of {', '.join(cls)}")
+        raise InputError(f"resize_mode is {shown(value)}: use one of {', '.join(cls)}")
 
 
 @dataclass(frozen=True)
