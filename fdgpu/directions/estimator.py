@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import Array, Restore, restorer, to_torch
+from fdgpu.checks import check_whole
 from fdgpu.device import Choice, choose_backend
 from fdgpu.directions.batch import SolverBackend, over_batches
 from fdgpu.directions.distilling import distil, draw_on, gather
@@ -316,9 +317,7 @@ class FailureDirections:
 
     def _checked_direction(self, direction: int) -> int:
         most = self.search_settings.n_directions - 1
-        if direction not in range(most + 1):
-            raise InputError(f"direction is {direction}: this fit has directions 0 to {most}")
-        return int(direction)
+        return check_whole(direction, "direction", 0, most, ", the directions of this fit")
 
     def index_of(self, class_id: int) -> int:
         """Return the row of a class in ``classes_``, ``coef_`` and all other results.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from fdgpu.arrays import to_device
+from fdgpu.checks import shown
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.testing import most_permutations
@@ -172,9 +174,9 @@ class Fit:
         Raises:
             InputError: for a class that was not fitted.
         """
-        found = np.flatnonzero(self.classes == class_id)
+        found = np.flatnonzero(self.classes == class_id) if isinstance(class_id, Integral) else np.empty(0)
         if not len(found):
-            raise InputError(f"class_id is {class_id}: use one of classes_, {self.classes[:10].tolist()}…")
+            raise InputError(f"class_id is {shown(class_id)}: use one of classes_, {self.classes[:10].tolist()}…")
         return int(found[0])
 
     def decide(self, x: torch.Tensor, labels: Ints, direction: int) -> torch.Tensor:

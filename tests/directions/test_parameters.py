@@ -72,8 +72,8 @@ def test_a_backend_asked_for_by_name_runs_or_raises(backend: Any) -> None:
         FailureDirections(backend=backend)
 
 
-@pytest.mark.parametrize("value", [3.0, np.float32(3), np.int8(3), np.uint64(3)])
-def test_a_whole_number_may_be_of_any_type(value: Any) -> None:
+@pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3)])
+def test_a_whole_number_may_be_of_any_integer_type(value: Any) -> None:
     made = FailureDirections(cv=value, n_permutations=value, Cs=np.array([value]))
     assert (made.cv, made.n_permutations, made.Cs) == (3, 3, (3.0,))
 
