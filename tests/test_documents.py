@@ -12,6 +12,7 @@ import pytest
 
 import fdgpu
 import fdgpu.repair
+from fdgpu.errors import FdgpuWarning
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -65,7 +66,8 @@ def test_readmes_code_runs(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(fdgpu, "ClipEmbedder", lambda model, pretrained: bundled)  # noqa: ARG005
     monkeypatch.chdir(photos)
     (block,) = blocks("README.md")
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own lines
+    with pytest.warns(FdgpuWarning, match="bundled CLIP"):
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own lines
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["cat", "dog"]
     assert (photos / "report" / "report.html").is_file()
 

@@ -23,7 +23,7 @@ import pyarrow.csv
 from fdgpu.auditing.tables import REQUIRED, SYNONYMS, Columns, Predictions, checked_columns, named_columns
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
-from fdgpu.files import check_regular_file
+from fdgpu.files import opened
 
 DELIMITERS = (",", ";", "\t")
 BLOCK = 1 << 20  # bytes that are looked at together
@@ -38,8 +38,8 @@ def read_predictions(path: str | Path) -> Predictions:
     Raises:
         InputError: names the file, the line, what was expected and what came.
     """
-    path = check_regular_file(path, "the CSV of predictions")
-    with _opened(path) as stream:
+    with opened(path, "the CSV of predictions") as file, _as_utf8(file, Path(path)) as stream:
+        path = Path(path)
         has_quotes, start = _scan(stream, path)
         layout = _layout(stream, start, path)
         columns = _parsed_by_arrow(stream, start, layout, has_quotes)
@@ -113,16 +113,9 @@ def _of_frame(column: Any, name: str) -> Any:
     return one.dictionary_encode() if wanted == pa.string() and name != "path" else one
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        stream = path.open("rb")
-        mark = stream.read(2)
-        if mark not in (BOM_UTF16_LE, BOM_UTF16_BE):
-            return stream
-        with stream:
-            return _from_utf16(mark + stream.read(), path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): pass the CSV of predictions") from None
+def _as_utf8(file: BinaryIO, path: Path) -> BinaryIO:
+    mark = file.read(2)
+    return _from_utf16(mark + file.read(), path) if mark in (BOM_UTF16_LE, BOM_UTF16_BE) else file
 
 
 def _from_utf16(data: bytes, path: Path) -> BinaryIO:
