@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from fdgpu.arrays import Array, to_device, to_host, to_torch
+from fdgpu.checks import check_whole, shown
 from fdgpu.device import out_of_memory
 from fdgpu.errors import InputError
 
 Images = Any  # one array (n, …), a map-style Dataset of (image, label), or batches that were made before
+MOST_WORKERS = 4096  # processes
 WORKERS = 0  # of the DataLoader: loading images in further processes is the caller's choice
 
 
@@ -54,7 +57,8 @@ class DatasetBatches:
 
     def __init__(self, dataset: Images, device: torch.device, dtype: torch.dtype, workers: int) -> None:
         check_map_style(dataset)
-        self.dataset, self.device, self.dtype, self.workers = dataset, device, dtype, workers
+        self.dataset, self.device, self.dtype = dataset, device, dtype
+        self.workers = check_whole(workers, "workers", 0, MOST_WORKERS)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -65,7 +69,7 @@ class DatasetBatches:
         # beside workers a thread pins; without them to_device does
         pins = self.device.type == "cuda" and self.workers > 0
         loader: DataLoader[object] = DataLoader(
-            self.dataset, batch_sampler=rows, num_workers=self.workers, pin_memory=pins
+            self.dataset, batch_sampler=rows, num_workers=self.workers, pin_memory=pins, collate_fn=stacked
         )
         for loaded in loader:
             inputs, targets = self._pair(loaded)
@@ -77,6 +81,28 @@ class DatasetBatches:
             return loaded, None
         images, labels = pair_of(loaded, self.dataset)
         return images, labels if isinstance(labels, Tensor) else None
+
+
+def stacked(items: list[Any]) -> object:
+    """Return a Dataset's items as one batch.
+
+    Raises:
+        InputError: for images of different shapes, or ones that are no tensors.
+    """
+    try:
+        return default_collate(items)
+    except (RuntimeError, TypeError) as error:
+        if out_of_memory(error):
+            raise
+    images = [item[0] if isinstance(item, (tuple, list)) and item else item for item in items]
+    shapes = list(dict.fromkeys(tuple(np.shape(one)) for one in images if isinstance(one, (Tensor, np.ndarray))))
+    if len(shapes) > 1:
+        raise InputError(
+            f"the Dataset's images have different shapes, {shapes[0]} and {shapes[1]}: resize them all to one size"
+        )
+    odd = next((one for one in images if not isinstance(one, (Tensor, np.ndarray))), None)
+    what = "labels that cannot be stacked" if odd is None else f"{shown(odd)} for an image"
+    raise InputError(f"an item of the Dataset holds {what}: give pairs (image, label) of tensors and numbers")
 
 
 def open_batches(

@@ -31,7 +31,7 @@ def shown(value: object) -> str:
 
 
 def check_whole(value: object, name: str, least: int = 0, most: int | None = None, hint: str = "") -> int:
-    """Return a whole number from ``least`` to ``most``; 2.0 is one, True and "2" are not.
+    """Return a whole number from ``least`` to ``most``, of any integer type; 2.0, True and "2" are none.
 
     Args:
         value: what came.
@@ -51,12 +51,7 @@ def check_whole(value: object, name: str, least: int = 0, most: int | None = Non
 
 
 def _as_whole(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    if isinstance(value, Integral):
-        return int(value)
-    number = float(value) if isinstance(value, (float, np.floating)) else np.nan
-    return int(number) if np.isfinite(number) and number.is_integer() else None
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
 
 
 def check_number(value: object, name: str, allowed: Callable[[float], bool], wanted: str) -> float:
@@ -101,6 +96,12 @@ def check_name(value: object, name: str, names: Iterable[str], error: type[Excep
     if not isinstance(value, str) or value not in known:
         raise error(f"{name} is {shown(value)}: use one of {', '.join(known)}")
     return value
+
+
+def check_kind(value: object, name: str, fits: bool, wanted: str) -> None:
+    """Raise an InputError unless a value is of the kind that is wanted, such as ``"an fdgpu.Decoder"``."""
+    if not fits:
+        raise InputError(f"{name} is {shown(value)}: pass {wanted}")
 
 
 def check_seed(value: object, name: str = "seed") -> int:

@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from numbers import Integral
 from typing import TypeVar
 
 import torch
 
 from fdgpu.cgroups import granted_cores
+from fdgpu.checks import check_name, check_whole, shown
 from fdgpu.cuda import GPU_EXTRAS, capability_of, quietly, why_no_cuda, why_no_triton
-from fdgpu.errors import BackendError, InputError
+from fdgpu.errors import BackendError
 from fdgpu.extras import install
 
 FAISS_GPU_REMEDY = f"pip uninstall faiss-cpu, then {GPU_EXTRAS}; side by side the CPU's build hides the other"
@@ -87,9 +87,8 @@ def choose_device(device: str | torch.device = "auto", precision: str = "auto") 
         InputError: if the precision is none of these.
         BackendError: if a device asked for by name is not here or torch has no code for it, or has no bfloat16.
     """
-    if precision not in ("auto", *PRECISIONS):
-        raise InputError(f"precision is {precision!r}: use 'auto', or one of {', '.join(PRECISIONS)}")
-    if device == "auto":
+    check_name(precision, "precision", ("auto", *PRECISIONS))
+    if isinstance(device, str) and device == "auto":
         missing = why_no_cuda()
         if missing is None:
             return _placement(torch.device("cuda"), f"auto: {torch.cuda.get_device_name()}", precision)
@@ -106,7 +105,7 @@ def _device_named(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise BackendError(f"device is {device!r}: use 'auto', 'cpu' or 'cuda' ({error})") from None
+        raise BackendError(f"device is {shown(device)}: use 'auto', 'cpu' or 'cuda' ({error})") from None
     if chosen.type == "cuda":
         _check_cuda(chosen)
     return chosen
@@ -164,10 +163,7 @@ def _card(device: torch.device | None) -> torch.device | None:
 
 
 def _named(backends: type[B], name: str) -> B:
-    try:
-        return backends(name)
-    except ValueError:
-        raise BackendError(f"backend is {name!r}: use one of {', '.join(backends)}") from None
+    return backends(check_name(name, "backend", backends, BackendError))
 
 
 def why_no_cuml(device: torch.device | None = None) -> str | None:
@@ -253,8 +249,7 @@ class BatchSize:
     rows: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rows, Integral) or self.rows < 1:
-            raise InputError(f"batch_size is {self.rows!r}: use a whole number of at least 1")
+        self.rows = check_whole(self.rows, "batch_size", 1)
 
 
 def halving_batches(run: Callable[[int, int], T], total: int, batch: BatchSize) -> Iterator[tuple[int, T]]:

@@ -41,7 +41,7 @@ def check_regular_file(path: str | os.PathLike[str], what: str) -> Path:
         path = Path(path)
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise InputError(f"{_named(path)} does not exist: pass {what}") from None
+        raise InputError(f"{_named(path)} cannot be read, it does not exist: pass {what}") from None
     except (OSError, ValueError, TypeError) as error:  # ValueError: a character that no path may hold
         reason = error.strerror if isinstance(error, OSError) else f"a path is text without {error}"
         reason = "it is no path" if isinstance(error, TypeError) else reason
@@ -50,6 +50,24 @@ def check_regular_file(path: str | os.PathLike[str], what: str) -> Path:
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise InputError(f"{_named(path)} is {kind}, no regular file: pass {what}")
     return path
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
+    """Open a regular file to read.
+
+    Raises:
+        InputError: as :func:`check_regular_file`, or if it may not be read.
+    """
+    path = check_regular_file(path, what)
+    try:
+        # non-blocking: what was a file a moment ago may be a pipe now
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        stream = os.fdopen(os.open(path, flags), "rb")
+    except OSError as error:
+        raise InputError(f"{_named(path)} cannot be read ({error.strerror}): pass {what}") from None
+    with stream:
+        yield stream
 
 
 def read_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> bytes:
@@ -63,15 +81,8 @@ def read_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> bytes
     Raises:
         InputError: as :func:`check_regular_file`, or if the file is larger or cannot be read.
     """
-    path = check_regular_file(path, what)
-    try:
-        # non-blocking: what was a file a moment ago may be a pipe now
-        with os.fdopen(
-            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-        ) as stream:
-            content = stream.read(most_bytes + 1)
-    except OSError as error:
-        raise InputError(f"{_named(path)} cannot be read ({error.strerror}): pass {what}") from None
+    with opened(path, what) as stream:
+        content = stream.read(most_bytes + 1)
     if content is None or len(content) > most_bytes:
         raise InputError(f"{_named(path)} is larger than {most_bytes:,} bytes: pass {what}")
     return content

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fdgpu.arrays import to_device, to_host
 from fdgpu.batches import Batches, Images, in_order, open_batches
+from fdgpu.checks import check_whole
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
 
@@ -30,10 +31,25 @@ def class_scores(model: nn.Module, images: Images, *, batch: int = BATCH, worker
         InputError: if there is no image, or the model's output is not a tensor (n, k).
     """
     source = _opened(model, images, workers)
-    scores = torch.cat([out for out, _ in _outputs(model, partial(scores_of, model), source, batch)])
-    if scores.ndim != 2:
-        raise InputError(f"the model gives {tuple(scores.shape)} for {len(scores)} images: it has to give (n, classes)")
+    scores = _joined(model, [out for out, _ in _outputs(model, partial(scores_of, model), source, batch)])
+    if scores.ndim != 2 or len(scores) != len(source):
+        raise InputError(f"the model gives {tuple(scores.shape)} for {len(source)} images: it has to give (n, classes)")
     return scores
+
+
+def _joined(model: nn.Module, parts: list[Tensor]) -> Tensor:
+    """Return what a model gave for all batches.
+
+    Raises:
+        InputError: if it gave another shape an image from batch to batch.
+    """
+    shapes = list(dict.fromkeys(tuple(part.shape[1:]) for part in parts))
+    if len(shapes) > 1 or not parts[0].ndim:
+        raise InputError(
+            f"{type(model).__name__} gives another shape from batch to batch, {tuple(parts[0].shape)} and "
+            f"{tuple(parts[-1].shape)}: it has to give one row an image, (n, classes)"
+        )
+    return torch.cat(parts)
 
 
 def penultimate(model: nn.Module, images: Images, *, batch: int = BATCH, workers: int = 0) -> Tensor:
@@ -64,7 +80,7 @@ def inputs_and_targets(
     with inputs_of(layer, model) as features:
         parts = list(_outputs(model, features, source, batch))
     targets = [own for _, own in parts if own is not None]
-    return torch.cat([out for out, _ in parts]), torch.cat(targets) if targets else None
+    return _joined(model, [out for out, _ in parts]), torch.cat(targets) if targets else None
 
 
 @contextmanager
@@ -183,11 +199,12 @@ def _outputs(
     model: nn.Module, function: Callable[[Tensor], Tensor], source: Batches, batch: int
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield ``function`` of every batch, where the model is, and its targets."""
+    batch = check_whole(batch, "batch", 1)
     rows = BatchSize(min(batch, len(source)))
     with evaluating(model), torch.no_grad():
         for inputs, targets in source.over(in_order(len(source), batch)):
             run = partial(_slice, function, inputs)
-            yield torch.cat([out.float() for _, out in halving_batches(run, len(inputs), rows)]), targets
+            yield _joined(model, [out.float() for _, out in halving_batches(run, len(inputs), rows)]), targets
 
 
 def _slice(function: Callable[[Tensor], Tensor], inputs: Tensor, start: int, stop: int) -> Tensor:

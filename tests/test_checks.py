@@ -42,7 +42,7 @@ def outcome(check: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
 @given(ANYTHING)
 def test_a_whole_number_is_itself_or_named(value: Any) -> None:
     number, message = outcome(check_whole, value, "cv", 2, 127)
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and value in range(2, 128):
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value in range(2, 128):
         assert type(number) is int
         assert number == value
     else:
@@ -78,7 +78,7 @@ def test_one_of_several_names(value: Any) -> None:
     assert check_name("numba", "backend", ["auto", "numba"]) == "numba"
 
 
-@pytest.mark.parametrize("seed", [0, 2**63 - 1, np.int64(5), np.uint64(2**63 - 1), 7.0])
+@pytest.mark.parametrize("seed", [0, 2**63 - 1, np.int64(5), np.uint64(2**63 - 1)])
 def test_a_seed_is_one_that_torch_and_numpy_take(seed: Any) -> None:
     number = check_seed(seed)
     assert number == seed
@@ -86,7 +86,7 @@ def test_a_seed_is_one_that_torch_and_numpy_take(seed: Any) -> None:
     np.random.default_rng(number)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 2**70, None, "a", 1.5, True, float("nan"), float("inf"), [1]])
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**70, None, "a", 1.5, 7.0, True, float("nan"), float("inf"), [1]])
 def test_no_seed(seed: Any) -> None:
     with pytest.raises(InputError, match=r"^random_state is .*: use a whole number from 0 to 2\*\*63 - 1$"):
         check_seed(seed, "random_state")

@@ -143,3 +143,58 @@ def test_batches_in_any_order_from_a_tensor_or_a_dataset() -> None:
         assert own.tolist() == theirs.tolist() == rows.tolist()
         assert one.is_contiguous(memory_format=torch.channels_last)
     assert [len(rows) for rows in in_order(9, 4)] == [4, 4, 1]
+
+
+class Uneven(Listed):
+    """Images of two shapes."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.zeros(3, 2, 2 + index % 2), 0
+
+
+class Pictures(Listed):
+    """Images that are no tensors."""
+
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        return object(), index
+
+
+def test_images_that_make_no_batch(model: Branching) -> None:
+    with pytest.raises(InputError, match=r"different shapes, \(3, 2, 2\) and \(3, 2, 3\): resize them all to one size"):
+        class_scores(model, Uneven())
+    with pytest.raises(InputError, match="an item of the Dataset holds an object for an image: give pairs"):
+        class_scores(model, Pictures())
+    with pytest.raises(InputError, match="labels that cannot be stacked"):
+        class_scores(model, Ragged())
+
+
+class Ragged(Listed):
+    """Labels of several shapes."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(3, 2, 2), torch.zeros(1 + index)
+
+
+def test_outputs_that_change_from_batch_to_batch() -> None:
+    class Squeezing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, : len(x)]
+
+    with pytest.raises(InputError, match=r"Squeezing gives another shape from batch to batch, \(4, 4\) and \(1, 1\)"):
+        class_scores(Squeezing(), IMAGES, batch=4)
+
+    class Whole(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.float().mean()
+
+    with pytest.raises(InputError, match="it has to give one row an image"):
+        class_scores(Whole(), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"batch": 0}, "batch is 0"), ({"batch": "4"}, "batch is '4'"), ({"workers": -1}, "workers is -1")],
+)
+def test_settings_that_cannot_be(settings: dict[str, int], message: str, model: Branching) -> None:
+    with pytest.raises(InputError, match=message):
+        class_scores(model, TensorDataset(IMAGES, torch.arange(9)), **settings)

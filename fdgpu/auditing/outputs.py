@@ -32,6 +32,11 @@ JsonObject = dict[str, object]
 Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
 
 
+def expected_bytes(n_images: int, n_classes: int) -> int:
+    """Return how much an audit writes at the very least, without decoded pictures."""
+    return 150_000 + 10 * n_images + 2_000 * n_classes
+
+
 def write_audit(
     folder: Path,
     findings: Findings,
@@ -92,7 +97,11 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "C_grid": findings.C_grid,
         "n_directions": findings.n_directions,
         "n_permutations": findings.n_permutations,
+        "most_permutations": findings.most_permutations,
         "fdr": findings.fdr,
+        "grouped_by": findings.grouped_by,
+        "n_grouped": findings.n_grouped,
+        "n_groups": findings.n_groups,
         "p_value_min": findings.p_value_min,
         "caption_rules": CAPTION_RULES,
         "classes": [_class_json(entry) for entry in findings.classes],
@@ -113,6 +122,7 @@ def _class_json(entry: ClassFindings) -> JsonObject:
         strongest
         | own
         | {
+            "tested": entry.tested,
             "significant": entry.significant,
             "modes": [_mode_json(mode) for mode in entry.modes],
             "unsure_examples": _paths(entry.unsure_examples),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import warnings
@@ -9,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +20,26 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.classes import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
-from fdgpu.auditing.outputs import write_audit
-from fdgpu.auditing.truth import Planted
+from fdgpu.auditing.outputs import expected_bytes, write_audit
+from fdgpu.auditing.pairing import pair
+from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.checks import check_kind, check_seed
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
-from fdgpu.directions.resampling import RESAMPLES
+from fdgpu.directions.groups import near_duplicates
+from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
-from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, image_source
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
 from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
-from fdgpu.findings import Findings, Skipped, Split, Thumbnails
-from fdgpu.folders import StagedFolder, replaced_folder
+from fdgpu.findings import Findings, GroupedBy, Skipped, Split, Thumbnails
+from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
@@ -80,16 +87,18 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def audit(
     images: object,
     labels: Array,
-    predictions: Array,
+    predictions: Array = None,
     *,
-    class_names: Sequence[str] | None = None,
+    class_names: ClassNames | None = None,
     embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
-    splits: Sequence[str] | None = None,
-    confidence: Array | None = None,
-    groups: Array | None = None,
+    splits: Array = None,
+    confidence: Array = None,
+    groups: Array = "auto",
+    order: str | None = None,
+    allow_outside: bool = False,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -105,9 +114,13 @@ def audit(
     Args:
         images: n images: a folder, paths, a tensor, any iterable of pictures, or an
             :class:`~fdgpu.embedding.ImageSource`.
-        labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model predicted, likewise.
-        class_names: every class in the order of its id; by default those that occur.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``. For a folder, or a list of
+            paths, better by path: a mapping of path to label, with the columns below as mappings too; or a table that
+            holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
+            of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
+            that it names are audited, others are left alone.
+        predictions: (n,) what the model predicted, likewise; None beside a table.
+        class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
         embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
             Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
@@ -121,10 +134,16 @@ def audit(
             and replaces an earlier audit's files; what fdgpu did not write is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
-        groups: (n,) ids of images that belong together, such as frames of one video or images of one patient; see
-            :meth:`fdgpu.FailureDirections.fit`.
+        groups: (n,) ids of images that belong together, such as frames of one video or images of one patient: the test
+            takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
+            near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
+            :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
+            not is a doubt, with the first pairs.
+        allow_outside: take paths that lead out of the folder of images.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
-            n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
+            n_permutations=200, stop_after=10, n_resamples=20)``. Without permutations nothing is tested; without
+            resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random; of no effect beside ``directions``, which have their own.
@@ -135,11 +154,30 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
+    seed = check_seed(seed)
+    _check_kinds(embedder, decoder, directions, title, timings, progress)
     notes: list[str] = []
-    inputs = check_inputs(labels, predictions, class_names, splits, confidence, groups)
-    for doubt in inputs.doubts:
+    columns = {
+        "labels": labels,
+        "predictions": predictions,
+        "splits": splits,
+        "confidence": confidence,
+        "groups": None if isinstance(groups, str) else groups,
+    }
+    if isinstance(groups, str) and groups not in ("auto", "none"):
+        raise InputError(f"groups is {groups!r}: pass one id an image, or 'auto' or 'none'")
+    paired = pair(images, columns, order, allow_outside)
+    told = paired.columns if groups != "none" else {**paired.columns, "groups": None}
+    inputs = check_inputs(**told, class_names=class_names)
+    source = paired.source
+    if source.count not in (None, len(inputs)):
+        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
+    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
-    source = _sized_source(images, len(inputs))
+    check_planted(planted or {}, inputs.class_names, len(inputs))
+    if out is not None:
+        where = out.out if isinstance(out, StagedFolder) else out
+        check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
     _check_some_readable(source, inputs)
     embedder = embedder or ClipEmbedder.bundled
     if not isinstance(embedder, ImageEmbedder):
@@ -148,9 +186,9 @@ def audit(
         _warn(notes, doubt)
     if decoder is not None:
         decoder.check(embedder)
-    given = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(given, inputs.given_names, embedder.dimension)
-    fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
+    recipe = _default_grammar(embedder) if grammar is None else grammar
+    candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension)
+    fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
     captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
@@ -161,7 +199,12 @@ def audit(
             said = f"{n:,} of {len(inputs):,} images: {treatment}."
             _warn(notes, said) if treatment.doubtful else notes.append(said)
         with timed(seconds, "fit directions"):
-            audited, whitened_by = _fit(fit, inputs, embeddings.ids, vectors, readable, skipped)
+            audited, whitened_by, together = _fit(
+                fit, inputs, embeddings.ids, vectors, readable, skipped, groups == "auto", report
+            )
+        if fit.n_permutations:
+            seconds["test directions"] = fit.test_seconds_
+            seconds["fit directions"] -= fit.test_seconds_
         with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
@@ -180,10 +223,13 @@ def audit(
         findings = replace(
             _about(embedder, fit, audited, title, whitened_by),
             classes=classes,
+            grouped_by=together.grouped_by,
+            n_grouped=together.n_grouped,
+            n_groups=together.n_groups,
             input_fingerprint=inputs.fingerprint(embeddings.ids, embeddings.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
             skipped=skipped,
-            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by, missing)),
+            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by, missing, together)),
         )
         page = render_report(findings, pictures)
         if folder is not None:
@@ -214,11 +260,23 @@ def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
         _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
 
 
-def _sized_source(images: object, n: int) -> ImageSource:
-    source = image_source(images)
-    if source.count not in (None, n):
-        raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
-    return source
+def _check_kinds(
+    embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
+) -> None:
+    """Refuse what an argument cannot be, before any work."""
+    loads = callable(embedder) and not isinstance(embedder, torch.nn.Module)
+    embeds = embedder is None or isinstance(embedder, ImageEmbedder) or loads
+    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, or a function that loads one")
+    check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
+    own = directions is None or isinstance(directions, FailureDirections)
+    check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    check_kind(title, "title", isinstance(title, str), "the heading of the report")
+    check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
+    timed = isinstance(timings, Mapping) and all(
+        isinstance(stage, str) and isinstance(seconds, Real) and math.isfinite(seconds)
+        for stage, seconds in timings.items()
+    )
+    check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
 def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:
@@ -268,6 +326,41 @@ def _embed(
     return embeddings, vectors, readable, skipped
 
 
+@dataclass(frozen=True)
+class _Together:
+    """Which of the fit's images belong together: m ids, or None where each is alone, and by what they were told."""
+
+    groups: NDArray[np.int64] | None
+    grouped_by: GroupedBy
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Images of each group of several."""
+        counts = np.empty(0, np.int64) if self.groups is None else np.unique(self.groups, return_counts=True)[1]
+        return np.asarray(counts[counts > 1])
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of several images."""
+        return len(self.sizes)
+
+    @property
+    def n_grouped(self) -> int:
+        """Images in them."""
+        return int(self.sizes.sum())
+
+    @classmethod
+    def of(
+        cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
+    ) -> _Together:
+        """Take what was given, or look for near-duplicates among the images of each class."""
+        if given is not None:
+            return cls(given, GroupedBy.GIVEN)
+        if not look:
+            return cls(None, GroupedBy.NOTHING)
+        return cls(near_duplicates(vectors, labels), GroupedBy.NEAR_DUPLICATES)
+
+
 def _fit(
     fit: FailureDirections,
     inputs: AuditInputs,
@@ -275,8 +368,10 @@ def _fit(
     vectors: torch.Tensor,
     readable: NDArray[np.bool_],
     skipped: Sequence[Skipped],
-) -> tuple[AuditImages, Split]:
-    """Fit on val; return every image with its decision values, and the split that whitened."""
+    look: bool,
+    report: Reporter,
+) -> tuple[AuditImages, Split, _Together]:
+    """Fit on val; return every image with its decision values, the split that whitened, and what belongs together."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
@@ -285,14 +380,15 @@ def _fit(
         raise _none_usable([(one.path, one.reason) for one in skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
-    groups = None if inputs.groups is None else inputs.groups[val]
-    fit.fit(chosen_rows(vectors, val), inputs.labels[val], inputs.correct[val], reference, groups)
+    fitted, labels = chosen_rows(vectors, val), inputs.labels[val]
+    together = _Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
+    fit.fit(fitted, labels, inputs.correct[val], reference, together.groups, report)
     along = [fit.decision_function(vectors, inputs.labels, direction) for direction in range(fit.n_directions)]
     decisions = to_host(torch.stack(along, dim=1), "decision values")
     decisions[~readable] = np.nan
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by
+    return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by, together
 
 
 def _about(
@@ -324,6 +420,7 @@ def _about(
         C_grid=fit.Cs,
         n_directions=fit.n_directions,
         n_permutations=fit.n_permutations,
+        most_permutations=fit.fitted.most_permutations,
         fdr=fit.fdr,
     )
 
@@ -335,6 +432,7 @@ def _notes(
     candidates: CaptionSource,
     whitened_by: Split,
     missing: Sequence[str],
+    together: _Together,
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes, recipe = [], candidates.recipe
@@ -345,6 +443,12 @@ def _notes(
         )
     if whitened_by is Split.VAL:
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")
+    if together.n_groups and together.grouped_by is GroupedBy.NEAR_DUPLICATES:
+        notes.append(
+            f"{together.n_grouped:,} {Split.VAL} images are near-duplicates of others, and form {together.n_groups:,} "
+            "groups. Each group counts as one piece of evidence. If they are independent, pass groups='none' "
+            "(--groups none); if you know which images belong together, pass their groups."
+        )
     if recipe.fallen_back:
         notes.append(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
     if recipe.ambiguous:

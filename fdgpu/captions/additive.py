@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.captions.grammar import CaptionGrammar
+from fdgpu.checks import check_name
 from fdgpu.errors import InputError
 from fdgpu.findings import WordEffect
 
@@ -86,8 +87,7 @@ def word_effects(
     Raises:
         InputError: for another ``against``, if scores and indices do not go together, or a score is infinite.
     """
-    if against not in list(Against):
-        raise InputError(f"against is {str(against)!r}: use {' or '.join(repr(str(one)) for one in Against)}")
+    check_name(against, "against", Against)
     of = np.arange(len(grammar)) if indices is None else to_numpy(indices, "indices")
     values = _checked(to_numpy(scores, "scores"), len(of))
     scored = ~np.isnan(values)

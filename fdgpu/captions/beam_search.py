@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.templates import Word
+from fdgpu.checks import check_name, check_whole
 from fdgpu.errors import InputError
 from fdgpu.findings import Side
 from fdgpu.progress import Reporter, silent
@@ -96,10 +97,8 @@ def grow(
             caption, or if no caption gets a score.
     """
     for name, value in (("beam", beam), ("top", top), ("budget", budget)):
-        if value < 1:
-            raise InputError(f"{name} is {value}: use at least 1")
-    if side not in list(SIGNS):
-        raise InputError(f"side is {str(side)!r}: use 'hard' for the lowest scores or 'easy' for the highest")
+        check_whole(value, name, 1)
+    check_name(side, "side", SIGNS)
     sign = SIGNS[Side(side)]
     first = np.array([_start(grammar, start or {})], np.int64)
     search = _Search(grammar, score, fits or (lambda _: True), sign, first, beam, top, budget, progress)

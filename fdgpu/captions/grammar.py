@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fdgpu.captions.recipe import WrittenRecipe, class_keys, read_bundled, read_own
 from fdgpu.captions.templates import Word, agree, slot_names, slot_words
+from fdgpu.checks import check_flag
 from fdgpu.errors import InputError
 
 
@@ -43,7 +44,7 @@ class CaptionGrammar(Sequence[str]):
     """
 
     def __init__(self, template: str, *, a_or_an: bool = False, **slots: Sequence[Word]) -> None:
-        self.template, self.a_or_an = template, a_or_an
+        self.template, self.a_or_an = template, check_flag(a_or_an, "a_or_an")
         self.slots = {name: slot_words(name, words) for name, words in slots.items()}
         named = slot_names(template)
         for name in named:

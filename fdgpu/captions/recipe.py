@@ -32,6 +32,7 @@ changes in what is given. This module knows words only: :mod:`fdgpu.captions.gra
 from __future__ import annotations
 
 import csv
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,13 +44,19 @@ from typing import Annotated, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from fdgpu.captions.templates import slot_names
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
+from fdgpu.files import check_regular_file, read_text_file
 
 Name = Annotated[str, Field(pattern=r"\S")]
 Listed = Annotated[list[str], Field(min_length=1)]
 Words = dict[str, Listed]  # slot → words
 Checked = TypeVar("Checked", bound=BaseModel)
 
+MOST_BYTES = 10_000_000  # of a recipe, or of its table: ImageNet's takes 0.1 MB
+MOST_PARTS = 10
+LONG_KEY = re.compile(rf"(?<![\w\"'-])[\w\"'-]+(?:[ \t]*\.[ \t]*[\w\"'-]+){{{MOST_PARTS},}}")
+MOST_ABOVE = 20  # recipes that extend each other
 COLUMNS = ("name", "also", "group")
 REMEDY = {  # by pydantic's name of a mistake; of others its own words are shown
     "string_type": "write a string",
@@ -160,18 +167,19 @@ def read_own(path: Path, above: tuple[Path, ...] = ()) -> WrittenRecipe:
     Raises:
         InputError: if the file is missing or malformed; names the file, where in it, what was expected and what came.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): pass a TOML file in UTF-8") from None
+    text = read_text_file(path, MOST_BYTES, "a TOML file in UTF-8")
     return _read(text, str(path), path.parent, (*above, path.resolve()))
 
 
 def _read(text: str, file: str, folder: Traversable, above: tuple[Path, ...] = ()) -> WrittenRecipe:
     """Read a recipe's text; ``file`` is what errors call it, ``folder`` where the files that it names are."""
+    if LONG_KEY.search(text):  # for each part more, the parser goes through all before it
+        raise InputError(f"{file}: a key has more than {MOST_PARTS} parts with dots between: a recipe needs three")
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise InputError(f"{file}: its lists or tables are nested too deeply: a recipe needs three levels") from None
+    except ValueError as error:  # TOML's own, and a number of more digits than Python reads
         raise InputError(f"{file}: {error}") from None
     own = _checked(WrittenRecipe, raw, file)
     base = _base(own.extends, file, folder, above) if own.extends else WrittenRecipe()
@@ -203,7 +211,9 @@ def _base(name: str, file: str, folder: Traversable, above: tuple[Path, ...]) ->
             return read_bundled(name)
         except InputError as error:
             raise InputError(f"{file}: extends: {error}") from None
-    path = Path(str(folder)) / name
+    path = check_regular_file(Path(str(folder)) / name, f"a TOML file that {file} can extend")
+    if len(above) >= MOST_ABOVE:
+        raise InputError(f"{file}: extends: {name} is one more than {MOST_ABOVE} recipes in a row: extend another")
     if path.resolve() in above:
         raise InputError(f"{file}: extends: {name} leads back to itself, extend another recipe")
     return read_own(path, above)
@@ -212,24 +222,31 @@ def _base(name: str, file: str, folder: Traversable, above: tuple[Path, ...]) ->
 def _table_classes(table: Traversable, file: str) -> Iterator[WrittenClass]:
     """Read classes from a CSV with the columns name, also and group; other names are joined by semicolons."""
     try:
-        text = table.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{file}: classes_from: {table.name} cannot be read ({error}), name a CSV beside the recipe"
-        ) from None
-    reader = csv.reader(text.splitlines(), strict=True)
-    header = next(reader, [])
+        text = read_text_file(Path(str(table)), MOST_BYTES, "a CSV beside the recipe")
+    except InputError as error:
+        raise InputError(f"{file}: classes_from: {error}") from None
+    rows = _csv_rows(text, table.name)
+    _, header = next(rows, (1, []))
     if "name" not in header or not set(header) <= set(COLUMNS):
         raise InputError(
             f"{table.name}, line 1: the header is {','.join(header)!r}, use the columns {','.join(COLUMNS)}"
         )
-    for row in reader:
-        line = f"{table.name}, line {reader.line_num}"
+    for number, row in rows:
+        line = f"{table.name}, line {number}"
         if len(row) != len(header):
             raise InputError(f"{line}: {len(row)} fields, the header has {len(header)}")
         entry: dict[str, object] = dict(zip(header, row, strict=True))
         entry["also"] = [name for name in str(entry.get("also", "")).split(";") if name]
         yield _checked(WrittenClass, entry, line).at(f"{line}, class")
+
+
+def _csv_rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(text.splitlines(), strict=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num}: {error}") from None
 
 
 # --- checking -------------------------------------------------------------------------------------------------------
@@ -250,8 +267,8 @@ def _checked(model: type[Checked], raw: Mapping[str, object], file: str) -> Chec
         raise InputError(f'{where} is missing: add {at[-1]} = "…"')
     if first["type"] == "extra_forbidden":
         table = TABLES.get(at[0], model) if len(at) > 1 else model
-        raise InputError(f"{where}: unknown key {at[-1]!r}, use {', '.join(table.model_fields)}")
-    raise InputError(f"{where} is {first['input']!r}: {REMEDY.get(first['type'], first['msg'])}")
+        raise InputError(f"{where}: unknown key {shown(at[-1])}, use {', '.join(table.model_fields)}")
+    raise InputError(f"{where} is {shown(first['input'])}: {REMEDY.get(first['type'], first['msg'])}")
 
 
 def _location(location: tuple[int | str, ...], raw: Mapping[str, object]) -> str:

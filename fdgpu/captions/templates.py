@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 
 Word = str | None
@@ -24,14 +25,17 @@ def slot_names(template: str) -> list[str]:
         InputError: for a template that cannot be read, or one without a noun.
     """
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise InputError(f"template {template!r} cannot be read ({error}): write slots as {{noun}}") from None
+        parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"template {shown(template)} cannot be read ({error}): write slots as {{noun}}") from None
+    fields = [str(field) for _, field, _, _ in parsed]
+    if any(spec or conversion for _, _, spec, conversion in parsed):
+        raise InputError(f"template {shown(template)} formats a slot: write it as {{noun}}, without ':' and '!'")
     odd = [field for field in fields if not field.isidentifier() or field in TAKEN]
     if odd:
-        raise InputError(f"template {template!r} has the slot {{{odd[0]}}}: name slots like {{noun}}")
+        raise InputError(f"template {shown(template)} has the slot {{{odd[0][:60]}}}: name slots like {{noun}}")
     if "noun" not in fields:
-        raise InputError(f"template {template!r} has no {{noun}}, which reference captions keep: write one")
+        raise InputError(f"template {shown(template)} has no {{noun}}, which reference captions keep: write one")
     return fields
 
 
@@ -42,13 +46,13 @@ def slot_words(name: str, words: object) -> tuple[Word, ...]:
         InputError: unless it is a list of strings and None, and not empty.
     """
     if isinstance(words, str) or not isinstance(words, Iterable):
-        raise InputError(f"{name} is {words!r}: pass a list of words, [{words!r}]")
+        raise InputError(f"{name} is {shown(words)}: pass a list of words, [{shown(words)}]")
     listed = list(words)
     if not listed:
         raise InputError(f"{name} is an empty list: pass its words, or [None] to leave the slot out")
     odd = [word for word in listed if word is not None and not isinstance(word, str)]
     if odd:
-        raise InputError(f"{name} holds {odd[0]!r}: words are strings, or None to leave the slot out")
+        raise InputError(f"{name} holds {shown(odd[0])}: words are strings, or None to leave the slot out")
     return tuple(dict.fromkeys(" ".join(word.split()) or None if word else None for word in listed))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.arrays import Array, finite_rows, restorer, rows_not_finite, to_device, to_host, to_torch
+from fdgpu.checks import check_number, check_whole
 from fdgpu.decoding.bundled import BundledNet
 from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.pipelines import Pipeline, adapt
@@ -41,8 +41,9 @@ class Decoder:
     """
 
     def __init__(self, denoiser: Denoiser, batch_size: int | None = None, length: float | None = None) -> None:
-        if length is not None and not (isinstance(length, Real) and 0 < length < float("inf")):
-            raise InputError(f"length is {length!r}: pass how long the pipeline's own CLIP vectors are, such as 20.0")
+        if length is not None:
+            wanted = "how long the pipeline's own CLIP vectors are, such as 20.0"
+            length = check_number(length, "length", lambda value: value > 0, wanted)
         self._denoiser = denoiser
         if batch_size is None:
             batch_size = CPU_BATCH if denoiser.device.type == "cpu" else DEVICE_BATCH
@@ -225,8 +226,8 @@ class Decoder:
         steps = self.steps if steps is None else steps
         guidance = self.guidance if guidance is None else guidance
         least, most = self._denoiser.least_steps, self._denoiser.most_steps
-        if not isinstance(steps, Integral) or not least <= steps <= most:
-            raise InputError(f"steps is {steps!r}: {self.name} takes {least} to {most}, a whole number")
-        if not isinstance(guidance, Real) or not UNGUIDED <= guidance < float("inf"):
-            raise InputError(f"guidance is {guidance!r}: use a number of 1 (none) or more, such as {self.guidance}")
-        return int(steps), float(guidance)
+        wanted = f"a number of 1 (none) or more, such as {self.guidance}"
+        return (
+            check_whole(steps, "steps", least, most, f", which {self.name} takes"),
+            check_number(guidance, "guidance", lambda value: value >= UNGUIDED, wanted),
+        )

@@ -7,7 +7,7 @@ import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fdgpu.arrays import Array, to_device
+from fdgpu.checks import LARGEST_SEED, check_seed, shown
 from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.spaces import ClipSpace
 from fdgpu.device import BatchSize, halving_batches
@@ -22,7 +23,6 @@ from fdgpu.errors import InputError
 from fdgpu.progress import Reporter, silent
 
 UNGUIDED = 1.0
-LARGEST_SEED = 2**63 - 1  # of torch's generators
 
 Seeds = int | Array  # one number, or one a picture
 Predict = Callable[[Tensor, Tensor, bool], Tensor]
@@ -208,10 +208,9 @@ def picture_seeds(seed: Seeds, n: int) -> list[int]:
     Raises:
         InputError: for a number of seeds that is not the number of pictures, and seeds that are not whole or negative.
     """
-    if isinstance(seed, Integral):
-        if seed < 0:
-            raise InputError(f"seed is {seed}: use 0 or more")
-        return [int(np.random.SeedSequence([int(seed), i]).generate_state(1, np.uint64)[0] >> 1) for i in range(n)]
+    if isinstance(seed, (Real, str, bytes)) or seed is None:
+        whole = check_seed(seed)
+        return [int(np.random.SeedSequence([whole, i]).generate_state(1, np.uint64)[0] >> 1) for i in range(n)]
     seeds = listed_seeds(seed, "seed")
     if len(seeds) != n:
         raise InputError(f"seed holds {len(seeds)} seeds, there are {n} pictures: pass one number, or one a picture")
@@ -231,7 +230,7 @@ def listed_seeds(seeds: Sequence[int] | Array, name: str) -> list[int]:
     try:
         listed = [operator.index(one) for one in seeds]
     except TypeError:  # a fraction, a text, or nothing to go through
-        raise InputError(f"{name} is {seeds!r}: pass whole numbers, such as [0, 1]") from None
+        raise InputError(f"{name} is {shown(seeds)}: pass whole numbers, such as [0, 1]") from None
     outside = [one for one in listed if not 0 <= one <= LARGEST_SEED]
     if outside:
         raise InputError(f"{name} holds {outside[0]}: use 0 or more, and less than 2**63")

@@ -7,16 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count
-from numbers import Integral
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 from torch import Tensor
 
+from fdgpu.checks import check_seed, check_whole
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.painting import CaptionReader, Painter, painter_of
@@ -24,11 +25,13 @@ from fdgpu.decoding.pipelines import Pipeline
 from fdgpu.decoding.sampling import picture_seeds
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
-from fdgpu.files import writable_folder, write_atomically, write_png
+from fdgpu.files import expect, parse_json, read_text_file, validated, writable_folder, write_atomically, write_png
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.version import __version__
 
 MANIFEST = "manifest.json"
+MOST_BYTES = 1_000_000_000  # of a manifest: some four million pictures
+MOST_PICTURES = 10_000_000  # of a caption
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Painted:
     kind: str
     caption: str
     seed: int
+
+
+class Manifest(BaseModel):
+    """``manifest.json``: what painted the pictures, and what each is."""
+
+    model: dict[str, Any]
+    images: list[Painted]
 
 
 @dataclass(frozen=True)
@@ -150,16 +160,19 @@ def _read_manifest(folder: Path) -> tuple[Settings, tuple[Painted, ...]]:
         InputError: if there is no manifest, or another program's.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{folder} has no {MANIFEST}: pass a folder that fdgpu.text_to_image has written")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return dict(document["model"]), tuple(Painted(**row) for row in document["images"])
-    except (ValueError, KeyError, TypeError) as error:
+        written = validated(Manifest, parse_json(read_text_file(path, MOST_BYTES, "one of fdgpu.text_to_image")))
+        for row in written.images:
+            inside = PurePosixPath(row.path)
+            expect(not inside.is_absolute() and ".." not in inside.parts, f"a path in the folder, not {row.path!r}")
+    except ValueError as error:
         raise InputError(
-            f"{path} is not a manifest of fdgpu.text_to_image ({type(error).__name__}: {error}): pass a folder "
-            "that it has written, or choose another for new pictures"
+            f"{path} is not a manifest of fdgpu.text_to_image ({error}): pass a folder that it has written, or choose "
+            "another for new pictures"
         ) from None
+    return written.model, tuple(written.images)
 
 
 def _write_manifest(folder: Path, settings: Settings, rows: Sequence[Painted]) -> None:
@@ -203,10 +216,9 @@ def _runner(painter: Painter, rows: list[Painted], folder: Path) -> Callable[[in
 
 
 def _plan(captions: Mapping[str, Mapping[str, str]], per_caption: int, seed: int) -> tuple[Painted, ...]:
-    if not isinstance(per_caption, Integral) or per_caption < 1:
-        raise InputError(f"per_caption is {per_caption!r}: use a whole number of at least 1")
+    count_ = check_whole(per_caption, "per_caption", 1, MOST_PICTURES)
     _check_captions(captions)
-    seeds = picture_seeds(seed, int(per_caption))
+    seeds = picture_seeds(check_seed(seed), count_)
     classes = _folders(captions)
     kinds = {name: _folders(own) for name, own in captions.items()}
     return tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from fdgpu.arrays import to_device
+from fdgpu.checks import shown
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
+from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import BackendError, InputError, NotFittedError
 from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
@@ -113,6 +116,7 @@ class Fit:
         )
     )
     whitening: Whitening = field(metadata=doc("mean and deviations by which embeddings are whitened."))
+    test_seconds: float = field(default=float("nan"), metadata=doc("what permutations took; not stored."))
     resampled_coef: torch.Tensor | None = field(
         default=None,
         metadata=doc(
@@ -148,6 +152,14 @@ class Fit:
         """(d,) deviations of the whitening, ones without it: the ``scale`` of a :class:`fdgpu.CaptionIndex`."""
         return self.whitening.scale
 
+    @property
+    def most_permutations(self) -> int:
+        """The most permutations that a class may be given, for one of those that were tested to pass."""
+        tested = sum(
+            status is Status.OK and not why for status, why in zip(self.status, self.p_value_reason, strict=True)
+        )
+        return most_permutations(self.search_settings, tested)
+
     def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
         """(k, B, d) on ``device``, w of the resamples of one direction of every class; B = 0 where none were drawn."""
         if self.resampled_coef is None:
@@ -162,9 +174,9 @@ class Fit:
         Raises:
             InputError: for a class that was not fitted.
         """
-        found = np.flatnonzero(self.classes == class_id)
+        found = np.flatnonzero(self.classes == class_id) if isinstance(class_id, Integral) else np.empty(0)
         if not len(found):
-            raise InputError(f"class_id is {class_id}: use one of classes_, {self.classes[:10].tolist()}…")
+            raise InputError(f"class_id is {shown(class_id)}: use one of classes_, {self.classes[:10].tolist()}…")
         return int(found[0])
 
     def decide(self, x: torch.Tensor, labels: Ints, direction: int) -> torch.Tensor:
@@ -306,6 +318,7 @@ class Header(BaseModel):
     def settings(self) -> tuple[SolverSettings, SearchSettings]:
         """Return the two records, whose own checks hold for a file too."""
         names = [[one.name for one in fields(record)] for record in (SolverSettings, SearchSettings)]
+        self.parameters.setdefault("min_errors", SearchSettings.min_errors)  # which older files lack
         missing = [name for own in names for name in own if name not in self.parameters]
         expect(not missing, f"the parameter {', '.join(missing)}")
         solver, search = ({name: self.parameters[name] for name in own} for own in names)

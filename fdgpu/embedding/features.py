@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
+from fdgpu.checks import check_whole, shown
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.preprocess import Preprocess, ResizeMode
-from fdgpu.errors import ModelError
+from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import inputs_of, last_linear
+
+MOST_SIDE = 1 << 16  # of a network's input, in pixels
 
 
 class FeatureEmbedder(ImageEmbedder):
@@ -60,6 +63,9 @@ class FeatureEmbedder(ImageEmbedder):
         precision: str = "auto",
     ) -> None:
         super().__init__(name or type(model).__name__, device, batch_size, precision)
+        if not isinstance(size, (tuple, list)) or len(size) != 2:
+            raise InputError(f"size is {shown(size)}: pass height and width, such as (224, 224)")
+        size = (check_whole(size[0], "size", 1, MOST_SIDE), check_whole(size[1], "size", 1, MOST_SIDE))
         self.model = model.to(self.placement.device, self.placement.dtype).eval()
         self.preprocess = Preprocess(size, mean, std, InterpolationMode.BILINEAR, ResizeMode(resize_mode))
         example = torch.zeros(1, len(mean), *size, dtype=self.placement.dtype, device=self.placement.device)

@@ -13,6 +13,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
 from fdgpu.arrays import to_device
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 
 
@@ -25,7 +26,7 @@ class ResizeMode(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> ResizeMode:
-        raise InputError(f"resize_mode is {value!r}: use one of {', '.join(cls)}")
+        raise InputError(f"resize_mode is {shown(value)}: use one of {', '.join(cls)}")
 
 
 @dataclass(frozen=True)

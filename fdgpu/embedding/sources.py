@@ -229,7 +229,7 @@ def _listed(images: Iterable[object]) -> ImageSource:
         images = chain([first], images) if first is not None else images
     if isinstance(first, (str, Path)):
         paths = [str(path) for path in images]
-        return FileSource([Path(path) for path in paths], paths)
+        return FileSource([Path(path) for path in paths], [printable(path) for path in paths])
     return IterableSource(images)
 
 
@@ -250,9 +250,13 @@ def _folder(root: Path) -> FileSource:
     return FileSource(paths, [printable(path.relative_to(root)) for path in paths])
 
 
-def printable(path: Path) -> str:
+def printable(path: str | Path) -> str:
     """Return a path as text that can be written as UTF-8; bytes of its name that are no UTF-8 are escaped."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    text = path.as_posix() if isinstance(path, Path) else path
+    try:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file name holds
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _read(path: Path, resize: Resize) -> Picture | str:

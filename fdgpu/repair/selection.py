@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host, to_numpy, to_torch
+from fdgpu.checks import check_number, check_whole
 from fdgpu.errors import FdgpuWarning, InputError
 
 LARGEST_WEIGHT = float(np.finfo(np.float32).max)
@@ -41,8 +41,7 @@ def hardest(values: Array, labels: Array, k: int, classes: Iterable[int] | None 
     """
     column = _values(values)
     ids = _class_ids(labels, len(column))
-    if not isinstance(k, Integral) or k < 1:
-        raise InputError(f"k is {k!r}: use a whole number of at least 1")
+    k = check_whole(k, "k", 1)
     chosen, without = [], []
     for label in np.unique(ids) if classes is None else _distinct(classes, ids):
         members = np.flatnonzero(ids == label)
@@ -121,21 +120,15 @@ def soft_up_weights(values: Array, factor: float = 2.0, width: float | None = No
     if width is None:
         width = float(np.median(np.abs(column[known]))) if known.any() else 1.0
         width = width or 1.0  # most values are zero: any width will do
-    if not (np.isfinite(width) and width > 0):
-        raise InputError(f"width is {width}: use a decision value above 0")
+    width = check_number(width, "width", lambda value: value > 0, "a decision value above 0")
     share = np.zeros(len(column))
     share[known] = 0.5 * (1 - np.tanh(column[known] / width / 2))  # the logistic function, without overflow
     return _as_weights(1 + (top - 1) * share)
 
 
 def _factor(factor: float) -> float:
-    try:
-        number = float(factor)
-    except (TypeError, ValueError):
-        raise InputError(f"factor is {factor!r}: use a number; the paper takes 2") from None
-    if not 0 <= number <= LARGEST_WEIGHT:
-        raise InputError(f"factor is {factor}: use 0 or more, up to {LARGEST_WEIGHT:.0e}; the paper takes 2")
-    return number
+    wanted = f"a number of 0 or more, up to {LARGEST_WEIGHT:.0e}; the paper takes 2"
+    return check_number(factor, "factor", lambda number: 0 <= number <= LARGEST_WEIGHT, wanted)
 
 
 def _as_weights(weights: NDArray[np.float64]) -> NDArray[np.float32]:

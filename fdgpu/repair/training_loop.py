@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 
 from fdgpu.arrays import Array, to_device, to_host, to_torch
 from fdgpu.batches import Batches, as_targets, is_dataset, open_batches
+from fdgpu.checks import check_name, check_seed, check_whole
 from fdgpu.device import choose_device
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import dtype_of, inputs_and_targets, last_linear_of, scores_of
@@ -105,7 +105,7 @@ def train(
     model.to(target).to(memory_format=torch.channels_last)
     source = open_batches(images, labels, target, workers, dtype_of(model))
     factors = None if weights is None else _check_weights(weights, len(source))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     with _training(model, only) as parameters:
         step = _Stepper(model, parameters, recipe, loss, len(source), target.type == "cuda" if amp is None else amp)
         for epoch in range(last):
@@ -167,9 +167,7 @@ class _Stepper:
 def _last_epoch(stop_after: int | None, recipe: TrainingRecipe) -> int:
     if stop_after is None:
         return recipe.epochs
-    if not isinstance(stop_after, Integral) or not 1 <= stop_after <= recipe.epochs:
-        raise InputError(f"stop_after is {stop_after}: use a number of epochs from 1 to the recipe's {recipe.epochs}")
-    return int(stop_after)
+    return check_whole(stop_after, "stop_after", 1, recipe.epochs, ", the recipe's epochs")
 
 
 def _groups(rows: Tensor, size: int) -> list[Tensor]:
@@ -291,8 +289,7 @@ def fine_tune(
             :func:`train` cannot take.
         ModelError: where the loss is no longer finite.
     """
-    if layers not in ("last", "all"):
-        raise InputError(f"layers is {layers!r}: use 'last' or 'all'")
+    check_name(layers, "layers", ("last", "all"))
     settings = {"recipe": recipe, "device": device, **training}
     target = choose_device(device).device
     tuned = deepcopy(model).to(target)

@@ -6,9 +6,8 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from math import isfinite
-from numbers import Integral
 
+from fdgpu.checks import check_number, check_whole, shown
 from fdgpu.errors import InputError
 
 
@@ -37,17 +36,12 @@ class TrainingRecipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "peak_epoch", "batch", "resolution"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise InputError(f"{name} is {value}: use a whole number of at least 1")
+            object.__setattr__(self, name, check_whole(getattr(self, name), name, 1))
         if self.peak_epoch > self.epochs:
             raise InputError(f"peak_epoch is {self.peak_epoch}, after the last of {self.epochs} epochs: lower it")
-        if not (isfinite(self.peak_lr) and self.peak_lr > 0):
-            raise InputError(f"peak_lr is {self.peak_lr}: use a number greater than 0, such as 0.1")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum is {self.momentum}: use a number from 0 to below 1, such as 0.9")
-        if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InputError(f"weight_decay is {self.weight_decay}: use 0 or more, such as 5e-4")
+        check_number(self.peak_lr, "peak_lr", lambda rate: rate > 0, "a number greater than 0, such as 0.1")
+        check_number(self.momentum, "momentum", lambda share: 0 <= share < 1, "a number from 0 to below 1, such as 0.9")
+        check_number(self.weight_decay, "weight_decay", lambda decay: decay >= 0, "0 or more, such as 5e-4")
 
     @classmethod
     def named(cls, name: str) -> TrainingRecipe:
@@ -56,16 +50,16 @@ class TrainingRecipe:
         Raises:
             InputError: for an unknown name; lists those there are.
         """
-        if name not in _bundled():
+        if not isinstance(name, str) or name not in _bundled():
             raise InputError(
-                f"there is no recipe {name!r}: use one of {', '.join(recipe_names())}, or a TrainingRecipe"
+                f"there is no recipe {shown(name)}: use one of {', '.join(recipe_names())}, or a TrainingRecipe"
             )
         return _bundled()[name]
 
 
 def as_recipe(recipe: TrainingRecipe | str) -> TrainingRecipe:
     """Return a recipe; a name is one of those that are bundled."""
-    return TrainingRecipe.named(recipe) if isinstance(recipe, str) else recipe
+    return recipe if isinstance(recipe, TrainingRecipe) else TrainingRecipe.named(recipe)
 
 
 def recipe_names() -> list[str]:

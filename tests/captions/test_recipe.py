@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.captions import CaptionRecipe
+from fdgpu.captions.recipe import WrittenRecipe
 from fdgpu.errors import InputError
 
 OWN = """
@@ -192,7 +197,10 @@ TOP = "template = 'a {noun} {place}'\n[slots]\nplace = ['']\n"
         (TOP + "[[groups]]\nnames=['']", r": groups\[0\]: names\[0\] is '': write a name"),
         ("extends = 'imagnet'", ": extends: there is no recipe 'imagnet': use one of celeba"),
         ("\nextends = 'own.toml'", ": extends: own.toml leads back to itself"),
-        ("classes_from = 'none.csv'\n" + TOP, r": classes_from: none\.csv cannot be read .* beside the recipe"),
+        (
+            "classes_from = 'none.csv'\n" + TOP,
+            r": classes_from: .*none\.csv does not exist: pass a CSV beside",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_file_and_where_in_it(tmp_path, text: str, message: str) -> None:
@@ -204,7 +212,7 @@ def test_a_mistake_in_what_a_recipe_extends(tmp_path) -> None:
     for text, message in (
         ("template = 5", r"other\.toml: template is 5"),
         ("extends = 'own.toml'", r"other\.toml: extends: own\.toml leads back to itself"),
-        ("extends = 'none.toml'", r"none\.toml cannot be read"),
+        ("extends = 'none.toml'", r"none\.toml does not exist: pass a TOML file that .*other\.toml can extend"),
     ):
         path = write(tmp_path, own="extends = 'other.toml'", other=text)
         with pytest.raises(InputError, match=message):
@@ -233,7 +241,90 @@ def test_recipes_that_do_not_exist(tmp_path) -> None:
         CaptionGrammar.recipe("imagnet")
     with pytest.raises(InputError, match="no recipe"):
         CaptionGrammar.recipe("../recipes/demo")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"none\.toml does not exist"):
         CaptionRecipe.resolve(str(tmp_path / "none.toml"), ["x"])
     with pytest.raises(InputError, match="grammar is a int"):
         CaptionRecipe.resolve(3, ["x"])
+
+
+def deep_lists(levels: int) -> str:
+    return f"source = {'[' * levels}{']' * levels}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (deep_lists(100_000), "nested too deeply"),
+        ("a" + ".a" * 50_000 + " = 1", "a key has more than 10 parts"),
+        ("[extra]\nnoun" + ".a" * 50_000 + " = 1", "a key has more than 10 parts"),
+        ("[" + " . ".join("abc" * 4) + "]", "a key has more than 10 parts"),
+        ("source = " + "x" * 10**6, "Invalid value"),
+        ("source = " + "9" * 5000, "digits"),
+        (f"template = {'x' * 10**6!r}", "has no {noun}"),
+        ('template = "a {noun:>9999999999}"', "formats a slot"),
+        ('template = "a {noun!r}"', "formats a slot"),
+        ('template = "a {noun.x}"', "name slots like"),
+        ('template = "a {self} {noun}"\n[slots]\nself = ["x"]', "has the slot {self}: name slots like"),
+        ('extends = "a\\u0000.toml"', "cannot be read"),
+        ('extends = "/dev/zero"', "there is no recipe '/dev/zero'"),
+        ('classes_from = "/dev/zero"', "a device, no regular file: pass a CSV beside the recipe"),
+        ('classes_from = ""\nsource = 1979-05-27', "source is .*: write a string"),
+    ],
+)
+def test_a_recipe_that_was_made_to_hurt(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        CaptionRecipe.from_file(path)
+    assert len(str(caught.value)) < 400 + len(str(path))
+
+
+def test_recipes_that_extend_each_other_without_end(tmp_path: Path) -> None:
+    for i in range(100):
+        (tmp_path / f"{i}.toml").write_text(f'extends = "{i + 1}.toml"')
+    with pytest.raises(InputError, match=r"20\.toml is one more than 20 recipes in a row"):
+        CaptionRecipe.from_file(tmp_path / "0.toml")
+
+
+def test_a_table_of_classes_that_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('template = "a {noun}"\nclasses_from = "names.csv"')
+    for text, message in (("name\n" + "x" * 200_000, "field larger than"), ('name\n"a"b', "names.csv, line 2: ")):
+        (tmp_path / "names.csv").write_text(text)
+        with pytest.raises(InputError, match=message):
+            CaptionRecipe.from_file(tmp_path / "own.toml")
+
+
+VALUES = st.recursive(
+    st.sampled_from(["true", "3", "nan", "-inf", "1979-05-27", '""', '"a {noun}"', '"own.toml"', '"cifar10"', '"{x}"'])
+    | st.text(st.characters(codec="utf-8"), max_size=8).map(json.dumps),
+    lambda inner: st.lists(inner, max_size=3).map(lambda listed: f"[{', '.join(listed)}]"),
+    max_leaves=6,
+)
+KEYS = st.sampled_from([*WrittenRecipe.model_fields, "name", "noun", "also", "group", "reference", "names", "more"])
+LINES = st.one_of(
+    st.tuples(KEYS, VALUES).map(" = ".join),
+    st.sampled_from(["[slots]", "[extra]", "[[classes]]", "[[groups]]", "[classes]", "[[slots]]", "[a.b]"]),
+    st.sampled_from(OWN.strip().splitlines()),
+)
+
+
+@settings(max_examples=400, derandomize=True)
+@given(st.data())
+def test_recipes_of_any_text(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "own.toml"
+    text = bytearray(OWN.encode())
+    if data.draw(st.booleans()):
+        text = bytearray("\n".join(data.draw(st.lists(LINES, min_size=1, max_size=9))).encode())
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        text[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4) | st.sampled_from([b"[[", b'"']))
+    path.write_bytes(text)
+    try:
+        recipe = CaptionRecipe.from_file(path)
+    except InputError as error:
+        assert str(path) in str(error)  # noqa: PT017 - one of two outcomes
+        return
+    written = tomllib.loads(text.decode("utf-8-sig"))
+    own = [entry["name"] for entry in written.get("classes", [])]
+    assert [entry.name for entry in recipe.classes][-len(own) :] == own or not own or "extends" in written
+    assert all(len(entry.grammar) and entry.grammar[0] for entry in recipe.classes)

@@ -73,8 +73,10 @@ def cifar100_names(folder: Path) -> Superclasses:
         path = need_file("cifar100", root / "meta")
         paths, found = dict.fromkeys(keys, path), read_pickled(path)
     for key, count in keys.items():
-        if len(found.get(key, [])) != count:
-            raise bad_file(paths[key], f"{count} names in {key}", str(len(found.get(key, []))))
+        listed = found.get(key, [])
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed) or len(listed) != count:
+            came = str(len(listed)) if isinstance(listed, list) else type(listed).__name__
+            raise bad_file(paths[key], f"{count} names in {key}", came)
     return Superclasses(*(tuple(found[key]) for key in keys))
 
 
@@ -109,7 +111,16 @@ def _from_pickle(path: Path, keys: Sequence[str]) -> Batch:
     data = content["data"]
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (VALUES,):
         raise bad_file(path, f"data of (n, {VALUES}) bytes", f"{type(data).__name__} {getattr(data, 'shape', '')}")
-    return torch.from_numpy(data.reshape(-1, *SHAPE).copy()), [torch.tensor(content[key]).long() for key in keys]
+    return torch.from_numpy(data.reshape(-1, *SHAPE).copy()), [_column(path, key, content[key]) for key in keys]
+
+
+def _column(path: Path, key: str, values: object) -> Tensor:
+    """Return one column of labels, which is listed or an array."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    small = range(1 << 16)
+    if not isinstance(listed, list) or not all(type(value) is int and value in small for value in listed):
+        raise bad_file(path, f"whole numbers in {key}", type(values).__name__)
+    return torch.tensor(listed, dtype=torch.long)
 
 
 def _from_binary(path: Path, keys: Sequence[str]) -> Batch:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmarks.paper.files import pickled
 from benchmarks.paper.files.cifar import cifar10, cifar100, cifar100_names
-from fdgpu.errors import InputError
+from benchmarks.paper.files.pickled import read_pickled
+from fdgpu.errors import FdgpuWarning, InputError
 from tests.benchmarks.paper.files.tiny import noise, write_as_python_2, write_binary, write_pickled
 
 COARSE, FINE = [f"coarse_{i}" for i in range(20)], [f"fine_{i}" for i in range(100)]
@@ -132,7 +137,14 @@ def test_a_pickle_that_would_run_something_is_refused_and_runs_nothing(tmp_path:
     [
         ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [1]}, "an entry 'coarse_labels'"),
         ({"data": np.zeros((1, 3000), np.uint8), "fine_labels": [1], "coarse_labels": [1]}, "data of .n, 3072. bytes"),
-        ({"data": np.zeros((1, 3072)), "fine_labels": [1], "coarse_labels": [1]}, "data of .n, 3072. bytes"),
+        ({"data": np.zeros((1, 3072)), "fine_labels": [1], "coarse_labels": [1]}, "a batch .*an array of type 'f8'"),
+        ({"data": np.zeros((1, 3072), np.int64), "fine_labels": [1], "coarse_labels": [1]}, "data of .n, 3072. bytes"),
+        ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [None], "coarse_labels": [1]}, "whole numbers in fine"),
+        (
+            {"data": np.zeros((1, 3072), np.uint8), "fine_labels": [2**70], "coarse_labels": [1]},
+            "whole numbers in fine",
+        ),
+        ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": {}, "coarse_labels": [1]}, "whole numbers in fine"),
         ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [1, 2], "coarse_labels": [1]}, "1 labels, one an"),
         ({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [1], "coarse_labels": [20]}, "labels from 0 to 19"),
         ([1], "a dictionary, found list"),
@@ -143,6 +155,68 @@ def test_a_batch_that_holds_something_else_is_named(content: object, message: st
     (tmp_path / "cifar-100-python" / "train").write_bytes(pickle.dumps(content, 2))
     with pytest.raises(InputError, match=f"cifar-100-python/train: expected {message}"):
         cifar100(tmp_path)
+
+
+def text(value: bytes) -> bytes:
+    return b"U" + bytes([len(value)]) + value
+
+
+EMPTY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+U1 = b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R"
+OBJECTS = b"cnumpy\ndtype\n" + text(b"O8") + b"K\x00K\x01\x87R"
+PLAIN = b"(K\x03" + text(b"|") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00tb"
+OBJECT_FLAGS = b"(K\x03" + text(b"|") + b"NNNK\x08K\x08K?tb"  # an item of 8 bytes that is a pointer
+OF_FIELDS = b"(K\x03" + text(b"|") + b"N" + text(b"x") + b"\x85}" + text(b"x") + b"K\x00s" + b"K\x08K\x08K\x00tb"
+STATE = b"(K\x01K\x08\x85" + U1 + PLAIN + b"I00\n" + text(b"AAAAAAAA") + b"tb"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (EMPTY + b"(K\x01K\x01\x85" + U1 + OBJECT_FLAGS + b"I00\n" + text(b"AAAAAAAA") + b"tb", "a state of its own"),
+        (EMPTY + b"(K\x01K\x01\x85" + U1 + OF_FIELDS + b"I00\n" + text(b"AAAAAAAA") + b"tb", "a state of its own"),
+        (EMPTY + b"(K\x01K\x01\x85" + OBJECTS + b"I00\n" + text(b"AAAAAAAA") + b"tb", "an array of type 'O8'"),
+        (EMPTY + b"(K\x01K\x09\x85" + U1 + PLAIN + b"I00\n" + text(b"AAAAAAAA") + b"tb", "content is not of its shape"),
+        (EMPTY + b"(K\x01J\xf8\xff\xff\xff\x85" + U1 + PLAIN + b"I00\n" + text(b"AAAAAAAA") + b"tb", "another layout"),
+        (EMPTY + b"(K\x01K\x08\x85NI00\n" + text(b"AAAAAAAA") + b"tb", "another layout"),
+        (EMPTY + b"Nb", "an array without its five parts"),
+        (b"cnumpy\ndtype\n}b", "a state for what has none"),
+        (b"c_codecs\nencode\nN}" + text(b"_make") + b"Ns\x86b", "a state for what has none"),
+        (b"r\xff\xff\xff\x7f", "found"),  # a memo of 2^31 entries
+        (b"\x8e" + (2**40).to_bytes(8, "little"), "found"),  # a string of a terabyte
+        (b"(" * 5, "found"),
+        (b"\x82\x01", "found"),  # an extension's code
+    ],
+)
+def test_a_pickle_that_was_crafted_byte_by_byte(value: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "crafted"
+    path.write_bytes(b"\x80\x02}" + text(b"data") + value + b"s.")
+    with pytest.raises(InputError, match=f"crafted: expected a batch of CIFAR's python version, .*{message}"):
+        read_pickled(path)
+    path.write_bytes(b"\x80\x02}" + text(b"data") + EMPTY + STATE + b"s.")
+    assert read_pickled(path)["data"].tolist() == [65] * 8  # as before: nothing was changed for the next file
+
+
+@settings(max_examples=300, derandomize=True)
+@given(st.data())
+def test_a_pickle_of_which_bytes_have_changed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "changed"
+    content = bytearray(b"\x80\x02}" + text(b"data") + EMPTY + STATE + b"s" + text(b"labels") + b"](K\x01K\x02es.")
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+        content = content or bytearray(b".")
+    path.write_bytes(content)
+    with suppress(InputError):
+        assert isinstance(read_pickled(path), dict)
+
+
+def test_a_whole_batch_is_compared_with_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickled, "WHOLE", 100)
+    path = tmp_path / "data_batch_1"
+    write_pickled(path, noise(2), labels=[1, 2])
+    with pytest.warns(FdgpuWarning, match="not the file that was published .*, not c99cafc152244af753f735de768cd75f"):
+        read_pickled(path)
 
 
 @pytest.mark.parametrize("write", [python10, binary10])
