@@ -195,10 +195,8 @@ def audit(
     check_folder(out)
     table = read_predictions(predictions)
     names = _class_names(class_names)
-    if model is None:
-        check_inputs(
-            table.labels, table.predictions, names, table.splits, table.confidence
-        )  # what is wrong there is said first
+    if model is None:  # what is wrong with the CSV is said first
+        check_inputs(table.labels, table.predictions, names, table.splits, table.confidence)
         raise typer.BadParameter(
             "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
             "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "

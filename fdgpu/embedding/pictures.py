@@ -10,17 +10,19 @@ What a file may hold beside plain pixels has one policy each, counted by :class:
   doubted.
 - CMYK is converted as PIL does it, inverted where Adobe wrote it. Colour profiles are left alone.
 - Of several frames, pages or layers the first is taken.
+- A picture of more than :data:`LARGE` pixels is averaged over squares first, far above what a model takes.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +37,7 @@ from fdgpu.arrays import is_array, to_host, to_torch
 from fdgpu.errors import InputError, one_line
 
 OUTSIDE = "an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8"
-LARGE = 20_000_000  # pixels; larger pictures are decoded one at a time, as one may take a gigabyte
+LARGE = 20_000_000  # pixels; larger pictures are decoded one at a time, and averaged over squares down to this
 
 # What PIL opens and is no picture, or would be drawn by a program of the system (PostScript by Ghostscript).
 NO_PICTURES = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"}
@@ -129,7 +131,8 @@ def read_picture(path: Path, resize: Callable[[Tensor], Tensor] = lambda pixels:
         raise InputError(ELSEWHERE[suffix] if known else "is not an image") from None
     except UNREADABLE as error:
         raise InputError(f"cannot be decoded ({one_line(error)})") from None
-    with image, _one_large if image.width * image.height > LARGE else nullcontext():
+    # Closed, an image gives its pixels back at once; to leave its ``with`` only closes the file.
+    with _one_large if image.width * image.height > LARGE else nullcontext(), closing(image):
         picture = as_unchecked_picture(image)
         return replace(picture, pixels=resize(picture.pixels))
 
@@ -210,8 +213,10 @@ def _from_pil(image: Image.Image) -> tuple[NDArray[np.generic], tuple[Treatment,
     """Return (h, w, 3) uint8, or (h, w) floats of a deep grey image, and what was done."""
     codec = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))  # what the decoder is told: "RGB;16B"
     carried = _orientation(image)
-    image.load()
-    pixels, treated = _greys(image, codec) if image.mode[0] in "IF" else _colours(image, codec)
+    with _unmapped(image):
+        image.load()
+    step = math.ceil(math.sqrt(image.width * image.height / LARGE))
+    pixels, treated = _greys(image, codec, step) if image.mode[0] in "IF" else _colours(_averaged(image, step), codec)
     if carried in TURNS:
         treated.append(Treatment.ORIENTED)
     if (orientation := _orientation(image)) in TURNS:  # of TIFF, PIL has turned the pixels, and taken the tag away
@@ -221,6 +226,28 @@ def _from_pil(image: Image.Image) -> tuple[NDArray[np.generic], tuple[Treatment,
     if _has_more_frames(image):
         treated.append(Treatment.FIRST_FRAME)
     return pixels, tuple(treated)
+
+
+@contextmanager
+def _unmapped(image: Image.Image) -> Iterator[None]:
+    """PIL maps a plain TIFF of a named file into memory, and then takes its orientation for applied in vain."""
+    name = getattr(image, "filename", None)
+    if name and image.format == "TIFF":
+        image.filename = ""  # type: ignore[attr-defined]  # files have it, pictures that were made do not
+    try:
+        yield
+    finally:
+        if name:
+            image.filename = name  # type: ignore[attr-defined]
+
+
+def _averaged(image: Image.Image, step: int) -> Image.Image:
+    """Average over squares of ``step`` pixels: what comes after it would hold a large picture several times."""
+    if step <= 1:
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA").reduce(step)
+    return (image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")).reduce(step)
 
 
 def _colours(image: Image.Image, codec: str) -> tuple[NDArray[np.generic], list[Treatment]]:
@@ -241,13 +268,15 @@ def _colours(image: Image.Image, codec: str) -> tuple[NDArray[np.generic], list[
     return pixels, treated
 
 
-def _greys(image: Image.Image, codec: str) -> tuple[NDArray[np.generic], list[Treatment]]:
+def _greys(image: Image.Image, codec: str, step: int) -> tuple[NDArray[np.generic], list[Treatment]]:
     """Scale to [0, 1] what PIL's own conversion would cut off at 255."""
     # PIL scales a PGM of any depth to 16 bits, and a PNG of mode I has 16.
     if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format in ("PNG", "PPM")):
         raise InputError(f"an image is of mode {image.mode}, whose range is not known: save it as 8 or 16 bits")
     values = np.asarray(image).astype(np.float32)
     largest = values.max(initial=0)
+    if step > 1:
+        values = np.asarray(Image.fromarray(values).reduce(step))
     stated = getattr(image, "tag_v2", {}).get(LARGEST_SAMPLE)
     whole = 4095 if "I;12" in codec else stated[0] if isinstance(stated, tuple) and stated else stated
     if isinstance(whole, int) and max(largest, 255) <= whole <= 65535:

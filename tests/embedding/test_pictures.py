@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fdgpu.embedding import pictures
 from fdgpu.embedding.pictures import Treatment, as_picture, as_unchecked_picture, read_picture, suffixes
+from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import FileSource, image_source
 from fdgpu.errors import InputError
 
@@ -66,6 +67,22 @@ def test_an_orientation_is_applied_as_viewers_do(tmp_path: Path, suffix: str, va
         np.testing.assert_array_equal(seen, expected)
     with Image.open(path) as image:  # a picture that a caller opened
         np.testing.assert_array_equal(as_picture(image).movedim(0, -1).numpy(), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "1"])
+@pytest.mark.parametrize("value", [2, 3, 6])
+def test_an_orientation_of_a_tiff_that_pil_maps_into_memory(tmp_path: Path, mode: str, value: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = value
+    image = Image.fromarray(noise()).convert(mode)
+    image.save(tmp_path / "a.tif", exif=exif)
+    turned = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 6: lambda a: np.rot90(a, -1)}[value]
+    pixels, treated = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(pixels, turned(rgb(image)))
+    assert Treatment.ORIENTED in treated
+    with Image.open(tmp_path / "a.tif") as opened:
+        np.testing.assert_array_equal(as_picture(opened).movedim(0, -1).numpy(), turned(rgb(image)))
+        assert opened.filename == str(tmp_path / "a.tif")
 
 
 def test_an_orientation_of_a_deep_grey_picture(tmp_path: Path) -> None:
@@ -404,6 +421,31 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
         (batch,) = image_source(tmp_path).batches(9, lambda pixels: pixels[:, :8, :8])
         assert batch.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
         assert most[0] == expected
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
+def test_a_large_picture_is_averaged_far_above_the_models_size(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (9, 12, 4), dtype=np.uint8)
+    image = Image.fromarray(coarse, "RGBA").resize((300, 201)).convert("RGBA" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 8
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path, exif=exif)
+    config = {"size": 16, "mean": (0,) * 3, "std": (1,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    small = Preprocess.of_model(config).resize
+    expected = read_picture(path, small)
+    monkeypatch.setattr(pictures, "LARGE", 10_000)
+    whole, large = read_picture(path), read_picture(path, small)
+    assert whole.pixels.shape == (3, 100, 67)
+    assert whole.treated == expected.treated
+    assert Treatment.ORIENTED in whole.treated
+    scale = 255 if large.pixels.is_floating_point() else 1
+    assert (large.pixels.float() - expected.pixels.float()).abs().max() * scale <= 3
 
 
 def test_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,8 @@ def damaged(draw: st.DrawFn) -> bytes:
 def decoded_by_pil(path: Path) -> np.ndarray | None:
     """What a viewer makes of it, written apart from the package; None where there is no telling."""
     try:
-        with Image.open(path, formats=picture_formats()) as image:
+        # By a stream, which PIL cannot map into memory: a TIFF that is mapped it does not turn, and says that it did.
+        with path.open("rb") as stream, Image.open(stream, formats=picture_formats()) as image:
             image.load()
             if image.mode[0] in "IF" or ";16" in image.mode:
                 return None
@@ -104,9 +105,12 @@ def decoded_by_pil(path: Path) -> np.ndarray | None:
 
 @pytest.mark.filterwarnings("ignore")  # PIL's, of damaged metadata
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(contents=st.lists(damaged(), min_size=8, max_size=8))
-def test_a_damaged_file_is_a_reason_or_a_picture(tmp_path: Path, contents: list[bytes]) -> None:
+@given(contents=st.lists(damaged(), min_size=7, max_size=7))
+def test_a_damaged_file_is_a_reason_or_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: list[bytes]
+) -> None:
     paths = [tmp_path / f"{i}.png" for i in range(len(contents))]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500_000)  # a header may ask for any size
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
     # Of several sizes, they make a batch as rows of what all have: the picture, padded, behind its height and width.
