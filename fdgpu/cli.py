@@ -198,7 +198,7 @@ def audit(
     if model is None:
         check_inputs(
             table.labels, table.predictions, names, table.splits, table.confidence
-        )  # what is wrong there first
+        )  # what is wrong there is said first
         raise typer.BadParameter(
             "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
             "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "

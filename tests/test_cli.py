@@ -192,7 +192,7 @@ def test_a_device_is_no_file(run: Run, world: Path, option: str) -> None:
     given = {"--images": world, "--predictions": world / "predictions.csv", "--out": world / "out", option: "/dev/zero"}
     code, _, complained = run("audit", *[word for pair in given.items() for word in pair])
     assert code in (1, 2)
-    assert "no file but a folder, a pipe or a device" in " ".join(complained.replace("│", " ").split())
+    assert "no regular file" in " ".join(complained.replace("│", " ").split())
 
 
 def test_a_failure_is_one_message_and_exit_code_1(run: Run, world: Path) -> None:

@@ -57,13 +57,23 @@ def by_path(paired: Paired) -> dict[str, tuple]:
 EXPECTED = dict(zip(NAMES, zip(LABELS, GUESSES, SURE, strict=True), strict=True))
 
 
+class Series:
+    def __init__(self, entries: list[Any], of_objects: bool) -> None:
+        self.entries, self.dtype = entries, "object" if of_objects else "of its own"
+
+    def to_list(self) -> list[Any]:
+        return list(map(Path, self.entries))
+
+
 class Frame:
     """What a data frame of pandas or polars looks like from here."""
 
     def __init__(self, columns: dict[str, Any]) -> None:
         self.held, self.columns = columns, list(columns)
 
-    def __getitem__(self, names: list[str]) -> Frame:
+    def __getitem__(self, names: list[str] | str) -> Any:
+        if isinstance(names, str):
+            return Series(self.held[names], names == "path")
         return Frame({name: self.held[name] for name in names})
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -150,8 +160,7 @@ def test_a_bare_sequence_beside_a_folder_is_a_doubt_that_shows_the_pairs(folder:
         assert not pair(images, columns, order).by_listing
 
 
-def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path) -> None:
-    clip = fdgpu.ClipEmbedder.bundled("cpu")
+def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path, clip: fdgpu.ClipEmbedder) -> None:
     with pytest.warns(FdgpuWarning, match="paired with the sorted listing"):
         result = fdgpu.audit(folder, LABELS, GUESSES, embedder=clip, out=tmp_path / "out")
     assert "val/10.png&#39; → &#39;cat" in result.page
@@ -173,7 +182,7 @@ def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path) -> Non
         (given_columns({"a": 1}), None, "predictions is missing"),
         (given_columns(["cat"]), None, "predictions is missing"),
         (given_columns({"a": 1, "./a": 1}, {"a": 1}), None, "labels holds a path twice"),
-        (given_columns({1: 1}, {1: 1}), None, "labels maps '1' of type int: its keys are paths"),
+        (given_columns({1: 1}, {1: 1}), None, "labels maps 1 of type int: its keys are paths"),
         (given_columns(LABELS, GUESSES), "listed", "order is 'listed': pass 'sorted'"),
         (given_columns({"val/1.png": 1}, {"val/1.png": 1}), "sorted", "order is for bare sequences"),
         (given_columns(pa.table(rows()), GUESSES), None, "predictions is given beside a table"),
@@ -277,3 +286,11 @@ def test_a_mistake_in_a_frame_is_named_with_its_row(columns: dict, message: str)
     whole = {"path": ["a", "b"], "label": ["x", "y"], "prediction": ["x", "y"], "split": ["val", "test"]}
     with pytest.raises(InputError, match=message):
         read_frame(pa.table(whole | columns))
+
+
+def test_an_object_in_a_frame_is_named_with_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = Frame({"path": ["a", "b"], "label": ["x", "y"], "prediction": ["x", "y"]})
+    assert read_frame(frame).paths == ["a", "b"]  # of pathlib's paths
+    monkeypatch.setattr(Series, "to_list", lambda _: ["a", {}])
+    with pytest.raises(InputError, match="labels, row 1: path is a dict: pass text"):
+        read_frame(frame)
