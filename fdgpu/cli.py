@@ -10,6 +10,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +26,7 @@ from fdgpu.errors import FdgpuError, FdgpuWarning
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
     from fdgpu.captions.candidates import CaptionRecipe
     from fdgpu.directions.estimator import FailureDirections
-    from fdgpu.findings import Findings
+    from fdgpu.findings import ClassFindings, Findings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,12 +39,19 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="Folder for the report and its data; made if it is not there.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random: the same seed gives the same answer.")]
-Permutations = Annotated[int, typer.Option(min=0, help="Label permutations for p-values; 0 for none.")]
+Permutations = Annotated[
+    int, typer.Option(min=0, help="Permutations of right and wrong that test every class; 0 tests none.")
+]
 Directions = Annotated[int, typer.Option(min=1, help="Failure modes to look for in each class.")]
 StopAfter = Annotated[
     int,
-    typer.Option(min=0, help="End a class's permutations after that many scores as high as its own; 0 to draw all."),
+    typer.Option(
+        min=0,
+        help="End a class's permutations after that many scores as high as its own, and draw on where they do not "
+        "decide; 0 to draw just as many as asked for.",
+    ),
 ]
+MinErrors = Annotated[int, typer.Option(min=0, help="Fewest errors of a class that is looked at.")]
 Nested = Annotated[bool, typer.Option("--nested", help="Also an unbiased score, by nested cross-validation.")]
 Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
 Decode = Annotated[
@@ -61,16 +70,28 @@ RECIPES = sorted(
     if entry.name.endswith(".toml")
 )
 
+PERMUTATIONS, STOP_AFTER = 200, 10  # an audit's (fdgpu.directions.parameters.AUDIT), whose import takes seconds too
+
+
+class Groups(StrEnum):
+    """What is done about images that belong together."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
 MOST_ROWS = 30  # of the summary: the report has them all
+
+_said: set[str] = set()  # warnings that were printed: what was doubted while loading, an audit says again
 
 
 @app.command()
 def demo(
     out: Out = Path("fdgpu-demo"),
     seed: Seed = 0,
-    permutations: Permutations = 200,
+    permutations: Permutations = PERMUTATIONS,
     directions: Directions = 1,
-    stop_after: StopAfter = 0,
+    stop_after: StopAfter = STOP_AFTER,
     nested: Nested = False,
     decode: Decode = False,
     backend: Backend = "auto",
@@ -82,9 +103,9 @@ def demo(
     colour, a background or a size, audits it, and compares what the audit says with what was planted. Takes about
     two minutes on two cores. OUT then also holds truth.json, and images/ and predictions.csv to try the audit on:
 
-        fdgpu audit --images OUT/images --predictions OUT/predictions.csv --out again
+        fdgpu audit --images OUT/images --predictions OUT/predictions.csv --model bundled --out again
     """
-    estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
+    estimator = _estimator(permutations, directions, stop_after, 0, nested, backend, seed)
     _check_device(device)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
@@ -106,13 +127,16 @@ def audit(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="CSV with the columns path,label,prediction,split and optionally confidence.",
+            help="CSV with the columns path,label,prediction,split and optionally confidence and group.",
         ),
     ],
     out: Out,
     model: Annotated[
-        str, typer.Option(help="bundled (knows the demo's garments only) or an open_clip model, ViT-B-32:openai.")
-    ] = "bundled",
+        str | None,
+        typer.Option(
+            help="Needed: an open_clip model, ViT-B-32:openai, or bundled, which knows the demo's garments only."
+        ),
+    ] = None,
     grammar: Annotated[
         str | None,
         typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
@@ -123,9 +147,20 @@ def audit(
             exists=True, dir_okay=False, help="Text file with one class name a line, if the CSV has class numbers."
         ),
     ] = None,
-    permutations: Permutations = 0,
+    groups: Annotated[
+        Groups,
+        typer.Option(
+            help="auto: the CSV's column group, or else near-duplicates, count as one piece of evidence; none: every "
+            "image counts as its own."
+        ),
+    ] = Groups.AUTO,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Take paths that lead out of the folder of images.")
+    ] = False,
+    permutations: Permutations = PERMUTATIONS,
     directions: Directions = 1,
-    stop_after: StopAfter = 0,
+    stop_after: StopAfter = STOP_AFTER,
+    min_errors: MinErrors = 0,
     nested: Nested = False,
     decode: Decode = False,
     backend: Backend = "auto",
@@ -140,37 +175,46 @@ def audit(
     embeddings are whitened by train (by val where there is none), and examples are shown from test (from val where
     there is none). An image that cannot be read is left out and listed in the report.
     """
-    if decode and model != "bundled":
+    if decode and model not in (None, "bundled"):
         raise typer.BadParameter(
             f"the bundled decoder draws directions of the bundled CLIP, not of {model}: leave it out, or pass "
             "fdgpu.audit a decoder of that CLIP (fdgpu.Decoder.from_diffusers)",
             param_hint="--decode",
         )
-    estimator = _estimator(permutations, directions, stop_after, nested, backend, seed)
+    estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed)
     _check_device(device, precision)
     recipe = _recipe(grammar)
-    from fdgpu.auditing.inputs import read_predictions
+    from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.pipeline import audit as run_audit
+    from fdgpu.auditing.predictions import read_predictions
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
-    from fdgpu.embedding.sources import FileSource
     from fdgpu.progress import ProgressBars
 
     table = read_predictions(predictions)
+    names = _class_names(class_names)
+    if model is None:
+        check_inputs(
+            table.labels, table.predictions, names, table.splits, table.confidence
+        )  # what is wrong there first
+        raise typer.BadParameter(
+            "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
+            "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
+            "knows the demo's ten garments only",
+            param_hint="--model",
+        )
     decoder = Decoder.bundled(device) if decode else None
-    names, labels, predicted = _classes(class_names, table.labels, table.predictions)
     with ProgressBars() as progress:
         result = run_audit(
-            FileSource([images / path for path in table.paths], table.paths),
-            labels,
-            predicted,
+            images,
+            table,
             class_names=names,
-            embedder=ClipEmbedder.from_name(model, device, batch_size, precision),
+            embedder=partial(ClipEmbedder.from_name, model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
             out=out,
-            splits=table.splits,
-            confidence=table.confidence,
+            groups=groups.value,
+            allow_outside=allow_outside,
             directions=estimator,
             seed=seed,
             progress=progress,
@@ -195,6 +239,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one message, not a traceback."""
+    _said.clear()
     warnings.showwarning = _show_warning
     try:
         app()
@@ -204,8 +249,9 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Print our own warnings as one line, and none of other libraries'."""
-    if issubclass(category, FdgpuWarning):
+    """Print our own warnings as one line, each once, and none of other libraries'."""
+    if issubclass(category, FdgpuWarning) and str(message) not in _said:
+        _said.add(str(message))
         _complain("warning", str(message))
 
 
@@ -223,16 +269,17 @@ def _usage(option: str | None = None) -> Iterator[None]:
 
 
 def _estimator(
-    permutations: int, directions: int, stop_after: int, nested: bool, backend: str, seed: int
+    permutations: int, directions: int, stop_after: int, min_errors: int, nested: bool, backend: str, seed: int
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together."""
     from fdgpu.directions.estimator import FailureDirections
-    from fdgpu.directions.resampling import RESAMPLES
+    from fdgpu.directions.parameters import AUDIT
 
     with _usage():
         return FailureDirections(
             n_permutations=permutations,
-            n_resamples=RESAMPLES,
+            n_resamples=AUDIT.n_resamples,
+            min_errors=min_errors,
             n_directions=directions,
             stop_after=stop_after,
             nested=nested,
@@ -257,28 +304,17 @@ def _recipe(grammar: str | None) -> CaptionRecipe | None:
         return None if grammar is None else CaptionRecipe.named(grammar)
 
 
-def _classes(
-    file: Path | None, labels: list[str], predictions: list[str]
-) -> tuple[list[str] | None, list[str] | list[int], list[str] | list[int]]:
-    """With a file of names, columns of numbers are class ids; columns of names stay names."""
-    if file is None:
-        return None, labels, predictions
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file} cannot be read ({error})", param_hint="--class-names") from None
-    if "" in names:
-        raise typer.BadParameter(
-            f"{file}, line {names.index('') + 1} is empty: every line names the class of its number",
-            param_hint="--class-names",
-        )
-    if all(entry.isdecimal() for entry in (*labels, *predictions)):
-        return names, [int(entry) for entry in labels], [int(entry) for entry in predictions]
-    return names, labels, predictions
+def _class_names(file: Path | None) -> list[str] | None:
+    from fdgpu.auditing.classes import read_class_names
+
+    with _usage("--class-names"):
+        return None if file is None else read_class_names(file)
 
 
 def _summary(findings: Findings) -> None:
     """Print the overview, the clearest failure first; what was tested with p and q, the significant before the rest."""
+    from fdgpu.report.formats import duration
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("class", "status"):
         table.add_column(column)
@@ -288,22 +324,32 @@ def _summary(findings: Findings) -> None:
         table.add_column(column, justify="right")
     table.add_column("hardest caption")
     for entry in (findings.classes[i] for i in findings.ranking()[:MOST_ROWS]):
-        status = entry.status if entry.significant or not (findings.tested and entry.found) else "not significant"
+        status = _status(entry)
         numbers = [str(entry.n), str(entry.n_errors)] + [str(len(entry.modes)) for _ in modes]
         values = [entry.cv_score, *((entry.p_value, entry.q_value) if tests else ())]
         caption = entry.strongest.hardest_caption or "–"
         table.add_row(escape(entry.name), status, *numbers, *map(_three_digits, values), escape(caption))
     Console().print(table)
-    if tests:
+    if not tests:
+        typer.echo("Nothing was tested: these failures may be chance (--permutations 200 tests them).")
+    else:
         significant = sum(entry.significant for entry in findings.classes)
         typer.echo(
             f"{significant} of {len(findings.classes)} classes are significant at a false discovery rate of "
-            f"{findings.fdr:g}; the smallest p that {findings.n_permutations} permutations can show is "
-            f"{findings.p_value_min:.2g}."
+            f"{findings.fdr:g}. The test took {duration(findings.timings.get('test directions', 0.0))}, with up to "
+            f"{max(entry.n_permutations for entry in findings.classes)} permutations a class."
         )
     skipped = findings.skipped
     if skipped:
         _complain("warning", f"{len(skipped)} images were skipped; the first is {skipped[0].path}: {skipped[0].reason}")
+
+
+def _status(entry: ClassFindings) -> str:
+    if not entry.found:
+        return entry.status
+    if not entry.tested:
+        return "fitted, not tested"
+    return "significant" if entry.significant else "not significant"
 
 
 def _three_digits(value: float) -> str:

@@ -33,3 +33,12 @@ class ModelError(FdgpuError, RuntimeError):
 
 class FdgpuWarning(UserWarning):
     """Something that the caller should know, though the work went on."""
+
+
+LONGEST_REASON = 300  # characters of another library's message: some list every tensor, or hold a whole traceback
+
+
+def one_line(error: BaseException) -> str:
+    """Return another library's message as part of a sentence; its type's name where it has none."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= LONGEST_REASON else words[:LONGEST_REASON] + " …"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,8 @@ from fdgpu.checks import shown
 from fdgpu.errors import InputError
 
 Document = TypeVar("Document", bound=BaseModel)
+UNFINISHED = ".part"  # ends the name of what is being written
+
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -48,6 +52,24 @@ def check_regular_file(path: str | os.PathLike[str], what: str) -> Path:
     return path
 
 
+@contextmanager
+def opened(path: str | os.PathLike[str], what: str) -> Iterator[BinaryIO]:
+    """Open a regular file to read.
+
+    Raises:
+        InputError: as :func:`check_regular_file`, or if it may not be read.
+    """
+    path = check_regular_file(path, what)
+    try:
+        # non-blocking: what was a file a moment ago may be a pipe now
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        stream = os.fdopen(os.open(path, flags), "rb")
+    except OSError as error:
+        raise InputError(f"{_named(path)} cannot be read ({error.strerror}): pass {what}") from None
+    with stream:
+        yield stream
+
+
 def read_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> bytes:
     """Return a regular file's content.
 
@@ -59,15 +81,8 @@ def read_file(path: str | os.PathLike[str], most_bytes: int, what: str) -> bytes
     Raises:
         InputError: as :func:`check_regular_file`, or if the file is larger or cannot be read.
     """
-    path = check_regular_file(path, what)
-    try:
-        # non-blocking: what was a file a moment ago may be a pipe now
-        with os.fdopen(
-            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-        ) as stream:
-            content = stream.read(most_bytes + 1)
-    except OSError as error:
-        raise InputError(f"{_named(path)} cannot be read ({error.strerror}): pass {what}") from None
+    with opened(path, what) as stream:
+        content = stream.read(most_bytes + 1)
     if content is None or len(content) > most_bytes:
         raise InputError(f"{_named(path)} is larger than {most_bytes:,} bytes: pass {what}")
     return content
@@ -150,9 +165,12 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write a picture (height, width, 3) atomically, in a folder that is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
     write_atomically(path, stream.getvalue())
 
 
@@ -160,20 +178,24 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 def written_atomically(path: Path) -> Iterator[BinaryIO]:
     """Open a neighbour to write to; it becomes ``path`` when the block ends, and is gone if the block fails.
 
+    The neighbour's name is always the same: what a killed process left of it is written over.
+
     Raises:
         InputError: if the folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}{UNFINISHED}")
     try:
-        with part.open("wb") as stream:
-            yield stream
-        part.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose a folder you may write to") from None
+        with locked(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW):
+            try:
+                with part.open("wb") as stream:
+                    yield stream
+                part.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def writable_folder(path: Path) -> Path:
@@ -188,5 +210,32 @@ def writable_folder(path: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose another output folder") from None
+        raise unwritable(path, error) from None
     return path
+
+
+@contextmanager
+def locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
+    """Hold the lock of what is at a path, of which a run may just have put another there."""
+    while True:
+        descriptor = os.open(path, flags, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # explicitly, since a forked process may hold the descriptor too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Return the error to raise; a folder in the making is named as the one that it becomes."""
+    where = re.sub(rf"/\.([^/]+)\.[0-9a-f]{{8}}\{UNFINISHED}(?=/|$)", r"/\1", str(path))
+    return InputError(
+        f"{where} cannot be written ({error.strerror}): choose a folder that may be written and has room enough"
+    )

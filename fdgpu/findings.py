@@ -49,6 +49,14 @@ class DecidedBy(StrEnum):
     CHANCE = "chance"
 
 
+class GroupedBy(StrEnum):
+    """What images that belong together were told by, which the test takes as one piece of evidence."""
+
+    GIVEN = "given"
+    NEAR_DUPLICATES = "near-duplicates"  # which the audit found in its own vectors
+    NOTHING = "nothing"
+
+
 class CurveRole(StrEnum):
     """What orders the images of a curve, and so its colour."""
 
@@ -281,6 +289,11 @@ class ClassFindings:
         return self.modes[0] if self.modes else NO_MODE
 
     @property
+    def tested(self) -> bool:
+        """Whether its score was compared with those of permuted labels."""
+        return math.isfinite(self.p_value)
+
+    @property
     def significant(self) -> bool:
         """Whether any mode is distinguishable from chance; False without permutations."""
         return any(mode.significant for mode in self.modes)
@@ -355,9 +368,15 @@ class Findings:
     C_grid: tuple[float, ...]
     n_directions: int = 1  # modes looked for in each class
     n_permutations: int = 0  # asked for
+    most_permutations: int = 0  # that a class may be given: more than asked for where it takes more for one to pass
     fdr: float = 0.05
+    grouped_by: GroupedBy = GroupedBy.NOTHING
+    n_grouped: int = 0  # images of the fit that belong together with another one
+    n_groups: int = 0  # that these form
     text_method: str = ""  # how captions were encoded: "prefix_tree", "cut_context" or "encode_text"
     text_method_reason: str = ""
+    activation: str = ""  # of the embedder: "quick_gelu", "gelu" or "other"
+    activation_reason: str = ""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why
@@ -373,7 +392,7 @@ class Findings:
     @property
     def p_value_min(self) -> float:
         """Smallest p-value that so many permutations can show; NaN without any."""
-        return 1 / (1 + self.n_permutations) if self.tested else float("nan")
+        return 1 / (1 + max(self.n_permutations, self.most_permutations)) if self.tested else float("nan")
 
     def ranking(self) -> list[int]:
         """Return the indices of the classes, the clearest failure first and those without a direction last.

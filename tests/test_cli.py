@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from PIL import Image
 
 from fdgpu import cli
 from fdgpu.captions.recipe import bundled_names
+from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -28,14 +30,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
+    def call(*arguments: object, model: str | None = "bundled") -> tuple[int, str, str]:
+        if arguments[0] == "audit" and model and "--model" not in arguments:
+            arguments = (*arguments, "--model", model)
         monkeypatch.setattr("sys.argv", ["fdgpu", *map(str, arguments)])
-        monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FdgpuWarning)  # to be printed, as they are outside tests
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -157,6 +162,39 @@ def test_numbered_classes_with_a_file_of_names(run: Run, world: Path) -> None:
     assert "night" in document["classes"][0]["hard_captions"][0]["caption"]
 
 
+def test_groups_of_the_table_reach_the_audit(run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def audit(images: Path, table: Any, **settings: Any) -> SimpleNamespace:
+        given.update(settings, images=images, groups=table.groups)
+        return SimpleNamespace(findings=made(()))
+
+    monkeypatch.setattr("fdgpu.auditing.pipeline.audit", audit)
+    lines = (world / "predictions.csv").read_text().splitlines()
+    (world / "predictions.csv").write_text("\n".join([f"{lines[0]},group", *(f"{line},g" for line in lines[1:])]))
+    arguments = ["audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    assert run(*arguments)[0] == 0
+    assert (given["images"], given["groups"], given["allow_outside"]) == (world, ["g"] * 80, False)
+    assert run(*arguments, "--allow-outside")[0] == 0
+    assert given["allow_outside"]
+
+
+def test_a_path_out_of_the_folder_is_refused(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    table.write_text(table.read_text() + "../../x.png,dark,dark,val,1\n")
+    code, _, complained = run("audit", "--images", world, "--predictions", table, "--out", world / "out")
+    assert code == 1
+    assert "'../../x.png' in row 80 lies outside" in " ".join(complained.split())
+
+
+@pytest.mark.parametrize("option", ["--class-names", "--predictions"])
+def test_a_device_is_no_file(run: Run, world: Path, option: str) -> None:
+    given = {"--images": world, "--predictions": world / "predictions.csv", "--out": world / "out", option: "/dev/zero"}
+    code, _, complained = run("audit", *[word for pair in given.items() for word in pair])
+    assert code in (1, 2)
+    assert "no file but a folder, a pipe or a device" in " ".join(complained.replace("│", " ").split())
+
+
 def test_a_failure_is_one_message_and_exit_code_1(run: Run, world: Path) -> None:
     table = world / "predictions.csv"
     table.write_text(table.read_text() + "x.png,dark,light\n")
@@ -205,6 +243,34 @@ def test_an_unknown_model(run: Run, world: Path) -> None:
     )
     assert code == 1
     assert "did you mean ViT-B-32" in complained
+
+
+def test_the_model_is_asked_for_when_the_csv_was_checked(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    given = ["audit", "--images", world, "--predictions", table, "--out", world / "out"]
+    code, _, complained = run(*given, model=None)
+    words = " ".join(complained.replace("│", " ").split())
+    assert code == 2
+    assert "--model: name the CLIP that embeds the images: ViT-B-32:openai" in words
+    assert "MODEL:FILE" in words
+    assert not (world / "out").exists()
+    text = table.read_text()
+    for faulty, fault in (
+        (text + "x.png,dark,light\n", "line 82: 3 fields"),
+        (text.replace(",val,", ",test,"), "no image is in the split 'val'"),
+    ):
+        table.write_text(faulty)
+        code, _, complained = run(*given, model=None)
+        assert (code, fault in " ".join(complained.split()), "--model" in complained) == (1, True, False)
+
+
+def test_the_bundled_model_is_doubted_where_it_was_asked_for(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    code, _, complained = run("audit", "--images", world, "--predictions", table, "--out", world / "out")
+    assert code == 0
+    assert complained.count("knows ten garments") == 1
+    assert "ten garments" in json.loads((world / "out" / "audit.json").read_text())["notes"][0]
+    assert "ten garments" in (world / "out" / "report.html").read_text()
 
 
 def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: Path) -> None:

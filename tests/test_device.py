@@ -140,7 +140,7 @@ def test_a_precision_is_chosen_or_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert (asked.dtype, asked.precision_reason) == (torch.bfloat16, "asked for by name")
     for unknown in ("half", "Float16", ""):
         with pytest.raises(
-            InputError, match=f"precision is '{unknown}': use 'auto', or one of float16, bfloat16, float32"
+            InputError, match=f"precision is '{unknown}': use one of auto, float16, bfloat16, float32"
         ):
             choose_device("cpu", unknown)
     show_card(monkeypatch, "NVIDIA A100", (8, 0))

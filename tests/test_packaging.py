@@ -28,8 +28,9 @@ def test_the_bare_environment_is_bare(bare: BareEnvironment) -> None:
 
 def test_an_audit_runs_without_any_extra(bare: BareEnvironment, photos: Path) -> None:
     done = bare.fdgpu(
-        "audit", "--images", photos / "photos", "--predictions", photos / "predictions.csv", "--out", photos / "report"
-    )
+        "audit", "--images", photos / "photos", "--predictions", photos / "predictions.csv", "--out", photos / "report",
+        "--model", "bundled",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = json.loads((photos / "report" / "audit.json").read_text())
     assert [one["name"] for one in document["classes"]] == ["cat", "dog"]
@@ -80,6 +81,8 @@ def test_decoding_on_the_command_line_names_its_extra(bare: BareEnvironment, pho
         photos / "predictions.csv",
         "--out",
         photos / "out",
+        "--model",
+        "bundled",
         "--decode",
     )
     assert done.returncode == 1

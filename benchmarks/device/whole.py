@@ -88,12 +88,14 @@ def _audit(splits: list[RenderedSplit], rows: list[np.ndarray], device: str, out
         labels.append(split.labels.numpy()[own])
         predicted.append((labels[-1] + wrong) % len(world_settings().class_names))
     pictures = torch.cat([split.pictures[own] for split, own in zip(splits, rows, strict=True)]).to(device)
+    embedder = fdgpu.ClipEmbedder.bundled(device)
+    embedder.doubts = ()  # these are the pictures that it knows
     return fdgpu.audit(
         TensorSource(pictures),
         np.concatenate(labels),
         np.concatenate(predicted),
         class_names=world_settings().class_names,
-        embedder=fdgpu.ClipEmbedder.bundled(device),
+        embedder=embedder,
         directions=fdgpu.FailureDirections(
             random_state=0, n_resamples=20, backend="numba" if device == "cpu" else "triton"
         ),

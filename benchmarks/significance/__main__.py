@@ -1,10 +1,12 @@
 """Do the p-values hold, and are as many failure modes found as were planted?
 
-    python -m benchmarks.significance [--quick] [--groups] [--write]
+    python -m benchmarks.significance [--quick] [--groups | --audits] [--write]
 
 - *null*: classes without a failure; the share of p ≤ 0.05 should be 0.05.
 - *groups* (``--groups`` for these alone): classes without a failure whose samples are frames of objects, of equal and
   unequal number, all frames of an object with one answer or not; with ``groups=`` and frame by frame.
+- *audits* (``--audits`` for these alone): whole audits of random answers as they run by default, of pictures that
+  differ and of six frames of each object; the share that call any class significant should be at most 0.05.
 - *discovery*: 80 % of the classes without a failure and 20 % with one, at q ≤ 0.05: the share of false discoveries,
   and the share of planted failures that are found.
 - *early stop*: the same classes with the sequential rule: permutations that it saves, and verdicts that it changes.
@@ -26,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
+from benchmarks.significance.audits import any_significant, seen_pictures
 from benchmarks.significance.planting import Classes, draw_classes, draw_frames, draw_modes
 from benchmarks.speed.data import Shape, make
 from benchmarks.stored import store
@@ -111,6 +114,22 @@ def grouped(classes: int) -> list[Calibration]:
     return rows
 
 
+def audits(runs: int) -> list[Calibration]:
+    """Return the share of audits of random answers in which any class is called significant."""
+    rows = []
+    for what, objects, frames, grouped in (
+        ("100 pictures a class", 100, 1, True),
+        ("20 objects a class in six frames", 20, 6, True),
+        ("the same frames, --groups none", 20, 6, False),
+    ):
+        pictures = seen_pictures(objects, frames)
+        start = time.perf_counter()
+        found = any_significant(pictures, 0.3, runs, grouped=grouped)
+        share = float((found > 0).mean())
+        rows.append(Calibration(f"ten classes, {what}", runs, "share of audits", share, time.perf_counter() - start))
+    return rows
+
+
 def discovery(classes: int) -> list[Calibration]:
     """Return the false discovery rate and the power of a mix, and what the sequential rule changes."""
     data = draw_classes(classes, 100, 64, 0.2, 0.2, 2.0, seed=1)
@@ -180,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the classes, two seeds")
     parser.add_argument("--groups", action="store_true", help="only the part about groups")
+    parser.add_argument("--audits", action="store_true", help="only the part about whole audits")
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
     arguments = parser.parse_args()
     about, console = machine(), Console(width=150)
@@ -187,6 +207,12 @@ def main() -> None:
     small = 10 if arguments.quick else 1
     make_warm = draw_classes(4, 60, 64, 0.2, 0.5, 1.0, seed=9)
     FailureDirections(n_permutations=2, n_directions=2, nested=True).fit(make_warm.x, make_warm.labels, make_warm.right)
+    if arguments.audits:
+        whole = audits(400 // small)
+        show(console, "audits of random answers", whole)
+        if arguments.write:
+            store("significance_audits", about, [asdict(row) for row in whole])
+        return
     in_groups = grouped(1000 // small)
     show(console, "p-values of grouped samples", in_groups)
     if arguments.groups:

@@ -33,13 +33,14 @@ class Fitting:
     def __init__(self, problem: Problem, backend: str, **settings: Any) -> None:
         self.estimator = FailureDirections(backend=backend, **{"whiten": False, **settings})
         self.device = device_of(backend)
-        arrays = (problem.x, problem.labels, problem.right)
-        self._arrays = tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+        self.x, self.labels, self.right = (
+            torch.from_numpy(array).to(self.device) for array in (problem.x, problem.labels, problem.right)
+        )
         self.classes = len(problem.sizes)
 
     def __call__(self) -> tuple[torch.Tensor, ...]:
         """Fit, and read what was found: w, b, C and score of every class, on the device."""
-        fit = self.estimator.fit(*self._arrays)
+        fit = self.estimator.fit(self.x, self.labels, self.right)
         return fit.coef_, fit.intercept_, fit.C_, fit.cv_score_
 
 

@@ -2,8 +2,9 @@
 
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
 from fdgpu.auditing.growing import grow_captions
-from fdgpu.auditing.inputs import Predictions, read_predictions
 from fdgpu.auditing.pipeline import AuditResult, audit
+from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.tables import Predictions
 from fdgpu.auditing.truth import Planted
 
 __all__ = [

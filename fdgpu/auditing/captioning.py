@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,16 +85,17 @@ class CaptionSource:
     indexes: Mapping[int, CaptionIndex]
 
     @classmethod
-    def resolve(cls, given: object, class_names: Sequence[str]) -> CaptionSource:
+    def resolve(cls, given: object, class_names: Sequence[str], dimension: int) -> CaptionSource:
         """Take what an audit is given.
 
         Args:
             given: a :class:`fdgpu.CaptionIndex` of all classes, a mapping of class name to index or grammar, or
                 whatever :meth:`fdgpu.captions.CaptionRecipe.resolve` takes.
             class_names: of the audit.
+            dimension: of the embedder's vectors.
 
         Raises:
-            InputError: for an index without captions, or what the recipe refuses.
+            InputError: for an index without captions, of other vectors or of differences, or what the recipe refuses.
         """
         if isinstance(given, CaptionIndex):
             given = dict.fromkeys(class_names, given)
@@ -102,8 +103,7 @@ class CaptionSource:
         indexes = {k: listed[name] for k, name in enumerate(class_names) if isinstance(listed.get(name), CaptionIndex)}
         if not indexes:
             return cls(CaptionRecipe.resolve(given, class_names), {})
-        if not all(map(len, indexes.values())):
-            raise InputError("an index of captions is empty: add captions, with CaptionIndex.from_captions say")
+        _check_indexes(indexes.values(), dimension)
         grammars = {name: one for name, one in listed.items() if not isinstance(one, CaptionIndex)}
         recipe = CaptionRecipe.resolve(grammars or None, class_names)
         entries = [
@@ -112,6 +112,22 @@ class CaptionSource:
         ]
         missing = tuple(name for name in recipe.fallen_back if not isinstance(listed.get(name), CaptionIndex))
         return cls(replace(recipe, classes=tuple(entries), fallen_back=missing), indexes)
+
+
+def _check_indexes(indexes: Iterable[CaptionIndex], dimension: int) -> None:
+    for index in indexes:
+        if not len(index):
+            raise InputError("an index of captions is empty: add captions, with CaptionIndex.from_captions say")
+        if index.reference is not None:
+            raise InputError(
+                "an index holds differences from a reference, and every class has its own: make it without reference= "
+                "and scale=, and it takes any"
+            )
+        if index.dimension != dimension:
+            raise InputError(
+                f"an index holds vectors of {index.dimension} numbers, the embedder gives {dimension}: make it with "
+                "the same embedder"
+            )
 
 
 def _grammar_of(index: CaptionIndex) -> CaptionGrammar | None:
@@ -192,7 +208,7 @@ def _found(
     """Ask the indexes: by class id, the ids of the captions that become candidates, ascending."""
     by_index: dict[int, list[tuple[int, int]]] = {}
     for i, k in classes:
-        if k in source.indexes:
+        if k in source.indexes and embedder.fits(source.recipe.classes[k].reference):
             by_index.setdefault(id(source.indexes[k]), []).append((i, k))
     found: dict[int, NDArray[np.int64]] = {}
     for own in by_index.values():

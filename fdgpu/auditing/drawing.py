@@ -32,6 +32,15 @@ MEMORY = 2**28  # bytes of decoded pictures at a time: 780 classes of the bundle
 
 
 @dataclass(frozen=True)
+class DrawnClasses:
+    """Pictures by class id, small pixels (h, w, 3) for the page by path, and why a class has none, in sentences."""
+
+    by_class: dict[int, tuple[DecodedPictures, ...]]
+    pixels: dict[str, NDArray[np.uint8]]
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DecodedDirections:
     """The grid of the classes that have a direction; row i of it is ``classes[i]``."""
 
@@ -111,7 +120,7 @@ def draw_classes(
     recipe: CaptionRecipe,
     folder: Path | None,
     report: Reporter,
-) -> tuple[dict[int, tuple[DecodedPictures, ...]], dict[str, NDArray[np.uint8]]]:
+) -> DrawnClasses:
     """Decode the directions of an audit's clearest classes for its page.
 
     A fit that whitens has no direction in CLIP's space: the same samples are then fitted once more without (A.7).
@@ -124,22 +133,30 @@ def draw_classes(
         recipe: has that caption.
         folder: where every picture goes as a PNG, in the decoder's resolution; None writes none.
         report: shows how many pictures are decoded.
-
-    Returns:
-        Class id → its pictures, by their paths within the folder; and path → small pixels (h, w, 3) for the page.
     """
-    by_class: dict[int, tuple[DecodedPictures, ...]] = {}
-    pixels: dict[str, NDArray[np.uint8]] = {}
-    shown = _clearest(fit)
+    inputs, clearest = images.inputs, _clearest(fit)
+    shown = [k for k in clearest if embedder.fits(recipe.classes[k].reference)]
+    doubts = _doubts(
+        [inputs.class_names[k] for k in clearest if k not in shown],
+        "their captions exceed the model's context, or hold characters that it cannot read: give them shorter names",
+    )
+    drawn = DrawnClasses({}, {}, doubts)
     if not shown:
-        return by_class, pixels
-    inputs = images.inputs
+        return drawn
     rows = images.readable & (inputs.splits == Split.VAL) & np.isin(inputs.labels, shown)
     estimator = FailureDirections.from_settings(replace(fit.solver_settings, whiten=False))
     plain = estimator.fit(chosen_rows(images.vectors, rows), inputs.labels[rows], inputs.correct[rows]).fitted
-    ids = plain.classes.tolist()
+    found = np.isfinite(plain.directions[:, 0]).all(axis=1)
+    ids = plain.classes[found].tolist()
+    drawn = replace(
+        drawn,
+        doubts=doubts
+        + _doubts([inputs.class_names[k] for k in shown if k not in ids], "they have no direction without whitening"),
+    )
+    if not ids:
+        return drawn
     references = embedder.texts([recipe.classes[k].reference for k in ids], report)
-    directions = to_device(plain.directions[:, 0], references.device).to(references.dtype)
+    directions = to_device(plain.directions[found, 0], references.device).to(references.dtype)
     per_class = len(rotations_of(ALPHAS)) * len(SEEDS)
     at_once = max(1, MEMORY // (12 * per_class * decoder.size[0] * decoder.size[1]))
     for start in range(0, len(ids), at_once):
@@ -148,9 +165,15 @@ def draw_classes(
         grid = decode_grid(decoder, references[part], directions[part], alphas=ALPHAS, seeds=SEEDS, progress=progress)
         pictures_of = to_host(grid.pictures.mul(255).round().to(torch.uint8), "decoded pictures")
         for k, pictures in zip(ids[part], torch.from_numpy(pictures_of), strict=True):
-            by_class[k], small = _keep(f"{k:04d}-{_slug(inputs.class_names[k])}", grid, pictures, folder)
-            pixels |= small
-    return by_class, pixels
+            drawn.by_class[k], small = _keep(f"{k:04d}-{_slug(inputs.class_names[k])}", grid, pictures, folder)
+            drawn.pixels.update(small)
+    return drawn
+
+
+def _doubts(names: list[str], reason: str) -> tuple[str, ...]:
+    """Say of which classes nothing is drawn, and why, in one sentence; none where there are none."""
+    listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return (f"No pictures of {len(names)} classes were decoded ({listed}): {reason}.",) if names else ()
 
 
 def _clearest(fit: FailureDirections) -> list[int]:

@@ -13,6 +13,7 @@ from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.directions.fit import Fit
 from fdgpu.directions.samples import REMEDIES
 from fdgpu.embedding.sources import ImageSource
+from fdgpu.errors import InputError
 from fdgpu.findings import (
     ClassFindings,
     Curve,
@@ -24,6 +25,7 @@ from fdgpu.findings import (
     Status,
     Thumbnails,
 )
+from fdgpu.report.pictures import pixels_of
 
 EXAMPLES = 10  # images of each kind that the page shows of a failure mode
 BINS = 30
@@ -172,9 +174,13 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     )
 
 
-def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> Thumbnails:
-    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide."""
+def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> tuple[Thumbnails, list[str]]:
+    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide; and name the missing."""
     row = {path: i for i, path in enumerate(ids)}
     shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
-    found = zip(shown, source.pictures([row[path] for path in shown], THUMBNAIL), strict=True)
-    return Thumbnails({path: picture for path, picture in found if picture is not None})
+    pictures = source.pictures([row[path] for path in shown], THUMBNAIL)
+    if len(pictures) != len(shown):
+        raise InputError(f"images gave {len(pictures)} pictures to show of {len(shown)}: pass one, or None, for each")
+    found = Thumbnails({path: picture for path, picture in zip(shown, pictures, strict=True) if picture is not None})
+    pixels_of(shown, found)  # the page would find out too late
+    return found, [path for path in shown if path not in found.pixels]

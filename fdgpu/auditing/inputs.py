@@ -1,41 +1,24 @@
-"""What an audit is of: its arguments and ``predictions.csv``, checked before a model is loaded; then its images."""
+"""What an audit is of: its arguments, checked before a model is loaded; then its images."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_device, to_numpy
-from fdgpu.captions.recipe import distinct_names
+from fdgpu.auditing.classes import ClassNames, match_classes
+from fdgpu.auditing.tables import SPLITS, as_column, quoted
 from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
-
-MOST_CLASSES = 1_000_000  # a larger id is a hash or a timestamp
-REQUIRED = ("path", "label", "prediction", "split")
-Column = NDArray[np.generic]  # of names or of ids
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The columns of ``predictions.csv``, one entry an image; ``confidence`` is None where the column is missing."""
-
-    paths: list[str]
-    labels: list[str]
-    predictions: list[str]
-    splits: list[str]
-    confidence: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -125,9 +108,9 @@ def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tenso
 def check_inputs(
     labels: Array,
     predictions: Array,
-    class_names: Sequence[str] | None,
-    splits: Sequence[str] | None,
-    confidence: Array,
+    class_names: ClassNames | None,
+    splits: Array = None,
+    confidence: Array = None,
     groups: Array = None,
 ) -> AuditInputs:
     """Check the columns against each other.
@@ -135,7 +118,8 @@ def check_inputs(
     Args:
         labels: (n,) true classes, as names or as integers that count into ``class_names``.
         predictions: (n,) what the model predicted, likewise.
-        class_names: every class in the order of its id; by default the names that occur, or every id up to the largest.
+        class_names: every class in the order of its id, or a mapping of id to name; by default the names that occur, or
+            every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
         groups: (n,) ids of images that belong together, or None.
@@ -143,106 +127,50 @@ def check_inputs(
     Raises:
         InputError: names the column, the entry and the remedy.
     """
-    true, predicted = to_names(labels, "labels"), to_names(predictions, "predictions")
-    names = tuple(str(name) for name in class_names) if class_names is not None else _names_that_occur(true, predicted)
-    if not names:
-        raise InputError("labels is empty: there is nothing to audit")
-    _same_length(len(true), predictions=predicted, splits=splits, confidence=confidence)
-    shown = tuple(distinct_names(names, [(str(k),) for k in range(len(names))]))
+    true, predicted = as_column(labels, "labels"), as_column(predictions, "predictions")
+    _same_length(len(true), "predictions", predicted)
+    classes = match_classes(true, predicted, class_names)
     return AuditInputs(
-        class_names=shown,
-        given_names=names,
-        labels=_ids(true, "labels", names, shown),
-        predictions=_ids(predicted, "predictions", names, shown),
+        class_names=classes.distinct,
+        given_names=classes.given,
+        labels=classes.labels,
+        predictions=classes.predictions,
         splits=_check_splits(splits, len(true)),
-        confidence=_check_confidence(confidence),
-        groups=None if groups is None else check_groups(groups, len(true)),
+        confidence=_check_confidence(confidence, len(true)),
+        groups=_check_groups(groups, len(true)),
+        doubts=classes.doubts,
     )
 
 
-def to_names(column: Array, name: str) -> Column:
-    """Return a column as an array of integers or of strings."""
-    if isinstance(column, str):
-        raise InputError(f"{name} is one string, {column!r}: pass one name an image")
-    entries = column.tolist() if hasattr(column, "tolist") else column  # a table's column of names is of type object
-    if isinstance(entries, Sequence) and all(isinstance(entry, str) for entry in entries):
-        return np.asarray(entries, dtype=np.str_)
-    array = to_numpy(column, name)
-    if array.ndim != 1 or array.dtype.kind not in "iuU":
-        raise InputError(
-            f"{name} has shape {array.shape} and type {array.dtype}: pass (n,) class names or integer class ids"
-        )
-    return array
+def _same_length(n: int, name: str, column: Sized) -> None:
+    if len(column) != n:
+        raise InputError(f"{name} has {len(column)} entries, labels has {n}: pass one entry an image")
 
 
-def _names_that_occur(true: Column, predicted: Column) -> tuple[str, ...]:
-    """Numbers are ordered as numbers, so that class 10 comes after class 9."""
-    if true.dtype.kind != predicted.dtype.kind and "U" in (true.dtype.kind, predicted.dtype.kind):
-        raise InputError("labels and predictions are of different kinds: pass both as names or both as ids")
-    if true.dtype.kind != "U":
-        low = min((int(c.min()) for c in (true, predicted) if len(c)), default=0)
-        if low < 0:
-            raise InputError(f"labels or predictions hold {low}: class ids count from 0")
-        largest = max((int(c.max()) for c in (true, predicted) if len(c)), default=-1)
-        if largest >= MOST_CLASSES:
-            raise InputError(f"labels or predictions hold the class id {largest}: ids count from 0, without gaps")
-        return tuple(str(i) for i in range(largest + 1))
-    names = set(true.tolist()) | set(predicted.tolist())
-    return tuple(sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name)))
-
-
-def _ids(column: Column, name: str, names: tuple[str, ...], shown: tuple[str, ...]) -> NDArray[np.int64]:
-    if column.dtype.kind == "U":
-        _check_one_meaning(column.tolist(), name, names, shown)
-        index = {class_name: k for known in (names, shown) for k, class_name in enumerate(known)}
-        ids = np.array([index.get(entry, -1) for entry in column.tolist()], np.int64)
-    else:
-        ids = column.astype(np.int64)
-    outside = np.flatnonzero((ids < 0) | (ids >= len(names)))
-    if len(outside):
-        row = int(outside[0])
-        raise InputError(
-            f"{name} holds {column[row]!s} in row {row} ({len(outside)} such rows), which is not one of the "
-            f"{len(names)} classes: correct it, or complete class_names"
-        )
-    return ids
-
-
-def _check_one_meaning(entries: list[str], name: str, names: tuple[str, ...], shown: tuple[str, ...]) -> None:
-    doubtful = {class_name for class_name, count in Counter(names).items() if count > 1}
-    row = next((i for i, entry in enumerate(entries) if entry in doubtful), None)
-    if row is not None:
-        several = [label for label, class_name in zip(shown, names, strict=True) if class_name == entries[row]]
-        raise InputError(
-            f"{name} holds {entries[row]!r} in row {row}, the name of {len(several)} classes: pass class ids, or call "
-            f"them {' and '.join(several)}"
-        )
-
-
-def _same_length(n: int, **columns: Array) -> None:
-    for name, column in columns.items():
-        if column is not None and len(column) != n:
-            raise InputError(f"{name} has {len(column)} entries, labels has {n}: pass one entry an image")
-
-
-def _check_splits(splits: Sequence[str] | None, n: int) -> NDArray[np.str_]:
+def _check_splits(splits: Array, n: int) -> NDArray[np.str_]:
     if splits is None:
         return np.full(n, str(Split.VAL))
-    column = np.asarray([str(split) for split in splits])
-    odd = np.flatnonzero(~np.isin(column, list(Split)))
-    if len(odd):
-        raise InputError(f"splits holds {str(column[odd[0]])!r} in row {odd[0]}: use {', '.join(Split)}")
-    if not (column == Split.VAL).any():
+    column = as_column(splits, "splits")
+    _same_length(n, "splits", column)
+    names = [SPLITS.get(str(entry).casefold()) for entry in column.entries]
+    for i, name in enumerate(names):
+        if name is None:
+            entry = quoted(str(column.entries[i]))
+            raise InputError(f"splits holds {entry} in row {column.row(i)}: use {', '.join(Split)}")
+    if Split.VAL not in names:
         raise InputError("no image is in the split 'val': directions are fitted on val, which training must not see")
-    return column
+    return np.array(names, np.str_)[column.codes]
 
 
-def _check_confidence(confidence: Array) -> NDArray[np.float64] | None:
+def _check_confidence(confidence: Array, n: int) -> NDArray[np.float64] | None:
     if confidence is None:
         return None
+    if isinstance(confidence, np.ma.MaskedArray) and np.ma.is_masked(confidence):
+        raise InputError("confidence is masked in some rows: leave these images out, or pass no confidence")
     given = to_numpy(confidence, "confidence")
     if given.ndim != 1 or given.dtype.kind not in "iuf":
         raise InputError(f"confidence has shape {given.shape} and type {given.dtype}: pass (n,) numbers, one an image")
+    _same_length(n, "confidence", given)
     values = given.astype(np.float64)
     odd = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(odd):
@@ -250,80 +178,16 @@ def _check_confidence(confidence: Array) -> NDArray[np.float64] | None:
     return values
 
 
-def read_predictions(path: str | Path) -> Predictions:
-    """Read a CSV with the columns ``path,label,prediction,split`` and optionally ``confidence``.
-
-    Raises:
-        InputError: names the file, the line, what was expected and what came.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-            return _parse(csv.reader(stream, strict=True), Path(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): pass the CSV of predictions") from None
-
-
-def _parse(reader: Iterator[list[str]], path: Path) -> Predictions:
-    try:
-        header = [name.strip() for name in next(reader)]
-    except StopIteration:
-        raise InputError(f"{path} is empty: its first line must be {','.join(REQUIRED)}") from None
-    except csv.Error as error:
-        raise InputError(f"{path}, line 1: {error}") from None
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
-        raise InputError(f"{path}, line 1: the column {missing[0]!r} is missing, the header is {','.join(header)!r}")
-    twice = next((name for name in header if name and header.count(name) > 1), None)
-    if twice:
-        raise InputError(f"{path}, line 1: the column {twice!r} occurs twice")
-    has_confidence = "confidence" in header
-    table = Predictions([], [], [], [], [] if has_confidence else None)
-    first_seen: dict[str, int] = {}
-    for line, row in _rows(reader, header, path):
-        where = f"{path}, line {line}"
-        for name in REQUIRED:
-            if not row[name]:
-                raise InputError(f"{where}: {name} is empty")
-        if row["split"] not in list(Split):
-            raise InputError(f"{where}: split is {row['split']!r}, use one of {', '.join(Split)}")
-        if row["path"] in first_seen:
-            raise InputError(f"{where}: {row['path']!r} is already in line {first_seen[row['path']]}")
-        first_seen[row["path"]] = line
-        table.paths.append(row["path"])
-        table.labels.append(row["label"])
-        table.predictions.append(row["prediction"])
-        table.splits.append(row["split"])
-        if table.confidence is not None:
-            table.confidence.append(_confidence_of(row["confidence"], where))
-    if not table.paths:
-        raise InputError(f"{path} has a header and no rows: write one line for every image")
-    return table
-
-
-def _rows(reader: Iterator[list[str]], header: list[str], path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line, row by column); blank lines are passed over."""
-    while True:
-        line = reader.line_num + 1  # type: ignore[attr-defined]  # a csv reader has it, its type does not
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"{path}, line {line}: {error}") from None
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise InputError(f"{path}, line {line}: {len(cells)} fields, the header has {len(header)}")
-        yield line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-
-
-def _confidence_of(cell: str, where: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        raise InputError(f"{where}: confidence is {cell!r}, expected a number from 0 to 1") from None
-    if math.isnan(value) or not 0 <= value <= 1:
-        raise InputError(f"{where}: confidence is {cell}, expected a number from 0 to 1")
-    return value
+def _check_groups(groups: Array, n: int) -> NDArray[np.int64] | None:
+    """Number the groups; in pyarrow's columns, an image without one is a group of its own."""
+    if groups is None:
+        return None
+    if not isinstance(groups, (pa.Array, pa.ChunkedArray)):
+        return check_groups(groups, n)
+    _same_length(n, "groups", groups)
+    alone = np.asarray(groups.is_null())
+    own = as_column(groups.drop_null(), "groups")
+    numbers = np.empty(n, np.int64)
+    numbers[~alone] = own.codes
+    numbers[alone] = len(own.entries) + np.arange(alone.sum())
+    return numbers

@@ -1,4 +1,4 @@
-"""An audit's folder: JSON for programs, Parquet for tables; each file appears whole or not at all.
+"""An audit's folder: JSON for programs, Parquet for tables.
 
 ``docs/audit_json.md`` documents every key and column.
 """
@@ -24,6 +24,9 @@ from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
 from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, WordEffect
 
+FILES = (
+    "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet", "effects.parquet",
+)  # fmt: skip
 SCHEMA = "fdgpu.audit/1"  # raise the number when a key goes, or changes its meaning; a new key is no new version
 JsonObject = dict[str, object]
 Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
@@ -37,12 +40,13 @@ def write_audit(
     images: AuditImages,
     captions: CaptionedClasses,
 ) -> None:
-    """Write everything that an audit leaves; the page last, so that where it is the rest is too."""
+    """Write everything that an audit leaves but its decoded pictures, which are there already."""
     fit.save(folder / "directions.safetensors")
     write_table(folder / "examples.parquet", _example_columns(images))
     write_table(folder / "captions.parquet", _caption_columns(captions, findings))
     write_table(folder / "effects.parquet", _effect_columns(captions, images.inputs.class_names))
-    write_json(folder / "audit.json", audit_json(findings))
+    decoded = [path for one in findings.classes for pictures in one.decoded for path in pictures.paths]
+    write_json(folder / "audit.json", audit_json(findings, [*FILES, *decoded]))
     write_atomically(folder / "report.html", page)
 
 
@@ -58,8 +62,13 @@ def write_table(path: Path, columns: Columns) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def audit_json(findings: Findings) -> JsonObject:
-    """Return the findings as the JSON document of :data:`SCHEMA`; NaN becomes null."""
+def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
+    """Return the findings as the JSON document of :data:`SCHEMA`; NaN becomes null.
+
+    Args:
+        findings: of the audit.
+        files: all that it writes, by which the next audit into the folder knows what it may replace.
+    """
     document = {
         "schema": SCHEMA,
         "fdgpu": findings.version,
@@ -69,6 +78,8 @@ def audit_json(findings: Findings) -> JsonObject:
         "backend_reason": findings.backend_reason,
         "text_method": findings.text_method,
         "text_method_reason": findings.text_method_reason,
+        "activation": findings.activation,
+        "activation_reason": findings.activation_reason,
         "device": findings.device,
         "precision": findings.precision,
         "versions": dict(findings.versions),
@@ -81,13 +92,18 @@ def audit_json(findings: Findings) -> JsonObject:
         "C_grid": findings.C_grid,
         "n_directions": findings.n_directions,
         "n_permutations": findings.n_permutations,
+        "most_permutations": findings.most_permutations,
         "fdr": findings.fdr,
+        "grouped_by": findings.grouped_by,
+        "n_grouped": findings.n_grouped,
+        "n_groups": findings.n_groups,
         "p_value_min": findings.p_value_min,
         "caption_rules": CAPTION_RULES,
         "classes": [_class_json(entry) for entry in findings.classes],
         "skipped": [asdict(entry) for entry in findings.skipped],
         "notes": findings.notes,
         "timings": {stage: round(seconds, 3) for stage, seconds in findings.timings.items()},
+        "files": files,
     }
     return {key: _without_nan(value) for key, value in document.items()}
 
@@ -101,6 +117,7 @@ def _class_json(entry: ClassFindings) -> JsonObject:
         strongest
         | own
         | {
+            "tested": entry.tested,
             "significant": entry.significant,
             "modes": [_mode_json(mode) for mode in entry.modes],
             "unsure_examples": _paths(entry.unsure_examples),

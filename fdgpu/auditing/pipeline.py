@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +18,32 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, rows_finite, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
-from fdgpu.auditing.drawing import draw_classes
+from fdgpu.auditing.classes import ClassNames
+from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
 from fdgpu.auditing.outputs import write_audit
+from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
+from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
-from fdgpu.directions.resampling import RESAMPLES
+from fdgpu.directions.groups import near_duplicates
+from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.sources import ImageSource, image_source
-from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.files import writable_folder
-from fdgpu.findings import DecodedPictures, Findings, Skipped, Split
+from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
+from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
+from fdgpu.findings import Findings, GroupedBy, Skipped, Split, Thumbnails
+from fdgpu.folders import StagedFolder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
+
+LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
+MOST_REASONS = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -73,16 +84,18 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def audit(
     images: object,
     labels: Array,
-    predictions: Array,
+    predictions: Array = None,
     *,
-    class_names: Sequence[str] | None = None,
-    embedder: ClipEmbedder | None = None,
+    class_names: ClassNames | None = None,
+    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
-    out: str | Path | None = None,
-    splits: Sequence[str] | None = None,
-    confidence: Array | None = None,
-    groups: Array | None = None,
+    out: str | Path | StagedFolder | None = None,
+    splits: Array = None,
+    confidence: Array = None,
+    groups: Array = "auto",
+    order: str | None = None,
+    allow_outside: bool = False,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -98,10 +111,15 @@ def audit(
     Args:
         images: n images: a folder, paths, a tensor, any iterable of pictures, or an
             :class:`~fdgpu.embedding.ImageSource`.
-        labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model predicted, likewise.
-        class_names: every class in the order of its id; by default those that occur.
-        embedder: default the bundled CLIP, which knows the demo's world only.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``. For a folder, or a list of
+            paths, better by path: a mapping of path to label, with the columns below as mappings too; or a table that
+            holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
+            of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
+            that it names are audited, others are left alone.
+        predictions: (n,) what the model predicted, likewise; None beside a table.
+        class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
+        embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
+            Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -109,13 +127,20 @@ def audit(
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
-            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing.
+            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing. It appears whole when all is done,
+            and replaces an earlier audit's files; what fdgpu did not write is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
-        groups: (n,) ids of images that belong together, such as frames of one video or images of one patient; see
-            :meth:`fdgpu.FailureDirections.fit`.
+        groups: (n,) ids of images that belong together, such as frames of one video or images of one patient: the test
+            takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
+            near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
+            :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
+            not is a doubt, with the first pairs.
+        allow_outside: take paths that lead out of the folder of images.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
-            n_resamples=20)``. Without resamples a caption is trusted by its accuracy gap alone.
+            n_permutations=200, stop_after=10, n_resamples=20)``. Without permutations nothing is tested; without
+            resamples a caption is trusted by its accuracy gap alone.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random; of no effect beside ``directions``, which have their own.
@@ -126,47 +151,81 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
-    folder = writable_folder(Path(out)) if out is not None else None
     notes: list[str] = []
-    inputs = check_inputs(labels, predictions, class_names, splits, confidence, groups)
-    for doubt in inputs.doubts:
+    columns = {
+        "labels": labels,
+        "predictions": predictions,
+        "splits": splits,
+        "confidence": confidence,
+        "groups": None if isinstance(groups, str) else groups,
+    }
+    if isinstance(groups, str) and groups not in ("auto", "none"):
+        raise InputError(f"groups is {groups!r}: pass one id an image, or 'auto' or 'none'")
+    paired = pair(images, columns, order, allow_outside)
+    told = paired.columns if groups != "none" else {**paired.columns, "groups": None}
+    inputs = check_inputs(**told, class_names=class_names)
+    source = paired.source
+    if source.count not in (None, len(inputs)):
+        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
+    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
-    source = _sized_source(images, len(inputs))
-    embedder = embedder or ClipEmbedder.bundled()
+    _check_some_readable(source, inputs)
+    embedder = embedder or ClipEmbedder.bundled
+    if not isinstance(embedder, ImageEmbedder):
+        embedder = embedder()
+    for doubt in embedder.doubts:
+        _warn(notes, doubt)
     if decoder is not None:
         decoder.check(embedder)
-    given = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(given, inputs.given_names)
-    fit = directions or FailureDirections(random_state=seed, n_resamples=RESAMPLES)
+    recipe = _default_grammar(embedder) if grammar is None else grammar
+    candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension)
+    fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
-    decoded: dict[int, tuple[DecodedPictures, ...]] = {}
-    drawn: dict[str, NDArray[np.uint8]] = {}
-    with OneBar(progress) as report:
+    captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
+    missing: list[str] = []
+    with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            ids, vectors, readable, skipped, pictures_hash = _embed(source, embedder, report)
+            embeddings, vectors, readable, skipped = _embed(source, embedder, report)
+        for treatment, n in embeddings.treated.items():
+            said = f"{n:,} of {len(inputs):,} images: {treatment}."
+            _warn(notes, said) if treatment.doubtful else notes.append(said)
         with timed(seconds, "fit directions"):
-            audited, whitened_by = _fit(fit, inputs, ids, vectors, readable)
-        with timed(seconds, "score captions"):
+            audited, whitened_by, together = _fit(
+                fit, inputs, embeddings.ids, vectors, readable, skipped, groups == "auto", report
+            )
+        if fit.n_permutations:
+            seconds["test directions"] = fit.test_seconds_
+            seconds["fit directions"] -= fit.test_seconds_
+        with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
-            with timed(seconds, "decode directions"):
-                decoded, drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, folder, report)
-    with timed(seconds, "gather findings"):
-        classes = class_findings(fit.fitted, audited, captions, planted or {}, decoded)
-        pictures = thumbnails(classes, source, ids)
-        pictures.pixels.update(drawn)
-    findings = replace(
-        _about(embedder, fit, audited, title, whitened_by),
-        classes=classes,
-        input_fingerprint=inputs.fingerprint(ids, pictures_hash),
-        timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
-        skipped=skipped,
-        notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by)),
-    )
-    page = render_report(findings, pictures)
-    if folder is not None:
-        write_audit(folder, findings, fit.fitted, page, audited, captions)
-    return AuditResult(findings, fit, audited.decisions, captions, page, folder)
+            into = folder.path if folder else None
+            with timed(seconds, "decode directions"), _or_doubt(notes, "No direction was decoded"):
+                drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
+            for doubt in drawn.doubts:
+                _warn(notes, doubt)
+            if into and not drawn.by_class:
+                shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
+        with timed(seconds, "gather findings"):
+            classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
+            with _or_doubt(notes, "The page has no photographs"):
+                pictures, missing = thumbnails(classes, source, embeddings.ids)
+            pictures.pixels.update(drawn.pixels)
+        findings = replace(
+            _about(embedder, fit, audited, title, whitened_by),
+            classes=classes,
+            grouped_by=together.grouped_by,
+            n_grouped=together.n_grouped,
+            n_groups=together.n_groups,
+            input_fingerprint=inputs.fingerprint(embeddings.ids, embeddings.fingerprint),
+            timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
+            skipped=skipped,
+            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by, missing, together)),
+        )
+        page = render_report(findings, pictures)
+        if folder is not None:
+            write_audit(folder.path, findings, fit.fitted, page, audited, captions)
+    return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
 
 
 def _warn(notes: list[str], text: str) -> None:
@@ -175,11 +234,44 @@ def _warn(notes: list[str], text: str) -> None:
     notes.append(text)
 
 
-def _sized_source(images: object, n: int) -> ImageSource:
-    source = image_source(images)
-    if source.count not in (None, n):
-        raise InputError(f"images has {source.count} entries, labels has {n}: pass one label an image")
-    return source
+def _written_to(
+    out: str | Path | StagedFolder | None, source: ImageSource
+) -> AbstractContextManager[StagedFolder | None]:
+    return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
+
+
+@contextmanager
+def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
+    """Go on where a stage fails that comes after the fit: what was made before it is worth having."""
+    try:
+        yield
+    except (FdgpuError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
+            raise
+        _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
+
+
+def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:
+    """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
+    if not isinstance(source, (FileSource, IterableSource)):
+        return
+    rows = np.flatnonzero(inputs.splits == Split.VAL)
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+    reasons: list[tuple[str, str]] = []
+    for row in dict.fromkeys((*spread.tolist(), *rows.tolist())):
+        reason = source.reason(row)
+        if reason is None:
+            return
+        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
+    raise _none_usable(reasons)
+
+
+def _none_usable(reasons: Sequence[tuple[str, str]]) -> InputError:
+    """Say why images, each with its reason, cannot be used: the commonest reason first, with an example each."""
+    example = {reason: path for path, reason in reversed(reasons)}
+    counts = Counter(reason for _, reason in reasons).most_common(MOST_REASONS)
+    said = "; ".join(f"{n:,} × {reason} (such as {example[reason]})" for reason, n in counts)
+    return InputError(f"no image of the split 'val' can be used: {said}")
 
 
 def _default_grammar(embedder: ClipEmbedder) -> str | None:
@@ -188,8 +280,8 @@ def _default_grammar(embedder: ClipEmbedder) -> str | None:
 
 def _embed(
     source: ImageSource, embedder: ClipEmbedder, report: Reporter
-) -> tuple[list[str], torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...], str]:
-    """Return ids, (n, d) vectors on the embedder's device, which can be used, why not, and a hash of the pictures.
+) -> tuple[Embeddings, torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...]]:
+    """Return the embeddings, (n, d) vectors on the embedder's device, which can be used, and why others not.
 
     The vector of an image that was skipped is zero.
     """
@@ -203,28 +295,72 @@ def _embed(
     if reasons:
         vectors = vectors.masked_fill(~finite[:, None], 0.0)
     skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
-    return embeddings.ids, vectors, readable, skipped, embeddings.fingerprint
+    return embeddings, vectors, readable, skipped
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Which of the fit's images belong together: m ids, or None where each is alone, and by what they were told."""
+
+    groups: NDArray[np.int64] | None
+    grouped_by: GroupedBy
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Images of each group of several."""
+        counts = np.empty(0, np.int64) if self.groups is None else np.unique(self.groups, return_counts=True)[1]
+        return np.asarray(counts[counts > 1])
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of several images."""
+        return len(self.sizes)
+
+    @property
+    def n_grouped(self) -> int:
+        """Images in them."""
+        return int(self.sizes.sum())
+
+    @classmethod
+    def of(
+        cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
+    ) -> _Together:
+        """Take what was given, or look for near-duplicates among the images of each class."""
+        if given is not None:
+            return cls(given, GroupedBy.GIVEN)
+        if not look:
+            return cls(None, GroupedBy.NOTHING)
+        return cls(near_duplicates(vectors, labels), GroupedBy.NEAR_DUPLICATES)
 
 
 def _fit(
-    fit: FailureDirections, inputs: AuditInputs, ids: list[str], vectors: torch.Tensor, readable: NDArray[np.bool_]
-) -> tuple[AuditImages, Split]:
-    """Fit on val; return every image with its decision values, and the split that whitened."""
+    fit: FailureDirections,
+    inputs: AuditInputs,
+    ids: list[str],
+    vectors: torch.Tensor,
+    readable: NDArray[np.bool_],
+    skipped: Sequence[Skipped],
+    look: bool,
+    report: Reporter,
+) -> tuple[AuditImages, Split, _Together]:
+    """Fit on val; return every image with its decision values, the split that whitened, and what belongs together."""
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
-        raise InputError("no image of the split 'val' could be read: see the paths, relative to the image folder")
+        of_val = {ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
+        raise _none_usable([(one.path, one.reason) for one in skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
-    groups = None if inputs.groups is None else inputs.groups[val]
-    fit.fit(chosen_rows(vectors, val), inputs.labels[val], inputs.correct[val], reference, groups)
+    fitted, labels = chosen_rows(vectors, val), inputs.labels[val]
+    together = _Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
+    fit.fit(fitted, labels, inputs.correct[val], reference, together.groups, report)
     along = [fit.decision_function(vectors, inputs.labels, direction) for direction in range(fit.n_directions)]
     decisions = to_host(torch.stack(along, dim=1), "decision values")
     decisions[~readable] = np.nan
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by
+    return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by, together
 
 
 def _about(
@@ -240,6 +376,8 @@ def _about(
         backend_reason=fit.backend_reason_,
         text_method=embedder.text_method_.name,
         text_method_reason=embedder.text_method_.reason,
+        activation=embedder.activation_.name,
+        activation_reason=embedder.activation_.reason,
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
         versions=versions(placement.device),
@@ -254,6 +392,7 @@ def _about(
         C_grid=fit.Cs,
         n_directions=fit.n_directions,
         n_permutations=fit.n_permutations,
+        most_permutations=fit.fitted.most_permutations,
         fdr=fit.fdr,
     )
 
@@ -264,6 +403,8 @@ def _notes(
     too_long: Sequence[str],
     candidates: CaptionSource,
     whitened_by: Split,
+    missing: Sequence[str],
+    together: _Together,
 ) -> tuple[str, ...]:
     """What the reader should know before believing a number."""
     notes, recipe = [], candidates.recipe
@@ -274,6 +415,12 @@ def _notes(
         )
     if whitened_by is Split.VAL:
         notes.append("There are no two usable training images: embeddings were whitened by the validation images.")
+    if together.n_groups and together.grouped_by is GroupedBy.NEAR_DUPLICATES:
+        notes.append(
+            f"{together.n_grouped:,} {Split.VAL} images are near-duplicates of others, and form {together.n_groups:,} "
+            "groups. Each group counts as one piece of evidence. If they are independent, pass groups='none' "
+            "(--groups none); if you know which images belong together, pass their groups."
+        )
     if recipe.fallen_back:
         notes.append(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
     if recipe.ambiguous:
@@ -294,6 +441,11 @@ def _notes(
         )
     if skipped:
         notes.append(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
+    if missing:
+        notes.append(
+            f"{len(missing):,} of the pictures to show could not be read again, such as {missing[0]}: files are gone, "
+            "or the images came from a generator, which is read once. Their tiles are empty."
+        )
     return tuple(notes)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fdgpu.auditing.outputs import write_json
@@ -23,8 +22,9 @@ from fdgpu.device import choose_device, cpu_count
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import TensorSource
-from fdgpu.files import writable_folder, write_atomically
+from fdgpu.files import write_atomically, write_png
 from fdgpu.findings import Split
+from fdgpu.folders import replaced_folder
 from fdgpu.progress import OneBar, Reporter
 
 
@@ -48,26 +48,28 @@ def demo(
         device: where to render, train and embed.
         progress: a reporter; by default a bar where a person watches standard error.
     """
-    folder = writable_folder(Path(out))
     target = choose_device(device).device
     decoder = Decoder.bundled(device) if decode else None
     seconds: dict[str, float] = {}
-    with OneBar(progress) as report:
+    with replaced_folder(out) as folder, OneBar(progress) as report:
         with timed(seconds, "render pictures"):
             splits = _render(seed, target, report)
+        embedder = ClipEmbedder.bundled(device)
+        embedder.doubts = ()  # these are the pictures that it knows
         train, _, test = splits
         with timed(seconds, "train base model"):
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
             answers = [predict(model, split.pictures) for split in splits]
         with timed(seconds, "write pictures"):
-            write_json(folder / "truth.json", truth_document(seed, test))
-            _write_inputs(folder, splits, answers)
+            pictures = _write_inputs(folder.path, splits, answers)
+            files = {"files": ["truth.json", "predictions.csv", *pictures]}
+            write_json(folder.path / "truth.json", truth_document(seed, test) | files)
         result = audit(
             TensorSource(torch.cat([s.pictures for s in splits]), [path for s in splits for path in s.paths]),
             torch.cat([s.labels for s in splits]),
             torch.cat([predicted for predicted, _ in answers]),
             class_names=world_settings().class_names,
-            embedder=ClipEmbedder.bundled(device),
+            embedder=embedder,
             decoder=decoder,
             out=folder,
             splits=[s.name for s in splits for _ in range(len(s.labels))],
@@ -105,25 +107,24 @@ def _planted(splits: list[RenderedSplit]) -> dict[str, Planted]:
     }
 
 
-def _write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[tuple[Tensor, Tensor]]) -> None:
-    """Write what ``fdgpu audit`` takes: the pictures of val and test, and a CSV of predictions for them."""
+def _write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[tuple[Tensor, Tensor]]) -> list[str]:
+    """Write what ``fdgpu audit`` takes: pictures of val and test, whose paths are returned, and a CSV for them."""
     names = world_settings().class_names
-    text = StringIO()
+    text, written = StringIO(), []
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "label", "prediction", "split", "confidence"])
     with ThreadPoolExecutor(cpu_count()) as pool:
         for split, (predicted, confidence) in zip(splits, answers, strict=True):
             if split.name == Split.TRAIN:
                 continue
-            paths = [folder / "images" / path for path in split.paths]
-            for parent in {path.parent for path in paths}:
-                parent.mkdir(parents=True, exist_ok=True)
-            list(pool.map(_save_picture, paths, split.pictures))
+            written += [f"images/{path}" for path in split.paths]
+            list(pool.map(_save_picture, [folder / "images" / path for path in split.paths], split.pictures))
             columns = zip(split.paths, split.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
             for path, label, guess, sure in columns:
                 table.writerow([path, names[label], names[guess], split.name, f"{sure:.6f}"])
     write_atomically(folder / "predictions.csv", text.getvalue())
+    return written
 
 
 def _save_picture(path: Path, picture: Tensor) -> None:
-    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(path, compress_level=1)
+    write_png(path, picture.permute(1, 2, 0).contiguous().numpy())

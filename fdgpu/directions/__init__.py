@@ -2,6 +2,7 @@
 
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.fit import Fit
+from fdgpu.directions.groups import near_duplicates
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 
-__all__ = ["FailureDirections", "Fit", "SearchSettings", "Solver", "SolverSettings"]
+__all__ = ["FailureDirections", "Fit", "SearchSettings", "Solver", "SolverSettings", "near_duplicates"]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from fdgpu.arrays import bring_down, to_device
 from fdgpu.device import Backend, Choice
-from fdgpu.directions.batch import ClassBatch, Directions
+from fdgpu.directions.batch import ClassBatch, Directions, SolverBackend, over_batches
 from fdgpu.directions.fit import Fit, Floats, Ints
-from fdgpu.directions.modes import SPLIT_LEVEL, able_to_split, explain_by
+from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 from fdgpu.directions.resampling import nested_scores, permutation_test, resampled_directions
+from fdgpu.directions.samples import ClassSamples
+from fdgpu.directions.testing import PermutationTests, false_discovery_rates
 from fdgpu.directions.whitening import Whitening
 from fdgpu.findings import Status
+from fdgpu.progress import Reporter, silent
 
 
 @dataclass(frozen=True)
@@ -29,25 +32,29 @@ class BatchSolution:
     Attributes:
         indices: of the classes among all.
         explanations: ``explanations[r]`` by r + 1 failure modes, the strongest of each class first.
-        p_values: (R, K) how surely there are so many modes; NaN where that was not tested.
+        exceeded: (K,) permutations that scored at least as high.
+        n_permutations: (K,) that were drawn.
+        split_p_values: (R - 1, K) how surely there are two and more modes; NaN where that was not tested.
         counts: (K,) explanations that hold: modes of a class, before false discoveries are controlled.
         resampled: (K, r + 1, B, d) on the device for each explanation; without resamples none.
-        n_permutations: (K,) that were drawn.
         nested_scores: (K,).
         solver: of all of them.
+        test_seconds: that permutations took; on a device that the host did not wait for, until they were queued.
     """
 
     indices: tuple[int, ...]
     explanations: list[Directions[Floats]]
-    p_values: Floats
+    exceeded: Ints
+    n_permutations: Ints
+    split_p_values: list[Floats]
     counts: Ints
     resampled: list[torch.Tensor]
-    n_permutations: Ints
     nested_scores: Floats
     solver: Solver
+    test_seconds: float
 
 
-def distil(batch: ClassBatch, search: SearchSettings) -> BatchSolution:
+def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: Reporter = silent) -> BatchSolution:
     """Find and test the failure directions of every class of ``batch``.
 
     On a device the host waits at the end, for all tables at once; and before it looks for one more failure mode, for
@@ -56,47 +63,100 @@ def distil(batch: ClassBatch, search: SearchSettings) -> BatchSolution:
     Args:
         batch: K classes, each with enough right and wrong samples.
         search: what is looked for and how it is tested.
+        most: permutations of a test that needs no fits, where fewer do not reject; see :func:`most_permutations`.
+        progress: is told how many permutations a class was given.
     """
     layout, seed = batch.layout, search.random_state
     directions = batch.paper_directions()
     found, resampled, nothing = [directions], [], torch.full_like(directions.intercept[0], torch.nan).double()
     if search.n_resamples:
         resampled.append(resampled_directions(batch, layout.labels, directions.C_index, seed, search.n_resamples))
-    p, drawn, nested = nothing, torch.zeros_like(nothing), nothing
+    exceeded = drawn = torch.zeros_like(nothing)
+    start = perf_counter()
     if search.n_permutations:
         observed = directions.cv_scores.take_along_dim(directions.C_index[..., None], dim=2)[0, :, 0]
-        p, drawn = permutation_test(batch, observed, seed, search.n_permutations, search.stop_after)
-    if search.nested:
-        nested = nested_scores(batch)
-    p_values, counts = [], np.ones(len(layout.sizes), np.int64)
+        draws = range(search.n_permutations)
+        exceeded, drawn = permutation_test(batch, observed, seed, draws, search.stop_after, progress=progress)
+    test_seconds = perf_counter() - start
+    nested = nested_scores(batch) if search.nested else nothing
+    split_p_values: list[Floats] = []
+    counts = np.ones(len(layout.sizes), np.int64)
     if search.n_directions > 1:
-        (first,) = bring_down("p-values, by which more failure modes are looked for", p)
-        p_values.append(first)
+        (surest,) = bring_down(
+            "p-values, by which more failure modes are looked for", (1 + exceeded.double()) / (1 + drawn)
+        )
     for r in range(2, search.n_directions + 1):
         # one more mode is only looked for where there is one less
-        open_ = np.flatnonzero((counts == r - 1) & ~(p_values[-1] > search.fdr)).tolist()
+        tested = search.n_permutations > 0
+        open_ = np.flatnonzero((counts == r - 1) & ~(tested & (surest > search.fdr))).tolist()
         able = able_to_split(batch, open_, r)
         if not able:
             break
-        modes, labels, p_split_there = explain_by(r, batch, able, search)
-        (p_split,) = bring_down("p-values of one more failure mode", p_split_there)
-        # so many modes cannot be surer than fewer
-        p_values.append(np.full(len(counts), np.nan))
-        if search.n_permutations:
-            p_values[-1][able] = np.maximum(p_split, p_values[-2])[able]
+        modes, labels, test = explain_by(r, batch, able, search)
+        count = max(search.n_permutations, TEST_PERMUTATIONS)
+        (p_split,) = bring_down("p-values of one more failure mode", test(count, able))
+        split_p_values.append(np.full(len(counts), np.nan))
+        split_p_values[-1][able] = p_split[able]
+        surest[able] = np.maximum(surest, p_split)[able]
         kept = [i for i in able if p_split[i] <= SPLIT_LEVEL]
+        if kept and most > count:
+            (sharper,) = bring_down("sharper p-values of one more failure mode", test(most, kept))
+            split_p_values[-1][kept] = sharper[kept]
         counts[kept] = r
         found.append(modes)
         if search.n_resamples:
             # which error belongs to which mode stays as it was found
             resampled.append(resampled_directions(batch, labels, modes.C_index, seed, search.n_resamples, kept))
-    down = bring_down("what was found", p, drawn, nested, *(values for one in found for values in one))
+    down = bring_down("what was found", exceeded, drawn, nested, *(values for one in found for values in one))
     width = len(directions)
     explanations = [Directions(*down[at : at + width]) for at in range(3, len(down), width)]
     return BatchSolution(
-        layout.indices, explanations, np.stack(p_values or down[:1]), counts, resampled, down[1].astype(np.int64),
-        down[2], batch.solver,
+        layout.indices, explanations, down[0].astype(np.int64), down[1].astype(np.int64), split_p_values, counts,
+        resampled, down[2], batch.solver, test_seconds,
     )  # fmt: skip
+
+
+def draw_on(
+    backend: SolverBackend,
+    parts: Sequence[Sequence[ClassSamples]],
+    settings: SolverSettings,
+    search: SearchSettings,
+    solutions: Sequence[BatchSolution],
+    progress: Reporter = silent,
+) -> PermutationTests:
+    """Draw on where classes are undecided, until it is known which are significant (:mod:`fdgpu.directions.testing`).
+
+    Args:
+        backend: that solved the classes.
+        parts: classes that are tested; those of a part can be in one batch.
+        settings: the solver's.
+        search: how they are tested.
+        solutions: what was found in them, and in others.
+        progress: is told how many permutations a class was given.
+    """
+    at = {index: (one, i) for one in solutions for i, index in enumerate(one.indices)}
+    indices = np.array([one.index for part in parts for one in part], np.int64)
+    row_of = {int(index): row for row, index in enumerate(indices)}
+    own = [at[index] for index in row_of]
+    exceeded = np.array([one.exceeded[i] for one, i in own], np.int64)
+    drawn = np.array([one.n_permutations[i] for one, i in own], np.int64)
+    observed = np.array([_chosen_score(one.explanations[0])[0, i] for one, i in own])
+    tests = PermutationTests(search, indices, exceeded, drawn)
+
+    def draw(batch: ClassBatch) -> None:
+        rows = np.array([row_of[index] for index in batch.layout.indices])
+        scores, before = (to_device(values[rows], batch.layout.device) for values in (observed, exceeded))
+        counts = permutation_test(batch, scores, search.random_state, draws, search.stop_after, before, progress)
+        exceeded[rows], drawn[rows] = (
+            values.astype(np.int64) for values in bring_down("permutations that were drawn on", *counts)
+        )
+
+    while (undecided := tests.undecided).any():
+        draws = range(int(drawn[undecided].max()), tests.next_look())
+        for part in parts:
+            for _ in over_batches(backend, [one for one in part if undecided[row_of[one.index]]], settings, draw):
+                pass
+    return tests
 
 
 def gather(
@@ -110,7 +170,9 @@ def gather(
     backend: Choice,
     settings: SolverSettings,
     search: SearchSettings,
+    tests: PermutationTests,
     reasons: Sequence[str],
+    test_seconds: float,
 ) -> Fit:
     """Control false discoveries over everything that was tested, and keep of each class as many directions as hold.
 
@@ -124,20 +186,25 @@ def gather(
         backend: that solved them.
         settings: the solver's.
         search: how many directions were looked for, and how they were tested.
-        reasons: why each class's p-value would mean nothing; "" where it does.
+        tests: of the classes that were tested.
+        reasons: why each other class's p-value would mean nothing; "" where it has one.
+        test_seconds: what the tests took.
     """
     k, r, d = len(classes), search.n_directions, len(whitening.mean)
-    tested = np.full((k, r), np.nan)
+    p = np.full((k, r), np.nan)
     n_directions, n_permutations, nested_score = np.zeros(k, np.int64), np.zeros(k, np.int64), np.full(k, np.nan)
     solver = [Solver.NONE] * k
     for one in solutions:
         own = list(one.indices)
-        tested[own, : len(one.p_values)] = one.p_values.T
+        for direction, split in enumerate(one.split_p_values, start=1):
+            p[own, direction] = split
         n_directions[own], n_permutations[own], nested_score[own] = one.counts, one.n_permutations, one.nested_scores
         for index in own:
             solver[index] = one.solver
-    tested[[bool(reason) for reason in reasons]] = np.nan
-    q = false_discovery_rates(tested)
+    if search.n_permutations:
+        p[tests.indices, 0], n_permutations[tests.indices] = tests.p_values, tests.drawn
+    p = np.maximum.accumulate(p, axis=1)  # more modes cannot be surer than fewer; NaN where there was no test of one
+    q = false_discovery_rates(p)
     if search.n_permutations:
         sure = np.maximum(1, (q <= search.fdr).sum(axis=1))
         n_directions = np.minimum(n_directions, sure)
@@ -167,7 +234,7 @@ def gather(
         cv_score=table(_chosen_score, np.nan, np.float64),
         cv_scores=table(lambda one: one.cv_scores, np.nan, np.float64, len(settings.Cs)),
         p_value_reason=reasons,
-        p_value=np.where(is_kept, tested, np.nan),
+        p_value=np.where(is_kept, p, np.nan),
         q_value=np.where(is_kept, q, np.nan),
         converged=table(lambda one: one.violation <= settings.tol, True, np.bool_),
         n_iter=table(lambda one: one.n_iter, 0, np.int64),
@@ -180,6 +247,7 @@ def gather(
         solver=solver,
         backend=Backend(backend.name),
         backend_reason=backend.reason,
+        test_seconds=test_seconds,
         whitening=whitening,
         resampled_coef=_resampled(solutions, n_directions, (k, r, search.n_resamples, d)),
     )
@@ -204,11 +272,3 @@ def _resampled(
             here = np.flatnonzero(n_directions[own] == count)
             resampled[to_device(own[here], device), :count] = one[to_device(here, device)]
     return resampled
-
-
-def false_discovery_rates(p: Floats) -> Floats:
-    """Return Benjamini-Hochberg q-values of all p-values that are not NaN, in the shape of ``p``."""
-    q, tested = np.full(p.shape, np.nan), ~np.isnan(p)
-    if tested.any():
-        q[tested] = false_discovery_control(p[tested])
-    return q

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from fdgpu.arrays import Array, Restore, restorer, to_torch
 from fdgpu.checks import check_whole
 from fdgpu.device import Choice, choose_backend
 from fdgpu.directions.batch import SolverBackend, over_batches
-from fdgpu.directions.distilling import distil, gather
+from fdgpu.directions.distilling import distil, draw_on, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
-from fdgpu.directions.groups import check_groups, numbered, why_not_tested
+from fdgpu.directions.groups import check_groups, shared, why_not_tested
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings, documented, documents_of
 from fdgpu.directions.samples import (
@@ -28,10 +29,12 @@ from fdgpu.directions.samples import (
     rows_by_class,
     status_of,
 )
+from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
 from fdgpu.findings import Status
 from fdgpu.kernels.alignments import alignments, caption_differences
+from fdgpu.progress import Reporter, silent
 
 PARAMETERS = {one.name: "solver_settings" for one in fields(SolverSettings)} | {
     one.name: "search_settings" for one in fields(SearchSettings)
@@ -80,9 +83,12 @@ class FailureDirections:
         stop_after: int = SearchSettings.stop_after,
         nested: bool = SearchSettings.nested,
         n_resamples: int = SearchSettings.n_resamples,
+        min_errors: int = SearchSettings.min_errors,
     ) -> None:
         solver = SolverSettings(Cs, cv, whiten, tol, max_iter, backend)
-        search = SearchSettings(n_directions, n_permutations, stop_after, fdr, nested, n_resamples, random_state)
+        search = SearchSettings(
+            n_directions, n_permutations, stop_after, fdr, nested, n_resamples, random_state, min_errors
+        )
         self._hold(solver, search, choose_backend(solver.backend))
 
     @classmethod
@@ -143,7 +149,13 @@ class FailureDirections:
     # --- fitting ----------------------------------------------------------------------------------------------------
 
     def fit(
-        self, embeddings: Array, labels: Array, correct: Array, reference: Array = None, groups: Array = None
+        self,
+        embeddings: Array,
+        labels: Array,
+        correct: Array,
+        reference: Array = None,
+        groups: Array = None,
+        progress: Reporter = silent,
     ) -> FailureDirections:
         """Find each class's failure direction.
 
@@ -156,6 +168,8 @@ class FailureDirections:
             groups: (n,) ids of samples that belong together, such as frames of one video or images of one patient.
                 Folds leave a group whole (``StratifiedGroupKFold``), permutations exchange whole groups of equal size,
                 and resamples draw them; a class needs as many groups that hold errors, and right answers, as folds.
+                A class of which no two samples belong together is treated as without groups.
+            progress: is told of the permutations, which take the longest.
 
         Raises:
             InputError: for shapes that do not fit, NaN or infinite rows (named), or labels that are not integers.
@@ -168,17 +182,28 @@ class FailureDirections:
         n_errors = np.bincount(class_of, weights=~right, minlength=len(classes)).astype(np.int64)
         together = None if groups is None else check_groups(groups, len(rows))
         every = [
-            ClassSamples(k, own, right[own], rows, whitening, None if together is None else numbered(together[own]))
+            ClassSamples(k, own, right[own], rows, whitening, None if together is None else shared(together[own]))
             for k, own in enumerate(rows_by_class(class_of, n_samples))
         ]
-        status = [status_of(one.right, one.groups, settings.cv) for one in every]
+        status = [status_of(one.right, one.groups, settings.cv, search.min_errors) for one in every]
         solved = [one for one in every if status[one.index] is Status.OK]
         reasons = [""] * len(classes)
         for one in solved if search.n_permutations else []:
             reasons[one.index] = why_not_tested(one.right, one.groups, search.fdr)
         choice = self._choice or choose_backend(settings.backend)
         backend = backend_named(choice.name, rows.device)
-        solutions = list(over_batches(backend, solved, settings, lambda batch: distil(batch, search)))
+        most = most_permutations(search, sum(not reasons[one.index] for one in solved))
+        alike = ([one for one in solved if one.groups is None], [one for one in solved if one.groups is not None])
+        solutions = [
+            solution
+            for part in alike
+            for solution in over_batches(backend, part, settings, lambda batch: distil(batch, search, most, progress))
+        ]
+        start = perf_counter()
+        tests = draw_on(
+            backend, [[one for one in part if not reasons[one.index]] for part in alike], settings, search, solutions,
+            progress,
+        )  # fmt: skip
         self._fit = gather(
             solutions,
             classes=classes,
@@ -189,7 +214,9 @@ class FailureDirections:
             backend=choice,
             settings=settings,
             search=search,
+            tests=tests,
             reasons=reasons,
+            test_seconds=perf_counter() - start + sum(one.test_seconds for one in solutions),
         )
         self._choice, self._restore = choice, restorer(embeddings)
         self._warn_about(self._fit)

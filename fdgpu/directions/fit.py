@@ -20,6 +20,7 @@ from fdgpu.arrays import to_device
 from fdgpu.checks import shown
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
+from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import BackendError, InputError, NotFittedError
 from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
@@ -115,6 +116,7 @@ class Fit:
         )
     )
     whitening: Whitening = field(metadata=doc("mean and deviations by which embeddings are whitened."))
+    test_seconds: float = field(default=float("nan"), metadata=doc("what permutations took; not stored."))
     resampled_coef: torch.Tensor | None = field(
         default=None,
         metadata=doc(
@@ -149,6 +151,14 @@ class Fit:
     def scale(self) -> Floats:
         """(d,) deviations of the whitening, ones without it: the ``scale`` of a :class:`fdgpu.CaptionIndex`."""
         return self.whitening.scale
+
+    @property
+    def most_permutations(self) -> int:
+        """The most permutations that a class may be given, for one of those that were tested to pass."""
+        tested = sum(
+            status is Status.OK and not why for status, why in zip(self.status, self.p_value_reason, strict=True)
+        )
+        return most_permutations(self.search_settings, tested)
 
     def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
         """(k, B, d) on ``device``, w of the resamples of one direction of every class; B = 0 where none were drawn."""
@@ -308,6 +318,7 @@ class Header(BaseModel):
     def settings(self) -> tuple[SolverSettings, SearchSettings]:
         """Return the two records, whose own checks hold for a file too."""
         names = [[one.name for one in fields(record)] for record in (SolverSettings, SearchSettings)]
+        self.parameters.setdefault("min_errors", SearchSettings.min_errors)  # which older files lack
         missing = [name for own in names for name in own if name not in self.parameters]
         expect(not missing, f"the parameter {', '.join(missing)}")
         solver, search = ({name: self.parameters[name] for name in own} for own in names)

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, is_array, to_device, to_numpy
+from fdgpu.arrays import Array, is_array, to_device, to_host, to_numpy
 from fdgpu.checks import shown
+from fdgpu.directions.samples import check_embeddings, check_labels, group_by_class, rows_by_class
 from fdgpu.errors import InputError
 from fdgpu.kernels.draws import Segments
 from fdgpu.kernels.folds import Groups
@@ -66,6 +67,12 @@ def check_groups(groups: Array, rows: int) -> Ints:
 def numbered(ids: NDArray[Any]) -> Ints:
     """Number (n,) ids in their order, from 0."""
     return np.unique(ids, return_inverse=True)[1].astype(np.int64)
+
+
+def shared(ids: Ints) -> Ints | None:
+    """Number (n,) groups of a class from 0; None where no two of its samples belong together."""
+    groups = numbered(ids)
+    return None if len(groups) and groups.max() + 1 == len(groups) else groups
 
 
 def distinct_rearrangements(right: NDArray[np.bool_], groups: Ints | None) -> float:
@@ -143,3 +150,119 @@ def lay_out_groups(
     segments = Segments(to_device(first, device), to_device(class_of, device))
     blocks = (to_device(values.astype(np.int64), device) for values in (stratum, in_order, samples, starts, within))
     return Groups(segments, to_device(of, device), max(counts)), Blocks(*blocks)
+
+
+# --- samples that look alike ----------------------------------------------------------------------------------------
+
+ALIKE = 0.9  # least cosine of near-duplicates
+SHELL = 1.5  # times the distance that counts as near
+OUTNUMBER = 2.0  # pairs that are near, for each in the shell around
+MOST_PAIRS = 0.1  # share of a class's pairs
+NEAREST = 1e-5  # 1 - cosine; what is nearer is told apart by rounding
+STEPS = 32  # distances that are tried, for each factor of SHELL²
+PAIR_BYTES = {"cpu": 1 << 26, "cuda": 1 << 29}  # of what is held of pairs at once
+BYTES_OF_PAIR = 24
+
+
+def near_duplicates(embeddings: Array, labels: Array) -> Ints:
+    """Find samples of a class that are alike as frames of one video are.
+
+    Embeddings are standardised by the class's mean and deviations and brought to unit length, so that a class whose
+    vectors are all close together is looked at as any other. Two samples are near-duplicates if their distance is at
+    most t, the largest distance for which
+
+    - there are twice as many pairs nearer than t as there are between t and 1.5 t: independent samples have more pairs
+      the farther one looks (in three dimensions 2.4 times as many in that shell as within), so that many near and few
+      farther away are no chance;
+    - the cosine is at least 0.9, and at most a tenth of the class's pairs are that near: a class of a few kinds of
+      things that differ much is no set of duplicates.
+
+    A class without such a distance has none. Nothing is chained: all of a group are within t of its first sample, so
+    that no row of small steps joins what differs.
+
+    Args:
+        embeddings: (n, d) float, where they lie; the host waits for the result alone.
+        labels: (n,) integer class ids.
+
+    Returns:
+        (n,) row of the first sample that each is alike to, as ``fit(groups=)`` takes them.
+
+    Raises:
+        InputError: as ``fit``.
+
+    Example:
+        >>> seen = np.repeat(np.random.default_rng(0).normal(size=(40, 16)), 3, axis=0)
+        >>> frames = seen + 0.01 * np.random.default_rng(1).normal(size=seen.shape)
+        >>> near_duplicates(frames, np.zeros(120, int))[:7].tolist()
+        [0, 0, 0, 3, 3, 3, 6]
+    """
+    embeddings = check_embeddings(embeddings, "embeddings")
+    _, class_of, sizes = group_by_class(check_labels(labels, len(embeddings)))
+    classes = rows_by_class(class_of, sizes)
+    found, order = [], sorted(range(len(classes)), key=lambda k: len(classes[k]))
+    while order:
+        n = len(classes[order[-1]])
+        at_once = max(1, _pairs_at_once(embeddings.device) // max(1, n) ** 2)
+        batch, order = order[-at_once:], order[:-at_once]
+        rows = np.full((len(batch), n), -1)
+        for own, k in zip(rows, batch, strict=True):
+            own[: len(classes[k])] = classes[k]
+        first = _first_alike(embeddings, to_device(rows, embeddings.device))
+        found.append((rows, first))
+    groups = np.arange(len(embeddings))
+    down = to_host(torch.cat([first.flatten() for _, first in found]), "which images are near-duplicates")
+    for (rows, _), own in zip(
+        found, np.split(down, np.cumsum([first.numel() for _, first in found])[:-1]), strict=True
+    ):
+        groups[rows[rows >= 0]] = own.reshape(rows.shape)[rows >= 0]
+    return groups
+
+
+def _pairs_at_once(device: torch.device) -> int:
+    return PAIR_BYTES.get(device.type, PAIR_BYTES["cuda"]) // BYTES_OF_PAIR
+
+
+def _first_alike(embeddings: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return, for K classes (K, n) padded with -1, the first row that each is a near-duplicate of, or its own."""
+    is_row = rows >= 0
+    unit = _standardised(_wide(embeddings[rows.clamp(min=0)]), is_row)
+    n, sizes = rows.shape[1], is_row.sum(dim=1, keepdim=True)
+    parts = unit.split(max(1, _pairs_at_once(rows.device) // max(1, len(rows) * n)), dim=1)
+    step = log(SHELL**2) / STEPS
+    bins = round(log((1 - ALIKE) * SHELL**2 / NEAREST) / step)
+    counts = torch.zeros(len(rows), bins + 1, dtype=torch.int64, device=rows.device)
+    one = torch.ones((), dtype=torch.int64, device=rows.device)
+    for part in parts:
+        bin_of = (_distances(part, unit) / NEAREST).log_().div_(step).long().clamp_(max=bins).flatten(1)
+        counts.scatter_add_(1, bin_of, one.expand_as(bin_of))
+    counts[:, :1] -= sizes  # each with itself
+    within = counts[:, :bins].cumsum(dim=1)
+    near, farther = within[:, :-STEPS], within[:, STEPS:] - within[:, :-STEPS]
+    holds = (near > 0) & (near >= OUTNUMBER * farther) & (near <= MOST_PAIRS * sizes * (sizes - 1))
+    last = torch.where(holds, torch.arange(1, near.shape[1] + 1, device=rows.device), 0).amax(dim=1)
+    most = torch.where(last > 0, NEAREST * (last * step).exp(), -1.0)[:, None, None]
+    place = torch.arange(n, device=rows.device)
+    first = []
+    for part, at in zip(parts, place.split(parts[0].shape[1]), strict=True):
+        alike = (_distances(part, unit) <= most) | (place == at[:, None])
+        first.append(torch.where(alike, place, n).amin(dim=2))
+    return rows.gather(1, torch.cat(first, dim=1))
+
+
+def _standardised(own: torch.Tensor, is_row: torch.Tensor) -> torch.Tensor:
+    """Bring (K, n, d) to each class's mean and deviations, and to unit length; zero where ``is_row`` (K, n) is not."""
+    own = own.masked_fill_(~is_row[..., None], 0.0)
+    count = is_row.sum(dim=1).clamp(min=1)[:, None, None]
+    own = own.sub_(own.sum(dim=1, keepdim=True) / count).masked_fill_(~is_row[..., None], 0.0)
+    deviation = torch.linalg.vector_norm(own, dim=1, keepdim=True)
+    own = own.div_(torch.where(deviation > 0, deviation, 1.0))
+    length = torch.linalg.vector_norm(own, dim=2, keepdim=True)
+    return own.div_(torch.where(length > 0, length, 1.0)).float()
+
+
+def _distances(part: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    return (1 - part @ unit.mT).clamp_(min=NEAREST)
+
+
+def _wide(own: torch.Tensor) -> torch.Tensor:
+    return own if own.dtype == torch.float64 else own.float()

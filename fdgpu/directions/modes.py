@@ -26,7 +26,7 @@ while the others alternate on, a fixed number of times; on the CPU, where a look
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, permutations
 
 import torch
@@ -64,18 +64,19 @@ def able_to_split(batch: ClassBatch, classes: Sequence[int], r: int) -> list[int
 
 def explain_by(
     r: int, batch: ClassBatch, classes: Sequence[int], search: SearchSettings
-) -> tuple[Directions[Tensor], Tensor, Tensor]:
-    """Find ``r`` failure modes in each of ``classes``, and test that there are so many.
+) -> tuple[Directions[Tensor], Tensor, Callable[[int, Sequence[int]], Tensor]]:
+    """Find ``r`` failure modes in each of ``classes``.
 
     Args:
         r: number of modes, at least 2.
         batch: K classes.
         classes: those of interest, each :func:`able_to_split`.
-        search: how many permutations, and the seed.
+        search: has the seed.
 
     Returns:
-        The direction of every mode, the strongest of each class first; the label matrix (r, N) of each; and the
-        p-values (K,) of there being so many. What stands for other classes has no meaning.
+        The direction of every mode, the strongest of each class first; the label matrix (r, N) of each; and the test
+        that there are so many: of a number of permutations and the classes of interest, their p-values (K,). What
+        stands for other classes has no meaning.
     """
     layout, cv, seed = batch.layout, batch.settings.cv, search.random_state
     folds = batch.folds(layout.labels)[0]
@@ -95,9 +96,11 @@ def explain_by(
     order = (-strength).argsort(dim=0, stable=True)  # (r, K)
     found = Directions(batch.coef(duals), duals.intercept, C_index, scores, n_errors, duals.n_iter, duals.violation)
     ordered = Directions(*(_reordered(values, order) for values in found))
-    count = max(search.n_permutations, TEST_PERMUTATIONS)
-    p_value = _p_value(layout, flags, folds, count, (seed, r), classes)
-    return ordered, labels.take_along_dim(layout.each(order), dim=0), p_value
+
+    def test(n_permutations: int, asked: Sequence[int]) -> Tensor:
+        return _p_value(layout, flags, folds, n_permutations, (seed, r), asked)
+
+    return ordered, labels.take_along_dim(layout.each(order), dim=0), test
 
 
 def _reordered(values: Tensor, order: Tensor) -> Tensor:

@@ -172,8 +172,10 @@ class SearchSettings(Checked):
         default=0,
         metadata=doc(
             "stop a class's permutations at so many null scores that are at least as high as its own (Besag and "
-            "Clifford's sequential p-value), since it is not significant then; 0 draws all.",
-            _whole(0, MOST_PERMUTATIONS, ", 0 to draw all permutations"),
+            "Clifford's sequential p-value), since it is not significant then; and draw on beyond ``n_permutations`` "
+            "where these do not decide, until one true failure among all classes can pass. 0 draws just "
+            "``n_permutations``. See :mod:`fdgpu.directions.testing`.",
+            _whole(0, MOST_PERMUTATIONS, ", 0 to draw just n_permutations"),
         ),
     )
     fdr: float = field(
@@ -196,7 +198,21 @@ class SearchSettings(Checked):
         ),
     )
     random_state: int = field(default=0, metadata=doc("seed of everything random, from 0 to 2**63 - 1.", check_seed))
+    min_errors: int = field(
+        default=0,
+        metadata=doc(
+            "fewest wrong samples (with groups: groups that hold any) of a class that is fitted; never fewer than "
+            "``cv``.",
+            _whole(0, None, ", 0 for as many as folds"),
+        ),
+    )
 
 
 for _record in (SolverSettings, SearchSettings):
     _record.__doc__ = f"{_record.__doc__}\n    Attributes:\n{documented(documents_of(_record), 8)}\n    "
+
+
+# What an audit looks for by default: one direction a class, tested, and how stable its captions are. On the bundled
+# world 50 resamples take twice the time and lose no fewer captions of planted failures; of 160 sides of directions
+# fitted to shuffled answers 20 let 6.2 % pass, and 50 let 3.7 %.
+AUDIT = SearchSettings(n_permutations=200, stop_after=10, n_resamples=20)

@@ -11,67 +11,69 @@ import torch
 from fdgpu.arrays import to_host
 from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Classes, Tensor, choose_costs, mean_scores
 from fdgpu.directions.labellings import halves, permuted_labels
+from fdgpu.progress import Reporter, silent
 
-# With which an audit judges captions. On the bundled world 50 take twice the time and lose no fewer captions of planted
-# failures; of 160 sides of directions fitted to shuffled answers they let 3.7 % pass, and 20 let 6.2 %.
-RESAMPLES = 20
-ROUND = 50  # permutations between two looks at which classes are settled
+TESTING = "permute right and wrong"  # the stage that progress is reported of
+ROUND = 50  # permutations between two looks at which classes are settled; more where many were drawn before
 ROUND_BYTES = 1 << 30  # of the label matrices of one round, and of what they are drawn and their folds assigned with
 PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label
 RESAMPLED_LABELS = 1 << 24  # labels of one round, whose duals take 128 MB
 
 
 def permutation_test(
-    batch: ClassBatch, observed: Tensor, seed: int, n_permutations: int, stop_after: int
+    batch: ClassBatch,
+    observed: Tensor,
+    seed: int,
+    draws: range,
+    stop_after: int,
+    exceeded: Tensor | None = None,
+    progress: Reporter = silent,
 ) -> tuple[Tensor, Tensor]:
     """Permute correctness within each class, repeat the choice of C, and count scores at least as high.
 
     The score of a labelling is the best over C of its mean balanced accuracy over the folds that hold both kinds out
     and train on both. It is a function of the labelling alone, which makes the test exact; where no fold does, it is
-    lower than any other.
-
-    With ``stop_after`` h > 0 a class stops at its h-th null score that is at least as high as the observed one, after
-    m permutations, and p = h / m (Besag and Clifford, 1991, which is exact too: such a class is far from significant
-    and its p-value is known well enough). Otherwise p = (1 + #{null ≥ observed}) / (1 + B). The host looks once a round
-    which classes are settled; without ``stop_after`` it has no need to.
+    lower than any other. With ``stop_after`` a class stops at so many, and the host looks once a round which classes
+    have; without, it has no need to. See :mod:`fdgpu.directions.testing` for the p-values.
 
     Args:
         batch: K classes.
         observed: (K,) their best scores.
         seed: of the permutations.
-        n_permutations: B.
+        draws: numbers of the permutations, from the first that is left to draw.
         stop_after: h, or 0 to draw all.
+        exceeded: (K,) null scores at least as high among the permutations before ``draws``; by default none.
+        progress: is told after every round how many permutations a class was given.
 
     Returns:
-        p-values (K,) and how many permutations were drawn (K,).
+        null scores at least as high (K,), and how many permutations were drawn (K,), all those before included.
     """
     layout, k = batch.layout, len(batch.layout.sizes)
     observed = observed.nan_to_num(-torch.inf)
-    exceeded = torch.zeros(k, dtype=torch.int64, device=layout.device)
-    drawn, p = exceeded.clone(), torch.full_like(observed, torch.nan)
+    exceeded = torch.zeros(k, dtype=torch.int64, device=layout.device) if exceeded is None else exceeded
+    drawn = torch.full_like(exceeded, draws.start)
     per_label = PERMUTED_BYTES.get(layout.device.type, PERMUTED_BYTES["cuda"])
-    per_round = max(1, min(ROUND, ROUND_BYTES // (per_label * max(1, len(layout.right)))))
-    active, done = list(range(k)), 0
-    while done < n_permutations and active:
-        count = min(per_round, n_permutations - done)
+    most = max(1, ROUND_BYTES // (per_label * max(1, len(layout.right))))
+    active, done = list(range(k)), draws.start
+    while done < draws.stop and active:
+        count = min(max(ROUND, done // 4), most, draws.stop - done)
         labels = permuted_labels(layout, seed, done, count, active)
         scores, _ = batch.cross_validate(labels, active)
         null = mean_scores(scores).amax(dim=-1).nan_to_num(-torch.inf)
         so_far = exceeded + (null >= observed - SCORE_ROUNDING).cumsum(dim=0)  # (count, K)
-        open_ = p.isnan()
         if stop_after:
+            open_ = exceeded < stop_after
             before = (so_far < stop_after).sum(dim=0)  # permutations before the one that settles it
             used = (before + 1).clamp(max=count)
-            settled = open_ & (before < count) & (drawn + used < n_permutations)
             exceeded = torch.where(open_, so_far.gather(0, used[None] - 1)[0], exceeded)
             drawn = torch.where(open_, drawn + used, drawn)
-            p = torch.where(settled, stop_after / drawn.double(), p)
-            still = to_host(p.isnan(), "which classes' permutations are settled")
+            still = to_host(exceeded < stop_after, "which classes' permutations are settled")
             active = [i for i in active if still[i]]
         else:
             exceeded, drawn = so_far[-1], drawn + count
         done += count
-    return torch.where(p.isnan(), (1 + exceeded) / (1 + drawn).double(), p), drawn
+        progress(TESTING, done, draws.stop)
+    return exceeded, drawn
 
 
 def nested_scores(batch: ClassBatch) -> Tensor:

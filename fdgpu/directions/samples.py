@@ -20,7 +20,7 @@ REMEDIES = {
     Status.OK: "",
     Status.NO_ERRORS: "The model makes no mistake on this class here: there is no failure to explain.",
     Status.ALL_ERRORS: "The model is never right on this class here: check the labels and the order of the classes.",
-    Status.TOO_FEW_ERRORS: "Too few mistakes to cross-validate: add samples of this class, or lower cv.",
+    Status.TOO_FEW_ERRORS: "Too few mistakes to learn from: add samples of this class, or lower min_errors or cv.",
     Status.TOO_FEW_CORRECT: "Too few right answers to cross-validate: add samples of this class, or lower cv.",
 }
 
@@ -89,20 +89,21 @@ def _column(array: Array, name: str, rows: int) -> NDArray[np.generic]:
     return column
 
 
-def status_of(right: NDArray[np.bool_], groups: NDArray[np.int64] | None, cv: int) -> Status:
+def status_of(right: NDArray[np.bool_], groups: NDArray[np.int64] | None, cv: int, min_errors: int = 0) -> Status:
     """Return whether a class has enough of both kinds for ``cv`` folds: samples, or groups that hold any of them.
 
     Args:
         right: (n,) of the class's samples.
         groups: (n,) of them, or None.
         cv: number of folds.
+        min_errors: fewest wrong ones, where that is more than ``cv``.
     """
     if right.all():
         return Status.NO_ERRORS
     if not right.any():
         return Status.ALL_ERRORS
     n_right, n_wrong = (int(kind.sum()) if groups is None else len(np.unique(groups[kind])) for kind in (right, ~right))
-    if n_wrong < cv:
+    if n_wrong < max(cv, min_errors):
         return Status.TOO_FEW_ERRORS
     return Status.TOO_FEW_CORRECT if n_right < cv else Status.OK
 

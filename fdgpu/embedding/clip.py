@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterable, Sequence
 from importlib import resources
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fdgpu.arrays import to_device
-from fdgpu.device import Choice, Placement
+from fdgpu.device import Choice
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.text_encoder import TextEncoder
-from fdgpu.embedding.text_tower import ClipModel
-from fdgpu.embedding.tokens import CaptionTokens, Tokenizer
-from fdgpu.errors import InputError, ModelError
+from fdgpu.embedding.tokens import CaptionTokens
+from fdgpu.embedding.weights import SCHEMAS, load_model
+from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.progress import OneBar, Reporter
 
-SCHEMAS = ("local-dir:", "hf-hub:")
-
-# open_clip's names. Its "fp16" and "bf16" convert what is multiplied: convolutions, linear layers and attention. Layer
-# norms keep float32 weights and compute in it, and so do embeddings; "pure_fp16" would round those too.
-PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
+OF_TEN_GARMENTS = (
+    "The images were embedded by the bundled CLIP, which knows ten garments, rendered at 64 pixels: of anything else "
+    "its vectors, and the captions found by them, mean little. Name an open_clip model, such as ViT-B-32:openai."
+)
 
 
 class ClipEmbedder(ImageEmbedder):
@@ -35,7 +30,9 @@ class ClipEmbedder(ImageEmbedder):
 
     Args:
         model: an open_clip model name such as ``"ViT-B-32"``, or ``"local-dir:FOLDER"`` or ``"hf-hub:NAME"``.
-        pretrained: a pretrained tag such as ``"openai"``, or the path of a local checkpoint.
+        pretrained: a pretrained tag such as ``"openai"``, or the path of a local checkpoint, which may be OpenAI's own
+            archive. A file that does not say whether it needs QuickGELU gets what the model's name says, with a
+            warning: weights fine-tuned from OpenAI's are loaded as ``"ViT-B-32-quickgelu"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         batch_size: images, or captions of full length, at a time; halved whenever the device runs out of memory.
         precision: what the model multiplies in, ``"float16"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` is float16
@@ -46,9 +43,12 @@ class ClipEmbedder(ImageEmbedder):
         name: the model and its weights, as reports show them.
         placement: device and precision, and why.
         text_method_: how captions are encoded, and why.
+        activation_: ``"quick_gelu"``, ``"gelu"`` or ``"other"``, and what decided it.
+        doubts: what could make the vectors wrong; an audit notes it.
 
     Raises:
-        ModelError: for an unknown model or tag (lists those there are), or weights that cannot be had.
+        ModelError: for an unknown model or tag (lists those there are), or weights that cannot be had, are another
+            model's, or no weights.
         BackendError: for a device that is not here.
 
     Example:
@@ -67,10 +67,14 @@ class ClipEmbedder(ImageEmbedder):
         precision: str = "auto",
     ) -> None:
         super().__init__(f"{model}:{pretrained}" if pretrained else model, device, batch_size, precision)
-        self.model, self.tokenizer, config = _load_model(model, pretrained, self.placement)
+        loaded = load_model(model, pretrained, self.placement)
+        self.model, self.tokenizer, self.activation_ = loaded.model, loaded.tokenizer, loaded.activation
+        if loaded.doubt:
+            self.doubts = (loaded.doubt,)
+            warnings.warn(loaded.doubt, FdgpuWarning, stacklevel=2)
         self._tokens = CaptionTokens(self.tokenizer, self.name)
         self._texts = TextEncoder(self.model, self.placement, self._fitting)
-        self.preprocess = Preprocess.of_model(config)
+        self.preprocess = Preprocess.of_model(loaded.config)
         with torch.inference_mode():
             self.dimension = self.model.encode_text(self.tokenizer(["a"]).to(self.placement.device)).shape[-1]
 
@@ -78,10 +82,14 @@ class ClipEmbedder(ImageEmbedder):
     def bundled(
         cls, device: str | torch.device = "auto", batch_size: int = 256, precision: str = "auto"
     ) -> ClipEmbedder:
-        """Load the small CLIP that ships with fdgpu; it knows the bundled world and nothing else."""
+        """Load the small CLIP that ships with fdgpu; it knows the bundled world and nothing else.
+
+        Its ``doubts`` say so in an audit; empty them for pictures of that world.
+        """
         folder = resources.files("fdgpu") / "demo" / "clip"
         embedder = cls(f"local-dir:{folder}", None, device, batch_size, precision)
         embedder.name = embedder._tokens.name = "bundled"
+        embedder.doubts = (OF_TEN_GARMENTS,)
         return embedder
 
     @classmethod
@@ -146,79 +154,3 @@ class ClipEmbedder(ImageEmbedder):
     def context_length(self) -> int:
         """Most tokens of a caption."""
         return self._tokens.context_length
-
-
-def _load_model(name: str, pretrained: str | None, placement: Placement) -> tuple[ClipModel, Tokenizer, dict[str, Any]]:
-    """Load a model through open_clip, in evaluation mode and without gradients.
-
-    Args:
-        name: a model name of open_clip, or with a ``local-dir:`` or ``hf-hub:`` prefix.
-        pretrained: a tag or a checkpoint's path; None with a prefix, which names the weights too.
-        placement: where it runs and in which precision.
-
-    Returns:
-        the model on its device, its tokenizer, and its preprocessing as open_clip configures it.
-
-    Raises:
-        ModelError: for an unknown name or tag, or weights that cannot be had. Random weights are never used.
-    """
-    import open_clip
-
-    quick_gelu = _check_name(name, pretrained)
-    try:
-        with _quiet_root_logger():
-            model = open_clip.create_model(
-                name,
-                pretrained,
-                precision=PRECISIONS[placement.dtype],
-                device=placement.device,
-                force_quick_gelu=quick_gelu,
-                require_pretrained=True,
-            )
-            tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # open_clip, the hub client and torch each raise their own kinds
-        raise ModelError(
-            f"{name}{':' + pretrained if pretrained else ''} could not be loaded ({error}). "
-            "Weights are fetched from a model hub on first use: without a network, pass the path of a local checkpoint"
-        ) from error
-    model.eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model, tokenizer, open_clip.get_model_preprocess_cfg(model)
-
-
-def _check_name(name: str, pretrained: str | None) -> bool:
-    """Check name and tag; return whether the weights were trained with QuickGELU.
-
-    open_clip only warns when the tag's activation is not the model's, and the embeddings are then wrong.
-    """
-    import open_clip
-
-    if name.startswith(SCHEMAS):
-        return False
-    known = open_clip.list_models()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
-        hint = f"did you mean {', '.join(close)}?" if close else f"there are {len(known)}, such as ViT-B-32"
-        raise ModelError(f"open_clip has no model {name!r}: {hint}")
-    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-    if pretrained is None:
-        raise ModelError(f"{name} was asked for without weights: add a tag, one of {tags}, or a checkpoint's path")
-    if Path(pretrained).is_file():
-        return False
-    config = open_clip.get_pretrained_cfg(name, pretrained)
-    if not config:
-        raise ModelError(f"{pretrained!r} is neither a file nor a pretrained tag of {name}: use one of {tags}")
-    return bool(config.get("quick_gelu", False)) and not name.endswith("-quickgelu")
-
-
-@contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """open_clip logs its whole loading to the root logger, which prints warnings where nobody configured logging."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
 from fdgpu.device import BatchSize, choose_device, halving_batches
+from fdgpu.embedding.pictures import Treatment
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, image_source
 from fdgpu.errors import FdgpuWarning
@@ -26,13 +28,15 @@ class Embeddings:
 
     ``vectors`` is (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
     row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason. ``fingerprint`` is a
-    SHA-256 of the pictures in the model's size, where it was asked for.
+    SHA-256 of the pictures in the model's size, where it was asked for. ``treated`` counts the images that are more
+    than plain pixels by what was done to them.
     """
 
     ids: list[str]
     vectors: Tensor
     unreadable: dict[str, str]
     fingerprint: str = ""
+    treated: Counter[Treatment] = field(default_factory=Counter)
 
 
 class PictureDigest:
@@ -70,10 +74,14 @@ class ImageEmbedder:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         batch_size: images at a time; halved whenever the device runs out of memory.
         precision: ``"float16"``, ``"bfloat16"``, ``"float32"``, or ``"auto"``: float16 on CUDA, float32 elsewhere.
+
+    Attributes:
+        doubts: sentences on what could make the vectors wrong although the model was loaded.
     """
 
     preprocess: Preprocess
     dimension: int
+    doubts: tuple[str, ...] = ()
 
     def __init__(self, name: str, device: str | torch.device, batch_size: int, precision: str = "auto") -> None:
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
@@ -119,6 +127,7 @@ class ImageEmbedder:
         ids: list[str] = []
         rows: list[Tensor] = []
         unreadable: dict[str, str] = {}
+        treated: Counter[Treatment] = Counter()
         digest = PictureDigest()
         with OneBar(progress) as report:
             report(stage, 0, images.count)
@@ -128,9 +137,10 @@ class ImageEmbedder:
                     digest.add(batch.pixels)
                 ids += batch.ids
                 unreadable |= batch.unreadable
+                treated += batch.treated
                 report(stage, len(ids), images.count)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        return Embeddings(ids, vectors, unreadable, digest.hexdigest() if fingerprint else "")
+        return Embeddings(ids, vectors, unreadable, digest.hexdigest() if fingerprint else "", treated)
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read; nothing is waited for."""

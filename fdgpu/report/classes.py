@@ -131,8 +131,8 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
     return ClassView(
         index=index,
         findings=one,
-        status=status_words(one, findings),
-        chance=is_chance(one, findings),
+        status=status_words(one),
+        chance=is_chance(one),
         error_rate=one.n_errors / one.n if one.n else math.nan,
         notes=(WITHOUT_GRAM,) if one.found and one.solver == "newton" else (),
         modes=tuple(modes),

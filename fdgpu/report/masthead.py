@@ -10,6 +10,10 @@ from fdgpu.report.classes import ClassView
 from fdgpu.report.formats import count, duration, plural, precise
 from fdgpu.report.pictures import Encoding, Strip, make_strip
 
+NOT_TESTED = (
+    "No class was tested: random errors are separated as well, and nobody knows here which of these failures are more "
+    "than that. Ask for permutations (--permutations 200, n_permutations=200)."
+)
 CLEAREST = 3
 CLEAREST_PICTURES = 4
 
@@ -32,11 +36,11 @@ def key_figures(findings: Findings) -> tuple[tuple[str, str, str], ...]:
 
 
 def clearest(views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encoding) -> list[tuple[ClassView, Strip]]:
-    """Return the first of ``views`` that have something to show and are not chance, with their hardest pictures.
+    """Return the first of ``views`` that are significant and have something to show, with their hardest pictures.
 
     ``views`` come ranked, the clearest first.
     """
-    shown = [v for v in views if not v.chance and math.isfinite(v.findings.cv_score) and v.findings.hard_examples]
+    shown = [v for v in views if v.findings.significant and v.findings.hard_examples]
     return [
         (view, make_strip("hard", "", "", view.findings.hard_examples[:CLEAREST_PICTURES], thumbnails, encoding))
         for view in shown[:CLEAREST]
@@ -47,17 +51,21 @@ def how_tested(findings: Findings) -> str:
     """Describe how the directions were tested; nothing where they were not."""
     if not findings.tested:
         return ""
-    asked = plural(findings.n_permutations, "permutation")
-    early = sum(0 < c.n_permutations < findings.n_permutations for c in findings.classes)
-    words = f"{asked} of right and wrong a class; smallest p that {asked} can show: {precise(findings.p_value_min)}"
-    if early:
-        words += f"; {plural(early, 'class', 'classes')} stopped early, with a p-value that was settled"
-    return words
+    drawn = [c.n_permutations for c in findings.classes if c.tested]
+    if not drawn:
+        return ""
+    between = f"{count(min(drawn))} to " if min(drawn) < max(drawn) else ""
+    words = f"{between}{plural(max(drawn), 'permutation')} of right and wrong a class"
+    if max(drawn) > findings.n_permutations or min(drawn) < findings.n_permutations:
+        words += ", as many as show whether it is significant"
+    seconds = findings.timings.get("test directions")
+    return words if seconds is None else f"{words}, in {duration(seconds)}"
 
 
 def _test_remarks(findings: Findings) -> list[str]:
+    found = sum(c.found for c in findings.classes)
     if not findings.tested:
-        return []
+        return [NOT_TESTED] if found else []
     if findings.p_value_min > findings.fdr:
         needed = math.ceil(1 / findings.fdr) - 1
         return [
@@ -65,7 +73,13 @@ def _test_remarks(findings: Findings) -> list[str]:
             f"so no class can be significant at a false discovery rate of {precise(100 * findings.fdr)}%: "
             f"use at least {count(needed)}, and more for many classes."
         ]
-    if any(c.found for c in findings.classes) and not any(c.significant for c in findings.classes):
+    if findings.p_value_min > findings.fdr / max(1, found):
+        return [
+            f"{plural(findings.n_permutations, 'permutation')} cannot show a p below {precise(findings.p_value_min)}: "
+            f"one true failure among {plural(found, 'class', 'classes')} could not be told from chance. Let them be "
+            "drawn on where they do not decide (--stop-after 10, stop_after=10)."
+        ]
+    if found and not any(c.significant for c in findings.classes):
         return [
             "No class’s failures can be told from chance: shuffled right and wrong answers are separated as well. Add "
             "validation images, or take what follows as noise."

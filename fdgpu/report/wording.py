@@ -19,14 +19,13 @@ from fdgpu.findings import (
 from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise, signed
 
 STATUS_WORDS: dict[str, str] = {
-    Status.OK: "direction found",
     Status.NO_SAMPLES: "no samples",
     Status.NO_ERRORS: "no errors",
     Status.ALL_ERRORS: "all errors",
     Status.TOO_FEW_ERRORS: "too few errors",
     Status.TOO_FEW_CORRECT: "too few correct",
 }
-SIGNIFICANT, CHANCE = "significant", "not distinguishable from chance"
+SIGNIFICANT, CHANCE, NOT_TESTED = "significant", "not distinguishable from chance", "fitted, not tested"
 WHY_WITHHELD: dict[str, str] = {
     DecidedBy.CHANCE: "its failure mode is not distinguishable from chance",
     DecidedBy.CONTRADICTED: "the images nearest to it say the opposite",
@@ -39,16 +38,18 @@ UNCONVERGED = (
 )
 
 
-def is_chance(one: ClassFindings, findings: Findings) -> bool:
+def is_chance(one: ClassFindings) -> bool:
     """Return whether a class was tested and found no better than chance."""
-    return findings.tested and one.found and not one.significant
+    return one.tested and not one.significant
 
 
-def status_words(one: ClassFindings, findings: Findings) -> str:
-    """Name the status of a class; of one that was tested, the outcome of the test."""
-    if findings.tested and one.found:
-        return SIGNIFICANT if one.significant else CHANCE
-    return STATUS_WORDS[one.status]
+def status_words(one: ClassFindings) -> str:
+    """Name the status of a class; of one that has a direction, the outcome of the test."""
+    if not one.found:
+        return STATUS_WORDS[one.status]
+    if not one.tested:
+        return NOT_TESTED
+    return SIGNIFICANT if one.significant else CHANCE
 
 
 def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
@@ -57,21 +58,19 @@ def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
     Args:
         mode: the failure mode.
         drawn: permutations that were drawn for its class.
-        findings: the audit, for the permutations that were asked for and the false discovery rate.
+        findings: the audit, for its false discovery rate.
     """
-    if not findings.tested:
+    if not math.isfinite(mode.p_value):
         return ""
-    asked = plural(findings.n_permutations, "permutation")
-    least = f", the smallest p that {asked} can show" if mode.p_value <= findings.p_value_min * (1 + 1e-9) else ""
+    by = plural(drawn, "permutation")
+    least = ", the smallest p that these can show" if mode.p_value <= (1 + 1e-9) / (1 + drawn) else ""
     words = (
         f"{'Distinguishable' if mode.significant else 'Not distinguishable'} from chance "
         f"at a false discovery rate of {precise(100 * findings.fdr)}%: "
-        f"p {chance(mode.p_value)}{least}; q {chance(mode.q_value)}."
+        f"p {chance(mode.p_value)} by {by}{least}; q {chance(mode.q_value)}."
     )
     if not mode.significant:
         words += " What it shows may be noise."
-    if 0 < drawn < findings.n_permutations:
-        words += f" Stopped after {count(drawn)} of {asked}: its p-value was settled."
     return words
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
 from fdgpu.embedding.sources import FileSource, TensorSource
-from fdgpu.errors import InputError
+from fdgpu.errors import FdgpuWarning, InputError
 from tests.auditing.conftest import CLASSES, PER_CLASS
 
 
@@ -70,6 +70,8 @@ def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
     assert document["text_method"] == "prefix_tree"
     assert "causal" in document["text_method_reason"]
+    assert document["activation"] == "gelu"
+    assert document["activation_reason"] == "the model's configuration says so"
     assert document["model"] == "bundled"
     boot = next(entry for entry in document["classes"] if entry["name"] == "boot")
     keys = "name status n n_errors cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
@@ -161,6 +163,15 @@ def test_nothing_is_written_without_a_folder_and_everything_is_fitted_on_val(wor
     assert any("look better than they are" in note for note in result.findings.notes)
 
 
+def test_what_is_uncertain_of_the_embedder_is_said_and_noted(world: dict) -> None:
+    embedder = ClipEmbedder.bundled("cpu")
+    embedder.doubts = ("Its activation is not known.",)
+    with pytest.warns(FdgpuWarning, match="Its activation is not known"):
+        result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], embedder=embedder)
+    assert result.findings.notes[0] == "Its activation is not known."
+    assert "Its activation is not known." in result.page
+
+
 def test_training_images_whiten(world: dict, clip: ClipEmbedder) -> None:
     splits = ["train" if i % 4 == 3 else split for i, split in enumerate(world["splits"])]
     result = fdgpu.audit(world["pictures"], world["labels"], world["predictions"], splits=splits, embedder=clip)
@@ -246,7 +257,12 @@ noun = "coat"
     table = pq.read_table(tmp_path / "out" / "captions.parquet").to_pydict()
     nouns = {"crane (0)": "boot", "bag": "bag", "crane (2)": "coat"}
     assert all(nouns[name] in text for name, text in zip(table["class"], table["caption"], strict=True))
-    alone = fdgpu.audit(world["pictures"], labels, predicted, class_names=["crane", "bag", "coat"], grammar=str(recipe))
+    with pytest.warns(FdgpuWarning, match="bundled CLIP, which knows ten garments.*Name an open_clip model"):
+        alone = fdgpu.audit(
+            world["pictures"], labels, predicted, class_names=["crane", "bag", "coat"], grammar=str(recipe)
+        )
+    assert "ten garments" in alone.findings.notes[0]
+    assert "ten garments" in alone.page
     assert any("several classes named crane" in note for note in alone.findings.notes)
     assert "a photo of a crane" in alone.findings.classes[0].hard_captions[0].caption
 
@@ -263,7 +279,9 @@ def test_inputs_that_cannot_work(world: dict, clip: ClipEmbedder, tmp_path: Path
     with pytest.raises(InputError, match="cannot be written"):
         fdgpu.audit(pictures, labels, predicted, embedder=clip, out=tmp_path / "file")
     missing = FileSource([tmp_path / str(i) for i in range(120)], [str(i) for i in range(120)])
-    with pytest.raises(InputError, match="no image of the split 'val' could be read"):
+    with pytest.raises(
+        InputError, match=r"no image of the split 'val' can be used: 120 × does not exist \(such as 0\)"
+    ):
         fdgpu.audit(missing, labels, predicted, embedder=clip)
 
 

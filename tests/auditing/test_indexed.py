@@ -77,7 +77,7 @@ def test_noise_and_ranks_are_those_of_the_whole_index(
 
 def test_one_index_serves_classes_that_each_have_a_reference_of_their_own(world: dict, clip: ClipEmbedder) -> None:
     index = CaptionIndex.from_captions(grammar("boot", "bag", "coat"), clip)
-    source = CaptionSource.resolve(index, ["boot", "bag", "coat"])
+    source = CaptionSource.resolve(index, ["boot", "bag", "coat"], clip.dimension)
     assert [entry.reference for entry in source.recipe.classes] == [
         f"a photo of a {n}" for n in ("boot", "bag", "coat")
     ]
@@ -101,5 +101,7 @@ def test_what_cannot_be_audited_with(world: dict, clip: ClipEmbedder, boots: Cap
     fixed = CaptionIndex.from_captions(grammar("boot"), clip, reference="a photo of a boot")
     with pytest.raises(InputError, match="make it without reference= and scale="):
         audit(world, clip, {"boot": fixed})
+    with pytest.raises(InputError, match="an index holds vectors of 3 numbers, the embedder gives 128"):
+        audit(world, clip, CaptionIndex(np.eye(3, dtype=np.float32), ["a", "b", "c"]))
     with pytest.raises(InputError, match="grammar is a dict"):
         audit(world, clip, {"boot": boots, "coat": 3})

@@ -22,7 +22,7 @@ from tests.auditing.conftest import NAN, SHOWN
 
 
 def test_the_json_has_the_strongest_mode_at_the_class_and_every_mode_below(findings: Findings) -> None:
-    document = json.loads(json.dumps(audit_json(findings), allow_nan=False))
+    document = json.loads(json.dumps(audit_json(findings, []), allow_nan=False))
     assert (document["n_permutations"], document["fdr"], document["p_value_min"]) == (200, 0.05, 1 / 201)
     two, one, none = document["classes"]
     keys = "cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
@@ -141,11 +141,11 @@ def complete(findings: Findings) -> Findings:
 
 
 def test_the_document_is_what_is_documented(complete: Findings, audited: AuditResult) -> None:
-    for document in (audit_json(complete), json.loads((audited.out / "audit.json").read_text())):
+    for document in (audit_json(complete, []), json.loads((audited.out / "audit.json").read_text())):
         assert next(iter(document)) == "schema"
         assert document["schema"] == "fdgpu.audit/1"
         assert mistakes(json.loads(json.dumps(document)), "") == []
-    assert list(audit_json(complete)) == list(documented()["The document"])
+    assert list(audit_json(complete, [])) == list(documented()["The document"])
 
 
 def test_every_documented_object_is_looked_at(complete: Findings) -> None:
@@ -158,11 +158,11 @@ def test_every_documented_object_is_looked_at(complete: Findings) -> None:
             return {key for key, entry in value.items() if entry}.union(*map(names, value.values()))
         return set()
 
-    assert names(audit_json(complete)) >= set(" ".join(OBJECTS.values()).split())
+    assert names(audit_json(complete, [])) >= set(" ".join(OBJECTS.values()).split())
 
 
 def test_a_key_that_is_not_documented_is_seen(complete: Findings) -> None:
-    document: Any = json.loads(json.dumps(audit_json(complete)))
+    document: Any = json.loads(json.dumps(audit_json(complete, [])))
     document["classes"][0]["modes"][0]["hard_captions"][0]["evidence"]["mood"] = "good"
     del document["caption_rules"]["shown"]
     document["seed"] = None
@@ -182,6 +182,11 @@ def test_the_tables_have_the_documented_columns(
 def test_every_file_of_the_folder_is_documented(audited: AuditResult) -> None:
     words = DOCUMENTED.read_text()
     assert all(f"| `{path.name}` |" in words for path in audited.out.iterdir())
+
+
+def test_the_json_lists_every_file_of_the_folder(audited: AuditResult) -> None:
+    listed = json.loads((audited.out / "audit.json").read_text())["files"]
+    assert sorted(listed) == sorted(path.name for path in audited.out.iterdir())
 
 
 def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.demo.trusting import count_captions
 from benchmarks.trust.__main__ import fewer, passed, shuffled, sides
@@ -26,7 +27,8 @@ def one(name: str, *captions: ScoredCaption) -> ClassFindings:
 def table() -> Predictions:
     labels, splits = ["a"] * 20 + ["b"] * 20, (["val"] * 10 + ["test"] * 10) * 2
     predictions = ["a", "b"] * 5 + ["a"] * 10 + ["b"] * 9 + ["a"] + ["b", "a"] * 5
-    return Predictions([str(i) for i in range(40)], labels, predictions, splits, None)
+    paths = [str(i) for i in range(40)]
+    return Predictions(pa.table({"path": paths, "label": labels, "prediction": predictions, "split": splits}))
 
 
 def test_answers_are_shuffled_within_a_class_and_split() -> None:

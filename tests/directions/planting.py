@@ -89,6 +89,7 @@ def found_in(
             explanation = one.explanations[count - 1]
             directions = [Direction(*(values[j, i] for values in explanation)) for j in range(count)]
             resampled = one.resampled[count - 1][i].cpu().numpy() if one.resampled else None
-            numbers = (float(one.p_values[0, i]), int(one.n_permutations[i]), float(one.nested_scores[i]))
+            p_value = (1 + int(one.exceeded[i])) / (1 + int(one.n_permutations[i]))
+            numbers = (p_value, int(one.n_permutations[i]), float(one.nested_scores[i]))
             found.append(Found(directions, resampled, *numbers, one.solver))
     return found

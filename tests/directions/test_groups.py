@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from fdgpu import FailureDirections
-from fdgpu.directions.groups import check_groups, distinct_rearrangements
+from fdgpu.directions import groups as groups_module
+from fdgpu.directions.groups import check_groups, distinct_rearrangements, near_duplicates
 from fdgpu.directions.labellings import halves, permuted_labels, permuted_samples
 from fdgpu.errors import InputError
 from tests.directions.test_resampling import layout_of
@@ -176,3 +177,95 @@ def test_ids_of_any_kind() -> None:
 def test_groups_that_cannot_be(groups: object, says: str) -> None:
     with pytest.raises(InputError, match=says):
         FailureDirections().fit(np.eye(3, dtype=np.float32), np.zeros(3, int), np.ones(3, bool), groups=groups)
+
+
+# --- samples that look alike ----------------------------------------------------------------------------------------
+
+
+def seen(objects: int, count: int, noise: float, seed: int = 0, d: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.repeat(rng.normal(size=(objects, d)), count, axis=0) + noise * rng.normal(size=(objects * count, d))
+
+
+def alike(x: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    return near_duplicates(x, np.zeros(len(x), int) if labels is None else labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("count", [2, 6])
+def test_frames_are_found_and_nothing_else(count: int, dtype: type) -> None:
+    x = seen(40, count, 0.1).astype(dtype)
+    assert np.array_equal(alike(x), np.arange(len(x)) // count * count)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_a_class_whose_vectors_are_all_close_is_looked_at_as_any_other(spread: float) -> None:
+    x = 3 + spread * seen(40, 3, 0.1)
+    assert np.corrcoef(x).min() > -1  # not degenerate
+    cosine = (x[0] @ x[-1]) / np.linalg.norm(x[0]) / np.linalg.norm(x[-1])
+    assert cosine > (0.99999 if spread < 1 else 0.8)
+    assert np.array_equal(alike(x), np.arange(120) // 3 * 3)
+    alone = 3 + spread * seen(120, 1, 0.0)
+    assert np.array_equal(alike(alone), np.arange(120))
+
+
+@pytest.mark.parametrize(("n", "d"), [(10, 16), (100, 16), (400, 8), (400, 64), (400, 5)])
+def test_independent_samples_are_hardly_ever_joined(n: int, d: int) -> None:
+    joined = [np.mean(alike(seen(n, 1, 0.0, seed, d)) != np.arange(n)) for seed in range(10)]
+    assert np.mean(joined) <= 0.01
+
+
+def test_a_class_of_a_few_kinds_of_things_is_no_set_of_duplicates() -> None:
+    kinds = seen(4, 100, 0.02)
+    assert np.array_equal(alike(kinds), np.arange(400))
+
+
+def test_nothing_is_chained() -> None:
+    """A slow pan: neighbours are alike, the ends are not."""
+    angles = np.linspace(0, np.pi, 60)
+    pan = np.zeros((60, 64))
+    pan[:, 0], pan[:, 1] = np.cos(angles), np.sin(angles)
+    rng = np.random.default_rng(0)
+    x = np.concatenate([8 * pan, rng.normal(size=(140, 64))])
+    found = alike(x)
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    assert ((z * z[found]).sum(axis=1) >= 0.9 - 1e-6).all()  # alike to the first of the group, not to the one before
+
+
+def test_each_class_is_looked_at_alone_in_whatever_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.concatenate([seen(30, 2, 0.1, 1), seen(5, 1, 0.0, 2), seen(20, 3, 0.1, 3), seen(1, 1, 0, 4)])
+    labels = np.repeat([7, 3, 9, 8], [60, 5, 60, 1])
+    order = np.random.default_rng(0).permutation(len(x))
+    x, labels = x[order], labels[order]
+    whole = alike(x, labels)
+    for k in (7, 3, 9, 8):
+        own = np.flatnonzero(labels == k)
+        assert np.array_equal(whole[own], own[alike(x[own])])
+    assert len(np.unique(whole)) == 30 + 5 + 20 + 1
+    monkeypatch.setattr(groups_module, "PAIR_BYTES", dict.fromkeys(("cpu", "cuda"), 24 * 61 * 7))
+    assert np.array_equal(alike(x, labels), whole)
+
+
+def test_exact_copies_are_found_among_identical_and_constant_dimensions() -> None:
+    x = seen(50, 1, 0.0)
+    x[:, :3] = 7.0
+    x[10:15] = x[:5]
+    expected = np.arange(50)
+    expected[10:15] = np.arange(5)
+    assert np.array_equal(alike(x), expected)
+    assert np.array_equal(alike(np.ones((6, 4))), np.arange(6))  # more than a tenth of the pairs
+
+
+@pytest.mark.parametrize("stop_after", [0, 4])
+def test_a_class_without_shared_groups_is_fitted_as_without_groups(stop_after: int) -> None:
+    rng = np.random.default_rng(0)
+    x, labels, right = rng.normal(size=(120, 8)), np.repeat([0, 1], 60), rng.random(120) < 0.7
+    groups = np.arange(120)
+    groups[61:100:2] = groups[60:99:2]  # pairs in class 1 alone
+    settings = {"n_permutations": 30, "stop_after": stop_after}
+    plain = FailureDirections(**settings).fit(x, labels, right)
+    grouped = FailureDirections(**settings).fit(x, labels, right, groups=groups)
+    assert grouped.p_value_[0] == plain.p_value_[0]
+    assert np.array_equal(grouped.coef_[0], plain.coef_[0])
+    assert grouped.cv_score_[1] != plain.cv_score_[1]  # other folds

@@ -15,13 +15,13 @@ from fdgpu import FailureDirections
 from fdgpu.directions import numba_backend, resampling
 from fdgpu.directions.batch import Layout, SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
-from fdgpu.directions.distilling import false_discovery_rates
 from fdgpu.directions.groups import numbered
 from fdgpu.directions.labellings import halves, permuted_labels, permuted_samples
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.parameters import SolverSettings
+from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.resampling import permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.directions.testing import PermutationTests, false_discovery_rates
 from fdgpu.errors import InputError, NotFittedError
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import stand_in
@@ -107,15 +107,18 @@ class _Drawn:
         ([0.1, 0.2, 0.3, 0.4], 0, 1 / 5, 4),
         ([0.1, 0.5, 0.3, 0.9], 0, 3 / 5, 4),
         ([0.9, 0.1, 0.9, 0.9], 2, 2 / 3, 3),  # settled at the second exceedance
-        ([0.9, 0.1, 0.1, 0.9], 2, 3 / 5, 4),  # at the last draw there is nothing left to stop
+        ([0.9, 0.1, 0.1, 0.9], 2, 2 / 4, 4),  # at the last draw too
         ([0.9, 0.1, 0.1, 0.1], 2, 2 / 5, 4),
     ],
 )
 def test_the_p_value_counts_ties_and_stops_by_the_rule(
     null: list[float], stop_after: int, p: float, drawn: int
 ) -> None:
-    found, used = permutation_test(_Drawn(null), torch.tensor([0.5], dtype=torch.float64), 0, 4, stop_after)
-    assert float(found[0]) == pytest.approx(p)
+    observed = torch.tensor([0.5], dtype=torch.float64)
+    exceeded, used = permutation_test(_Drawn(null), observed, 0, range(4), stop_after)
+    search = SearchSettings(n_permutations=4, stop_after=stop_after, fdr=0.9)
+    (found,) = PermutationTests(search, np.zeros(1, np.int64), exceeded.numpy(), used.numpy()).p_values
+    assert float(found) == pytest.approx(p)
     assert used[0] == drawn
 
 

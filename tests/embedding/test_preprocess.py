@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as V
 
-from fdgpu.embedding.preprocess import Preprocess, as_picture, as_pictures
+from fdgpu.embedding.pictures import as_picture, as_pictures, on_white
+from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import InputError
 
 
@@ -18,8 +19,8 @@ from fdgpu.errors import InputError
 )
 def test_layouts_of_a_tensor(shape: tuple[int, ...]) -> None:
     pixels = torch.randint(256, shape, dtype=torch.uint8)
-    assert as_pictures(pixels).shape == (5, 3, 6, 7)
-    assert torch.equal(as_pictures(pixels)[2], as_picture(pixels[2]))
+    assert on_white(as_pictures(pixels)).shape == (5, 3, 6, 7)
+    assert torch.equal(on_white(as_pictures(pixels))[2], as_picture(pixels[2]))
 
 
 def test_arrays_pil_and_tensors_of_one_picture_are_the_same() -> None:
@@ -36,7 +37,7 @@ def test_arrays_pil_and_tensors_of_one_picture_are_the_same() -> None:
         (torch.full((3, 4, 4), float("nan")), "NaN"),
         (torch.zeros(2, 4, 5), "1, 3 or 4 channels"),
         (torch.zeros(3, 4, 4, dtype=torch.int32), "uint8, or floats"),
-        ("a string", "pass PIL images"),
+        ("a string", r"a path \('a string'\) among pictures"),
     ],
 )
 def test_a_picture_that_is_none(image: object, message: str) -> None:

@@ -145,6 +145,8 @@ def build_findings() -> BuildFindings:
             backend_reason="no CUDA device was found",
             text_method="prefix_tree",
             text_method_reason="the text tower is causal",
+            activation="quick_gelu",
+            activation_reason="the model’s name says so",
             device="2 cores",
             title="An audit",
             classes=classes,

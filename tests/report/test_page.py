@@ -56,7 +56,7 @@ def test_the_page_says_what_was_audited(rich: Findings, pictures_of: Pictures) -
     ]
     head = page.find("header", cls="masthead")[0].text
     for words in (
-        "Embedded by ViT-B-32",
+        "Embedded by ViT-B-32 , with quick gelu: the model’s name says so",
         "numba : no CUDA device was found",
         "prefix tree : the text tower is causal",
         "fitted on val, whitened by train, pictures and curves from test",
@@ -92,7 +92,7 @@ def test_the_overview_starts_with_the_strongest_and_ends_with_what_has_no_score(
     rows = table.find("tbody")[0].find("tr")
     assert [row.attributes["data-class"] for row in rows] == ["2", "0", "1"]
     assert [row.find("a")[0].attributes["href"] for row in rows] == ["#class-2", "#class-0", "#class-1"]
-    assert cells(rows[1])[:5] == ["shirt", "direction found", "400", "100", "25.0%"]
+    assert cells(rows[1])[:5] == ["shirt", "fitted, not tested", "400", "100", "25.0%"]
     assert cells(rows[2]) == ["bag", "too few errors", "400", "3", "0.8%", "–", "–", "–"]
     sections = page.find("section", cls="class")
     assert [s.attributes["id"] for s in sections] == ["class-2", "class-0", "class-1"]

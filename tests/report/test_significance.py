@@ -50,19 +50,18 @@ def test_significant_classes_come_first_by_q_and_the_others_are_marked(page: Ele
     assert [s.attributes["id"] for s in page.find("section", cls="class")] == ["class-2", "class-1", "class-0"]
 
 
-def test_a_class_that_may_be_chance_says_so_and_why_its_test_ended(page: Element) -> None:
+def test_a_class_that_may_be_chance_says_so_and_by_how_many_permutations(page: Element) -> None:
     one = section(page, 0)
     assert f"status {CHANCE}" in one.find("dl", cls="facts")[0].text
     (note,) = one.find("p", cls="chance")
     assert note.text == (
-        "Not distinguishable from chance at a false discovery rate of 5%: p 0.345; q 0.345. What it shows may be "
-        "noise. Stopped after 57 of 200 permutations: its p-value was settled."
+        "Not distinguishable from chance at a false discovery rate of 5%: p 0.345 by 57 permutations; q 0.345. "
+        "What it shows may be noise."
     )
     assert one.find("ol")  # its captions and pictures are there all the same
     sure = section(page, 1)
     assert not sure.find("p", cls="chance")
     assert CHANCE not in sure.text
-    assert "Stopped" not in sure.text
 
 
 def test_every_mode_has_its_own_captions_pictures_and_numbers(page: Element) -> None:
@@ -98,19 +97,23 @@ def test_every_mode_has_its_own_captions_pictures_and_numbers(page: Element) -> 
 def test_the_top_of_the_page_says_how_was_tested_and_shows_no_chance(page: Element) -> None:
     head = page.find("header", cls="masthead")[0]
     assert (
-        "Tested by 200 permutations of right and wrong a class; smallest p that 200 permutations can show: 0.005; "
-        "1 class stopped early" in head.text
+        "Tested by 57 to 200 permutations of right and wrong a class, as many as show whether it is significant"
+        in head.text
     )
     assert "3 with a failure direction, 2 distinguishable from chance" in head.text
     assert [a.find("a")[0].text for a in head.find("article")] == ["boot", "sure"]
-    assert "The smallest p that 200 permutations can show: 0.005." in page.find("p", cls="intro")[0].text
+    assert "First come the classes with q up to 0.05" in page.find("p", cls="intro")[0].text
 
 
-def test_without_permutations_chance_is_not_mentioned(build_class: BuildClass, build_findings: BuildFindings) -> None:
+def test_what_was_not_tested_says_so_and_is_not_called_clear(
+    build_class: BuildClass, build_findings: BuildFindings
+) -> None:
     findings = build_findings(build_class("dog", cv_score=0.6), build_class())
     page = read(render_report(findings, Thumbnails()))
+    assert [cells(row)[1] for row in page.find("tbody")[0].find("tr")] == ["fitted, not tested"] * 2
+    assert "No class was tested" in page.find("ul", cls="remarks")[0].text
+    assert not page.find("section", cls="clearest")
     assert "chance" not in page.find("main")[0].text.replace("0.5 is chance", "")
-    assert "permutation" not in page.text
     assert not page.find("section", cls="mode")
     assert [s.attributes["id"] for s in page.find("section", cls="class")] == ["class-1", "class-0"]
 
@@ -119,12 +122,11 @@ def test_a_p_at_its_least_says_so(build_findings: BuildFindings) -> None:
     findings = build_findings(n_permutations=200)
     mode = ModeFindings(p_value=1 / 201, q_value=0.03, significant=True)
     assert verdict(mode, 200, findings) == (
-        "Distinguishable from chance at a false discovery rate of 5%: p 0.005, the smallest p that 200 permutations "
-        "can show; q 0.030."
+        "Distinguishable from chance at a false discovery rate of 5%: p 0.005 by 200 permutations, the smallest p "
+        "that these can show; q 0.030."
     )
     assert "smallest" not in verdict(replace(mode, p_value=2 / 201), 200, findings)
-    # A test that stopped although its class is significant would say so as well.
-    assert "Stopped after 120 of 200" in verdict(mode, 120, findings)
+    assert verdict(ModeFindings(), 200, findings) == ""  # too few could be exchanged
 
 
 def test_too_few_permutations_and_an_audit_of_chance_alone_are_remarked(
@@ -139,7 +141,10 @@ def test_too_few_permutations_and_an_audit_of_chance_alone_are_remarked(
     assert "cannot show" not in words(build_findings(one, n_permutations=19))
     assert "can be told from chance" in words(build_findings(one, n_permutations=19))
     assert "chance" not in words(build_findings(build_class(significant=True), n_permutations=19))
-    assert "chance" not in words(build_findings(one))
+    assert "No class was tested" in words(build_findings(build_class()))
+    many = build_findings(*[one] * 30, n_permutations=200)
+    assert "one true failure among 30 classes could not be told" in words(many)
+    assert "could not be told" not in words(replace(many, most_permutations=599))
     assert how_tested(build_findings(one)) == ""
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as V
 
 from benchmarks.paper.sets import Images, Inputs
-from fdgpu.embedding.sources import UNREADABLE, read_picture
+from fdgpu.embedding.pictures import read_picture
 from fdgpu.errors import InputError
 
 AT_ONCE = 1024  # images that are resized together
@@ -36,9 +36,9 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         path = self.paths[row]
         try:
             picture = read_picture(path)
-        except UNREADABLE as error:
-            raise InputError(f"{path} cannot be decoded ({error}): get this image again") from error
-        return at_resolution(picture, self.resolution), self.labels[row]
+        except InputError as error:
+            raise InputError(f"{path} {error}: get this image again") from error
+        return at_resolution(picture.pixels, self.resolution), self.labels[row]
 
 
 def at_resolution(images: Tensor, resolution: int) -> Tensor:

@@ -1,0 +1,231 @@
+"""Which row belongs to which image: by path where paths are given, else by position."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from posixpath import normpath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fdgpu.arrays import Array
+from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.predictions import read_frame, read_predictions
+from fdgpu.auditing.tables import Predictions, quoted
+from fdgpu.embedding.pictures import suffixes
+from fdgpu.embedding.sources import FileSource, ImageSource, image_source, printable
+from fdgpu.errors import InputError
+
+TRIED = 32  # paths of a table, before anything is embedded
+SHOWN = 5  # pairs in a doubt
+COLUMNS = {
+    "labels": "label",
+    "predictions": "prediction",
+    "splits": "split",
+    "confidence": "confidence",
+    "groups": "group",
+}
+
+Columns = Mapping[str, Array]  # by the names of audit's arguments
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Images, and columns with an entry for each in their order.
+
+    ``by_listing`` holds where nobody said that this is the order: bare sequences beside a folder.
+    """
+
+    source: ImageSource
+    columns: Columns
+    by_listing: bool = False
+
+    def doubt(self, inputs: AuditInputs) -> str:
+        """Say how a folder was paired, in the first few pairs."""
+        ids = getattr(self.source, "ids", [])[:SHOWN]
+        names = [inputs.class_names[k] for k in inputs.labels[:SHOWN]]
+        pairs = ", ".join(f"{quoted(own, 200)} → {quoted(name)}" for own, name in zip(ids, names, strict=True))
+        return (
+            f"Labels were paired with the sorted listing of the folder by position: {pairs}, …. If that is not their "
+            "order, every number here is wrong. Give them by path, as a mapping, a data frame or a CSV, or say "
+            "order='sorted'."
+        )
+
+
+def pair(images: object, columns: Columns, order: str | None = None, allow_outside: bool = False) -> Paired:
+    """Lay columns beside their images.
+
+    Args:
+        images: a folder, or what :func:`~fdgpu.embedding.sources.image_source` takes.
+        columns: ``labels``, ``predictions`` and others, each None where it was not given. Labels that are a table, or a
+            path to one, hold all of them. Mappings of path to entry and tables are joined to the images by name.
+        order: "sorted" says that bare sequences follow the sorted listing of the folder.
+        allow_outside: take paths that lie outside the folder.
+
+    Raises:
+        InputError: names the first path that has no image or no entry, and why, if nothing is where paths say.
+    """
+    if order not in (None, "sorted"):
+        raise InputError(f"order is {order!r}: pass 'sorted', or None where labels are given by path")
+    paths, by_path = _by_path(columns)
+    if paths is None:
+        if columns["predictions"] is None:
+            raise InputError("predictions is missing: pass them beside labels, or labels as a table that holds both")
+        of_folder = isinstance(images, (str, Path))
+        if order is not None and not of_folder:
+            raise InputError("order says how a folder is listed, and images is none: leave it out")
+        return Paired(image_source(images), columns, by_listing=of_folder and order is None)
+    if order is not None:
+        raise InputError("order is for bare sequences, and labels are given by path: leave it out")
+    if isinstance(images, (str, Path)):
+        return Paired(_of_folder(Path(images), paths, allow_outside), by_path)
+    source = image_source(images)
+    rows = _rows_of(getattr(source, "ids", None), paths)
+    return Paired(source, {name: None if own is None else _taken(own, rows) for name, own in by_path.items()})
+
+
+def _by_path(columns: Columns) -> tuple[list[str] | None, Columns]:
+    """Return paths and columns in their order; None where columns are bare."""
+    labels = columns["labels"]
+    table = _as_table(labels)
+    others = {name: column for name, column in columns.items() if name != "labels" and column is not None}
+    if table is not None:
+        if others:
+            raise InputError(f"{next(iter(others))} is given beside a table: labels holds all columns, leave it out")
+        return table.paths, {name: table.column(own) for name, own in COLUMNS.items()}
+    bare = [name for name, column in columns.items() if column is not None and not isinstance(column, Mapping)]
+    if len(bare) == len(others) + 1:
+        return None, columns
+    if bare:
+        raise InputError(f"{bare[0]} is no mapping, and others are: give all by path, or none")
+    if "predictions" not in others:
+        raise InputError("predictions is missing: pass a mapping of path to prediction")
+    joined = {name: _keyed(column, name) for name, column in columns.items() if column is not None}
+    own = joined["labels"]
+    for name, other in joined.items():
+        _same_paths(own, other, "labels", name)
+    paths = [path.as_posix() if isinstance(path, Path) else str(path) for path in labels]
+    return paths, {name: [joined[name][path] for path in own] if name in joined else None for name in columns}
+
+
+def _as_table(labels: Any) -> Predictions | None:
+    if isinstance(labels, Predictions):
+        return labels
+    if isinstance(labels, (str, Path)):
+        return read_predictions(labels)
+    frame = hasattr(labels, "column_names") or (hasattr(labels, "columns") and hasattr(labels, "__getitem__"))
+    return read_frame(labels) if frame else None
+
+
+def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    keyed: dict[str, Any] = {}
+    for path, entry in column.items():
+        if not isinstance(path, (str, Path)):
+            raise InputError(f"{name} maps {quoted(repr(path))} of type {type(path).__name__}: its keys are paths")
+        keyed[normpath(Path(path).as_posix() if isinstance(path, Path) else path)] = entry
+    if len(keyed) < len(column):
+        raise InputError(f"{name} holds a path twice, spelled differently: give every image one entry")
+    return keyed
+
+
+def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, name_of_other: str) -> None:
+    for one, two, lacking in ((own, other, name_of_other), (other, own, name)):
+        missing = [path for path in one if path not in two]
+        if missing:
+            raise InputError(f"{lacking} has no entry for {_some(missing)}: give every image one, by its path")
+
+
+def _some(paths: Sequence[str]) -> str:
+    shown = ", ".join(quoted(path, 200) for path in paths[:3])
+    return f"{len(paths)} paths, such as {shown}" if len(paths) > 1 else shown
+
+
+def _rows_of(ids: Sequence[str] | None, paths: Sequence[str]) -> list[int]:
+    """Return the row of each image."""
+    if ids is None:
+        raise InputError("images have no paths, and labels are given by path: pass a folder, or a list of paths")
+    row = {normpath(path): i for i, path in enumerate(paths)}
+    named = [normpath(one) for one in ids]
+    for name, one, two in (("labels", named, row), ("images", row, set(named))):
+        missing = [path for path in one if path not in two]
+        if missing:
+            there = f", and {quoted(next(iter(two)))}" if two else ""
+            raise InputError(
+                f"{name} lacks {_some(missing)}{there} is there: write paths alike, or pass the folder that they "
+                "start from"
+            )
+    return [row[one] for one in named]
+
+
+def _taken(column: Array, rows: list[int]) -> Array:
+    return column.take(rows) if isinstance(column, (pa.Array, pa.ChunkedArray)) else [column[row] for row in rows]
+
+
+# --- a folder, by path ----------------------------------------------------------------------------------------------
+
+
+def _of_folder(root: Path, paths: Sequence[str], allow_outside: bool) -> FileSource:
+    """The images that a table names; others that the folder holds are left alone."""
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: pass the folder that the paths of the images start from")
+    if not allow_outside:
+        _refuse_outside(root, paths)
+    tried = np.unique(np.linspace(0, len(paths) - 1, min(TRIED, len(paths))).astype(int))
+    if len(paths) and not any(_is_file(root, paths[row]) for row in tried):
+        raise InputError(
+            f"no file {quoted(paths[0])} under {root}, nor any other that was tried: {_why(root, paths[0])}"
+        )
+    return FileSource([root / path for path in paths], [printable(path) for path in paths])
+
+
+def _refuse_outside(root: Path, paths: Sequence[str]) -> None:
+    roots = tuple(f"{one}".rstrip("/") + "/" for one in (root.absolute(), root.resolve()))
+    for row, path in enumerate(paths):
+        if path.startswith("/") or ".." in path:
+            meant = normpath(path)
+            inside = meant.startswith(roots) if meant.startswith("/") else meant.split("/")[0] != ".."
+            if not inside:
+                raise InputError(
+                    f"{quoted(path)} in row {row} lies outside {root}: correct it, or allow that (--allow-outside, "
+                    "allow_outside=True)"
+                )
+
+
+def _is_file(root: Path, path: str) -> bool:
+    try:
+        return (root / path).is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a null character
+        return False
+
+
+def _why(root: Path, path: str) -> str:
+    """Say what is wrong with a path, and what to do."""
+    if "://" in path:
+        return "it is a URL; download the images, and write their paths from that folder on"
+    if "\\" in path:
+        return "it has backslashes; write / instead"
+    first, _, rest = path.partition("/")
+    if rest and (first == root.name or _is_file(root, rest)):
+        return f"it begins with {first}/, which the folder's own path ends in; leave that away, or pass {root.parent}"
+    for what, spelled in _respelled(path):
+        if _is_file(root, spelled):
+            return f"there is {quoted(spelled)}, of {what}; write it alike"
+    with os.scandir(root) as entries:
+        held = sorted(quoted(entry.name) for entry in islice(entries, 3))
+    return f"the folder holds {', '.join(held) or 'nothing'}; write paths from it on"
+
+
+def _respelled(path: str) -> Iterator[tuple[str, str]]:
+    forms: list[Callable[[str], str]] = [str.lower, str.upper, str.title]
+    stem, dot, suffix = path.rpartition(".")
+    if dot and "/" not in suffix:
+        yield from (("another case", f"{stem}.{form(suffix)}") for form in forms)
+    yield from (("another case", form(path)) for form in forms)
+    yield from (("another Unicode form", unicodedata.normalize(form, path)) for form in ("NFC", "NFD"))
+    yield from (("a suffix", path + own) for suffix in suffixes() for own in (suffix, suffix.upper()))

@@ -1,0 +1,314 @@
+"""One image of any kind → (3, h, w): files, PIL images, arrays and tensors, to be embedded and to be shown.
+
+What a file may hold beside plain pixels has one policy each, counted by :class:`Treatment`:
+
+- An orientation (EXIF, XMP) is applied, as viewers do. A damaged one is passed over.
+- Pixels that are not opaque are laid on white: so viewers and web pages show them, and so img2dataset wrote the images
+  that LAION's models saw. PIL's own conversion would show the colours that the alpha channel hides.
+- Greys of 16 bits are scaled by 65535, or by what a TIFF's header says. A header of PNG says nothing of use: its sBIT
+  states that values were scaled to the whole range. So 12 bits in 16 cannot be told from a dark picture, and are
+  doubted.
+- CMYK is converted as PIL does it, inverted where Adobe wrote it. Colour profiles are left alone.
+- Of several frames, pages or layers the first is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from fdgpu.arrays import is_array, to_host, to_torch
+from fdgpu.errors import InputError, one_line
+
+OUTSIDE = "an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8"
+LARGE = 20_000_000  # pixels; larger pictures are decoded one at a time, as one may take a gigabyte
+
+# What PIL opens and is no picture, or would be drawn by a program of the system (PostScript by Ghostscript).
+NO_PICTURES = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"}
+HEIC = "needs pillow-heif (pip install pillow-heif, pillow_heif.register_heif_opener()), or convert it to JPEG"
+DRAWING = "is a drawing and no pixels: convert it to PNG, as by cairosvg"
+ELSEWHERE = {
+    ".heic": HEIC, ".heif": HEIC, ".hif": HEIC, ".svg": DRAWING, ".svgz": DRAWING,
+    ".avif": "needs Pillow 11.3 or later", ".jxl": "needs pillow-jxl-plugin, or convert it to PNG",
+}  # fmt: skip
+
+# What decoders raise for a damaged image. PIL documents OSError, SyntaxError, ValueError, EOFError and the bomb; its
+# plugins leak those of reading headers in Python. A warning is one where the caller made warnings errors.
+UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, RuntimeError, LookupError, TypeError,
+    AttributeError, ArithmeticError, AssertionError, MemoryError, BufferError, struct.error, zlib.error, Warning,
+)  # fmt: skip
+
+# How to turn a picture by its orientation: transpose, then flip the rows, then the columns.
+TURNS = {
+    2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
+    6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
+}  # fmt: skip
+ORIENTATION, LARGEST_SAMPLE = 0x0112, 281  # tags
+
+_one_large = threading.Lock()
+
+
+class Treatment(StrEnum):
+    """What was done to an image that is more than plain pixels, as notes say it."""
+
+    ORIENTED = "an orientation was applied"
+    ON_WHITE = "an alpha channel was laid on white"
+    FIRST_FRAME = "the first of several frames was taken"
+    FROM_CMYK = "CMYK was converted to RGB, without a colour profile"
+    DIM = (
+        "16 bits were taken for the whole range, of which less than a quarter is used: 12 or 14 bits in 16 come out "
+        "nearly black. Scale them to 16 bits, or save them as 8"
+    )
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the image may be wrong by it."""
+        return self is Treatment.DIM
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image: (3, h, w) uint8 or floats, where it lies, and what was done to it.
+
+    ``inside`` says whether floats lie in [0, 1], on the picture's device; None where they must.
+    """
+
+    pixels: Tensor
+    inside: Tensor | None = None
+    treated: tuple[Treatment, ...] = ()
+
+
+def picture_formats() -> tuple[str, ...]:
+    """Return PIL's names of the formats that are read; a plugin that was registered is among them."""
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - NO_PICTURES))
+
+
+def suffixes() -> list[str]:
+    """Return the suffixes by which a folder is searched: of every picture that this Pillow can open."""
+    formats = set(picture_formats())
+    return sorted(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def read_picture(path: Path, resize: Callable[[Tensor], Tensor] = lambda pixels: pixels) -> Picture:
+    """Decode an image file and resize it; of large pictures only one at a time.
+
+    Raises:
+        InputError: with nothing but the reason, to be said after the file's name.
+    """
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - Path has no S_IFMT
+        if kind != stat.S_IFREG:
+            raise InputError(f"is {_KINDS.get(kind, 'no file')}, and no image file")
+        image = Image.open(path, formats=picture_formats())
+    except InputError:
+        raise
+    except FileNotFoundError:
+        address = next((part for part in path.parts if part in _ADDRESSES), None)
+        raise InputError(
+            f"is an address ({address}//): download it and pass its path" if address else "does not exist"
+        ) from None
+    except UnidentifiedImageError:
+        suffix = path.suffix.lower()
+        known = suffix in ELSEWHERE and suffix not in suffixes()
+        raise InputError(ELSEWHERE[suffix] if known else "is not an image") from None
+    except UNREADABLE as error:
+        raise InputError(f"cannot be decoded ({one_line(error)})") from None
+    with image, _one_large if image.width * image.height > LARGE else nullcontext():
+        picture = as_unchecked_picture(image)
+        return replace(picture, pixels=resize(picture.pixels))
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}  # fmt: skip
+_ADDRESSES = {"http:", "https:", "ftp:", "s3:", "gs:"}
+
+
+def as_picture(image: object) -> Tensor:
+    """Turn one PIL image, array or tensor into (3, h, w), uint8 or floats in [0, 1], where it lies.
+
+    Grey images are repeated over the channels; four channels are RGBA, and laid on white.
+
+    Raises:
+        InputError: if it is none of these, empty, damaged, or floats lie outside [0, 1].
+    """
+    picture = as_unchecked_picture(image)
+    _check_range(picture.inside)
+    return picture.pixels
+
+
+def as_unchecked_picture(image: object) -> Picture:
+    """Return an image whose floats may lie anywhere: on a device, that is seen for many pictures at once."""
+    treated: tuple[Treatment, ...] = ()
+    if isinstance(image, Image.Image):
+        try:
+            array, treated = _from_pil(image)
+        except InputError:
+            raise
+        except UNREADABLE as error:
+            raise InputError(f"cannot be decoded ({one_line(error)})") from None
+        pixels = torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1))
+    elif isinstance(image, np.ndarray):
+        pixels = torch.from_numpy(np.ascontiguousarray(image))
+    elif isinstance(image, torch.Tensor) or is_array(image):
+        pixels = to_torch(image, "an image")
+    else:
+        raise InputError(_no_picture(image))
+    if pixels.ndim not in (2, 3):
+        raise InputError(f"an image has shape {tuple(pixels.shape)}: pass (3, h, w), (h, w, 3) or (h, w)")
+    pixels = _checked_type(_channels_first(pixels if pixels.ndim == 3 else pixels[None]))
+    if pixels.shape[0] == 4:
+        treated = (Treatment.ON_WHITE,)
+    return Picture(on_white(pixels), in_range(pixels), treated)
+
+
+def as_pictures(images: Tensor) -> Tensor:
+    """Check a whole tensor of images, (n, 3, h, w), (n, 1, h, w), (n, h, w, 3) or grey (n, h, w); alpha is kept."""
+    if images.ndim not in (3, 4):
+        raise InputError(f"images has shape {tuple(images.shape)}: pass (n, 3, h, w), (n, h, w, 3) or (n, h, w)")
+    pixels = _checked_type(_channels_first(images if images.ndim == 4 else images[:, None]))
+    _check_range(in_range(pixels))
+    return pixels
+
+
+def on_white(pixels: Tensor) -> Tensor:
+    """Lay (…, 4, h, w) on white, where it lies; (…, 3, h, w) is returned as it is."""
+    if pixels.shape[-3] != 4:
+        return pixels
+    colour, alpha = pixels[..., :3, :, :], pixels[..., 3:, :, :]
+    if pixels.dtype == torch.uint8:
+        alpha = alpha.int()
+        return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).to(torch.uint8)
+    return colour * alpha + (1 - alpha)
+
+
+def in_range(pixels: Tensor) -> Tensor | None:
+    """Return whether all floats lie in [0, 1] and none is NaN, where they lie; None where that is known beforehand."""
+    if pixels.dtype == torch.uint8 or not pixels.numel():
+        return None
+    return (pixels.amin() >= 0) & (pixels.amax() <= 1)  # of NaN, both are NaN
+
+
+def _from_pil(image: Image.Image) -> tuple[NDArray[np.generic], tuple[Treatment, ...]]:
+    """Return (h, w, 3) uint8, or (h, w) floats of a deep grey image, and what was done."""
+    codec = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))  # what the decoder is told: "RGB;16B"
+    carried = _orientation(image)
+    image.load()
+    pixels, treated = _greys(image, codec) if image.mode[0] in "IF" else _colours(image, codec)
+    if carried in TURNS:
+        treated.append(Treatment.ORIENTED)
+    if (orientation := _orientation(image)) in TURNS:  # of TIFF, PIL has turned the pixels, and taken the tag away
+        transpose, rows, columns = TURNS[orientation]
+        pixels = pixels.swapaxes(0, 1) if transpose else pixels
+        pixels = np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
+    if _has_more_frames(image):
+        treated.append(Treatment.FIRST_FRAME)
+    return pixels, tuple(treated)
+
+
+def _colours(image: Image.Image, codec: str) -> tuple[NDArray[np.generic], list[Treatment]]:
+    treated = []
+    if image.mode == "CMYK":
+        treated.append(Treatment.FROM_CMYK)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        least, _ = layer.getchannel("A").getextrema()
+        if isinstance(least, int) and least < 255:
+            treated.append(Treatment.ON_WHITE)
+            white = Image.new("RGBA", image.size, "white")
+            white.alpha_composite(layer)
+            image = white
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if ";16" in codec and pixels.max(initial=0) < 64:  # PIL keeps the upper eight bits
+        treated.append(Treatment.DIM)
+    return pixels, treated
+
+
+def _greys(image: Image.Image, codec: str) -> tuple[NDArray[np.generic], list[Treatment]]:
+    """Scale to [0, 1] what PIL's own conversion would cut off at 255."""
+    # PIL scales a PGM of any depth to 16 bits, and a PNG of mode I has 16.
+    if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format in ("PNG", "PPM")):
+        raise InputError(f"an image is of mode {image.mode}, whose range is not known: save it as 8 or 16 bits")
+    values = np.asarray(image).astype(np.float32)
+    largest = values.max(initial=0)
+    stated = getattr(image, "tag_v2", {}).get(LARGEST_SAMPLE)
+    whole = 4095 if "I;12" in codec else stated[0] if isinstance(stated, tuple) and stated else stated
+    if isinstance(whole, int) and max(largest, 255) <= whole <= 65535:
+        return values / whole, []
+    return values / 65535, [Treatment.DIM] if 0 < largest < 16384 else []
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Return the orientation that an image carries; None without one, or where what carries it is damaged."""
+    try:
+        found = image.getexif().get(ORIENTATION)
+    except UNREADABLE:
+        return None
+    return found if isinstance(found, int) else None
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    """Whether there are more frames, pages or layers; the second picture of a phone's JPEG (MPO) is no frame."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except UNREADABLE:  # the first was read
+        return True
+
+
+def _no_picture(image: object) -> str:
+    """Say what came instead of a picture, and what to pass."""
+    kind = type(image).__name__
+    if isinstance(image, Mapping):
+        keys = ", ".join(map(repr, list(image)[:5]))
+        return f"an image is a {kind} with the keys {keys}: pass the pictures alone, as by dataset['image']"
+    if isinstance(image, (str, Path)):
+        return f"an image is a path ({str(image)[:80]!r}) among pictures: pass paths only, or pictures only"
+    if isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "read"):
+        return f"an image is a {kind}: decode it, as by PIL.Image.open(io.BytesIO(…)), or pass the file's path"
+    if isinstance(image, Sequence):
+        inside = ", ".join(type(one).__name__ for one in image[:5])
+        return f"an image is a {kind} of {len(image)} ({inside}): pass the pictures alone, and the labels as labels"
+    return f"an image is a {kind}: pass PIL images, arrays, tensors or paths"
+
+
+def _channels_first(pixels: Tensor) -> Tensor:
+    """Move the channels of (…, c, h, w) or (…, h, w, c) first, and repeat grey; RGBA stays as it is."""
+    first = pixels.shape[-3] in (1, 3) or (pixels.shape[-3] == 4 and pixels.shape[-1] != 3)
+    if not first and pixels.shape[-1] in (1, 3, 4):
+        pixels = pixels.movedim(-1, -3)
+    channels, height, width = pixels.shape[-3:]
+    if height == 0 or width == 0:
+        raise InputError(f"an image has shape {tuple(pixels.shape)}: it holds no pixel")
+    if channels == 1:
+        return pixels.expand(*pixels.shape[:-3], 3, height, width)
+    if channels in (3, 4):
+        return pixels
+    raise InputError(f"an image has shape {tuple(pixels.shape)}: pass 1, 3 or 4 channels, first or last")
+
+
+def _checked_type(pixels: Tensor) -> Tensor:
+    if pixels.dtype != torch.uint8 and not pixels.dtype.is_floating_point:
+        raise InputError(f"an image is of type {pixels.dtype}: pass uint8, or floats in [0, 1]")
+    return pixels
+
+
+def _check_range(inside: Tensor | None) -> None:
+    if inside is not None and not bool(to_host(inside, "whether the images' floats lie in [0, 1]")):
+        raise InputError(OUTSIDE)
