@@ -25,6 +25,7 @@ from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen
 from fdgpu.auditing.outputs import write_audit
 from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted
+from fdgpu.checks import check_instance, check_number, check_seed, check_text, shown
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.device import out_of_memory
@@ -151,6 +152,7 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
+    _check_options(embedder, decoder, directions, planted, title, seed, timings, progress)
     notes: list[str] = []
     columns = {
         "labels": labels,
@@ -226,6 +228,34 @@ def audit(
         if folder is not None:
             write_audit(folder.path, findings, fit.fitted, page, audited, captions)
     return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
+
+
+def _check_options(
+    embedder: object, decoder: object, directions: object, planted: object, title: str, seed: int, timings: object,
+    progress: object,
+) -> None:  # fmt: skip
+    """Check what is no column and no image, before any work is done."""
+    check_text(title, "title")
+    check_seed(seed)
+    if embedder is not None and not (callable(embedder) and not isinstance(embedder, type)):
+        check_instance(embedder, "embedder", ImageEmbedder, "a ClipEmbedder, or a function that loads one")
+    for value, name, kind in (
+        (decoder, "decoder", Decoder),
+        (directions, "directions", FailureDirections),
+        (planted, "planted", Mapping),
+        (timings, "timings", Mapping),
+    ):
+        if value is not None:
+            check_instance(value, name, kind, f"a {kind.__name__}, or None")
+    for stage, seconds in timings.items() if isinstance(timings, Mapping) else ():
+        check_text(stage, "timings: a stage")
+        check_number(seconds, f"timings[{shown(stage)}]", lambda number: number >= 0, "seconds, 0 or more")
+    for name, truth in planted.items() if isinstance(planted, Mapping) else ():
+        check_instance(truth, f"planted[{shown(name)}]", Planted, "a Planted")
+    if progress is not None and not callable(progress):
+        raise InputError(
+            f"progress is {shown(progress)}: pass a function of a stage, what is done and how much there is"
+        )
 
 
 def _warn(notes: list[str], text: str) -> None:
