@@ -139,7 +139,8 @@ def expected_of(name: str, value: Any) -> Any:
     number = float(value) if isinstance(value, (float, np.floating)) or (whole and abs(int(value)) < 2**1000) else None
     bounds = {
         "cv": (2, 127), "max_iter": (1, 2**63 - 1), "n_directions": (1, 6), "n_permutations": (0, 10**9),
-        "stop_after": (0, 10**9), "n_resamples": (0, 10**4), "random_state": (0, 2**63 - 1), "min_errors": (0, 2**63 - 1),
+        "stop_after": (0, 10**9), "n_resamples": (0, 10**4), "random_state": (0, 2**63 - 1),
+        "min_errors": (0, 2**63 - 1),
     }  # fmt: skip
     if name in bounds:
         least, most = bounds[name]
