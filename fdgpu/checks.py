@@ -97,16 +97,6 @@ def check_text(value: object, name: str) -> str:
     return value
 
 
-def check_instance(value: object, name: str, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Check that an object is of one of several kinds.
-
-    Raises:
-        InputError: for anything else; says what is ``wanted``.
-    """
-    if not isinstance(value, kinds):
-        raise InputError(f"{name} is {shown(value)}: pass {wanted}")
-
-
 def check_name(value: object, name: str, names: Iterable[str], error: type[Exception] = InputError) -> str:
     """Return one of several names.
 
@@ -117,6 +107,12 @@ def check_name(value: object, name: str, names: Iterable[str], error: type[Excep
     if not isinstance(value, str) or value not in known:
         raise error(f"{name} is {shown(value)}: use one of {', '.join(known)}")
     return value
+
+
+def check_kind(value: object, name: str, fits: bool, wanted: str) -> None:
+    """Raise an InputError unless a value is of the kind that is wanted, such as ``"an fdgpu.Decoder"``."""
+    if not fits:
+        raise InputError(f"{name} is {shown(value)}: pass {wanted}")
 
 
 def check_seed(value: object, name: str = "seed") -> int:

@@ -189,14 +189,16 @@ def audit(
     from fdgpu.auditing.predictions import read_predictions
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.clip import ClipEmbedder
+    from fdgpu.folders import check_folder, replaced_folder
     from fdgpu.progress import ProgressBars
 
+    check_folder(out)
     table = read_predictions(predictions)
     names = _class_names(class_names)
     if model is None:
         check_inputs(
             table.labels, table.predictions, names, table.splits, table.confidence
-        )  # what is wrong there first
+        )  # what is wrong there is said first
         raise typer.BadParameter(
             "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
             "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
@@ -204,7 +206,8 @@ def audit(
             param_hint="--model",
         )
     decoder = Decoder.bundled(device) if decode else None
-    with ProgressBars() as progress:
+    paths = [images / path for path in table.paths]
+    with ProgressBars() as progress, replaced_folder(out, (predictions, *paths)) as folder:
         result = run_audit(
             images,
             table,
@@ -212,7 +215,7 @@ def audit(
             embedder=partial(ClipEmbedder.from_name, model, device, batch_size, precision),
             grammar=recipe,
             decoder=decoder,
-            out=out,
+            out=folder,
             groups=groups.value,
             allow_outside=allow_outside,
             directions=estimator,
@@ -272,9 +275,12 @@ def _estimator(
     permutations: int, directions: int, stop_after: int, min_errors: int, nested: bool, backend: str, seed: int
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together."""
+    from fdgpu.checks import check_seed
     from fdgpu.directions.estimator import FailureDirections
     from fdgpu.directions.parameters import AUDIT
 
+    with _usage("--seed"):
+        check_seed(seed, "seed")
     with _usage():
         return FailureDirections(
             n_permutations=permutations,

@@ -41,7 +41,7 @@ def check_regular_file(path: str | os.PathLike[str], what: str) -> Path:
         path = Path(path)
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise InputError(f"{_named(path)} does not exist: pass {what}") from None
+        raise InputError(f"{_named(path)} cannot be read, it does not exist: pass {what}") from None
     except (OSError, ValueError, TypeError) as error:  # ValueError: a character that no path may hold
         reason = error.strerror if isinstance(error, OSError) else f"a path is text without {error}"
         reason = "it is no path" if isinstance(error, TypeError) else reason

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.files import UNFINISHED, locked, parse_json, unwritable
 
@@ -81,11 +82,30 @@ def replaced_folder(out: str | Path | StagedFolder, reads: Iterable[str | Path] 
             raise
 
 
-def check_room(out: str | Path, needed: int) -> None:
-    """Raise an InputError if the file system of ``out``, which need not exist yet, has no room for so many bytes."""
-    folder = Path(os.path.realpath(out))
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(there).free
+def check_folder(out: str | Path, needed: int = 0) -> None:
+    """Check what can be known of an output folder, which need not exist yet, before the work is done.
+
+    Args:
+        out: its path.
+        needed: bytes that will be written at least.
+
+    Raises:
+        InputError: for no path, a file, a folder that may not be written, or too little room on its file system.
+    """
+    try:
+        if not os.fspath(out):
+            raise ValueError
+        folder = Path(os.path.realpath(out))
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        raise unwritable(Path(out), error) from None
+    except (TypeError, ValueError):
+        raise InputError(f"out is {shown(out)}: pass the path of a folder") from None
     if free < needed:
         raise InputError(
             f"out is {out}, where {free / 1e6:.1f} MB are free, and about {needed / 1e6:.1f} MB will be written: make "

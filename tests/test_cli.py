@@ -192,7 +192,7 @@ def test_a_device_is_no_file(run: Run, world: Path, option: str) -> None:
     given = {"--images": world, "--predictions": world / "predictions.csv", "--out": world / "out", option: "/dev/zero"}
     code, _, complained = run("audit", *[word for pair in given.items() for word in pair])
     assert code in (1, 2)
-    assert "no file but a folder, a pipe or a device" in " ".join(complained.replace("│", " ").split())
+    assert "no regular file" in " ".join(complained.replace("│", " ").split())
 
 
 def test_a_failure_is_one_message_and_exit_code_1(run: Run, world: Path) -> None:
@@ -211,6 +211,19 @@ def test_an_output_folder_that_cannot_be_written(run: Run, world: Path) -> None:
     )
     assert code == 1
     assert "cannot be written" in complained
+
+
+def test_an_audit_into_the_folder_that_its_inputs_lie_in(run: Run, world: Path) -> None:
+    """As the demo leaves them, of which ``truth.json`` says what belongs to it; and the folder is the current one."""
+    there = sorted(path.relative_to(world).as_posix() for path in world.rglob("*.*"))
+    (world / "truth.json").write_text(json.dumps({"files": ["truth.json", *there]}))
+    given = ["--images", world, "--predictions", world / "predictions.csv", "--out", world]
+    code, _, complained = run("audit", *given)
+    assert code == 0, complained
+    listed = json.loads((world / "audit.json").read_text())["files"]
+    found = sorted(path.relative_to(world).as_posix() for path in world.rglob("*.*"))
+    assert found == sorted([*there, "truth.json", *listed])
+    assert [path for path in world.parent.iterdir() if path.name.startswith(f".{world.name}")] == []
 
 
 def test_a_grammar_of_ones_own_and_one_with_a_mistake(run: Run, world: Path) -> None:
@@ -293,6 +306,9 @@ def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: P
         (["--permutations", "-1"], "--permutations"),
         (["--directions", "0"], "--directions"),
         (["--stop-after", "-1"], "--stop-after"),
+        (["--seed", "-1"], "Invalid value for --seed: seed is -1: use a whole number from 0 to 2**63 - 1"),
+        (["--seed", str(2**70)], "Invalid value for --seed: seed is 1180591620717411303424"),
+        (["--seed", "1.5"], "--seed"),
         (["--colour", "red"], "No such option"),
         (["--class-names", "nowhere.txt"], "does not exist"),
     ],

@@ -1,15 +1,24 @@
-"""A user's file is read whole, up to a bound; what is no regular file is refused, and never waited for."""
+"""A user's file is read whole, up to a bound, and a pipe is never waited for; a file is written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 
 from fdgpu.errors import InputError
-from fdgpu.files import check_regular_file, read_file, read_text_file
+from fdgpu.files import check_regular_file, read_file, read_text_file, write_atomically, write_png, written_atomically
 
 WHAT = "a text file of class names"
 
@@ -51,3 +60,72 @@ def test_no_path_at_all(path: Any) -> None:
     with pytest.raises(InputError, match=WHAT) as caught:
         check_regular_file(path, WHAT)
     str(caught.value).encode()  # can be printed
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_save(tmp_path: Path) -> None:
+    path = tmp_path / "fit.safetensors"
+    write_atomically(path, b"old")
+    code = (
+        "import os, signal, sys; from pathlib import Path; from fdgpu.files import written_atomically\n"
+        "with written_atomically(Path(sys.argv[1])) as stream:\n"
+        "    stream.write(bytes(100_000)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_atomically(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_that_write_one_file_each_does_it_whole(tmp_path: Path) -> None:
+    path, began = tmp_path / "index", threading.Event()
+
+    def slowly() -> None:
+        with written_atomically(path) as stream:
+            began.set()
+            for _ in range(20):
+                stream.write(b"a" * 1000)
+                stream.flush()
+                time.sleep(0.005)
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    began.wait()
+    write_atomically(path, b"b")
+    thread.join()
+    assert path.read_bytes() == b"b"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    write_atomically(path, b"old")
+    with pytest.raises(TypeError), written_atomically(path) as stream:
+        stream.writelines([b"new", 5])  # type: ignore[list-item]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".index.part").symlink_to("victim")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path / "index", b"new")
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+@pytest.mark.parametrize("write", [write_atomically, lambda path, _: write_png(path, np.zeros((2, 2, 3), np.uint8))])
+def test_a_full_disk_is_said_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, bytes], None]
+) -> None:
+    def full(_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", lambda *_: contextmanager(full)(None))
+    with pytest.raises(InputError, match=r"x.png cannot be written \(No space left on device\): choose a folder"):
+        write(tmp_path / "x.png", b"new")
+    assert not any(tmp_path.iterdir())

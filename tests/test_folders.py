@@ -17,7 +17,7 @@ import pytest
 
 from fdgpu import folders
 from fdgpu.errors import InputError
-from fdgpu.folders import StagedFolder, check_room, replaced_folder
+from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 
 AUDIT = ("report.html", "audit.json", "examples.parquet")
 DECODED = ("decoded/0000-boot/hard-0.1-0.png", "decoded/0001-bag/hard-0.1-0.png")
@@ -254,18 +254,32 @@ def test_of_two_runs_at_once_the_last_one_wins(place: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["expected", "out"]
 
 
-def test_what_cannot_be_a_folder_is_said_before(place: Path) -> None:
+@pytest.mark.parametrize("name", ["file", "file/below", "file/far/below"])
+def test_what_cannot_be_a_folder_is_said_before(place: Path, name: str) -> None:
     (place / "file").touch()
-    for out in (place / "file", place / "file" / "below"):
-        with pytest.raises(InputError, match="cannot be written"), replaced_folder(out):
-            pytest.fail("the work began")
+    with pytest.raises(InputError, match=f"{name} cannot be written"):
+        check_folder(place / name)
+    with pytest.raises(InputError, match=f"{name} cannot be written"), replaced_folder(place / name):
+        pytest.fail("the work began")
     assert list(place.iterdir()) == [place / "file"]
 
 
+@pytest.mark.parametrize("out", [5, None, b"bytes", "", "nul\0byte", "lone\ud800", ["a"]])
+def test_what_is_no_path_is_said(out: Any) -> None:
+    with pytest.raises(InputError, match=r"^out is .*: pass the path of a folder$"):
+        check_folder(out)
+
+
+def test_a_folder_that_may_not_be_written_is_said_before(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
+        check_folder(place / "new")
+
+
 def test_a_folder_without_room_is_refused(place: Path) -> None:
-    check_room(place / "new" / "out", 1000)
+    check_folder(place / "new" / "out", 1000)
     with pytest.raises(InputError, match=r"MB are free, and about 1000000000000\.0 MB will be written: make room"):
-        check_room(place / "new" / "out", 10**18)
+        check_folder(place / "new" / "out", 10**18)
 
 
 # --- kill -9 before every change of a file or folder ------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.auditing.tables import LONGEST, SHOWN, Column, as_column, quoted
+from fdgpu.auditing.tables import LONGEST, Column, as_column
 from fdgpu.captions.recipe import distinct_names
+from fdgpu.checks import SHOWN, shown
 from fdgpu.errors import InputError
 from fdgpu.files import read_text_file
 
@@ -90,20 +91,20 @@ def match_classes(labels: Column, predictions: Column, class_names: ClassNames |
         _refuse_no_classes(labels)
         ids, given = _classes_that_occur(labels, predictions)
         _refuse_strangers(labels, predictions)
-        shown = given
+        distinct = given
     else:
         ids, given = _given_classes(class_names)
-        shown = tuple(distinct_names(given, [(own,) for own in ids]))
+        distinct = tuple(distinct_names(given, [(own,) for own in ids]))
     if not given:
         raise InputError("labels is empty: there is nothing to audit")
-    known = _Known(ids, given, shown)
+    known = _Known(ids, given, distinct)
     true, predicted = known.ids_of(labels), known.ids_of(predictions)
     doubts = (
         *_spelled_twice(labels, predictions),
         *(_never_labels(labels, predictions) if class_names is None else ()),
         *(() if (true == predicted).any() else (NEVER_RIGHT,)),
     )
-    return MatchedClasses(given, shown, true, predicted, doubts)
+    return MatchedClasses(given, distinct, true, predicted, doubts)
 
 
 def key_of(entry: str | int) -> str:
@@ -125,7 +126,7 @@ def _refuse_scores(column: Column) -> None:
     for i, entry in enumerate(column.entries):
         if isinstance(entry, str) and SEVERAL.fullmatch(entry.strip()):
             raise InputError(
-                f"{column.name} holds {quoted(entry)} in row {column.row(i)}, which is several numbers: pass one "
+                f"{column.name} holds {shown(entry)} in row {column.row(i)}, which is several numbers: pass one "
                 "class an image, of scores the argmax over the classes"
             )
 
@@ -156,7 +157,7 @@ def _refuse_strangers(labels: Column, predictions: Column) -> None:
 def _some(column: Column) -> str:
     """Return the entries that most rows hold."""
     often = np.argsort(-column.count(), kind="stable")[:3]
-    return ", ".join(quoted(e) if isinstance(e := column.entries[i], str) else str(e) for i in often)
+    return ", ".join(shown(e) if isinstance(e := column.entries[i], str) else str(e) for i in often)
 
 
 def _classes_that_occur(labels: Column, predictions: Column) -> tuple[list[str], tuple[str, ...]]:
@@ -187,20 +188,12 @@ def _classes_that_occur(labels: Column, predictions: Column) -> tuple[list[str],
 
 def _given_classes(class_names: ClassNames) -> tuple[list[str], tuple[str, ...]]:
     """Return ids as keys, and names."""
-    if isinstance(class_names, Mapping):
-        pairs = _by_id(class_names)
-        ids, listed = [str(own) for own, _ in pairs], [name for _, name in pairs]
-    elif isinstance(class_names, (str, bytes)) or not isinstance(class_names, Iterable):
-        raise InputError(
-            f"class_names is {quoted(repr(class_names))}: pass a list of names, or a mapping of id to name"
-        )
-    else:
-        listed = list(class_names)
-        ids = [str(i) for i in range(len(listed))]
-    column = as_column(listed, "class_names")
-    if not listed:
+    pairs = _by_id(class_names) if isinstance(class_names, Mapping) else None
+    column = as_column([name for _, name in pairs] if pairs is not None else class_names, "class_names")
+    if not len(column):
         raise InputError("class_names is empty: name every class in the order of its id")
-    return ids, tuple(str(column.entries[code]) for code in column.codes)
+    ids = range(len(column)) if pairs is None else [own for own, _ in pairs]
+    return list(map(str, ids)), tuple(str(column.entries[code]) for code in column.codes)
 
 
 def _by_id(class_names: Mapping[Any, Any]) -> list[tuple[int, Any]]:
@@ -227,14 +220,14 @@ def _is_id(own: object) -> bool:
 class _Known:
     """The classes, to look entries up: by a name as it is written, by an equal number, or by id."""
 
-    def __init__(self, ids: Sequence[str], given: Sequence[str], shown: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], given: Sequence[str], distinct: Sequence[str]) -> None:
         self.by_id = {own: k for k, own in enumerate(ids)}
-        self.by_name = {name: k for names in (given, shown) for k, name in enumerate(names)}
+        self.by_name = {name: k for names in (given, distinct) for k, name in enumerate(names)}
         alike = Counter(map(key_of, given))
         self.by_key = {key: k for k, key in enumerate(map(key_of, given)) if alike[key] == 1}
         count = Counter(given)
         self.several = {name: [] for name in given if count[name] > 1}  # type: dict[str, list[str]]
-        for name, own in zip(given, shown, strict=True):
+        for name, own in zip(given, distinct, strict=True):
             if name in self.several:
                 self.several[name].append(own)
 
@@ -253,7 +246,7 @@ class _Known:
         name = str(column.entries[i])
         if name in self.several:
             raise InputError(
-                f"{column.name} holds {quoted(name)} in row {column.row(i)}, the name of {len(self.several[name])} "
+                f"{column.name} holds {shown(name)} in row {column.row(i)}, the name of {len(self.several[name])} "
                 f"classes: pass class ids, or call them {' and '.join(self.several[name])}"
             )
         return self.by_name.get(name, self.by_key.get(key_of(name), -1))
@@ -261,12 +254,12 @@ class _Known:
     def _refuse(self, column: Column, found: NDArray[np.int64]) -> NoReturn:
         i = min(np.flatnonzero(found < 0).tolist(), key=column.row)
         name, rows = str(column.entries[i]), int(column.count()[found < 0].sum())
-        said = name[:SHOWN] if name.isprintable() else quoted(name)
+        said = name[:SHOWN] if name.isprintable() else shown(name)
         near = next((own for own in self.by_name if folded(own) == folded(name)), None)
         raise InputError(
             f"{column.name} holds {said} in row {column.row(i)} ({rows} such rows), which is not one of the "
             f"{len(self.by_id)} classes: "
-            + (f"is {quoted(near)} meant?" if near else "correct it, or complete class_names")
+            + (f"is {shown(near)} meant?" if near else "correct it, or complete class_names")
         )
 
 
@@ -291,7 +284,7 @@ def _spelled_twice(labels: Column, predictions: Column) -> list[str]:
         return []
     rows = sum(sum(counts[key]) for keys in odd for key in keys if 0 in counts[key])
     said = [
-        " and ".join(f"{quoted(key)} (label of {counts[key][0]}, predicted for {counts[key][1]})" for key in keys[:3])
+        " and ".join(f"{shown(key)} (label of {counts[key][0]}, predicted for {counts[key][1]})" for key in keys[:3])
         for keys in odd[:MOST_SPELLINGS]
     ]
     return [
@@ -307,7 +300,7 @@ def _never_labels(labels: Column, predictions: Column) -> list[str]:
     odd = sorted((-own, key) for key, (true, own) in counts.items() if not true and own and folded(key) not in near)
     if not odd:
         return []
-    said = [f"{quoted(key)} ({-own} times)" for own, key in odd[:MOST_SPELLINGS]]
+    said = [f"{shown(key)} ({-own} times)" for own, key in odd[:MOST_SPELLINGS]]
     return [
         f"{-sum(own for own, _ in odd)} of {len(predictions)} predictions name a class that is never a label: "
         f"{_listed(said, len(odd), ', ')}. That is right where the model knows more classes than the labels; else "

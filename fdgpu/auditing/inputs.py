@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_device, to_numpy
 from fdgpu.auditing.classes import ClassNames, match_classes
-from fdgpu.auditing.tables import SPLITS, as_column, quoted
+from fdgpu.auditing.tables import SPLITS, as_column
+from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -155,7 +156,7 @@ def _check_splits(splits: Array, n: int) -> NDArray[np.str_]:
     names = [SPLITS.get(str(entry).casefold()) for entry in column.entries]
     for i, name in enumerate(names):
         if name is None:
-            entry = quoted(str(column.entries[i]))
+            entry = shown(str(column.entries[i]))
             raise InputError(f"splits holds {entry} in row {column.row(i)}: use {', '.join(Split)}")
     if Split.VAL not in names:
         raise InputError("no image is in the split 'val': directions are fitted on val, which training must not see")

@@ -32,6 +32,11 @@ JsonObject = dict[str, object]
 Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
 
 
+def expected_bytes(n_images: int, n_classes: int) -> int:
+    """Return how much an audit writes at the very least, without decoded pictures."""
+    return 150_000 + 10 * n_images + 2_000 * n_classes
+
+
 def write_audit(
     folder: Path,
     findings: Findings,

@@ -17,7 +17,8 @@ import pyarrow as pa
 from fdgpu.arrays import Array
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_frame, read_predictions
-from fdgpu.auditing.tables import Predictions, quoted
+from fdgpu.auditing.tables import Predictions
+from fdgpu.checks import shown
 from fdgpu.embedding.pictures import suffixes
 from fdgpu.embedding.sources import FileSource, ImageSource, image_source, printable
 from fdgpu.errors import InputError
@@ -50,7 +51,7 @@ class Paired:
         """Say how a folder was paired, in the first few pairs."""
         ids = getattr(self.source, "ids", [])[:SHOWN]
         names = [inputs.class_names[k] for k in inputs.labels[:SHOWN]]
-        pairs = ", ".join(f"{quoted(own, 200)} → {quoted(name)}" for own, name in zip(ids, names, strict=True))
+        pairs = ", ".join(f"{own[:200]!r} → {shown(name)}" for own, name in zip(ids, names, strict=True))
         return (
             f"Labels were paired with the sorted listing of the folder by position: {pairs}, …. If that is not their "
             "order, every number here is wrong. Give them by path, as a mapping, a data frame or a CSV, or say "
@@ -127,7 +128,7 @@ def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
     keyed: dict[str, Any] = {}
     for path, entry in column.items():
         if not isinstance(path, (str, Path)):
-            raise InputError(f"{name} maps {quoted(repr(path))} of type {type(path).__name__}: its keys are paths")
+            raise InputError(f"{name} maps {shown(path)} of type {type(path).__name__}: its keys are paths")
         keyed[normpath(Path(path).as_posix() if isinstance(path, Path) else path)] = entry
     if len(keyed) < len(column):
         raise InputError(f"{name} holds a path twice, spelled differently: give every image one entry")
@@ -142,8 +143,8 @@ def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, nam
 
 
 def _some(paths: Sequence[str]) -> str:
-    shown = ", ".join(quoted(path, 200) for path in paths[:3])
-    return f"{len(paths)} paths, such as {shown}" if len(paths) > 1 else shown
+    some = ", ".join(repr(path[:200]) for path in paths[:3])
+    return f"{len(paths)} paths, such as {some}" if len(paths) > 1 else some
 
 
 def _rows_of(ids: Sequence[str] | None, paths: Sequence[str]) -> list[int]:
@@ -155,7 +156,7 @@ def _rows_of(ids: Sequence[str] | None, paths: Sequence[str]) -> list[int]:
     for name, one, two in (("labels", named, row), ("images", row, set(named))):
         missing = [path for path in one if path not in two]
         if missing:
-            there = f", and {quoted(next(iter(two)))}" if two else ""
+            there = f", and {shown(next(iter(two)))}" if two else ""
             raise InputError(
                 f"{name} lacks {_some(missing)}{there} is there: write paths alike, or pass the folder that they "
                 "start from"
@@ -179,7 +180,7 @@ def _of_folder(root: Path, paths: Sequence[str], allow_outside: bool) -> FileSou
     tried = np.unique(np.linspace(0, len(paths) - 1, min(TRIED, len(paths))).astype(int))
     if len(paths) and not any(_is_file(root, paths[row]) for row in tried):
         raise InputError(
-            f"no file {quoted(paths[0])} under {root}, nor any other that was tried: {_why(root, paths[0])}"
+            f"no file {shown(paths[0])} under {root}, nor any other that was tried: {_why(root, paths[0])}"
         )
     return FileSource([root / path for path in paths], [printable(path) for path in paths])
 
@@ -192,7 +193,7 @@ def _refuse_outside(root: Path, paths: Sequence[str]) -> None:
             inside = meant.startswith(roots) if meant.startswith("/") else meant.split("/")[0] != ".."
             if not inside:
                 raise InputError(
-                    f"{quoted(path)} in row {row} lies outside {root}: correct it, or allow that (--allow-outside, "
+                    f"{shown(path)} in row {row} lies outside {root}: correct it, or allow that (--allow-outside, "
                     "allow_outside=True)"
                 )
 
@@ -215,9 +216,9 @@ def _why(root: Path, path: str) -> str:
         return f"it begins with {first}/, which the folder's own path ends in; leave that away, or pass {root.parent}"
     for what, spelled in _respelled(path):
         if _is_file(root, spelled):
-            return f"there is {quoted(spelled)}, of {what}; write it alike"
+            return f"there is {shown(spelled)}, of {what}; write it alike"
     with os.scandir(root) as entries:
-        held = sorted(quoted(entry.name) for entry in islice(entries, 3))
+        held = sorted(shown(entry.name) for entry in islice(entries, 3))
     return f"the folder holds {', '.join(held) or 'nothing'}; write paths from it on"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,10 @@ from fdgpu.auditing.classes import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
-from fdgpu.auditing.outputs import write_audit
+from fdgpu.auditing.outputs import expected_bytes, write_audit
 from fdgpu.auditing.pairing import pair
-from fdgpu.auditing.truth import Planted
-from fdgpu.checks import check_instance, check_number, check_seed, check_text, shown
+from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.device import out_of_memory
@@ -37,7 +39,7 @@ from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
 from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
 from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
 from fdgpu.findings import Findings, GroupedBy, Skipped, Split, Thumbnails
-from fdgpu.folders import StagedFolder, replaced_folder
+from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
@@ -152,7 +154,8 @@ def audit(
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
     """
-    _check_options(embedder, decoder, directions, planted, title, seed, timings, progress)
+    seed = check_seed(seed)
+    _check_kinds(embedder, decoder, directions, title, timings, progress)
     notes: list[str] = []
     columns = {
         "labels": labels,
@@ -171,6 +174,10 @@ def audit(
         raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
     for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
+    check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
+    if out is not None:
+        where = out.out if isinstance(out, StagedFolder) else out
+        check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
     _check_some_readable(source, inputs)
     embedder = embedder or ClipEmbedder.bundled
     if not isinstance(embedder, ImageEmbedder):
@@ -230,34 +237,6 @@ def audit(
     return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
 
 
-def _check_options(
-    embedder: object, decoder: object, directions: object, planted: object, title: str, seed: int, timings: object,
-    progress: object,
-) -> None:  # fmt: skip
-    """Check what is no column and no image, before any work is done."""
-    check_text(title, "title")
-    check_seed(seed)
-    if embedder is not None and not (callable(embedder) and not isinstance(embedder, type)):
-        check_instance(embedder, "embedder", ImageEmbedder, "a ClipEmbedder, or a function that loads one")
-    for value, name, kind in (
-        (decoder, "decoder", Decoder),
-        (directions, "directions", FailureDirections),
-        (planted, "planted", Mapping),
-        (timings, "timings", Mapping),
-    ):
-        if value is not None:
-            check_instance(value, name, kind, f"a {kind.__name__}, or None")
-    for stage, seconds in timings.items() if isinstance(timings, Mapping) else ():
-        check_text(stage, "timings: a stage")
-        check_number(seconds, f"timings[{shown(stage)}]", lambda number: number >= 0, "seconds, 0 or more")
-    for name, truth in planted.items() if isinstance(planted, Mapping) else ():
-        check_instance(truth, f"planted[{shown(name)}]", Planted, "a Planted")
-    if progress is not None and not callable(progress):
-        raise InputError(
-            f"progress is {shown(progress)}: pass a function of a stage, what is done and how much there is"
-        )
-
-
 def _warn(notes: list[str], text: str) -> None:
     """Say at once what could make the report wrong, and keep it for the page and ``audit.json``."""
     warnings.warn(text, FdgpuWarning, stacklevel=3)
@@ -279,6 +258,25 @@ def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
             raise
         _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
+
+
+def _check_kinds(
+    embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
+) -> None:
+    """Refuse what an argument cannot be, before any work."""
+    loads = callable(embedder) and not isinstance(embedder, (type, torch.nn.Module))
+    embeds = embedder is None or isinstance(embedder, ImageEmbedder) or loads
+    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, or a function that loads one")
+    check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
+    own = directions is None or isinstance(directions, FailureDirections)
+    check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    check_text(title, "title")
+    check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
+    timed = isinstance(timings, Mapping) and all(
+        isinstance(stage, str) and isinstance(seconds, Real) and math.isfinite(seconds)
+        for stage, seconds in timings.items()
+    )
+    check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
 def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from fdgpu.auditing.tables import REQUIRED, SYNONYMS, Columns, Predictions, checked_columns, named_columns, quoted
+from fdgpu.auditing.tables import REQUIRED, SYNONYMS, Columns, Predictions, checked_columns, named_columns
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.files import opened
 
@@ -38,11 +39,12 @@ def read_predictions(path: str | Path) -> Predictions:
         InputError: names the file, the line, what was expected and what came.
     """
     with opened(path, "the CSV of predictions") as file, _as_utf8(file, Path(path)) as stream:
-        has_quotes, start = _scan(stream, Path(path))
-        layout = _layout(stream, start, Path(path))
+        path = Path(path)
+        has_quotes, start = _scan(stream, path)
+        layout = _layout(stream, start, path)
         columns = _parsed_by_arrow(stream, start, layout, has_quotes)
         if columns is None:
-            columns = _parsed_exactly(stream, start, layout, Path(path))
+            columns = _parsed_exactly(stream, start, layout, path)
     return Predictions(pa.table(dict(columns)))
 
 
@@ -58,7 +60,7 @@ def read_frame(frame: Any) -> Predictions:
     places = named_columns(header)
     missing = next((name for name in REQUIRED if name not in places and name != "split"), None)
     if missing:
-        raise InputError(f"labels, a table, has no column {missing!r}: it has {quoted(', '.join(header), 200)}")
+        raise InputError(f"labels, a table, has no column {missing!r}: it has {', '.join(header)[:200]!r}")
     chosen = {name: header[own[0]] for name, own in places.items()}
     try:
         if isinstance(frame, (pa.Table, pa.RecordBatch)):
@@ -101,9 +103,9 @@ def _of_frame(column: Any, name: str) -> Any:
     return one.dictionary_encode() if wanted == pa.string() and name != "path" else one
 
 
-def _as_utf8(stream: BinaryIO, path: Path) -> BinaryIO:
-    mark = stream.read(2)
-    return _from_utf16(mark + stream.read(), path) if mark in (BOM_UTF16_LE, BOM_UTF16_BE) else stream
+def _as_utf8(file: BinaryIO, path: Path) -> BinaryIO:
+    mark = file.read(2)
+    return _from_utf16(mark + file.read(), path) if mark in (BOM_UTF16_LE, BOM_UTF16_BE) else file
 
 
 def _from_utf16(data: bytes, path: Path) -> BinaryIO:
@@ -177,12 +179,12 @@ def _layout(stream: BinaryIO, start: int, path: Path) -> _Layout:
             known = ", ".join((name, *SYNONYMS[name]))
             raise InputError(
                 f"{path}, line {lines}: the column {name!r} is missing, the header is "
-                f"{quoted(delimiter.join(header), 200)}: call it one of {known}"
+                f"{delimiter.join(header)[:200]!r}: call it one of {known}"
             )
     twice = next((name for name in header if name and header.count(name) > 1), None)
     twice = twice or next((name for name, own in names.items() if len(own) > 1), None)
     if twice:
-        raise InputError(f"{path}, line {lines}: the column {quoted(twice)} occurs twice")
+        raise InputError(f"{path}, line {lines}: the column {shown(twice)} occurs twice")
     return _Layout(delimiter, {name: own[0] for name, own in names.items()}, len(header), lines)
 
 
@@ -201,7 +203,7 @@ def _header(stream: BinaryIO, start: int, delimiter: str) -> tuple[list[str], in
 
 def _parsed_by_arrow(stream: BinaryIO, start: int, layout: _Layout, has_quotes: bool) -> Columns | None:
     """Return the columns; None if anything is wrong, or not plain enough to be sure that csv reads it the same."""
-    if has_quotes and not all(_plainly_quoted(block, layout.delimiter) for block in _blocks(stream, start)):
+    if has_quotes and not all(_plainly_shown(block, layout.delimiter) for block in _blocks(stream, start)):
         return None
     name_type = pa.dictionary(pa.int32(), pa.string())
     types = {str(i): name_type for name, i in layout.place.items()}
@@ -230,7 +232,7 @@ def _parsed_by_arrow(stream: BinaryIO, start: int, layout: _Layout, has_quotes: 
         return None
 
 
-def _plainly_quoted(block: bytes, delimiter: str) -> bool:
+def _plainly_shown(block: bytes, delimiter: str) -> bool:
     """Whether every quote in whole lines begins or ends a cell, so that none is doubled, and no cell has two lines."""
     data = np.frombuffer(block, np.uint8)
     quotes = np.flatnonzero(data == ord('"'))
@@ -329,4 +331,4 @@ def _confidence_of(cell: str, layout: _Layout, where: str) -> float:
     try:
         return float(cell if layout.delimiter == "," else cell.replace(",", "."))
     except ValueError:
-        raise InputError(f"{where}: confidence is {quoted(cell)}, expected a number from 0 to 1") from None
+        raise InputError(f"{where}: confidence is {shown(cell)}, expected a number from 0 to 1") from None

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, is_array, to_numpy
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
@@ -37,7 +38,6 @@ SPLITS = {  # in any case; "valid" and "dev" are left out: the one may be a flag
 }
 LONGEST = {"path": 4096, "label": 1000, "prediction": 1000, "group": 1000}  # characters
 ROWS = 1 << 14  # that are turned into Python's strings together
-SHOWN = 60  # characters of a cell in a message
 
 Columns = Mapping[str, Any]  # of pyarrow: names are dictionary arrays, paths strings, confidences float64
 Place = Callable[[int], str]  # where a row stands, for a message
@@ -154,7 +154,7 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
             faults += _too_long(columns[name], name, LONGEST[name])
     known = pa.array([SPLITS.get(own.casefold()) for own in columns["split"].dictionary.to_pylist()], pa.string())
     for row in _first(columns["split"], lambda _: known.is_null()):
-        faults.append((row, f"split is {quoted(columns['split'][row].as_py())}, use one of {', '.join(Split)}"))
+        faults.append((row, f"split is {shown(columns['split'][row].as_py())}, use one of {', '.join(Split)}"))
     if "confidence" in columns:
         given = columns["confidence"].to_numpy()
         odd = np.flatnonzero(~((given >= 0) & (given <= 1)))
@@ -214,7 +214,7 @@ def _twice(paths: Any, place: Place) -> list[tuple[int, str]]:
         if suspects[row]:
             first = seen.setdefault(name, row)
             if first != row:
-                return [(row, f"{quoted(paths[row].as_py())} is already in {place(first).rpartition(', ')[2]}")]
+                return [(row, f"{shown(paths[row].as_py())} is already in {place(first).rpartition(', ')[2]}")]
     return []
 
 
@@ -223,11 +223,6 @@ def _without_empty(groups: Any) -> Any:
     empty = np.append(groups.dictionary.to_numpy(zero_copy_only=False) == "", False)
     codes = groups.indices.to_numpy()
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=empty[codes]), groups.dictionary)
-
-
-def quoted(text: str, most: int = SHOWN) -> str:
-    """Return what a user wrote as a message shows it: cut where it is long."""
-    return repr(text if len(text) <= most else text[:most] + "…")
 
 
 # --- one column of any kind -------------------------------------------------------------------------------------------
@@ -244,7 +239,7 @@ def as_column(given: Array, name: str) -> Column:
         InputError: names the column, the row and what came.
     """
     if isinstance(given, str):
-        raise InputError(f"{name} is one string, {quoted(given)}: pass one name an image")
+        raise InputError(f"{name} is one string, {shown(given)}: pass one name an image")
     if isinstance(given, (pa.Array, pa.ChunkedArray)):
         return _of_arrow(given, name)
     if isinstance(given, np.ma.MaskedArray):
@@ -300,7 +295,7 @@ def _of_entries(listed: Sequence[Any], name: str) -> Column:
     for row, entry in enumerate(listed):
         if isinstance(entry, (bool, np.bool_)) or not isinstance(entry, (str, int, float, np.integer, np.floating)):
             missing = entry is None or type(entry).__name__ in ("NAType", "NaTType")
-            what = "no value" if missing else f"{quoted(repr(entry))} of type {type(entry).__name__}"
+            what = "no value" if missing else f"{shown(entry)} of type {type(entry).__name__}"
             raise InputError(f"{name} holds {what} in row {row}: pass (n,) class names or integer class ids")
         if entry != entry:
             raise InputError(f"{name} holds no value (NaN) in row {row}: leave this image out")

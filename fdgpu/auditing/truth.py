@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.checks import check_kind, shown
+from fdgpu.errors import InputError
 from fdgpu.findings import Curve, CurveRole, PlantedTruth, ScoredCaption
 
 TOP = 100  # images that the single figure of a class speaks of
@@ -30,6 +32,28 @@ class Planted:
     hard: str
     phrase: str
     minority: NDArray[np.bool_]
+
+
+def check_planted(planted: Mapping[str, Planted], class_names: Sequence[str], n: int) -> None:
+    """Check what is known of classes against an audit's class names and its ``n`` images.
+
+    Raises:
+        InputError: for a class that there is not, or anything but a :class:`Planted` of ``n`` images.
+    """
+    check_kind(planted, "planted", isinstance(planted, Mapping), "a mapping of class name to Planted")
+    for name, one in planted.items():
+        check_kind(one, f"planted of {shown(name)}", isinstance(one, Planted), "a Planted")
+        if name not in class_names:
+            raise InputError(
+                f"planted names {shown(name)}, which is not one of the {len(class_names)} classes: correct it"
+            )
+        minority = one.minority
+        check_kind(
+            minority,
+            f"minority of {shown(name)}",
+            isinstance(minority, np.ndarray) and minority.shape == (n,) and minority.dtype == bool,
+            f"({n},) bool, one an image",
+        )
 
 
 def compare_with_planted(

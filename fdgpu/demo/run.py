@@ -14,6 +14,7 @@ from torch import Tensor
 from fdgpu.auditing.outputs import write_json
 from fdgpu.auditing.pipeline import AuditResult, audit, timed
 from fdgpu.auditing.truth import Planted
+from fdgpu.checks import check_seed
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.settings import world_settings
@@ -24,8 +25,10 @@ from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import TensorSource
 from fdgpu.files import write_atomically, write_png
 from fdgpu.findings import Split
-from fdgpu.folders import replaced_folder
+from fdgpu.folders import check_folder, replaced_folder
 from fdgpu.progress import OneBar, Reporter
+
+EXPECTED_BYTES = 55_000_000  # of 10 000 pictures in blocks of 4 kB, mostly
 
 
 def demo(
@@ -48,6 +51,8 @@ def demo(
         device: where to render, train and embed.
         progress: a reporter; by default a bar where a person watches standard error.
     """
+    check_seed(seed)
+    check_folder(out, EXPECTED_BYTES)
     target = choose_device(device).device
     decoder = Decoder.bundled(device) if decode else None
     seconds: dict[str, float] = {}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from fdgpu.checks import LARGEST_SEED
 from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
 from fdgpu.demo.settings import Plant, world_settings
 from fdgpu.errors import InputError
@@ -90,7 +91,9 @@ def make_split(name: Split, seed: int, device: torch.device | str = "cpu") -> Re
     In ``train`` a planted class shows its easy value in ``strength`` of the pictures; in ``val`` and ``test`` half and
     half. The same seed gives the same pictures.
     """
-    generator = torch.Generator().manual_seed(seed * len(PHOTOGRAPHS) + list(PHOTOGRAPHS).index(name))
+    generator = torch.Generator().manual_seed(
+        (seed * len(PHOTOGRAPHS) + list(PHOTOGRAPHS).index(name)) % (LARGEST_SEED + 1)
+    )
     pixels, labels = load_photographs(PHOTOGRAPHS[name])
     settings = world_settings()
     attributes = draw_attributes(len(labels), generator)

@@ -150,8 +150,7 @@ def test_a_bare_sequence_beside_a_folder_is_a_doubt_that_shows_the_pairs(folder:
         assert not pair(images, columns, order).by_listing
 
 
-def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path) -> None:
-    clip = fdgpu.ClipEmbedder.bundled("cpu")
+def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path, clip: fdgpu.ClipEmbedder) -> None:
     with pytest.warns(FdgpuWarning, match="paired with the sorted listing"):
         result = fdgpu.audit(folder, LABELS, GUESSES, embedder=clip, out=tmp_path / "out")
     assert "val/10.png&#39; → &#39;cat" in result.page
@@ -173,7 +172,7 @@ def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path) -> Non
         (given_columns({"a": 1}), None, "predictions is missing"),
         (given_columns(["cat"]), None, "predictions is missing"),
         (given_columns({"a": 1, "./a": 1}, {"a": 1}), None, "labels holds a path twice"),
-        (given_columns({1: 1}, {1: 1}), None, "labels maps '1' of type int: its keys are paths"),
+        (given_columns({1: 1}, {1: 1}), None, "labels maps 1 of type int: its keys are paths"),
         (given_columns(LABELS, GUESSES), "listed", "order is 'listed': pass 'sorted'"),
         (given_columns({"val/1.png": 1}, {"val/1.png": 1}), "sorted", "order is for bare sequences"),
         (given_columns(pa.table(rows()), GUESSES), None, "predictions is given beside a table"),

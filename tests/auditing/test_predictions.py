@@ -137,7 +137,7 @@ def test_an_attack_is_named_with_its_line(tmp_path: Path, data: bytes, message: 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(InputError, match="no file but a folder, a pipe or a device"):
+        with pytest.raises(InputError, match="no regular file: pass the CSV"):
             read_predictions(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_predictions("a\0b")
