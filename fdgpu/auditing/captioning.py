@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import to_device, to_host
-from fdgpu.auditing.inputs import AuditImages
+from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.additive import WordEffects, word_effects
 from fdgpu.captions.candidates import CaptionRecipe, pool_captions
 from fdgpu.captions.grammar import CaptionGrammar

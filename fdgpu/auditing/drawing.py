@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
 from fdgpu.auditing.gathering import THUMBNAIL
-from fdgpu.auditing.inputs import AuditImages, chosen_rows
+from fdgpu.auditing.images import AuditImages, chosen_rows
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of

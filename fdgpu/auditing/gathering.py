@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
-from fdgpu.auditing.inputs import AuditImages
+from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.directions.fit import Fit
 from fdgpu.directions.samples import REMEDIES

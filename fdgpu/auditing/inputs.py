@@ -10,10 +10,9 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, to_device, to_numpy
+from fdgpu.arrays import Array, to_numpy
 from fdgpu.auditing.classes import ClassNames, match_classes
 from fdgpu.auditing.tables import SPLITS, as_column
 from fdgpu.checks import shown
@@ -63,47 +62,6 @@ class AuditInputs:
     def first_split(self, usable: NDArray[np.bool_], *preferred: Split) -> Split:
         """Return the first of the preferred splits that has a usable image; the last, if none has."""
         return next((name for name in preferred if (usable & (self.splits == name)).any()), preferred[-1])
-
-
-@dataclass(frozen=True)
-class AuditImages:
-    """Every image of the audit after the fit, n rows.
-
-    ``vectors`` (n, d) lie on the embedder's device, and are zero where an image is not ``readable`` (n,); ``decisions``
-    (n, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
-    ``shown_from``.
-    """
-
-    inputs: AuditInputs
-    ids: list[str]
-    vectors: torch.Tensor
-    readable: NDArray[np.bool_]
-    decisions: NDArray[np.float64]
-    shown_from: Split
-
-    @property
-    def shown(self) -> NDArray[np.bool_]:
-        """(n,) the images that examples and figures come from."""
-        return np.asarray(self.readable & (self.inputs.splits == self.shown_from))
-
-    def rows_of(self, k: int) -> NDArray[np.int64]:
-        """Return the rows of the shown images of a class, ascending."""
-        rows, starts = self._sorted_by_class
-        return rows[starts[k] : starts[k + 1]]
-
-    @cached_property
-    def _sorted_by_class(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """One sort for all classes: the shown rows by class, and where each class starts among them."""
-        rows = np.flatnonzero(self.shown)
-        rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
-        return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))
-
-
-def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tensor:
-    """Return the rows of ``vectors`` (n, d) that ``chosen`` (n,) marks, on their device; nothing is waited for."""
-    if chosen.all():
-        return vectors
-    return vectors[to_device(np.flatnonzero(chosen), vectors.device)]
 
 
 def check_inputs(

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses
-from fdgpu.auditing.inputs import AuditImages
+from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 import time
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
 from numbers import Real
 from pathlib import Path
 
@@ -18,35 +15,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, rows_finite, to_host
+from fdgpu.arrays import Array, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
 from fdgpu.auditing.classes import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
-from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen_rows
+from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, chosen_rows, none_usable
+from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
 from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted, check_planted
-from fdgpu.checks import check_kind, check_seed, check_text
+from fdgpu.checks import check_kind, check_seed, check_text, shown
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
-from fdgpu.device import out_of_memory
 from fdgpu.directions.estimator import FailureDirections
-from fdgpu.directions.groups import near_duplicates
 from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
-from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
-from fdgpu.errors import FdgpuError, FdgpuWarning, InputError
-from fdgpu.findings import Findings, GroupedBy, Skipped, Split, Thumbnails
+from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.sources import ImageSource
+from fdgpu.errors import InputError
+from fdgpu.findings import Findings, Split, Thumbnails
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.version import __version__
-
-LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
-MOST_REASONS = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -156,36 +150,16 @@ def audit(
     """
     seed = check_seed(seed)
     _check_kinds(embedder, decoder, directions, title, timings, progress)
-    notes: list[str] = []
-    columns = {
-        "labels": labels,
-        "predictions": predictions,
-        "splits": splits,
-        "confidence": confidence,
-        "groups": None if isinstance(groups, str) else groups,
-    }
-    if isinstance(groups, str) and groups not in ("auto", "none"):
-        raise InputError(f"groups is {groups!r}: pass one id an image, or 'auto' or 'none'")
-    paired = pair(images, columns, order, allow_outside)
-    told = paired.columns if groups != "none" else {**paired.columns, "groups": None}
-    inputs = check_inputs(**told, class_names=class_names)
-    source = paired.source
-    if source.count not in (None, len(inputs)):
-        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
-    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
-        _warn(notes, doubt)
+    notes = Notes()
+    inputs, source = _laid_beside(
+        images, labels, predictions, splits, confidence, groups, class_names, order, allow_outside, notes
+    )
     check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
         check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
-    _check_some_readable(source, inputs)
-    embedder = embedder or ClipEmbedder.bundled
-    if not isinstance(embedder, ImageEmbedder):
-        embedder = embedder()
-    for doubt in embedder.doubts:
-        _warn(notes, doubt)
-    if decoder is not None:
-        decoder.check(embedder)
+    check_some_usable(source, inputs)
+    embedder = _loaded(embedder, decoder, notes)
     recipe = _default_grammar(embedder) if grammar is None else grammar
     candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension)
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
@@ -194,42 +168,36 @@ def audit(
     missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            embeddings, vectors, readable, skipped = _embed(source, embedder, report)
-        for treatment, n in embeddings.treated.items():
-            said = f"{n:,} of {len(inputs):,} images: {treatment}."
-            _warn(notes, said) if treatment.doubtful else notes.append(said)
+            embedded = Embedded.of(source, embedder, report)
+        notes.about_treatments(embedded.treated, len(inputs))
         with timed(seconds, "fit directions"):
-            audited, whitened_by, together = _fit(
-                fit, inputs, embeddings.ids, vectors, readable, skipped, groups == "auto", report
-            )
+            audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", report)
         if fit.n_permutations:
             seconds["test directions"] = fit.test_seconds_
             seconds["fit directions"] -= fit.test_seconds_
-        with timed(seconds, "score captions"), _or_doubt(notes, "There are no captions"):
+        with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
             captions = caption_classes(fit, embedder, candidates, report, audited)
         if decoder is not None:
             into = folder.path if folder else None
-            with timed(seconds, "decode directions"), _or_doubt(notes, "No direction was decoded"):
+            with timed(seconds, "decode directions"), notes.instead_of("No direction was decoded"):
                 drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
             for doubt in drawn.doubts:
-                _warn(notes, doubt)
+                notes.doubt(doubt)
             if into and not drawn.by_class:
                 shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
         with timed(seconds, "gather findings"):
             classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
-            with _or_doubt(notes, "The page has no photographs"):
-                pictures, missing = thumbnails(classes, source, embeddings.ids)
+            with notes.instead_of("The page has no photographs"):
+                pictures, missing = thumbnails(classes, source, audited.ids)
             pictures.pixels.update(drawn.pixels)
+        notes.in_the_end(audited, embedded.skipped, captions.too_long, candidates, missing)
         findings = replace(
-            _about(embedder, fit, audited, title, whitened_by),
+            _about(embedder, fit, audited, title),
             classes=classes,
-            grouped_by=together.grouped_by,
-            n_grouped=together.n_grouped,
-            n_groups=together.n_groups,
-            input_fingerprint=inputs.fingerprint(embeddings.ids, embeddings.fingerprint),
+            input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
-            skipped=skipped,
-            notes=(*notes, *_notes(audited, skipped, captions.too_long, candidates, whitened_by, missing, together)),
+            skipped=embedded.skipped,
+            notes=tuple(notes.said),
         )
         page = render_report(findings, pictures)
         if folder is not None:
@@ -237,27 +205,57 @@ def audit(
     return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
 
 
-def _warn(notes: list[str], text: str) -> None:
-    """Say at once what could make the report wrong, and keep it for the page and ``audit.json``."""
-    warnings.warn(text, FdgpuWarning, stacklevel=3)
-    notes.append(text)
+def _laid_beside(
+    images: object,
+    labels: Array,
+    predictions: Array,
+    splits: Array,
+    confidence: Array,
+    groups: Array,
+    class_names: ClassNames | None,
+    order: str | None,
+    allow_outside: bool,
+    notes: Notes,
+) -> tuple[AuditInputs, ImageSource]:
+    """Check the columns, and lay them beside their images."""
+    told = not isinstance(groups, str)
+    if not told and groups not in ("auto", "none"):
+        raise InputError(f"groups is {shown(groups)}: pass one id an image, or 'auto' or 'none'")
+    columns = {
+        "labels": labels,
+        "predictions": predictions,
+        "splits": splits,
+        "confidence": confidence,
+        "groups": groups if told else None,
+    }
+    paired = pair(images, columns, order, allow_outside)
+    ignored = {} if told or groups == "auto" else {"groups": None}  # of a table that has them
+    inputs = check_inputs(**{**paired.columns, **ignored}, class_names=class_names)
+    source = paired.source
+    if source.count not in (None, len(inputs)):
+        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
+    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
+        notes.doubt(doubt)
+    return inputs, source
+
+
+def _loaded(
+    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None, decoder: Decoder | None, notes: Notes
+) -> ClipEmbedder:
+    loaded = embedder or ClipEmbedder.bundled
+    if not isinstance(loaded, ImageEmbedder):
+        loaded = loaded()
+    for doubt in loaded.doubts:
+        notes.doubt(doubt)
+    if decoder is not None:
+        decoder.check(loaded)
+    return loaded
 
 
 def _written_to(
     out: str | Path | StagedFolder | None, source: ImageSource
 ) -> AbstractContextManager[StagedFolder | None]:
     return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
-
-
-@contextmanager
-def _or_doubt(notes: list[str], lost: str) -> Iterator[None]:
-    """Go on where a stage fails that comes after the fit: what was made before it is worth having."""
-    try:
-        yield
-    except (FdgpuError, OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not (isinstance(error, FdgpuError) or out_of_memory(error)):
-            raise
-        _warn(notes, f"{lost}: {str(error) or 'memory ran out'}.")
 
 
 def _check_kinds(
@@ -279,121 +277,33 @@ def _check_kinds(
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
-def _check_some_readable(source: ImageSource, inputs: AuditInputs) -> None:
-    """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
-    if not isinstance(source, (FileSource, IterableSource)):
-        return
-    rows = np.flatnonzero(inputs.splits == Split.VAL)
-    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
-    reasons: list[tuple[str, str]] = []
-    for row in dict.fromkeys((*spread.tolist(), *rows.tolist())):
-        reason = source.reason(row)
-        if reason is None:
-            return
-        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
-    raise _none_usable(reasons)
-
-
-def _none_usable(reasons: Sequence[tuple[str, str]]) -> InputError:
-    """Say why images, each with its reason, cannot be used: the commonest reason first, with an example each."""
-    example = {reason: path for path, reason in reversed(reasons)}
-    counts = Counter(reason for _, reason in reasons).most_common(MOST_REASONS)
-    said = "; ".join(f"{n:,} × {reason} (such as {example[reason]})" for reason, n in counts)
-    return InputError(f"no image of the split 'val' can be used: {said}")
-
-
 def _default_grammar(embedder: ClipEmbedder) -> str | None:
     return "demo" if embedder.name == "bundled" else None
 
 
-def _embed(
-    source: ImageSource, embedder: ClipEmbedder, report: Reporter
-) -> tuple[Embeddings, torch.Tensor, NDArray[np.bool_], tuple[Skipped, ...]]:
-    """Return the embeddings, (n, d) vectors on the embedder's device, which can be used, and why others not.
-
-    The vector of an image that was skipped is zero.
-    """
-    embeddings = embedder.embed(source, report, fingerprint=True)
-    vectors = embeddings.vectors
-    finite = rows_finite(vectors)
-    readable = to_host(finite, "which images have a vector").astype(bool)
-    reasons = dict(embeddings.unreadable)
-    for row in np.flatnonzero(~readable):
-        reasons.setdefault(embeddings.ids[row], "its embedding is not finite")
-    if reasons:
-        vectors = vectors.masked_fill(~finite[:, None], 0.0)
-    skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
-    return embeddings, vectors, readable, skipped
-
-
-@dataclass(frozen=True)
-class _Together:
-    """Which of the fit's images belong together: m ids, or None where each is alone, and by what they were told."""
-
-    groups: NDArray[np.int64] | None
-    grouped_by: GroupedBy
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """Images of each group of several."""
-        counts = np.empty(0, np.int64) if self.groups is None else np.unique(self.groups, return_counts=True)[1]
-        return np.asarray(counts[counts > 1])
-
-    @property
-    def n_groups(self) -> int:
-        """Groups of several images."""
-        return len(self.sizes)
-
-    @property
-    def n_grouped(self) -> int:
-        """Images in them."""
-        return int(self.sizes.sum())
-
-    @classmethod
-    def of(
-        cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
-    ) -> _Together:
-        """Take what was given, or look for near-duplicates among the images of each class."""
-        if given is not None:
-            return cls(given, GroupedBy.GIVEN)
-        if not look:
-            return cls(None, GroupedBy.NOTHING)
-        return cls(near_duplicates(vectors, labels), GroupedBy.NEAR_DUPLICATES)
-
-
-def _fit(
-    fit: FailureDirections,
-    inputs: AuditInputs,
-    ids: list[str],
-    vectors: torch.Tensor,
-    readable: NDArray[np.bool_],
-    skipped: Sequence[Skipped],
-    look: bool,
-    report: Reporter,
-) -> tuple[AuditImages, Split, _Together]:
-    """Fit on val; return every image with its decision values, the split that whitened, and what belongs together."""
+def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: bool, report: Reporter) -> AuditImages:
+    """Fit on val; return every image with its decision values."""
+    vectors, readable = embedded.vectors, embedded.readable
     if len(vectors) != len(inputs):
         raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
-        of_val = {ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
-        raise _none_usable([(one.path, one.reason) for one in skipped if one.path in of_val])
+        of_val = {embedded.ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
+        raise none_usable([(one.path, one.reason) for one in embedded.skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
     fitted, labels = chosen_rows(vectors, val), inputs.labels[val]
-    together = _Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
+    together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
     fit.fit(fitted, labels, inputs.correct[val], reference, together.groups, report)
     along = [fit.decision_function(vectors, inputs.labels, direction) for direction in range(fit.n_directions)]
     decisions = to_host(torch.stack(along, dim=1), "decision values")
     decisions[~readable] = np.nan
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    return AuditImages(inputs, ids, vectors, readable, decisions, shown_from), whitened_by, together
+    return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together)
 
 
-def _about(
-    embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str, whitened_by: Split
-) -> Findings:
+def _about(embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
     placement = embedder.placement
     return Findings(
@@ -415,67 +325,14 @@ def _about(
         timings={},
         n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
         fitted_on=Split.VAL,
-        whitened_by=whitened_by if fit.whiten else "nothing (normalised only)",
+        whitened_by=images.whitened_by if fit.whiten else "nothing (normalised only)",
         shown_from=images.shown_from,
         C_grid=fit.Cs,
         n_directions=fit.n_directions,
         n_permutations=fit.n_permutations,
         most_permutations=fit.fitted.most_permutations,
         fdr=fit.fdr,
+        grouped_by=images.together.grouped_by,
+        n_grouped=images.together.n_grouped,
+        n_groups=images.together.n_groups,
     )
-
-
-def _notes(
-    images: AuditImages,
-    skipped: Sequence[Skipped],
-    too_long: Sequence[str],
-    candidates: CaptionSource,
-    whitened_by: Split,
-    missing: Sequence[str],
-    together: _Together,
-) -> tuple[str, ...]:
-    """What the reader should know before believing a number."""
-    notes, recipe = [], candidates.recipe
-    if images.shown_from is Split.VAL:
-        notes.append(
-            "There is no usable test image: examples, captions and figures come from the images that the directions "
-            "were fitted on, and look better than they are. A caption is then trusted by its rank alone."
-        )
-    if whitened_by is Split.VAL:
-        notes.append("There are no two usable training images: embeddings were whitened by the validation images.")
-    if together.n_groups and together.grouped_by is GroupedBy.NEAR_DUPLICATES:
-        notes.append(
-            f"{together.n_grouped:,} {Split.VAL} images are near-duplicates of others, and form {together.n_groups:,} "
-            "groups. Each group counts as one piece of evidence. If they are independent, pass groups='none' "
-            "(--groups none); if you know which images belong together, pass their groups."
-        )
-    if recipe.fallen_back:
-        notes.append(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
-    if recipe.ambiguous:
-        notes.append(
-            f"The recipe has several classes named {_some(recipe.ambiguous)}: general captions were used. Name the "
-            "class by another of its names, such as its WordNet id."
-        )
-    if candidates.indexes:
-        most = max(map(len, candidates.indexes.values()))
-        notes.append(
-            f"Candidates are the captions of an index of up to {most:,} that are farthest out along each direction and "
-            "its resamples, and some drawn from all of it; ranks are among these."
-        )
-    if too_long:
-        notes.append(
-            f"{len(too_long)} captions were left out, such as {too_long[0]!r}: they exceed the model's context, "
-            "or hold characters that it cannot read."
-        )
-    if skipped:
-        notes.append(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
-    if missing:
-        notes.append(
-            f"{len(missing):,} of the pictures to show could not be read again, such as {missing[0]}: files are gone, "
-            "or the images came from a generator, which is read once. Their tiles are empty."
-        )
-    return tuple(notes)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -11,7 +11,8 @@ import torch
 
 from fdgpu.auditing.captioning import CaptionSource, caption_classes
 from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram
-from fdgpu.auditing.inputs import AuditImages, check_inputs
+from fdgpu.auditing.images import AuditImages
+from fdgpu.auditing.inputs import check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
 from fdgpu.directions import FailureDirections
 from fdgpu.findings import ClassFindings, Split

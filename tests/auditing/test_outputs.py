@@ -14,7 +14,7 @@ import pytest
 
 from fdgpu.auditing import AuditResult
 from fdgpu.auditing.captioning import CaptionedClasses
-from fdgpu.auditing.inputs import AuditImages
+from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.outputs import audit_json, write_audit
 from fdgpu.findings import CaptionEvidence, DecidedBy, DecodedPictures, Findings, Side, Skipped
 from fdgpu.report.formats import duration

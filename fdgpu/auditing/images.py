@@ -1,0 +1,157 @@
+"""An audit's images: looked at before a model is loaded, embedded, grouped, and laid beside their decision values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import rows_finite, to_device, to_host
+from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.directions.groups import near_duplicates
+from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.pictures import Treatment
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
+from fdgpu.errors import InputError
+from fdgpu.findings import GroupedBy, Skipped, Split
+from fdgpu.progress import Reporter
+
+LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
+MOST_REASONS = 3  # in an error
+
+
+def check_some_usable(source: ImageSource, inputs: AuditInputs) -> None:
+    """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
+    if not isinstance(source, (FileSource, IterableSource)):
+        return
+    rows = np.flatnonzero(inputs.splits == Split.VAL)
+    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
+    reasons: list[tuple[str, str]] = []
+    for row in dict.fromkeys((*spread.tolist(), *rows.tolist())):
+        reason = source.reason(row)
+        if reason is None:
+            return
+        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
+    raise none_usable(reasons)
+
+
+def none_usable(reasons: Sequence[tuple[str, str]]) -> InputError:
+    """Say why images, each with its reason, cannot be used: the commonest reason first, with an example each."""
+    example = {reason: path for path, reason in reversed(reasons)}
+    counts = Counter(reason for _, reason in reasons).most_common(MOST_REASONS)
+    said = "; ".join(f"{n:,} × {reason} (such as {example[reason]})" for reason, n in counts)
+    return InputError(f"no image of the split 'val' can be used: {said}")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Every image as the embedder saw it.
+
+    ``vectors`` (n, d) lie on its device, and are zero where an image is not ``readable`` (n,); ``skipped`` says why.
+    """
+
+    ids: list[str]
+    vectors: torch.Tensor
+    readable: NDArray[np.bool_]
+    skipped: tuple[Skipped, ...]
+    treated: Mapping[Treatment, int]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, source: ImageSource, embedder: ImageEmbedder, report: Reporter) -> Embedded:
+        """Embed a source."""
+        embeddings = embedder.embed(source, report, fingerprint=True)
+        ids, vectors = embeddings.ids, embeddings.vectors
+        finite = rows_finite(vectors)
+        readable = to_host(finite, "which images have a vector").astype(bool)
+        reasons = dict(embeddings.unreadable)
+        for row in np.flatnonzero(~readable):
+            reasons.setdefault(ids[row], "its embedding is not finite")
+        if reasons:
+            vectors = vectors.masked_fill(~finite[:, None], 0.0)
+        skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
+        return cls(ids, vectors, readable, skipped, embeddings.treated, embeddings.fingerprint)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Which of the fit's images belong together: m ids, or None where each is alone, and by what they were told."""
+
+    groups: NDArray[np.int64] | None
+    grouped_by: GroupedBy
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Images of each group of several."""
+        counts = np.empty(0, np.int64) if self.groups is None else np.unique(self.groups, return_counts=True)[1]
+        return np.asarray(counts[counts > 1])
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of several images."""
+        return len(self.sizes)
+
+    @property
+    def n_grouped(self) -> int:
+        """Images in them."""
+        return int(self.sizes.sum())
+
+    @classmethod
+    def of(
+        cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
+    ) -> Together:
+        """Take what was given, or look for near-duplicates among the images of each class."""
+        if given is not None:
+            return cls(given, GroupedBy.GIVEN)
+        if not look:
+            return cls(None, GroupedBy.NOTHING)
+        return cls(near_duplicates(vectors, labels), GroupedBy.NEAR_DUPLICATES)
+
+
+@dataclass(frozen=True)
+class AuditImages:
+    """Every image of the audit after the fit, n rows.
+
+    ``vectors`` (n, d) lie on the embedder's device, and are zero where an image is not ``readable`` (n,); ``decisions``
+    (n, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
+    ``shown_from``; ``whitened_by`` is the split that whitened, and ``together`` says which images of the fit were one
+    piece of evidence.
+    """
+
+    inputs: AuditInputs
+    ids: list[str]
+    vectors: torch.Tensor
+    readable: NDArray[np.bool_]
+    decisions: NDArray[np.float64]
+    shown_from: Split
+    whitened_by: Split = Split.VAL
+    together: Together = Together(None, GroupedBy.NOTHING)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(n,) the images that examples and figures come from."""
+        return np.asarray(self.readable & (self.inputs.splits == self.shown_from))
+
+    def rows_of(self, k: int) -> NDArray[np.int64]:
+        """Return the rows of the shown images of a class, ascending."""
+        rows, starts = self._sorted_by_class
+        return rows[starts[k] : starts[k + 1]]
+
+    @cached_property
+    def _sorted_by_class(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """One sort for all classes: the shown rows by class, and where each class starts among them."""
+        rows = np.flatnonzero(self.shown)
+        rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
+        return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))
+
+
+def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tensor:
+    """Return the rows of ``vectors`` (n, d) that ``chosen`` (n,) marks, on their device; nothing is waited for."""
+    if chosen.all():
+        return vectors
+    return vectors[to_device(np.flatnonzero(chosen), vectors.device)]
