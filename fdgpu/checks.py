@@ -86,6 +86,17 @@ def check_flag(value: object, name: str) -> bool:
     return bool(value)
 
 
+def check_text(value: object, name: str) -> str:
+    """Return a text that can be written: without half of a surrogate pair, which UTF-8 does not know.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(value, str) or any("\ud800" <= one <= "\udfff" for one in value):
+        raise InputError(f"{name} is {shown(value)}: use a text that UTF-8 can hold")
+    return value
+
+
 def check_name(value: object, name: str, names: Iterable[str], error: type[Exception] = InputError) -> str:
     """Return one of several names.
 

@@ -160,7 +160,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         InputError: if the folder cannot be written.
     """
     with written_atomically(path) as stream:
-        stream.write(data.encode("utf-8") if isinstance(data, str) else data)
+        # half of a surrogate pair, which UTF-8 does not know, is written as JSON and Python escape it
+        stream.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

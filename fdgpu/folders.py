@@ -60,11 +60,11 @@ def replaced_folder(out: str | Path | StagedFolder, reads: Iterable[str | Path] 
     if isinstance(out, StagedFolder):
         yield out
         return
-    folder = Path(os.path.realpath(out))
-    made = [parent for parent in folder.parents if not parent.exists()]
+    folder, made = Path(os.path.realpath(out)), list[Path]()
     with ExitStack() as held:
         try:
             try:
+                made += [parent for parent in folder.parents if not parent.exists()]
                 part = _staging(folder, held)
             except OSError as error:
                 raise unwritable(Path(out), error) from None
@@ -171,7 +171,7 @@ def _put_in_place(part: Path, folder: Path, reads: Iterable[str | Path]) -> None
     if not folder.exists() and _renamed(part, folder):
         return
     with locked(folder):  # of two runs, one goes after the other
-        ours = _listed(folder, reads)
+        ours = listed_files(folder, reads)
         if part.parent == folder:
             _fill(part, folder, ours)
         else:
@@ -265,7 +265,7 @@ def _same_file(one: Path, other: Path) -> bool:
     return os.path.lexists(other) and os.path.samestat(one.lstat(), other.lstat())
 
 
-def _listed(folder: Path, reads: Iterable[str | Path] = ()) -> set[str]:
+def listed_files(folder: Path, reads: Iterable[str | Path] = ()) -> set[str]:
     """Return what earlier runs wrote into a folder, but for listings of which this run reads a file."""
     found: set[str] = set()
     for listing in LISTINGS:
@@ -341,6 +341,6 @@ def _clear_leftover(path: Path, folder: Path) -> None:
         if not folder.exists():
             path.rename(folder)
             return
-        _bring_over(path, folder, _listed(path), Path.rename)
+        _bring_over(path, folder, listed_files(path), Path.rename)
         path = path.rename(path.with_suffix(UNFINISHED))
     shutil.rmtree(path, ignore_errors=True)

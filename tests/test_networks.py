@@ -161,11 +161,11 @@ class Pictures(Listed):
 
 def test_images_that_make_no_batch(model: Branching) -> None:
     with pytest.raises(InputError, match=r"different shapes, \(3, 2, 2\) and \(3, 2, 3\): resize them all to one size"):
-        class_scores(model, Uneven())
+        class_scores(model, Uneven([0, 1]))
     with pytest.raises(InputError, match="an item of the Dataset holds an object for an image: give pairs"):
-        class_scores(model, Pictures())
+        class_scores(model, Pictures([0, 1]))
     with pytest.raises(InputError, match="labels that cannot be stacked"):
-        class_scores(model, Ragged())
+        class_scores(model, Ragged([0, 1]))
 
 
 class Ragged(Listed):

@@ -173,7 +173,11 @@ def draw_classes(
 def _doubts(names: list[str], reason: str) -> tuple[str, ...]:
     """Say of which classes nothing is drawn, and why, in one sentence; none where there are none."""
     listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return (f"No pictures of {len(names)} classes were decoded ({listed}): {reason}.",) if names else ()
+    return (
+        (f"No pictures of {len(names)} {'class' if len(names) == 1 else 'classes'} were decoded ({listed}): {reason}.",)
+        if names
+        else ()
+    )
 
 
 def _clearest(fit: FailureDirections) -> list[int]:

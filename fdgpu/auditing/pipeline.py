@@ -27,7 +27,7 @@ from fdgpu.auditing.inputs import AuditImages, AuditInputs, check_inputs, chosen
 from fdgpu.auditing.outputs import expected_bytes, write_audit
 from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted, check_planted
-from fdgpu.checks import check_kind, check_seed
+from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.device import out_of_memory
@@ -174,7 +174,7 @@ def audit(
         raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
     for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
         _warn(notes, doubt)
-    check_planted(planted or {}, inputs.class_names, len(inputs))
+    check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
         check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
@@ -264,13 +264,13 @@ def _check_kinds(
     embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
 ) -> None:
     """Refuse what an argument cannot be, before any work."""
-    loads = callable(embedder) and not isinstance(embedder, torch.nn.Module)
+    loads = callable(embedder) and not isinstance(embedder, (type, torch.nn.Module))
     embeds = embedder is None or isinstance(embedder, ImageEmbedder) or loads
     check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, or a function that loads one")
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
-    check_kind(title, "title", isinstance(title, str), "the heading of the report")
+    check_text(title, "title")
     check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
     timed = isinstance(timings, Mapping) and all(
         isinstance(stage, str) and isinstance(seconds, Real) and math.isfinite(seconds)

@@ -12,7 +12,7 @@ import io
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -63,21 +63,31 @@ def read_frame(frame: Any) -> Predictions:
         raise InputError(f"labels, a table, has no column {missing!r}: it has {', '.join(header)[:200]!r}")
     chosen = {name: header[own[0]] for name, own in places.items()}
     try:
-        if isinstance(frame, (pa.Table, pa.RecordBatch)):
-            table = frame.select(list(chosen.values()))
-        else:
-            table = pa.table(frame[list(chosen.values())])
-        columns = {name: _of_frame(table[own], name) for name, own in chosen.items()}
+        columns = {name: _of_frame(_as_arrow(frame, own, name), name) for name, own in chosen.items()}
     except (pa.ArrowException, TypeError, ValueError, KeyError) as error:
         raise InputError(f"labels, a table, cannot be read ({error}): give every column one type") from None
-    if not table.num_rows:
+    n = len(columns["path"])
+    if not n:
         raise InputError("labels is empty: there is nothing to audit")
-    columns.setdefault("split", pa.array(["val"] * table.num_rows).dictionary_encode())
+    columns.setdefault("split", pa.array(["val"] * n).dictionary_encode())
     for name in REQUIRED:
         if columns[name].null_count:
             row = int(np.argmax(np.asarray(columns[name].is_null())))
             raise InputError(f"labels, row {row}: {name} is empty")
     return Predictions(pa.table(dict(checked_columns(columns, lambda row: f"labels, row {row}"))))
+
+
+def _as_arrow(frame: Any, own: str, name: str) -> Any:
+    """Return a column of a frame; of Python's objects, only text, paths and numbers are handed on to pyarrow."""
+    if isinstance(frame, (pa.Table, pa.RecordBatch)):
+        return frame[own] if isinstance(frame, pa.Table) else frame.column(own)
+    if str(getattr(frame[own], "dtype", "")).lower() != "object":
+        return pa.table(frame[[own]])[own]
+    entries = [str(one) if isinstance(one, PurePath) else one for one in frame[own].to_list()]
+    for row, one in enumerate(entries):
+        if one is not None and not isinstance(one, (str, int, float)):
+            raise InputError(f"labels, row {row}: {name} is {shown(one)}: pass text, or numbers")
+    return pa.array(entries, from_pandas=True)
 
 
 def _of_frame(column: Any, name: str) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
-from fdgpu.checks import shown
+from fdgpu.checks import check_text, shown
 from fdgpu.errors import InputError
 
 Word = str | None
@@ -24,6 +24,7 @@ def slot_names(template: str) -> list[str]:
     Raises:
         InputError: for a template that cannot be read, or one without a noun.
     """
+    check_text(template, "template")
     try:
         parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except (TypeError, ValueError) as error:
@@ -53,6 +54,8 @@ def slot_words(name: str, words: object) -> tuple[Word, ...]:
     odd = [word for word in listed if word is not None and not isinstance(word, str)]
     if odd:
         raise InputError(f"{name} holds {shown(odd[0])}: words are strings, or None to leave the slot out")
+    for word in listed:
+        check_text(word or "", name)
     return tuple(dict.fromkeys(" ".join(word.split()) or None if word else None for word in listed))
 
 

@@ -23,9 +23,10 @@ from fdgpu.device import choose_device, cpu_count
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import TensorSource
+from fdgpu.errors import InputError
 from fdgpu.files import write_atomically, write_png
 from fdgpu.findings import Split
-from fdgpu.folders import check_folder, replaced_folder
+from fdgpu.folders import check_folder, listed_files, replaced_folder
 from fdgpu.progress import OneBar, Reporter
 
 EXPECTED_BYTES = 55_000_000  # of 10 000 pictures in blocks of 4 kB, mostly
@@ -53,6 +54,7 @@ def demo(
     """
     check_seed(seed)
     check_folder(out, EXPECTED_BYTES)
+    _check_no_others(Path(out))
     target = choose_device(device).device
     decoder = Decoder.bundled(device) if decode else None
     seconds: dict[str, float] = {}
@@ -87,6 +89,15 @@ def demo(
             progress=report,
         )
     return result, float((answers[-1][0] == test.labels).float().mean())
+
+
+def _check_no_others(out: Path) -> None:
+    """Refuse to replace a user's predictions."""
+    own = "predictions.csv" in listed_files(out) or (out / "truth.json").exists()
+    if (out / "predictions.csv").exists() and not own:
+        raise InputError(
+            f"{out} holds a predictions.csv that is not the demo's, which would replace it: choose another folder"
+        )
 
 
 def _render(seed: int, device: torch.device, report: Reporter) -> list[RenderedSplit]:

@@ -113,6 +113,13 @@ def test_a_wrong_argument_of_the_demo(
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+def test_a_users_predictions_are_not_replaced_by_the_demos(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"holds a predictions.csv that is not the demo's"):
+        demo(tmp_path)
+    assert (tmp_path / "predictions.csv").read_text() == "mine"
+
+
 def test_the_largest_seed_draws_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr("fdgpu.demo.world.draw_attributes", lambda _, generator: drawn.append(generator.initial_seed()))

@@ -223,8 +223,12 @@ def made(listed: list) -> st.SearchStrategy[Any]:
         except (TypeError, ValueError, RuntimeError, OverflowError, pa.ArrowException):
             return listed
 
-    makers = [list, tuple, set, iter, np.array, np.ma.array, pa.array, torch.tensor, str, len, dict.fromkeys]
-    makers += [lambda one: np.array(one, object), lambda one: pa.array(one).dictionary_encode()]
+    makers = [list, tuple, set, iter, np.array, np.ma.array, torch.tensor, str, len, dict.fromkeys]
+    makers.append(lambda one: np.array(one, object))
+    if all(
+        isinstance(one, (str, int, float, type(None))) for one in listed
+    ):  # pyarrow crashes on some mixtures of others
+        makers += [pa.array, lambda one: pa.array(one).dictionary_encode()]
     return st.sampled_from(makers).map(kind)
 
 

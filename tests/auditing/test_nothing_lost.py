@@ -88,7 +88,7 @@ def test_an_audit_into_an_older_one_leaves_its_pictures_and_its_world(
 def test_a_class_that_clip_cannot_read_is_not_drawn_and_the_others_are(
     small: Callable[..., AuditResult], decoder: Decoder, name: str
 ) -> None:
-    with pytest.warns(FdgpuWarning, match=r"No pictures of 1 classes were decoded .*give them shorter names"):
+    with pytest.warns(FdgpuWarning, match=r"No pictures of 1 class were decoded .*give them shorter names"):
         document, there = written(small(("boot", name), decoder=decoder))
     assert [bool(one["decoded"]) for one in document["classes"]] == [True, False]
     assert [bool(one["hard_captions"]) for one in document["classes"]] == [True, False]
@@ -113,7 +113,7 @@ def test_a_class_without_a_direction_of_its_own_space_is_not_drawn(
             return super().fit(x, labels, correct | (labels == 0), *further)
 
     monkeypatch.setattr(Refitted, "from_settings", lambda *_, **__: Blind(whiten=False))
-    with pytest.warns(FdgpuWarning, match=r"No pictures of 1 classes were decoded \(boot\): they have no direction"):
+    with pytest.warns(FdgpuWarning, match=r"No pictures of 1 class were decoded \(boot\): they have no direction"):
         document, there = written(small(decoder=decoder))
     assert [bool(one["decoded"]) for one in document["classes"]] == [False, True]
     assert sum(name.startswith("decoded/0001-shoe/") for name in there) == 28

@@ -57,13 +57,23 @@ def by_path(paired: Paired) -> dict[str, tuple]:
 EXPECTED = dict(zip(NAMES, zip(LABELS, GUESSES, SURE, strict=True), strict=True))
 
 
+class Series:
+    def __init__(self, entries: list[Any], of_objects: bool) -> None:
+        self.entries, self.dtype = entries, "object" if of_objects else "of its own"
+
+    def to_list(self) -> list[Any]:
+        return list(map(Path, self.entries))
+
+
 class Frame:
     """What a data frame of pandas or polars looks like from here."""
 
     def __init__(self, columns: dict[str, Any]) -> None:
         self.held, self.columns = columns, list(columns)
 
-    def __getitem__(self, names: list[str]) -> Frame:
+    def __getitem__(self, names: list[str] | str) -> Any:
+        if isinstance(names, str):
+            return Series(self.held[names], names == "path")
         return Frame({name: self.held[name] for name in names})
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -276,3 +286,11 @@ def test_a_mistake_in_a_frame_is_named_with_its_row(columns: dict, message: str)
     whole = {"path": ["a", "b"], "label": ["x", "y"], "prediction": ["x", "y"], "split": ["val", "test"]}
     with pytest.raises(InputError, match=message):
         read_frame(pa.table(whole | columns))
+
+
+def test_an_object_in_a_frame_is_named_with_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = Frame({"path": ["a", "b"], "label": ["x", "y"], "prediction": ["x", "y"]})
+    assert read_frame(frame).paths == ["a", "b"]  # of pathlib's paths
+    monkeypatch.setattr(Series, "to_list", lambda _: ["a", {}])
+    with pytest.raises(InputError, match="labels, row 1: path is a dict: pass text"):
+        read_frame(frame)

@@ -102,7 +102,7 @@ def test_scores_that_do_not_fit() -> None:
     grammar = grammar_of()
     with pytest.raises(InputError, match=r"scores has shape \(3,\) for 20 captions"):
         word_effects(grammar, [1.0, 2.0, 3.0])
-    with pytest.raises(InputError, match="against is 'none': use 'mean' or 'left out'"):
+    with pytest.raises(InputError, match="against is 'none': use one of mean, left out"):
         word_effects(grammar, np.zeros(20), against="none")
     with pytest.raises(InputError, match="infinite"):
         word_effects(grammar, np.full(20, np.inf))

@@ -193,10 +193,10 @@ def test_batches_are_bounded_and_progress_counts_captions(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"beam": 0}, "beam is 0: use at least 1"),
+        ({"beam": 0}, "beam is 0: use a whole number of at least 1"),
         ({"top": -1}, "top is -1"),
         ({"budget": 0}, "budget is 0"),
-        ({"side": "hardest"}, "side is 'hardest': use 'hard'"),
+        ({"side": "hardest"}, "side is 'hardest': use one of hard, easy"),
         ({"start": {"colour": "red"}}, "start has words for 'colour': the slots are s0, noun"),
         ({"start": {"s0": "red"}}, "start has 'red' for 's0'"),
         ({"score": lambda _: [1.0]}, r"score gave an array of shape \(1,\) for 4 captions"),

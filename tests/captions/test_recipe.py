@@ -199,7 +199,7 @@ TOP = "template = 'a {noun} {place}'\n[slots]\nplace = ['']\n"
         ("\nextends = 'own.toml'", ": extends: own.toml leads back to itself"),
         (
             "classes_from = 'none.csv'\n" + TOP,
-            r": classes_from: .*none\.csv does not exist: pass a CSV beside",
+            r": classes_from: .*none\.csv cannot be read, it does not exist: pass a CSV beside",
         ),
     ],
 )
@@ -212,7 +212,10 @@ def test_a_mistake_in_what_a_recipe_extends(tmp_path) -> None:
     for text, message in (
         ("template = 5", r"other\.toml: template is 5"),
         ("extends = 'own.toml'", r"other\.toml: extends: own\.toml leads back to itself"),
-        ("extends = 'none.toml'", r"none\.toml does not exist: pass a TOML file that .*other\.toml can extend"),
+        (
+            "extends = 'none.toml'",
+            r"none\.toml cannot be read, it does not exist: pass a TOML file that .*other\.toml can extend",
+        ),
     ):
         path = write(tmp_path, own="extends = 'other.toml'", other=text)
         with pytest.raises(InputError, match=message):
@@ -241,7 +244,7 @@ def test_recipes_that_do_not_exist(tmp_path) -> None:
         CaptionGrammar.recipe("imagnet")
     with pytest.raises(InputError, match="no recipe"):
         CaptionGrammar.recipe("../recipes/demo")
-    with pytest.raises(InputError, match=r"none\.toml does not exist"):
+    with pytest.raises(InputError, match=r"none\.toml cannot be read, it does not exist"):
         CaptionRecipe.resolve(str(tmp_path / "none.toml"), ["x"])
     with pytest.raises(InputError, match="grammar is a int"):
         CaptionRecipe.resolve(3, ["x"])

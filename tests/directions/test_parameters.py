@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fdgpu import FailureDirections
+from fdgpu.device import Backend
 from fdgpu.directions import SearchSettings, SolverSettings
 from fdgpu.errors import BackendError, InputError
 
@@ -119,3 +123,53 @@ def test_settings_are_of_plain_types_and_set_once() -> None:
     with pytest.raises(FrozenInstanceError):
         made.solver_settings.cv = 4  # type: ignore[misc]
     assert copy.deepcopy(made).cv == 3
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(-2, 130), st.floats(), st.floats(0, 2), st.text(max_size=9),
+    st.binary(max_size=9), st.lists(st.floats(1e-13, 1e13) | st.integers(-1, 3), max_size=4), st.complex_numbers(),
+    st.sampled_from([*Backend, "gpu", 2**63, 10**400, np.float32(0.1), np.int16(3), np.True_, np.arange(3.0), object(),
+                     torch.ones(2), {1.0: 2.0}, {0.1, 1.0}, range(1, 4), int, print, float("nan"), (1, (2,))]),
+)  # fmt: skip
+
+
+def expected_of(name: str, value: Any) -> Any:
+    """What a setting becomes, said once more and plainly; ``...`` where it has to be refused."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    number = float(value) if isinstance(value, (float, np.floating)) or (whole and abs(int(value)) < 2**1000) else None
+    bounds = {
+        "cv": (2, 127), "max_iter": (1, 2**63 - 1), "n_directions": (1, 6), "n_permutations": (0, 10**9),
+        "stop_after": (0, 10**9), "n_resamples": (0, 10**4), "random_state": (0, 2**63 - 1),
+        "min_errors": (0, 2**63 - 1),
+    }  # fmt: skip
+    if name in bounds:
+        least, most = bounds[name]
+        return int(value) if whole and least <= value <= most and (name, value) != ("n_resamples", 1) else ...
+    if name in ("whiten", "nested"):
+        return bool(value) if isinstance(value, (bool, np.bool_)) else ...
+    if name == "backend":
+        return value if isinstance(value, str) and value in ("auto", "numba", "triton", "cuml") else ...
+    if name in ("tol", "fdr"):
+        most = 1 if name == "fdr" else float("inf")
+        return number if number is not None and 0 < number < most else ...
+    if isinstance(value, (list, set, range, np.ndarray, torch.Tensor)) and len(value):
+        numbers = [expected_of("tol", one) for one in (value.tolist() if hasattr(value, "tolist") else value)]
+        if all(one is not ... and 1e-12 <= one <= 1e12 for one in numbers):
+            return tuple(sorted(set(numbers)))
+    return ...
+
+
+@settings(max_examples=600, derandomize=True)
+@given(st.data())
+def test_a_setting_is_taken_as_it_is_or_refused_by_its_name(data: st.DataObject) -> None:
+    record = data.draw(st.sampled_from([SolverSettings, SearchSettings]))
+    name = data.draw(st.sampled_from([one.name for one in fields(record)]))
+    value = data.draw(ANYTHING)
+    expected = expected_of(name, value)
+    if expected is ...:
+        with pytest.raises((InputError, BackendError), match=f"^{name} "):
+            record(**{name: value})
+    else:
+        taken = getattr(record(**{name: value}), name)
+        assert taken == expected
+        assert type(taken) is type(expected)

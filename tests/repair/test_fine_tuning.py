@@ -68,7 +68,7 @@ def test_a_model_without_a_last_linear_layer() -> None:
     with pytest.raises(InputError, match=r"Ending does not come straight .* last module is Softmax.*layers='all'"):
         fine_tune(Ending(), pictures, labels, recipe=FURTHER, device="cpu")
     assert not same(Ending(), fine_tune(Ending(), pictures, labels, recipe=FURTHER, layers="all", device="cpu"))
-    with pytest.raises(InputError, match="use 'last' or 'all'"):
+    with pytest.raises(InputError, match="layers is 'first': use one of last, all"):
         fine_tune(net(), pictures, labels, recipe=FURTHER, layers="first")
 
 

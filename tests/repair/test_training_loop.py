@@ -145,7 +145,7 @@ def test_progress_and_augmentation() -> None:
         ({"weights": torch.full((96,), -1.0)}, "negative"),
         ({"weights": torch.full((96,), torch.nan)}, "NaN"),
         ({"weights": torch.ones(95)}, r"weights has shape \(95,\), there are 96"),
-        ({"stop_after": 7}, "from 1 to the recipe's 6"),
+        ({"stop_after": 7}, "from 1 to 6, the recipe's epochs"),
         ({"stop_after": 1.5}, "stop_after is 1.5"),
         ({"labels": torch.zeros(95, dtype=torch.long)}, "labels has 95 entries, images has 96"),
         ({"labels": None}, "labels is missing"),

@@ -1,0 +1,70 @@
+"""The demo's folder: what is of its world and what of its audit, through a second demo and an audit of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fdgpu import ClipEmbedder, FailureDirections, audit
+from fdgpu.auditing.predictions import read_predictions
+from fdgpu.demo import world
+from fdgpu.demo.run import demo
+
+FEW = 200  # of the photographs, one is taken
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small part of the world."""
+    load = world.load_photographs
+
+    def few(split: str, *further: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, labels = load(split, *further)
+        return pixels[::FEW], labels[::FEW]
+
+    monkeypatch.setattr(world, "load_photographs", few)
+
+
+def _bundled() -> ClipEmbedder:
+    embedder = ClipEmbedder.bundled("cpu")
+    embedder.doubts = ()
+    return embedder
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def listed(folder: Path, name: str) -> set[str]:
+    return set(json.loads((folder / name).read_text())["files"])
+
+
+@pytest.mark.usefixtures("small")
+def test_the_world_stays_while_it_is_audited_and_goes_with_the_next(tmp_path: Path) -> None:
+    out, plain = tmp_path / "out", FailureDirections()
+    demo(out, 1, directions=plain, device="cpu")
+    (out / "notes.txt").write_text("mine")
+    first = listed(out, "truth.json")
+    assert files_of(out) == first | listed(out, "audit.json") | {"notes.txt"}
+    assert len(first) == 2 + 2 * 5000 // FEW
+    truth = (out / "truth.json").read_bytes()
+
+    demo(out, 2, directions=plain, device="cpu")
+    assert files_of(out) == listed(out, "truth.json") | listed(out, "audit.json") | {"notes.txt"}
+    assert (out / "truth.json").read_bytes() != truth
+
+    table = read_predictions(out / "predictions.csv")
+    kept = {name: (out / name).read_bytes() for name in listed(out, "truth.json")}
+    result = audit(out / "images", table, directions=plain, out=out, embedder=_bundled())
+    assert result.out == out
+    assert {name: (out / name).read_bytes() for name in listed(out, "truth.json")} == kept
+    assert files_of(out) == listed(out, "truth.json") | listed(out, "audit.json") | {"notes.txt"}
+
+    elsewhere = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    audit(elsewhere, [0, 1] * 4, [0] * 8, directions=plain, out=out, embedder=_bundled())
+    assert files_of(out) == listed(out, "audit.json") | {"notes.txt"}
+    assert list(tmp_path.iterdir()) == [out]
