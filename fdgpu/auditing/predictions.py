@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -180,8 +181,10 @@ class _Layout:
 def _layout(stream: BinaryIO, start: int, path: Path) -> _Layout:
     """Read the header by the delimiter that finds the most columns."""
     found = [_header(stream, start, delimiter) for delimiter in DELIMITERS]
-    header, lines, delimiter = max(found, key=lambda one: len(named_columns(one[0])))
+    header, lines, delimiter, fault = max(found, key=lambda one: len(named_columns(one[0])))
     names = named_columns(header)
+    if fault:
+        raise InputError(f"{path}, line 1: {fault}, instead of {','.join(REQUIRED)}")
     if not header:
         raise InputError(f"{path} is empty: its first line must be {','.join(REQUIRED)}")
     for name in REQUIRED:
@@ -191,21 +194,22 @@ def _layout(stream: BinaryIO, start: int, path: Path) -> _Layout:
                 f"{path}, line {lines}: the column {name!r} is missing, the header is "
                 f"{delimiter.join(header)[:200]!r}: call it one of {known}"
             )
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+    twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
     twice = twice or next((name for name, own in names.items() if len(own) > 1), None)
     if twice:
         raise InputError(f"{path}, line {lines}: the column {shown(twice)} occurs twice")
     return _Layout(delimiter, {name: own[0] for name, own in names.items()}, len(header), lines)
 
 
-def _header(stream: BinaryIO, start: int, delimiter: str) -> tuple[list[str], int, str]:
-    """Return the first line that is not blank, and its number; as one cell where it is none of this delimiter."""
-    reader = _reader(stream, start, delimiter)
+def _header(stream: BinaryIO, start: int, delimiter: str) -> tuple[list[str], int, str, str]:
+    """Return the first line that is not blank, its number, the delimiter, and why it cannot be read by that, if so."""
+    reader, fault = _reader(stream, start, delimiter), ""
+    cells: list[str] = []
     try:
-        cells: list[str] = next(filter(None, reader), [])
+        cells = next(filter(None, reader), [])
     except csv.Error as error:
-        cells = [f"({error})"]
-    return [cell.strip() for cell in cells], reader.line_num, delimiter
+        fault = str(error)
+    return [cell.strip() for cell in cells], reader.line_num, delimiter, fault
 
 
 # --- the rows, fast -------------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -131,10 +132,17 @@ def read_picture(path: Path, resize: Callable[[Tensor], Tensor] = lambda pixels:
         raise InputError(ELSEWHERE[suffix] if known else "is not an image") from None
     except UNREADABLE as error:
         raise InputError(f"cannot be decoded ({one_line(error)})") from None
-    # Closed, an image gives its pixels back at once; to leave its ``with`` only closes the file.
-    with _one_large if image.width * image.height > LARGE else nullcontext(), closing(image):
-        picture = as_unchecked_picture(image)
-        return replace(picture, pixels=resize(picture.pixels))
+
+    def decode() -> Picture:
+        with closing(image):  # gives the pixels back at once; to leave an image's own ``with`` only closes the file
+            picture = as_unchecked_picture(image)
+            return replace(picture, pixels=resize(picture.pixels))
+
+    if image.width * image.height <= LARGE:
+        return decode()
+    # A thread of its own: malloc keeps what a thread gave back, and each of a pool would keep a large picture.
+    with _one_large, ThreadPoolExecutor(1) as alone:
+        return alone.submit(decode).result()
 
 
 _KINDS = {
