@@ -91,13 +91,13 @@ def test_an_audit_of_ones_own_images(run: Run, world: Path) -> None:
 
 def test_permutations_and_directions_reach_the_fit_and_the_table(run: Run, world: Path) -> None:
     out = world / "out"
-    tests = ["--permutations", 39, "--directions", 2, "--stop-after", 5, "--nested"]
+    tests = ["--permutations", 39, "--directions", 2, "--stop-after", 5, "--nested", "--groups", "none"]
     code, printed, _ = run("audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out, *tests)
     assert code == 0
     header = printed.splitlines()[0].split()
     assert header == ["class", "status", "samples", "errors", "modes", "CV", "score", "p", "q", "hardest", "caption"]
     assert "1 of 2 classes are significant" in printed
-    assert "the smallest p that 39 permutations can show is 0.025" in printed
+    assert "with up to 39 permutations a class" in printed
     document = json.loads((out / "audit.json").read_text())
     assert (document["n_permutations"], document["n_directions"], document["p_value_min"]) == (39, 2, 1 / 40)
     dark = document["classes"][0]
@@ -125,11 +125,16 @@ def test_the_summary_puts_what_is_significant_first(
     assert "not significant" in rows[1]
     assert "not significant" not in rows[0] + rows[2]
     assert rows[3].startswith("1 of 3 classes are significant")
-    cli._summary(made(classes))
+    plain = [
+        ClassFindings(name, "ok", "", 40, 10, (ModeFindings(cv_score=cv),)) for name, cv in (("a", 0.8), ("b", 0.9))
+    ]
+    cli._summary(made((*plain, classes[1])))
     header, *rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows] == ["chance", "[b]sure", "none"]
+    assert [row.split()[0] for row in rows[:3]] == ["b", "a", "none"]
     assert " p " not in header
+    assert ["fitted, not tested" in row for row in rows[:3]] == [True, True, False]
     assert "significant" not in " ".join(rows)
+    assert "Nothing was tested" in rows[3]
 
 
 def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.directions.whitening import CHUNK_BYTES
 from fdgpu.errors import InputError
 from fdgpu.kernels.gram_triton import gram_matrices
-from fdgpu.kernels.smo_batch import LARGEST_CLASS, MOST_FOLDS, MOST_STEPS, SMALLEST_TOL, GramBatch
+from fdgpu.kernels.smo_batch import LARGEST_CLASS, MOST_STEPS, SMALLEST_TOL, GramBatch
 from fdgpu.kernels.smo_triton import SCRATCH_BYTES, cross_validate_labels, fit_labels
 
 SHARE_OF_MEMORY = 0.8  # of what is free; the rest is for what the allocator loses between blocks
@@ -40,16 +40,17 @@ class TritonBackend:
         """Refuse what is beyond the kernels.
 
         Raises:
-            InputError: for tolerance, folds or steps that they do not solve.
+            InputError: for a tolerance or steps that they do not solve.
         """
         if settings.tol < SMALLEST_TOL:
             raise InputError(
                 f"tol is {settings.tol:g}: the triton backend computes in float32 and resolves {SMALLEST_TOL:g}; "
                 "use backend='numba' for smaller ones"
             )
-        for name, value, most in (("cv", settings.cv, MOST_FOLDS), ("max_iter", settings.max_iter, MOST_STEPS)):
-            if value > most:
-                raise InputError(f"{name} is {value}: the triton backend takes at most {most}; use backend='numba'")
+        if settings.max_iter > MOST_STEPS:
+            raise InputError(
+                f"max_iter is {settings.max_iter}: the triton backend takes at most {MOST_STEPS}; use backend='numba'"
+            )
 
     def capacity(self) -> int:
         """Bytes that the classes of one batch may take, beside what is the same for any number of them."""

@@ -76,7 +76,8 @@ def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     boot = next(entry for entry in document["classes"] if entry["name"] == "boot")
     keys = "name status n n_errors cv_score p_value q_value C hard_captions easy_captions hard_examples easy_examples"
     assert set(boot) >= set(keys.split())
-    assert boot["p_value"] is None
+    assert boot["tested"]
+    assert boot["p_value"] <= 0.05
     assert set(boot["hard_captions"][0]) >= {"caption", "score"}
     assert all(isinstance(path, str) for path in boot["hard_examples"])
     assert boot["n"] == PER_CLASS // 2
@@ -92,7 +93,9 @@ def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     assert set(captions["direction"]) == {0}
     assert not set(examples) & {"mode", "decision_value_1"}
     assert len(boot["modes"]) == 1
-    assert (document["n_permutations"], document["p_value_min"], boot["n_permutations"]) == (0, None, 0)
+    assert (document["n_permutations"], document["most_permutations"], document["p_value_min"]) == (200, 200, 1 / 201)
+    assert boot["n_permutations"] == 200
+    assert 0 < document["timings"]["test directions"] < 60
     assert min(captions["score"]) == pytest.approx(boot["hard_captions"][0]["score"])
     assert (audited.out / "report.html").read_text() == audited.page
 
