@@ -309,7 +309,7 @@ def _recipe(grammar: str | None) -> CaptionRecipe | None:
 
 
 def _class_names(file: Path | None) -> list[str] | None:
-    from fdgpu.auditing.classes import read_class_names
+    from fdgpu.auditing.class_names import read_class_names
 
     with _usage("--class-names"):
         return None if file is None else read_class_names(file)

@@ -208,7 +208,7 @@ def main() -> None:
     make_warm = draw_classes(4, 60, 64, 0.2, 0.5, 1.0, seed=9)
     FailureDirections(n_permutations=2, n_directions=2, nested=True).fit(make_warm.x, make_warm.labels, make_warm.right)
     if arguments.audits:
-        whole = audits(400 // small)
+        whole = audits(1200 // small)
         show(console, "audits of random answers", whole)
         if arguments.write:
             store("significance_audits", about, [asdict(row) for row in whole])

@@ -15,7 +15,7 @@ from fdgpu.arrays import rows_finite, to_device, to_host
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.directions.groups import near_duplicates
 from fdgpu.embedding.embedder import ImageEmbedder
-from fdgpu.embedding.pictures import Treatment
+from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
 from fdgpu.errors import InputError
 from fdgpu.findings import GroupedBy, Skipped, Split

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
-from fdgpu.auditing.classes import ClassNames, match_classes
+from fdgpu.auditing.class_names import ClassNames, match_classes
 from fdgpu.auditing.tables import SPLITS, as_column
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups

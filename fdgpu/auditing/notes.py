@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from fdgpu.auditing.captioning import CaptionSource
 from fdgpu.auditing.images import AuditImages
 from fdgpu.device import out_of_memory
-from fdgpu.embedding.pictures import Treatment
+from fdgpu.embedding.picture import Treatment
 from fdgpu.errors import FdgpuError, FdgpuWarning
 from fdgpu.findings import GroupedBy, Skipped, Split
 

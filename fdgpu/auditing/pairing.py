@@ -19,7 +19,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_frame, read_predictions
 from fdgpu.auditing.tables import Predictions
 from fdgpu.checks import shown
-from fdgpu.embedding.pictures import suffixes
+from fdgpu.embedding.picture import suffixes
 from fdgpu.embedding.sources import FileSource, ImageSource, image_source, printable
 from fdgpu.errors import InputError
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
-from fdgpu.auditing.classes import ClassNames
+from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, chosen_rows, none_usable

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
 from fdgpu.device import BatchSize, choose_device, halving_batches
-from fdgpu.embedding.pictures import Treatment
+from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import ImageBatch, image_source
 from fdgpu.errors import FdgpuWarning

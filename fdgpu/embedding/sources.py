@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fdgpu.arrays import empty_on_host, is_array, to_device, to_host, to_torch
 from fdgpu.device import BatchSize, cpu_count, halving_batches
-from fdgpu.embedding.pictures import (
+from fdgpu.embedding.picture import (
     ELSEWHERE,
     OUTSIDE,
     Picture,
@@ -200,7 +200,7 @@ def image_source(images: object) -> ImageSource:
     Args:
         images: a folder (searched for image files, in sorted order), a list of paths, a tensor or array of images,
             any iterable of PIL images, arrays or tensors, or an :class:`ImageSource`. What becomes of an orientation,
-            an alpha channel, 16 bits, CMYK and several frames: :mod:`fdgpu.embedding.pictures`.
+            an alpha channel, 16 bits, CMYK and several frames: :mod:`fdgpu.embedding.picture`.
 
     Raises:
         InputError: for a folder that does not exist or holds no image that can be read.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as V
 
-from fdgpu.embedding.pictures import as_picture, as_pictures, on_white
+from fdgpu.embedding.picture import as_picture, as_pictures, on_white
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import InputError
 

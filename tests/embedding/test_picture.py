@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from fdgpu.embedding import pictures
-from fdgpu.embedding.pictures import Treatment, as_picture, as_unchecked_picture, read_picture, suffixes
+from fdgpu.embedding import picture as pictures
+from fdgpu.embedding.picture import Treatment, as_picture, as_unchecked_picture, read_picture, suffixes
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.sources import FileSource, image_source
 from fdgpu.errors import InputError

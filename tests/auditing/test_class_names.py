@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdgpu.auditing.classes import key_of, match_classes, read_class_names
+from fdgpu.auditing.class_names import key_of, match_classes, read_class_names
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.tables import as_column
 from fdgpu.errors import FdgpuError, InputError

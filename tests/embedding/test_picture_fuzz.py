@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from fdgpu.embedding.pictures import UNREADABLE, picture_formats
+from fdgpu.embedding.picture import UNREADABLE, picture_formats
 from fdgpu.embedding.sources import FileSource
 
 FORMATS = (
