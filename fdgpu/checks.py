@@ -25,7 +25,7 @@ def shown(value: object) -> str:
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
     if isinstance(value, (list, tuple)) and len(value) <= FEW and not any(isinstance(v, (list, tuple)) for v in value):
         inner = ", ".join(shown(one) for one in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
     kind = type(value).__name__
     return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 

@@ -41,7 +41,7 @@ def planted(minority: Any) -> dict[str, Planted]:
 
 WRONG = [
     *(({"seed": seed}, "seed is .*: use a whole number from 0") for seed in (-1, 2**63, 2**70, 1.5, "a", None, True)),
-    *(({"title": title}, "title is .*: pass the heading") for title in (None, 5, ["a"])),
+    *(({"title": title}, "title is .*: use a text") for title in (None, 5, ["a"])),
     *(({"out": out}, "out is .*: pass the path of a folder") for out in (5, "", b"a", "nul\0byte")),
     ({"out": "file"}, r"file cannot be written \(Not a directory\)"),
     ({"out": "file/below"}, r"below cannot be written \(Not a directory\)"),

@@ -125,6 +125,7 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
     found = {
         "which images have a vector": n,
         "whether all embeddings are finite": 1,
+        "which images are near-duplicates": 8 * s,
         "mean and deviation of the reference": 2 * 8 * d,
         "what was found": 8 * k * (d + c + 8),
         "decision values": 8 * n * r,

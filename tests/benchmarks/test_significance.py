@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from benchmarks.significance.audits import Pictures, any_significant, fit_as_audited, seen_pictures
@@ -11,6 +12,7 @@ from benchmarks.significance.planting import draw_frames
 from fdgpu import ClipEmbedder
 from fdgpu.cli import app
 from fdgpu.directions import near_duplicates
+from fdgpu.errors import FdgpuWarning
 from fdgpu.files import write_png
 
 
@@ -40,7 +42,8 @@ def test_an_audit_of_pictures_is_the_fit_of_its_cached_vectors(tmp_path: Path) -
         lines.append(f"{i:03d}.png,{label},{label if right[i] else 1 - label},val")
     (tmp_path / "p.csv").write_text("\n".join(lines))
     command = ["audit", "--images", str(tmp_path / "images"), "--predictions", str(tmp_path / "p.csv"), "--out"]
-    done = CliRunner().invoke(app, [*command, str(tmp_path / "out"), "--model", "bundled", "--seed", "5"])
+    with pytest.warns(FdgpuWarning, match="the bundled CLIP"):
+        done = CliRunner().invoke(app, [*command, str(tmp_path / "out"), "--model", "bundled", "--seed", "5"])
     assert done.exit_code == 0, done.output
     document = json.loads((tmp_path / "out" / "audit.json").read_text())
     vectors = ClipEmbedder.bundled().images(pictures.pixels)
@@ -54,7 +57,8 @@ def test_an_audit_of_pictures_is_the_fit_of_its_cached_vectors(tmp_path: Path) -
     assert document["n_grouped"] == sizes[sizes > 1].sum() > 40
     assert document["n_groups"] == (sizes > 1).sum()
     assert any("near-duplicates of others" in note for note in document["notes"])
-    alone = CliRunner().invoke(app, [*command, str(tmp_path / "alone"), "--model", "bundled", "--groups", "none"])
+    with pytest.warns(FdgpuWarning, match="the bundled CLIP"):
+        alone = CliRunner().invoke(app, [*command, str(tmp_path / "alone"), "--model", "bundled", "--groups", "none"])
     assert alone.exit_code == 0, alone.output
     document = json.loads((tmp_path / "alone" / "audit.json").read_text())
     assert (document["grouped_by"], document["n_grouped"]) == ("nothing", 0)

@@ -277,5 +277,6 @@ def test_says_what_it_cannot_decode(make: Callable[[], Any], arguments: dict[str
 
 
 def test_a_scheduler_that_needs_two_steps_says_so() -> None:
-    with pytest.raises(InputError, match="steps is 1: UnCLIPImageVariationPipeline takes 2 to 1000"):
+    words = "steps is 1: use a whole number from 2 to 1000, which UnCLIPImageVariationPipeline takes"
+    with pytest.raises(InputError, match=words):
         Decoder.from_diffusers(tiny.unclip(), length=1.0).sample(vectors(1), 1)
