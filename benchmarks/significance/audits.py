@@ -7,13 +7,14 @@ by default: with near-duplicates for groups, and permutations that are drawn on 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fdgpu import ClipEmbedder, FailureDirections
-from fdgpu.demo.world import make_split
+from fdgpu.demo.world import RenderedSplit, make_split
 from fdgpu.directions import SolverSettings, near_duplicates
 from fdgpu.directions.parameters import AUDIT
 from fdgpu.findings import Split
@@ -38,9 +39,14 @@ class Pictures:
         return right[self.objects]
 
 
+@cache
+def _world(seed: int) -> RenderedSplit:
+    return make_split(Split.VAL, seed)
+
+
 def seen_pictures(objects: int, frames: int, seed: int = 0) -> Pictures:
     """Take ``objects`` pictures of each class, each as ``frames`` that differ by the noise of a camera."""
-    split = make_split(Split.VAL, seed)
+    split = _world(seed)
     chosen = torch.cat([(split.labels == k).nonzero()[:objects, 0] for k in split.labels.unique()])
     shown = chosen.repeat_interleave(frames)
     pixels = split.pictures[shown]

@@ -79,3 +79,17 @@ def test_answers_are_drawn_object_by_object() -> None:
         assert (own[:, 0] == own[:, 1]).all()
         assert (~own[:, 0]).sum() == 3
     assert (pictures.answers(0.3, seed=1) != right).any()
+
+
+def test_near_duplicates_of_the_bundled_world() -> None:
+    """Pictures that differ are hardly ever joined; of frames most are found, and what is joined belongs together."""
+    clip = ClipEmbedder.bundled()
+    alone = seen_pictures(60, 1)
+    joined = near_duplicates(clip.images(alone.pixels), alone.labels) != np.arange(600)
+    assert joined.mean() <= 0.02
+    frames = seen_pictures(20, 6)
+    groups = near_duplicates(clip.images(frames.pixels), frames.labels)
+    one, other = np.triu_indices(len(groups), 1)
+    together, same = groups[one] == groups[other], frames.objects[one] == frames.objects[other]
+    assert same[together].mean() >= 0.9  # precision
+    assert together[same].mean() >= 0.75  # recall
