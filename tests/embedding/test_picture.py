@@ -369,13 +369,13 @@ def test_postscript_is_never_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert batch.unreadable == {"a": "is not an image"}
 
 
-def test_paths_that_are_no_files_do_not_hang(tmp_path: Path) -> None:
+def test_paths_that_are_no_files_do_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as one:
-        os.chdir(tmp_path)  # a socket's path is short
+        monkeypatch.chdir(tmp_path)  # a socket's path is short
         one.bind("socket.png")
     names = ["fifo.png", "folder.png", "socket.png", "device.png", "loop.png", "none.png", "a\0b.png"]
     paths = [tmp_path / name for name in names] + [Path("https://example.com/a.jpg"), Path("x" * 5000)]

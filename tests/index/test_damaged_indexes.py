@@ -16,6 +16,7 @@ import pytest
 
 from fdgpu.errors import InputError
 from fdgpu.index import CaptionIndex, IndexKind, VectorIndex
+from tests.bare import ROOT
 from tests.index.vectors import names, unit_rows
 
 ROWS = unit_rows(90, 4)
@@ -24,7 +25,9 @@ Entries = dict[str, bytes]
 
 def test_damaged_files_in_a_process_of_their_own() -> None:
     pytest.importorskip("faiss", reason="FAISS is not installed")
-    ran = subprocess.run([sys.executable, "-m", "tests.index.damaging"], capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.index.damaging"], capture_output=True, text=True, timeout=300, cwd=ROOT
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     outcomes = json.loads(ran.stdout)
     assert sum(outcomes.values()) >= 900
