@@ -84,3 +84,8 @@ def poisoned_empty(monkeypatch: pytest.MonkeyPatch) -> None:
         return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
 
     monkeypatch.setattr(torch, "empty", poisoned)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with what takes longest, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: "demo" not in item.path.parts)

@@ -47,7 +47,7 @@ def driven(page: str, script: str, folder: Path) -> Any:
 @pytest.fixture
 def page(build_class: BuildClass, build_findings: BuildFindings, no_direction: ClassFindings) -> str:
     scores = (0.7, 0.9, 0.8)
-    scored = [build_class(f"class {i}", cv_score=score) for i, score in enumerate(scores)]
+    scored = [build_class(f"class {i}", cv_score=score, significant=True) for i, score in enumerate(scores)]
     many = [build_class("crane", cv_score=0.6)] * 50
     return render_report(build_findings(*scored, replace(no_direction, name="Bag"), *many), Thumbnails())
 
