@@ -19,6 +19,7 @@ from PIL import Image
 
 from fdgpu import cli
 from fdgpu.captions.recipe import bundled_names
+from fdgpu.directions.parameters import AUDIT
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
 
@@ -376,3 +377,7 @@ def test_python_m_fdgpu_is_the_command_and_help_loads_no_torch() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--predictions" in out
     assert out.endswith("exit 0 False\n")
+
+
+def test_the_defaults_are_an_audits() -> None:
+    assert (AUDIT.n_permutations, AUDIT.stop_after) == (cli.PERMUTATIONS, cli.STOP_AFTER)

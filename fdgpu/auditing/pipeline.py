@@ -151,9 +151,10 @@ def audit(
     seed = check_seed(seed)
     _check_kinds(embedder, decoder, directions, title, timings, progress)
     notes = Notes()
-    inputs, source = _laid_beside(
-        images, labels, predictions, splits, confidence, groups, class_names, order, allow_outside, notes
-    )
+    columns = {
+        "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence, "groups": groups,
+    }  # fmt: skip
+    inputs, source = _laid_beside(images, columns, class_names, order, allow_outside, notes)
     check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
@@ -207,28 +208,18 @@ def audit(
 
 def _laid_beside(
     images: object,
-    labels: Array,
-    predictions: Array,
-    splits: Array,
-    confidence: Array,
-    groups: Array,
+    columns: Mapping[str, Array],
     class_names: ClassNames | None,
     order: str | None,
     allow_outside: bool,
     notes: Notes,
 ) -> tuple[AuditInputs, ImageSource]:
     """Check the columns, and lay them beside their images."""
+    groups = columns["groups"]
     told = not isinstance(groups, str)
     if not told and groups not in ("auto", "none"):
         raise InputError(f"groups is {shown(groups)}: pass one id an image, or 'auto' or 'none'")
-    columns = {
-        "labels": labels,
-        "predictions": predictions,
-        "splits": splits,
-        "confidence": confidence,
-        "groups": groups if told else None,
-    }
-    paired = pair(images, columns, order, allow_outside)
+    paired = pair(images, {**columns, "groups": groups if told else None}, order, allow_outside)
     ignored = {} if told or groups == "auto" else {"groups": None}  # of a table that has them
     inputs = check_inputs(**{**paired.columns, **ignored}, class_names=class_names)
     source = paired.source

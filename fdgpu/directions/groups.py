@@ -171,8 +171,8 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
     vectors are all close together is looked at as any other. Two samples are near-duplicates if their distance is at
     most t, the largest distance for which
 
-    - there are twice as many pairs nearer than t as there are between t and 1.5 t: independent samples have more pairs
-      the farther one looks (in three dimensions 2.4 times as many in that shell as within), so that many near and few
+    - at least twice as many pairs are nearer than t as are between t and 1.5 t: independent samples have more pairs the
+      farther one looks (in three dimensions 2.4 times as many in that shell as within), so that many near and few
       farther away are no chance;
     - the cosine is at least 0.9, and at most a tenth of the class's pairs are that near: a class of a few kinds of
       things that differ much is no set of duplicates.
@@ -181,7 +181,7 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
     that no row of small steps joins what differs.
 
     Args:
-        embeddings: (n, d) float, where they lie; the host waits for the result alone.
+        embeddings: (n, d) float, where they lie; the host waits for whether all are finite, and for the result.
         labels: (n,) integer class ids.
 
     Returns:
@@ -197,6 +197,8 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
         [0, 0, 0, 3, 3, 3, 6]
     """
     embeddings = check_embeddings(embeddings, "embeddings")
+    if not len(embeddings):
+        raise InputError("embeddings has no row: there is nothing to look at")
     _, class_of, sizes = group_by_class(check_labels(labels, len(embeddings)))
     classes = rows_by_class(class_of, sizes)
     found, order = [], sorted(range(len(classes)), key=lambda k: len(classes[k]))
@@ -253,9 +255,11 @@ def _standardised(own: torch.Tensor, is_row: torch.Tensor) -> torch.Tensor:
     """Bring (K, n, d) to each class's mean and deviations, and to unit length; zero where ``is_row`` (K, n) is not."""
     own = own.masked_fill_(~is_row[..., None], 0.0)
     count = is_row.sum(dim=1).clamp(min=1)[:, None, None]
-    own = own.sub_(own.sum(dim=1, keepdim=True) / count).masked_fill_(~is_row[..., None], 0.0)
+    mean = own.sum(dim=1, keepdim=True) / count
+    own = own.sub_(mean).masked_fill_(~is_row[..., None], 0.0)
     deviation = torch.linalg.vector_norm(own, dim=1, keepdim=True)
-    own = own.div_(torch.where(deviation > 0, deviation, 1.0))
+    rounding = 8 * torch.finfo(own.dtype).eps * mean.abs() * count.sqrt()  # of the mean, which is no variation
+    own = own.div_(torch.where(deviation > rounding, deviation, torch.inf))
     length = torch.linalg.vector_norm(own, dim=2, keepdim=True)
     return own.div_(torch.where(length > 0, length, 1.0)).float()
 

@@ -257,6 +257,15 @@ def test_exact_copies_are_found_among_identical_and_constant_dimensions() -> Non
     assert np.array_equal(alike(np.ones((6, 4))), np.arange(6))  # more than a tenth of the pairs
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_column_that_only_rounds_changes_nothing(dtype: type) -> None:
+    x = seen(60, 2, 0.1, d=24).astype(dtype)
+    constant = np.full((120, 200), 0.1, dtype)  # whose mean is off by an ulp
+    assert np.array_equal(alike(np.hstack([x, constant])), alike(x))
+    with pytest.raises(InputError, match="embeddings has no row"):
+        alike(x[:0])
+
+
 @pytest.mark.parametrize("stop_after", [0, 4])
 def test_a_class_without_shared_groups_is_fitted_as_without_groups(stop_after: int) -> None:
     rng = np.random.default_rng(0)
