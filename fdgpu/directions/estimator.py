@@ -268,7 +268,9 @@ class FailureDirections:
         if ids.ndim == 1:
             return restorer(embeddings)(fit.decide(x, ids, at))
         columns = [fit.decide(x, own, at) for own in ids.T]
-        values = torch.stack(columns, dim=1) if columns else torch.empty(ids.shape, dtype=torch.float64, device=x.device)
+        values = (
+            torch.stack(columns, dim=1) if columns else torch.empty(ids.shape, dtype=torch.float64, device=x.device)
+        )
         return restorer(embeddings)(values)
 
     def predict(self, embeddings: Array, labels: Array) -> Array:
