@@ -271,7 +271,7 @@ def _pair(item: object, dataset: object) -> tuple[object, object]:
 def _is_image(one: object) -> bool:
     """Whether it can be an image, or a batch of them; a label has one dimension at most, in a batch two."""
     if isinstance(one, (Tensor, np.ndarray)) or is_array(one):
-        return one.ndim >= (3 if isinstance(one, Tensor) and one.is_floating_point() else 2)  # type: ignore[union-attr, attr-defined, no-any-return]
+        return one.ndim >= (3 if isinstance(one, Tensor) and one.is_floating_point() else 2)  # type: ignore[attr-defined, no-any-return]
     return isinstance(one, (Image.Image, Path, bytes))
 
 

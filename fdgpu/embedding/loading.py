@@ -56,7 +56,7 @@ class View:
         takes_image: give it the image as the source has it, PIL's where that is a file, instead of its pixels.
     """
 
-    function: Callable[[Any], Tensor] | None
+    function: Callable[[Any], object] | None
     takes_image: bool = False
 
     def of(self, sample: Sample, image: object, pixels: Tensor) -> Tensor:
@@ -71,7 +71,10 @@ class View:
             made = self.function(_as_image(image, pixels) if self.takes_image else pixels)
         if not isinstance(made, Tensor) or made.ndim != 3:
             what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
-            raise WrongViewError(f"the transform gives {what} of {sample.id}: it has to give a tensor (c, h, w)")
+            raise WrongViewError(
+                f"the transform gives {what} for the image {sample.id}: it has to give a tensor (channels, height, "
+                "width), as one does that ends in torchvision's ToTensor and Normalize"
+            )
         return made
 
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -186,7 +187,7 @@ class TensorSource(IndexedSource):
 
         def seen(first: int, last: int) -> tuple[Tensor, ...]:
             pixels = on_white(self.images[first:last])
-            return tuple(function(pixels) for function in functions if function is not None)
+            return tuple(cast(Tensor, function(pixels)) for function in functions if function is not None)
 
         for stop, made in halving_batches(seen, len(self), BatchSize(size)):
             n = stop - start
