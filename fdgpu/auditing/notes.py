@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from fdgpu.auditing.captioning import CaptionSource
 from fdgpu.auditing.images import AuditImages
+from fdgpu.auditing.space import Space
 from fdgpu.device import out_of_memory
 from fdgpu.embedding.picture import Treatment
 from fdgpu.errors import FdgpuError, FdgpuWarning
@@ -48,30 +49,20 @@ class Notes:
             else:
                 self.add(said)
 
-    def in_the_end(
-        self,
-        images: AuditImages,
-        skipped: Sequence[Skipped],
-        too_long: Sequence[str],
-        candidates: CaptionSource,
-        missing: Sequence[str],
-    ) -> None:
-        """Keep what is known once all is done."""
-        recipe, together = candidates.recipe, images.together
-        if images.shown_from is Split.VAL:
+    def about_captions(self, space: Space, candidates: CaptionSource | None, unread: Sequence[str]) -> None:
+        """Say where captions come from, and which could not be read."""
+        if candidates is None or space.captions is None:
             self.add(
-                "There is no usable test image: examples, captions and figures come from the images that the "
-                "directions were fitted on, and look better than they are. A caption is then trusted by its rank alone."
+                f"The vectors are of {space.images.name}, whose space has no captions: failures are shown in pictures, "
+                "and not in words. A CLIP's vectors have both."
             )
-        if images.whitened_by is Split.VAL:
-            self.add("There are no two usable training images: embeddings were whitened by the validation images.")
-        if together.n_groups and together.grouped_by is GroupedBy.NEAR_DUPLICATES:
+            return
+        recipe = candidates.recipe
+        if candidates.listed:
             self.add(
-                f"{together.n_grouped:,} {Split.VAL} images are near-duplicates of others, and form "
-                f"{together.n_groups:,} groups. Each group counts as one piece of evidence. If they are independent, "
-                "pass groups='none' (--groups none); if you know which images belong together, pass their groups."
+                f"Candidates are the {len(candidates.listed):,} captions whose vectors were given, for every class."
             )
-        if recipe.fallen_back:
+        elif recipe.fallen_back:
             self.add(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
         if recipe.ambiguous:
             self.add(
@@ -84,10 +75,24 @@ class Notes:
                 f"Candidates are the captions of an index of up to {most:,} that are farthest out along each "
                 "direction and its resamples, and some drawn from all of it; ranks are among these."
             )
-        if too_long:
+        if unread:
+            self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: {space.captions.unread}.")
+
+    def in_the_end(self, images: AuditImages, skipped: Sequence[Skipped], missing: Sequence[str]) -> None:
+        """Keep what is known once all is done."""
+        together = images.together
+        if images.shown_from is Split.VAL:
             self.add(
-                f"{len(too_long)} captions were left out, such as {too_long[0]!r}: they exceed the model's context, "
-                "or hold characters that it cannot read."
+                "There is no usable test image: examples, captions and figures come from the images that the "
+                "directions were fitted on, and look better than they are. A caption is then trusted by its rank alone."
+            )
+        if images.whitened_by is Split.VAL:
+            self.add("There are no two usable training images: embeddings were whitened by the validation images.")
+        if together.n_groups and together.grouped_by is GroupedBy.NEAR_DUPLICATES:
+            self.add(
+                f"{together.n_grouped:,} {Split.VAL} images are near-duplicates of others, and form "
+                f"{together.n_groups:,} groups. Each group counts as one piece of evidence. If they are independent, "
+                "pass groups='none' (--groups none); if you know which images belong together, pass their groups."
             )
         if skipped:
             self.add(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")

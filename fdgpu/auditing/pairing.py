@@ -19,6 +19,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_frame, read_predictions
 from fdgpu.auditing.tables import Predictions
 from fdgpu.checks import shown
+from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.picture import suffixes
 from fdgpu.embedding.sources import FileSource, ImageSource, printable
@@ -76,6 +77,9 @@ def pair(images: object, columns: Columns, order: str | None = None, allow_outsi
     if order not in (None, "sorted"):
         raise InputError(f"order is {order!r}: pass 'sorted', or None where labels are given by path")
     paths, by_path = _by_path(columns)
+    if images is None:
+        n = len(by_path["labels"])
+        return Paired(NamedImages(map(str, range(n)) if paths is None else paths), by_path)
     if paths is None:
         if columns["predictions"] is None:
             raise InputError("predictions is missing: pass them beside labels, or labels as a table that holds both")
@@ -141,6 +145,21 @@ def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, nam
         missing = [path for path in one if path not in two]
         if missing:
             raise InputError(f"{lacking} has no entry for {_some(missing)}: give every image one, by its path")
+
+
+def vectors_by_path(vectors: Mapping[Any, Array], ids: Sequence[str] | None) -> list[Array]:
+    """Return the vectors of images in their order; what is there of others is left alone.
+
+    Raises:
+        InputError: for images without paths, or one without a vector.
+    """
+    if ids is None:
+        raise InputError("images have no paths, and embeddings are given by path: pass (n, d) in their order")
+    keyed = _keyed(vectors, "embeddings")
+    missing = [own for own in ids if normpath(own) not in keyed]
+    if missing:
+        raise InputError(f"embeddings has no vector for {_some(missing)}: give every image one, by its path")
+    return [keyed[normpath(own)] for own in ids]
 
 
 def _some(paths: Sequence[str]) -> str:

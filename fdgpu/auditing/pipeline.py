@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
@@ -25,14 +25,13 @@ from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
 from fdgpu.auditing.pairing import pair
+from fdgpu.auditing.space import Embedder, Space, check_space
 from fdgpu.auditing.truth import Planted, check_planted
 from fdgpu.checks import check_kind, check_seed, check_text, shown
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
-from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import Findings, Split, Thumbnails
@@ -79,12 +78,14 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def audit(
-    images: object,
-    labels: Array,
+    images: object = None,
+    labels: Array = None,
     predictions: Array = None,
     *,
     class_names: ClassNames | None = None,
-    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
+    embedder: Embedder = None,
+    embeddings: Array = None,
+    captions: object = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
@@ -116,7 +117,16 @@ def audit(
         predictions: (n,) what the model predicted, likewise; None beside a table.
         class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
         embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
-            Default the bundled CLIP, which knows the demo's world only: the audit says so.
+            Default the bundled CLIP, which knows the demo's world only: the audit says so. Another network, as
+            :class:`~fdgpu.embedding.FeatureEmbedder`, has a space without captions: failures are then shown in pictures
+            only (paper, B.1.6).
+        embeddings: vectors of the images that are there already, (n, d) in the images' order (the labels' where there
+            are no images, or a folder of them), or a mapping of path to vector. They stay where they lie, are made unit
+            vectors, and nothing is embedded; ``images`` are for the page's pictures then, and may be left out.
+            ``embedder`` is the CLIP that made them, which reads the captions, or its name, for the report.
+        captions: vectors of captions in the same space, where no embedder reads them: a mapping of caption to vector,
+            or captions and their vectors (m, d). Those of ``grammar`` are the candidates, or else all; each class needs
+            its reference caption, such as "a photo of a coat".
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -149,7 +159,8 @@ def audit(
             it is left out and listed.
     """
     seed = check_seed(seed)
-    _check_kinds(embedder, decoder, directions, title, timings, progress)
+    check_space(embedder, embeddings, images)
+    _check_kinds(decoder, directions, title, timings, progress)
     notes = Notes()
     columns = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence, "groups": groups,
@@ -159,41 +170,47 @@ def audit(
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
         check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
-    check_some_usable(source, inputs)
-    embedder = _loaded(embedder, decoder, notes)
-    recipe = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension, inputs.nouns)
+    if embeddings is None:
+        check_some_usable(source, inputs)
+    space = Space.of(embedder, embeddings, captions, source)
+    for doubt in space.doubts:
+        notes.doubt(doubt)
+    if decoder is not None:
+        space.check_decoder(decoder)
+    candidates = space.candidates(grammar, inputs)
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
-    captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
+    captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
-        with timed(seconds, "embed images"):
-            embedded = Embedded.of(source, embedder, report)
+        with timed(seconds, "embed images" if embeddings is None else "take vectors"):
+            embedded = Embedded.of(source, space.images, report)
         notes.about_treatments(embedded.treated, len(inputs))
         with timed(seconds, "fit directions"):
             audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", report)
         if fit.n_permutations:
             seconds["test directions"] = fit.test_seconds_
             seconds["fit directions"] -= fit.test_seconds_
-        with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
-            captions = caption_classes(fit, embedder, candidates, report, audited)
-        if decoder is not None:
+        if candidates is not None and space.captions is not None:
+            with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
+                captioned = caption_classes(fit, space.captions, candidates, report, audited)
+        if decoder is not None and candidates is not None and space.captions is not None:
             into = folder.path if folder else None
             with timed(seconds, "decode directions"), notes.instead_of("No direction was decoded"):
-                drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
+                drawn = draw_classes(decoder, fit, audited, space.captions, candidates.recipe, into, report)
             for doubt in drawn.doubts:
                 notes.doubt(doubt)
             if into and not drawn.by_class:
                 shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
         with timed(seconds, "gather findings"):
-            classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
+            classes = class_findings(fit.fitted, audited, captioned, planted or {}, drawn.by_class)
             with notes.instead_of("The page has no photographs"):
                 pictures, missing = thumbnails(classes, source, audited.ids)
             pictures.pixels.update(drawn.pixels)
-        notes.in_the_end(audited, embedded.skipped, captions.too_long, candidates, missing)
+        notes.about_captions(space, candidates, captioned.unread)
+        notes.in_the_end(audited, embedded.skipped, missing)
         findings = replace(
-            _about(embedder, fit, audited, title),
+            _about(space, fit, audited, title),
             classes=classes,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
@@ -202,9 +219,9 @@ def audit(
         )
         page = render_report(findings, pictures)
         if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, audited, captions)
+            write_audit(folder.path, findings, fit.fitted, page, audited, captioned)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captions, page, folder.out if folder else None
+        findings, fit, inputs.by_image(audited.decisions), captioned, page, folder.out if folder else None
     )
 
 
@@ -232,32 +249,14 @@ def _laid_beside(
     return inputs, source
 
 
-def _loaded(
-    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None, decoder: Decoder | None, notes: Notes
-) -> ClipEmbedder:
-    loaded = embedder or ClipEmbedder.bundled
-    if not isinstance(loaded, ImageEmbedder):
-        loaded = loaded()
-    for doubt in loaded.doubts:
-        notes.doubt(doubt)
-    if decoder is not None:
-        decoder.check(loaded)
-    return loaded
-
-
 def _written_to(
     out: str | Path | StagedFolder | None, source: ImageSource
 ) -> AbstractContextManager[StagedFolder | None]:
     return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
 
 
-def _check_kinds(
-    embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
-) -> None:
+def _check_kinds(decoder: object, directions: object, title: object, timings: object, progress: object) -> None:
     """Refuse what an argument cannot be, before any work."""
-    loads = callable(embedder) and not isinstance(embedder, (type, torch.nn.Module))
-    embeds = embedder is None or isinstance(embedder, ImageEmbedder) or loads
-    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, or a function that loads one")
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
@@ -268,10 +267,6 @@ def _check_kinds(
         for stage, seconds in timings.items()
     )
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
-
-
-def _default_grammar(embedder: ClipEmbedder) -> str | None:
-    return "demo" if embedder.name == "bundled" else None
 
 
 def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: bool, report: Reporter) -> AuditImages:
@@ -297,23 +292,24 @@ def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: 
     return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together)
 
 
-def _about(embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
+def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
-    placement = embedder.placement
+    embedder, placement = space.images, space.images.placement
+    texts, activation = space.captions and space.captions.text_method_, embedder.activation_
     return Findings(
         version=__version__,
         seed=fit.random_state,
         model=embedder.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
-        text_method=embedder.text_method_.name,
-        text_method_reason=embedder.text_method_.reason,
-        activation=embedder.activation_.name,
-        activation_reason=embedder.activation_.reason,
+        text_method=texts.name if texts else "",
+        text_method_reason=texts.reason if texts else "",
+        activation=activation.name if activation else "",
+        activation_reason=activation.reason if activation else "",
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
         versions=versions(placement.device),
-        model_fingerprint=weights_digest({"model": embedder.model}),
+        model_fingerprint=weights_digest({"model": embedder.model}) if embedder.model is not None else "",
         title=title,
         classes=(),
         conditions=images.inputs.conditions,

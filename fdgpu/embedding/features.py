@@ -48,6 +48,8 @@ class FeatureEmbedder(ImageEmbedder):
         torch.Size([4, 5])
     """
 
+    model: nn.Module
+
     def __init__(
         self,
         model: nn.Module,
