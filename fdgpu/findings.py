@@ -29,6 +29,13 @@ class Split(StrEnum):
     VAL = "val"
     TEST = "test"
 
+    @classmethod
+    def named(cls, name: str) -> Split | None:
+        """Return the split of a name in any case; None for "valid" and "dev" too: a flag, and maybe a machine."""
+        longer = {"training": cls.TRAIN, "validation": cls.VAL, "testing": cls.TEST}
+        folded = name.casefold()
+        return cls(folded) if folded in list(cls) else longer.get(folded)
+
 
 class Side(StrEnum):
     """A side of a direction; neutral is the reference, which lies on neither."""

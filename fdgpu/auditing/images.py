@@ -16,7 +16,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.directions.groups import near_duplicates
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.picture import Treatment
-from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
+from fdgpu.embedding.sources import ImageSource, IndexedSource
 from fdgpu.errors import InputError
 from fdgpu.findings import GroupedBy, Skipped, Split
 from fdgpu.progress import Reporter
@@ -27,7 +27,7 @@ MOST_REASONS = 3  # in an error
 
 def check_some_usable(source: ImageSource, inputs: AuditInputs) -> None:
     """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
-    if not isinstance(source, (FileSource, IterableSource)):
+    if not isinstance(source, IndexedSource):
         return
     rows = np.flatnonzero(inputs.splits == Split.VAL)
     spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
@@ -36,7 +36,7 @@ def check_some_usable(source: ImageSource, inputs: AuditInputs) -> None:
         reason = source.reason(row)
         if reason is None:
             return
-        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
+        reasons.append((source.sample(row).id, reason))
     raise none_usable(reasons)
 
 

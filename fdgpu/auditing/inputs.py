@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.auditing.class_names import ClassNames, match_classes
-from fdgpu.auditing.tables import SPLITS, as_column
+from fdgpu.auditing.tables import as_column
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError
@@ -111,7 +111,7 @@ def _check_splits(splits: Array, n: int) -> NDArray[np.str_]:
         return np.full(n, str(Split.VAL))
     column = as_column(splits, "splits")
     _same_length(n, "splits", column)
-    names = [SPLITS.get(str(entry).casefold()) for entry in column.entries]
+    names = [Split.named(str(entry)) for entry in column.entries]
     for i, name in enumerate(names):
         if name is None:
             entry = shown(str(column.entries[i]))

@@ -21,7 +21,7 @@ from fdgpu.device import BatchSize, choose_device, halving_batches
 from fdgpu.embedding.loading import View
 from fdgpu.embedding.named_networks import called, preprocess_of_timm, timm_network, torchvision_network
 from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.errors import LONGEST_REASON, InputError, ModelError
+from fdgpu.errors import LONGEST_REASON, InputError
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 
 SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
@@ -61,7 +61,7 @@ class Classifier:
             self._ours = preprocess
             self.view, self.preprocessing = View(preprocess.resize), str(preprocess)
         elif preprocess is not None:
-            self.view, self.preprocessing = View(_Transform(preprocess), takes_pil=True), _described(preprocess)
+            self.view, self.preprocessing = View(_Transform(preprocess), takes_image=True), _described(preprocess)
 
     @classmethod
     def from_model(
@@ -181,37 +181,16 @@ class Classifier:
 
 
 class _Transform:
-    """A user's preprocessing of one PIL image, whose result is looked at."""
+    """A user's preprocessing of one image, of whatever kind its result is."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self.function = function
-        self.shape: tuple[int, ...] = ()
 
-    def __call__(self, image: object) -> Tensor:
-        """Return what the model takes of an image, (c, h, w).
-
-        Raises:
-            ModelError: if it is no tensor or array of this kind, or has another shape than the first.
-        """
+    def __call__(self, image: object) -> object:
         made = self.function(image)
-        if (
-            isinstance(made, Mapping) and "pixel_values" in made
-        ):  # an image processor of Hugging Face, for a list of one
-            made = made["pixel_values"][0]
-        made = torch.from_numpy(made) if isinstance(made, np.ndarray) and made.dtype.kind in "fu" else made
-        if not isinstance(made, Tensor) or made.ndim != 3:
-            what = f"a tensor {tuple(made.shape)}" if isinstance(made, Tensor) else shown(made)
-            raise ModelError(
-                f"preprocess gives {what} for an image: it has to give a tensor (channels, height, width), as a "
-                "transform does that ends in torchvision's ToTensor and Normalize"
-            )
-        self.shape = self.shape or tuple(made.shape)
-        if tuple(made.shape) != self.shape:
-            raise ModelError(
-                f"preprocess gives {tuple(made.shape)} for one image and {self.shape} for another: it has to bring all "
-                "to one size, by Resize and CenterCrop, say"
-            )
-        return made
+        if isinstance(made, Mapping) and "pixel_values" in made:
+            made = made["pixel_values"][0]  # an image processor of Hugging Face, for a list of one
+        return torch.from_numpy(made) if isinstance(made, np.ndarray) and made.dtype.kind in "fu" else made
 
 
 def _described(function: object) -> str:

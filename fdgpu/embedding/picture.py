@@ -24,9 +24,10 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -64,6 +65,7 @@ TURNS = {
 ORIENTATION, LARGEST_SAMPLE = 0x0112, 281  # tags
 
 _one_large = threading.Lock()
+T = TypeVar("T")
 
 
 class Treatment(StrEnum):
@@ -108,11 +110,20 @@ def suffixes() -> list[str]:
     return sorted(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def read_picture(path: Path, resize: Callable[[Tensor], Tensor] = lambda pixels: pixels) -> Picture:
-    """Decode an image file and resize it; of large pictures only one at a time.
+def read_picture(path: Path) -> Picture:
+    """Decode an image file.
 
     Raises:
         InputError: with nothing but the reason, to be said after the file's name.
+    """
+    return made_of_file(path, lambda picture: picture)
+
+
+def made_of_file(path: Path, use: Callable[[Picture], T]) -> T:
+    """Decode an image file, and return what ``use`` makes of it; of large pictures only one at a time.
+
+    Raises:
+        InputError: as :func:`read_picture`.
     """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - Path has no S_IFMT
@@ -133,10 +144,9 @@ def read_picture(path: Path, resize: Callable[[Tensor], Tensor] = lambda pixels:
     except UNREADABLE as error:
         raise InputError(f"cannot be decoded ({one_line(error)})") from None
 
-    def decode() -> Picture:
+    def decode() -> T:
         with closing(image):  # gives the pixels back at once; to leave an image's own ``with`` only closes the file
-            picture = as_unchecked_picture(image)
-            return replace(picture, pixels=resize(picture.pixels))
+            return use(as_unchecked_picture(image))
 
     if image.width * image.height <= LARGE:
         return decode()

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,18 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fdgpu.embedding import picture as pictures
-from fdgpu.embedding.picture import Treatment, as_picture, as_unchecked_picture, read_picture, suffixes
+from fdgpu.embedding.opening import image_source
+from fdgpu.embedding.picture import (
+    Picture,
+    Treatment,
+    as_picture,
+    as_unchecked_picture,
+    made_of_file,
+    read_picture,
+    suffixes,
+)
 from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.embedding.sources import FileSource, image_source
+from fdgpu.embedding.sources import FileSource
 from fdgpu.errors import InputError
 
 ORIENTATION = 0x0112
@@ -414,7 +424,7 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
         return picture
 
     monkeypatch.setattr(pictures, "as_unchecked_picture", slow)
-    monkeypatch.setattr("fdgpu.embedding.sources.cpu_count", lambda: 6)
+    monkeypatch.setattr("fdgpu.embedding.loading.cpu_count", lambda: 6)
     for large, expected in ((1000, 1), (2000, 4)):
         monkeypatch.setattr(pictures, "LARGE", large)
         most[0] = 0
@@ -437,10 +447,14 @@ def test_a_large_picture_is_averaged_far_above_the_models_size(
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(path, exif=exif)
     config = {"size": 16, "mean": (0,) * 3, "std": (1,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    small = Preprocess.of_model(config).resize
-    expected = read_picture(path, small)
+    resize = Preprocess.of_model(config).resize
+
+    def small(picture: Picture) -> Picture:
+        return replace(picture, pixels=resize(picture.pixels))
+
+    expected = made_of_file(path, small)
     monkeypatch.setattr(pictures, "LARGE", 10_000)
-    whole, large = read_picture(path), read_picture(path, small)
+    whole, large = read_picture(path), made_of_file(path, small)
     assert whole.pixels.shape == (3, 100, 67)
     assert whole.treated == expected.treated
     assert Treatment.ORIENTED in whole.treated
@@ -465,7 +479,7 @@ def test_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.Mon
             {"image": 1, "label": 0},
             r"a dict with the keys 'image', 'label': pass the pictures alone, as by dataset\['image'\]",
         ),
-        ((np.zeros((2, 2, 3)), 1), r"a tuple of 2 \(ndarray, int\): pass the pictures alone"),
+        ((np.zeros((2, 2, 3)), 1, 2), r"a tuple of 3 \(ndarray, int, int\): pass the pictures alone"),
         (b"\x89PNG", r"a bytes: decode it, as by PIL\.Image\.open"),
         (BytesIO(b""), "a BytesIO: decode it"),
         (Path("a.png"), r"a path \('a\.png'\) among pictures"),
@@ -478,9 +492,8 @@ def test_what_is_no_picture_is_named(image: object, message: str) -> None:
         as_picture(image)
     source = image_source([np.zeros((2, 2, 3), np.uint8), image])
     (batch,) = source.batches(2, same)
-    assert batch.unreadable["1"].startswith("an image is a ")
+    assert batch.unreadable["1"].startswith("does not exist" if isinstance(image, Path) else "an image is a ")
     assert (source.reason(0), source.reason(1)) == (None, batch.unreadable["1"])
-    assert image_source(image for image in [np.zeros((2, 2, 3), np.uint8), image]).reason(1) is None
 
 
 def test_a_plugin_that_was_not_finished_is_a_reason(tmp_path: Path) -> None:
