@@ -73,7 +73,7 @@ def test_a_mode_that_is_not_ours_is_timms_own_transform(photograph: Image.Image)
     model.pretrained_cfg = model.pretrained_cfg | {"crop_mode": "border"}
     classifier = Classifier.from_model(model)
     assert classifier.view is not None
-    assert classifier.view.takes_pil
+    assert classifier.view.takes_image
     expected = create_transform(**resolve_data_config({}, model=model))(photograph)
     torch.testing.assert_close(classifier.view.function(photograph), expected)
 
