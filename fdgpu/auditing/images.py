@@ -105,20 +105,21 @@ class Together:
     def of(
         cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
     ) -> Together:
-        """Take what was given, or look for near-duplicates among the images of each class."""
+        """Take what was given, or look for near-duplicates among the images of each class; of conditions, among all."""
         if given is not None:
             return cls(given, GroupedBy.GIVEN)
         if not look:
             return cls(None, GroupedBy.NOTHING)
-        return cls(near_duplicates(vectors, labels), GroupedBy.NEAR_DUPLICATES)
+        among = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+        return cls(near_duplicates(vectors, among), GroupedBy.NEAR_DUPLICATES)
 
 
 @dataclass(frozen=True)
 class AuditImages:
-    """Every image of the audit after the fit, n rows.
+    """Every image of the audit after the fit, n rows; of its samples N, which are the images unless it has conditions.
 
     ``vectors`` (n, d) lie on the embedder's device, and are zero where an image is not ``readable`` (n,); ``decisions``
-    (n, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
+    (N, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
     ``shown_from``; ``whitened_by`` is the split that whitened, and ``together`` says which images of the fit were one
     piece of evidence.
     """
@@ -134,17 +135,18 @@ class AuditImages:
 
     @property
     def shown(self) -> NDArray[np.bool_]:
-        """(n,) the images that examples and figures come from."""
-        return np.asarray(self.readable & (self.inputs.splits == self.shown_from))
+        """(N,) the samples that examples and figures come from."""
+        of_images = self.readable & (self.inputs.splits == self.shown_from)
+        return np.asarray(self.inputs.of_samples(of_images) & (self.inputs.labels >= 0))
 
     def rows_of(self, k: int) -> NDArray[np.int64]:
-        """Return the rows of the shown images of a class, ascending."""
+        """Return the shown samples of a class, ascending."""
         rows, starts = self._sorted_by_class
         return rows[starts[k] : starts[k + 1]]
 
     @cached_property
     def _sorted_by_class(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """One sort for all classes: the shown rows by class, and where each class starts among them."""
+        """One sort for all classes: the shown samples by class, and where each class starts among them."""
         rows = np.flatnonzero(self.shown)
         rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
         return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))

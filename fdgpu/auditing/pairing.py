@@ -51,7 +51,7 @@ class Paired:
     def doubt(self, inputs: AuditInputs) -> str:
         """Say how a folder was paired, in the first few pairs."""
         ids = getattr(self.source, "ids", [])[:SHOWN]
-        names = [inputs.class_names[k] for k in inputs.labels[:SHOWN]]
+        names = [inputs.label_of(row) for row in range(min(SHOWN, len(inputs)))]
         pairs = ", ".join(f"{own[:200]!r} → {shown(name)}" for own, name in zip(ids, names, strict=True))
         return (
             f"Labels were paired with the sorted listing of the folder by position: {pairs}, …. If that is not their "
