@@ -453,6 +453,10 @@ class Findings:
 
 @dataclass
 class Thumbnails:
-    """Small pictures for the page, by path: uint8 arrays (height, width, 3)."""
+    """Small pictures for the page, by path: uint8 arrays (height, width, 3).
+
+    ``only_names`` says that there never were any: the page then names the images.
+    """
 
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    only_names: bool = False

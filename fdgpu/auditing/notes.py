@@ -51,10 +51,10 @@ class Notes:
 
     def about_captions(self, space: Space, candidates: CaptionSource | None, unread: Sequence[str]) -> None:
         """Say where captions come from, and which could not be read."""
-        if candidates is None or space.captions is None:
+        if candidates is None or space.reader is None:
             self.add(
-                f"The vectors are of {space.images.name}, whose space has no captions: failures are shown in pictures, "
-                "and not in words. A CLIP's vectors have both."
+                f"There are no captions: nothing reads them into the space of {space.images.name}. Failures are shown "
+                "in pictures, and not in words. A CLIP has a space of both; so have vectors with captions' beside."
             )
             return
         recipe = candidates.recipe
@@ -76,9 +76,11 @@ class Notes:
                 "direction and its resamples, and some drawn from all of it; ranks are among these."
             )
         if unread:
-            self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: {space.captions.unread}.")
+            self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: {space.reader.unread}.")
 
-    def in_the_end(self, images: AuditImages, skipped: Sequence[Skipped], missing: Sequence[str]) -> None:
+    def in_the_end(
+        self, images: AuditImages, skipped: Sequence[Skipped], missing: Sequence[str], named: bool = False
+    ) -> None:
         """Keep what is known once all is done."""
         together = images.together
         if images.shown_from is Split.VAL:
@@ -96,6 +98,8 @@ class Notes:
             )
         if skipped:
             self.add(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
+        if named:
+            self.add("No images were given beside the embeddings: the page names them, and shows no pictures.")
         if missing:
             self.add(
                 f"{len(missing):,} of the pictures to show could not be read again, such as {missing[0]}: files are "

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,19 +22,18 @@ from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, chosen_rows, none_usable
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
-from fdgpu.auditing.pairing import pair
-from fdgpu.auditing.space import Embedder, Space, check_space
+from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors
 from fdgpu.auditing.truth import Planted, check_planted
-from fdgpu.checks import check_kind, check_seed, check_text, shown
+from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.sources import ImageSource
-from fdgpu.errors import InputError
 from fdgpu.findings import Findings, Split, Thumbnails
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
@@ -82,6 +82,8 @@ def audit(
     labels: Array = None,
     predictions: Array = None,
     *,
+    model: Model | None = None,
+    preprocess: Callable[[Any], object] | None = None,
     class_names: ClassNames | None = None,
     embedder: Embedder = None,
     embeddings: Array = None,
@@ -107,26 +109,33 @@ def audit(
     there are any, and examples and captions are shown from ``test`` (from ``val`` where there is none).
 
     Args:
-        images: n images: a folder, paths, a tensor, any iterable of pictures, or an
-            :class:`~fdgpu.embedding.ImageSource`.
-        labels: (n,) true classes, as names or as integers that count into ``class_names``. For a folder, or a list of
-            paths, better by path: a mapping of path to label, with the columns below as mappings too; or a table that
+        images: n images: a folder, paths, a tensor, any iterable of pictures or of pairs (image, label), a torch
+            ``Dataset`` or ``DataLoader``, or what else :func:`~fdgpu.embedding.image_source` takes.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``; by default those that come
+            with the images, and for a folder the names of its folders. For a folder, or a list of paths, better by
+            path: a mapping of path to label, with the columns below as mappings too; or a table that
             holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
             of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
             that it names are audited, others are left alone.
-        predictions: (n,) what the model predicted, likewise; None beside a table.
-        class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
-        embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
-            Default the bundled CLIP, which knows the demo's world only: the audit says so. Another network, as
-            :class:`~fdgpu.embedding.FeatureEmbedder`, has a space without captions: failures are then shown in pictures
-            only (paper, B.1.6).
-        embeddings: vectors of the images that are there already, (n, d) in the images' order (the labels' where there
-            are no images, or a folder of them), or a mapping of path to vector. They stay where they lie, are made unit
-            vectors, and nothing is embedded; ``images`` are for the page's pictures then, and may be left out.
-            ``embedder`` is the CLIP that made them, which reads the captions, or its name, for the report.
-        captions: vectors of captions in the same space, where no embedder reads them: a mapping of caption to vector,
-            or captions and their vectors (m, d). Those of ``grammar`` are the candidates, or else all; each class needs
-            its reference caption, such as "a photo of a coat".
+        predictions: (n,) what the model predicted, likewise; None beside a table or ``model``.
+        model: the classifier, which answers the images in the same pass, each decoded once: a torch module, a name such
+            as ``"torchvision:resnet50"``, ``"timm:NAME"`` or ``"FILE.py:FUNCTION"``, or a :class:`~fdgpu.Classifier`.
+        preprocess: what a module takes of a PIL image, such as ``weights.transforms()``; by default the transform of
+            the Dataset. A model by name has its own.
+        class_names: every class in the order of its id, or a mapping of id to name; by default those of the images'
+            source or of the model, or those that occur.
+        embedder: a CLIP, by name such as ``"ViT-B-32:openai"``, or a function that loads one, which is called when all
+            that can be checked was checked. Default the bundled CLIP, which knows the demo's world only: the audit says
+            so. Another network, as :class:`~fdgpu.embedding.FeatureEmbedder` or ``"features:torchvision:resnet50"``,
+            has a space without captions: failures are then shown in pictures only (paper, B.1.6).
+        embeddings: vectors of the images that are there already, (n, d) in the order of the images (of the labels where
+            there are no images, or a folder and labels by path), or a mapping of path to vector, or
+            :class:`~fdgpu.embedding.GivenVectors` with the name of what made them. They stay where they lie and are
+            made unit vectors; nothing is embedded. ``images`` are for the page's pictures then, and may be left out;
+            ``embedder`` is the CLIP that made the vectors, and reads captions.
+        captions: vectors of captions in the space of the images', where no embedder reads them: a mapping of caption to
+            vector, or captions and their vectors (m, d). The candidates are those of ``grammar``, or else all for every
+            class, whose reference caption, such as "a photo of a coat", has to be among them.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -165,39 +174,46 @@ def audit(
     columns = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence, "groups": groups,
     }  # fmt: skip
-    inputs, source = _laid_beside(images, columns, class_names, order, allow_outside, notes)
-    check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
+    laid = lay(images, columns, class_names, order, allow_outside, model, preprocess, notes)
+    source, inputs = laid.source, laid.inputs
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
-        check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
+        check_folder(where, expected_bytes(source.count or 0, len(inputs.class_names) if inputs else 0))
+    if inputs is not None:
+        check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
     if embeddings is None:
         check_some_usable(source, inputs)
     space = Space.of(embedder, embeddings, captions, source)
     for doubt in space.doubts:
         notes.doubt(doubt)
-    if decoder is not None:
-        space.check_decoder(decoder)
-    candidates = space.candidates(grammar, inputs)
+    grammar = space.grammar(grammar, decoder)
+    candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
     captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images" if embeddings is None else "take vectors"):
-            embedded = Embedded.of(source, space.images, report)
+            embedded = Embedded.of(source, space.images, report, laid.answering)
+            doubt = doubt_vectors(space, source, embedded)
+        if doubt:
+            notes.doubt(doubt)
+        inputs, embedded = laid.completed(embedded, notes)
+        check_planted(planted or {}, inputs.class_names, len(inputs))
+        candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
         with timed(seconds, "fit directions"):
             audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", report)
         if fit.n_permutations:
             seconds["test directions"] = fit.test_seconds_
             seconds["fit directions"] -= fit.test_seconds_
-        if candidates is not None and space.captions is not None:
+        if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
-                captioned = caption_classes(fit, space.captions, candidates, report, audited)
-        if decoder is not None and candidates is not None and space.captions is not None:
+                captioned = caption_classes(fit, space.reader, candidates, report, audited)
+        if decoder is not None and candidates is not None and space.reader is not None:
             into = folder.path if folder else None
             with timed(seconds, "decode directions"), notes.instead_of("No direction was decoded"):
-                drawn = draw_classes(decoder, fit, audited, space.captions, candidates.recipe, into, report)
+                drawn = draw_classes(decoder, fit, audited, space.reader, candidates.recipe, into, report)
             for doubt in drawn.doubts:
                 notes.doubt(doubt)
             if into and not drawn.by_class:
@@ -208,7 +224,7 @@ def audit(
                 pictures, missing = thumbnails(classes, source, audited.ids)
             pictures.pixels.update(drawn.pixels)
         notes.about_captions(space, candidates, captioned.unread)
-        notes.in_the_end(audited, embedded.skipped, missing)
+        notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
         findings = replace(
             _about(space, fit, audited, title),
             classes=classes,
@@ -223,30 +239,6 @@ def audit(
     return AuditResult(
         findings, fit, inputs.by_image(audited.decisions), captioned, page, folder.out if folder else None
     )
-
-
-def _laid_beside(
-    images: object,
-    columns: Mapping[str, Array],
-    class_names: ClassNames | None,
-    order: str | None,
-    allow_outside: bool,
-    notes: Notes,
-) -> tuple[AuditInputs, ImageSource]:
-    """Check the columns, and lay them beside their images."""
-    groups = columns["groups"]
-    told = not isinstance(groups, str)
-    if not told and groups not in ("auto", "none"):
-        raise InputError(f"groups is {shown(groups)}: pass one id an image, or 'auto' or 'none'")
-    paired = pair(images, {**columns, "groups": groups if told else None}, order, allow_outside)
-    ignored = {} if told or groups == "auto" else {"groups": None}  # of a table that has them
-    inputs = check_inputs(**{**paired.columns, **ignored}, class_names=class_names)
-    source = paired.source
-    if source.count not in (None, len(inputs)):
-        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
-    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
-        notes.doubt(doubt)
-    return inputs, source
 
 
 def _written_to(
@@ -272,8 +264,6 @@ def _check_kinds(decoder: object, directions: object, title: object, timings: ob
 def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: bool, report: Reporter) -> AuditImages:
     """Fit on val; return every image with its decision values."""
     vectors, readable = embedded.vectors, embedded.readable
-    if len(vectors) != len(inputs):
-        raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
         of_val = {embedded.ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
@@ -295,11 +285,11 @@ def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: 
 def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
     embedder, placement = space.images, space.images.placement
-    texts, activation = space.captions and space.captions.text_method_, embedder.activation_
+    texts, activation = space.reader and space.reader.text_method_, embedder.activation_
     return Findings(
         version=__version__,
         seed=fit.random_state,
-        model=embedder.name,
+        model=space.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
         text_method=texts.name if texts else "",

@@ -3,8 +3,18 @@
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import Embeddings
 from fdgpu.embedding.features import FeatureEmbedder
+from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.sources import ImageSource, IndexedSource
 
-__all__ = ["ClipEmbedder", "Embeddings", "FeatureEmbedder", "ImageSource", "IndexedSource", "Sample", "image_source"]
+__all__ = [
+    "ClipEmbedder",
+    "Embeddings",
+    "FeatureEmbedder",
+    "GivenVectors",
+    "ImageSource",
+    "IndexedSource",
+    "Sample",
+    "image_source",
+]

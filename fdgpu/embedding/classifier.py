@@ -19,13 +19,12 @@ from fdgpu.batches import as_input
 from fdgpu.checks import check_kind, shown
 from fdgpu.device import BatchSize, choose_device, halving_batches
 from fdgpu.embedding.loading import View
-from fdgpu.embedding.named_networks import called, preprocess_of_timm, timm_network, torchvision_network
+from fdgpu.embedding.named_networks import LIBRARIES, called, preprocess_of_timm
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import LONGEST_REASON, InputError
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 
 SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
-LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
 FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION"
 
 
@@ -248,7 +247,7 @@ class Answers:
         self._rows: list[Tensor] = []
         self._scores: list[Tensor] = []
 
-    def add(self, scores: Tensor, true_columns: Tensor | None = None) -> None:
+    def add(self, scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None = None) -> None:
         """Take a batch; nothing is waited for.
 
         Args:
@@ -273,7 +272,7 @@ class Answers:
         return Answered(prediction.astype(np.int64), highest.clip(0, 1), true.clip(0, 1), usable, as_they_are, *each)
 
 
-def _summary(scores: Tensor, true_columns: Tensor | None) -> Tensor:
+def _summary(scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None) -> Tensor:
     """Return what is kept of scores (b, k): (7, b) float64."""
     softmax, predicted = scores.softmax(dim=1), scores.argmax(dim=1)
     in_range = ((scores >= 0) & (scores <= 1 + SUM_TO_ONE)).all(dim=1)

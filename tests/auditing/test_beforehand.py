@@ -14,6 +14,7 @@ from fdgpu import CaptionIndex, FailureDirections
 from fdgpu.auditing import Planted
 from fdgpu.demo.run import demo
 from fdgpu.demo.world import make_split
+from fdgpu.device import Choice
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -25,6 +26,7 @@ class Unused(ImageEmbedder):
     """An embedder that nobody may embed with."""
 
     name, dimension = "unused", 4
+    unread, text_method_ = "", Choice("encode_text", "")
 
     def __init__(self) -> None:
         pass
@@ -32,7 +34,7 @@ class Unused(ImageEmbedder):
     def embed(self, *_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    texts = embed
+    texts = fits = embed
 
 
 def planted(minority: Any) -> dict[str, Planted]:
@@ -45,7 +47,7 @@ WRONG = [
     *(({"out": out}, "out is .*: pass the path of a folder") for out in (5, "", b"a", "nul\0byte")),
     ({"out": "file"}, r"file cannot be written \(Not a directory\)"),
     ({"out": "file/below"}, r"below cannot be written \(Not a directory\)"),
-    *(({"embedder": one}, "embedder is .*: pass an fdgpu.ClipEmbedder") for one in ("bundled", 5, torch.nn.ReLU())),
+    *(({"embedder": one}, "embedder is .*: pass an fdgpu.ClipEmbedder") for one in (5, torch.nn.ReLU())),
     *(({"decoder": one}, "decoder is .*: pass an fdgpu.Decoder") for one in ("bundled", 5)),
     *(({"directions": one}, "directions is .*: pass an fdgpu.FailureDirections") for one in (5, FailureDirections)),
     *(({"progress": one}, "progress is .*: pass a function") for one in (5, "bar")),
