@@ -20,6 +20,7 @@ class Status(StrEnum):
     ALL_ERRORS = "all_errors"
     TOO_FEW_ERRORS = "too_few_errors"
     TOO_FEW_CORRECT = "too_few_correct"
+    NO_THRESHOLD = "no_threshold"  # of a condition, by which answers to it would be cut
 
 
 class Split(StrEnum):
@@ -28,6 +29,13 @@ class Split(StrEnum):
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
+
+    @classmethod
+    def named(cls, name: str) -> Split | None:
+        """Return the split of a name in any case; None for "valid" and "dev" too: a flag, and maybe a machine."""
+        longer = {"training": cls.TRAIN, "validation": cls.VAL, "testing": cls.TEST}
+        folded = name.casefold()
+        return cls(folded) if folded in list(cls) else longer.get(folded)
 
 
 class Side(StrEnum):
@@ -55,6 +63,14 @@ class GroupedBy(StrEnum):
     GIVEN = "given"
     NEAR_DUPLICATES = "near-duplicates"  # which the audit found in its own vectors
     NOTHING = "nothing"
+
+
+class AnswerKind(StrEnum):
+    """What a model's answers to conditions are."""
+
+    PROBABILITIES = "probabilities"
+    LOGITS = "logits"
+    DECISIONS = "decisions"
 
 
 class CurveRole(StrEnum):
@@ -277,6 +293,7 @@ class ClassFindings:
     accuracy_shown: float = float("nan")
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
     decoded: tuple[DecodedPictures, ...] = ()  # the strongest mode's direction, from easy over neutral to hard
+    condition: str = ""  # that it is a side of, where images have several
 
     @property
     def found(self) -> bool:
@@ -341,6 +358,32 @@ class ClassFindings:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A condition of a multi-label audit, whose two classes are the images without it and with it (paper, C.3).
+
+    Attributes:
+        name: the condition.
+        answers: what the model's are.
+        threshold: the probability from which on an answer is yes, of the best F1; NaN where answers are decisions.
+        f1: of the answers, on ``split``; NaN without.
+        split: the one that threshold and F1 are of; None where neither train nor val holds both classes.
+        n_unknown: images of which it is not known, which are left out of both classes.
+    """
+
+    name: str
+    answers: AnswerKind
+    threshold: float
+    f1: float
+    split: Split | None
+    n_unknown: int = 0
+
+    @property
+    def left_out(self) -> bool:
+        """Whether no threshold could be chosen."""
+        return self.split is None and self.answers is not AnswerKind.DECISIONS
+
+
+@dataclass(frozen=True)
 class Skipped:
     """An image that could not be read, and why."""
 
@@ -377,6 +420,7 @@ class Findings:
     text_method_reason: str = ""
     activation: str = ""  # of the embedder: "quick_gelu", "gelu" or "other"
     activation_reason: str = ""
+    conditions: tuple[Condition, ...] = ()  # each with two classes, in this order; none where images have one class
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why

@@ -155,12 +155,13 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def scores_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Return the model's output.
+    """Return the model's scores: its output, or the ``logits`` of it, as Hugging Face's models have them.
 
     Raises:
-        InputError: if it is not a tensor, but a tuple, say, or an object that holds one.
+        InputError: if it is not a tensor, but a tuple, say.
     """
     out = model(inputs)
+    out = getattr(out, "logits", out)
     if not isinstance(out, Tensor):
         raise InputError(
             f"{type(model).__name__} gives a {type(out).__name__}, not a tensor of scores: wrap it in a module whose "

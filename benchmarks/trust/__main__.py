@@ -43,11 +43,9 @@ class Remembering(ClipEmbedder):
     _kept_images: Embeddings | None = None
     _kept_texts: dict[tuple[str, ...], torch.Tensor] | None = None
 
-    def embed(
-        self, source: Any, progress: Reporter | None = None, stage: str = "embed images", *, fingerprint: bool = False
-    ) -> Embeddings:
+    def embed(self, source: Any, *args: Any, **kwargs: Any) -> Embeddings:
         """Return what was computed the first time, for any source."""
-        self._kept_images = self._kept_images or super().embed(source, progress, stage, fingerprint=fingerprint)
+        self._kept_images = self._kept_images or super().embed(source, *args, **kwargs)
         return self._kept_images
 
     def texts(self, captions: Iterable[str], progress: Reporter | None = None) -> torch.Tensor:

@@ -85,7 +85,9 @@ class CaptionSource:
     indexes: Mapping[int, CaptionIndex]
 
     @classmethod
-    def resolve(cls, given: object, class_names: Sequence[str], dimension: int) -> CaptionSource:
+    def resolve(
+        cls, given: object, class_names: Sequence[str], dimension: int, nouns: Mapping[str, str] | None = None
+    ) -> CaptionSource:
         """Take what an audit is given.
 
         Args:
@@ -93,6 +95,7 @@ class CaptionSource:
                 whatever :meth:`fdgpu.captions.CaptionRecipe.resolve` takes.
             class_names: of the audit.
             dimension: of the embedder's vectors.
+            nouns: what general captions call a class, where that is not its name.
 
         Raises:
             InputError: for an index without captions, of other vectors or of differences, or what the recipe refuses.
@@ -102,10 +105,10 @@ class CaptionSource:
         listed = given if isinstance(given, Mapping) else {}
         indexes = {k: listed[name] for k, name in enumerate(class_names) if isinstance(listed.get(name), CaptionIndex)}
         if not indexes:
-            return cls(CaptionRecipe.resolve(given, class_names), {})
+            return cls(CaptionRecipe.resolve(given, class_names, nouns), {})
         _check_indexes(indexes.values(), dimension)
         grammars = {name: one for name, one in listed.items() if not isinstance(one, CaptionIndex)}
-        recipe = CaptionRecipe.resolve(grammars or None, class_names)
+        recipe = CaptionRecipe.resolve(grammars or None, class_names, nouns)
         entries = [
             replace(entry, reference=_own_reference(indexes[k]) or entry.reference) if k in indexes else entry
             for k, entry in enumerate(recipe.classes)
@@ -282,5 +285,10 @@ def _shown(images: AuditImages | None, class_ids: Sequence[int], vectors: torch.
     """Return the images that are shown of classes; none were fitted on, unless directions were fitted on all."""
     if images is None:
         return ShownImages.none(len(class_ids), vectors)
-    rows = [images.rows_of(k) for k in class_ids]
-    return ShownImages(images.vectors, images.inputs.correct, rows, images.shown_from != Split.VAL)
+    samples = [images.rows_of(k) for k in class_ids]
+    return ShownImages(
+        images.vectors,
+        [images.inputs.correct[own] for own in samples],
+        [images.inputs.image_of(own) for own in samples],
+        images.shown_from != Split.VAL,
+    )

@@ -93,7 +93,7 @@ def match_classes(labels: Column, predictions: Column, class_names: ClassNames |
         _refuse_strangers(labels, predictions)
         distinct = given
     else:
-        ids, given = _given_classes(class_names)
+        ids, given = given_classes(class_names)
         distinct = tuple(distinct_names(given, [(own,) for own in ids]))
     if not given:
         raise InputError("labels is empty: there is nothing to audit")
@@ -186,8 +186,8 @@ def _classes_that_occur(labels: Column, predictions: Column) -> tuple[list[str],
     return keys, tuple(own.pop() if len(own) == 1 else key for key, own in zip(keys, names, strict=True))
 
 
-def _given_classes(class_names: ClassNames) -> tuple[list[str], tuple[str, ...]]:
-    """Return ids as keys, and names."""
+def given_classes(class_names: ClassNames) -> tuple[list[str], tuple[str, ...]]:
+    """Return the ids, as keys, and names of all classes, from a list or a mapping of either direction."""
     pairs = _by_id(class_names) if isinstance(class_names, Mapping) else None
     column = as_column([name for _, name in pairs] if pairs is not None else class_names, "class_names")
     if not len(column):

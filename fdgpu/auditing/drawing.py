@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
+from fdgpu.auditing.conditions import UNKNOWN
 from fdgpu.auditing.gathering import THUMBNAIL
 from fdgpu.auditing.images import AuditImages, chosen_rows
 from fdgpu.captions.candidates import CaptionRecipe
@@ -143,9 +144,13 @@ def draw_classes(
     drawn = DrawnClasses({}, {}, doubts)
     if not shown:
         return drawn
-    rows = images.readable & (inputs.splits == Split.VAL) & np.isin(inputs.labels, shown)
+    every, correct = inputs.by_image(inputs.labels), inputs.by_image(inputs.correct)
+    rows = images.readable & (inputs.splits == Split.VAL)
+    if every.ndim == 1:
+        rows &= np.isin(every, shown)
     estimator = FailureDirections.from_settings(replace(fit.solver_settings, whiten=False))
-    plain = estimator.fit(chosen_rows(images.vectors, rows), inputs.labels[rows], inputs.correct[rows]).fitted
+    labels = np.where(np.isin(every, shown), every, UNKNOWN)[rows]
+    plain = estimator.fit(chosen_rows(images.vectors, rows), labels, correct[rows]).fitted
     found = np.isfinite(plain.directions[:, 0]).all(axis=1)
     ids = plain.classes[found].tolist()
     drawn = replace(

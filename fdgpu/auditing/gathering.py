@@ -31,6 +31,10 @@ EXAMPLES = 10  # images of each kind that the page shows of a failure mode
 BINS = 30
 TOP_WORDS = 12  # of a failure mode, on the page and in audit.json; effects.parquet has all
 THUMBNAIL = 96  # pixels of the longer side
+NO_THRESHOLD = (
+    "Neither train nor val holds images both with the condition and without it, by which the threshold of its answers "
+    "is chosen: add some, or pass predictions of 0 and 1."
+)
 NOT_SEEN = "No image of this class is in the split that directions are fitted on: add some."
 
 
@@ -53,8 +57,12 @@ def class_findings(
     index = {int(k): i for i, k in enumerate(fit.classes)}
     found = []
     for k, name in enumerate(images.inputs.class_names):
+        condition = images.inputs.condition_of(k)
+        of = condition.name if condition else ""
         if k not in index:
-            found.append(ClassFindings(name, Status.NO_SAMPLES, NOT_SEEN, n=0, n_errors=0))
+            left_out = condition is not None and condition.left_out
+            why = (Status.NO_THRESHOLD, NO_THRESHOLD) if left_out else (Status.NO_SAMPLES, NOT_SEEN)
+            found.append(ClassFindings(name, *why, n=0, n_errors=0, condition=of))
             continue
         i, rows = index[k], images.rows_of(k)
         correct, status = images.inputs.correct[rows], Status(fit.status[i])
@@ -80,6 +88,7 @@ def class_findings(
                 accuracy_shown=float(correct.mean()) if kept and len(rows) else float("nan"),
                 unsure_examples=() if by_confidence is None else examples(images, rows[by_confidence[:EXAMPLES]]),
                 decoded=decoded.get(k, ()),
+                condition=of,
             )
         )
     return tuple(found)
@@ -100,7 +109,9 @@ def _mode(
     hard_captions = own.hard if own else ()
     truth = None
     if planted is not None:
-        truth = compare_with_planted(planted, rows, decisions, confidence_order(images, rows), hard_captions)
+        truth = compare_with_planted(
+            planted, images.inputs.image_of(rows), decisions, confidence_order(images, rows), hard_captions
+        )
     return ModeFindings(
         cv_score=float(fit.cv_score[at]),
         p_value=float(fit.p_value[at]),
@@ -139,17 +150,18 @@ def confidence_order(images: AuditImages, rows: NDArray[np.int64]) -> NDArray[np
 
 
 def examples(images: AuditImages, rows: NDArray[np.int64], direction: int = 0) -> tuple[Example, ...]:
-    """Describe images for the page, with their decision values along one direction of their class."""
+    """Describe samples for the page, with their decision values along one direction of their class."""
     inputs = images.inputs
+    of = inputs.image_of(rows).tolist()
     return tuple(
         Example(
-            path=images.ids[row],
+            path=images.ids[image],
             correct=bool(inputs.correct[row]),
             prediction=inputs.class_names[inputs.predictions[row]],
             decision=float(images.decisions[row, direction]),
             confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
         )
-        for row in rows.tolist()
+        for row, image in zip(rows.tolist(), of, strict=True)
     )
 
 

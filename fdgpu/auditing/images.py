@@ -16,7 +16,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.directions.groups import near_duplicates
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.picture import Treatment
-from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource
+from fdgpu.embedding.sources import ImageSource, IndexedSource
 from fdgpu.errors import InputError
 from fdgpu.findings import GroupedBy, Skipped, Split
 from fdgpu.progress import Reporter
@@ -27,7 +27,7 @@ MOST_REASONS = 3  # in an error
 
 def check_some_usable(source: ImageSource, inputs: AuditInputs) -> None:
     """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
-    if not isinstance(source, (FileSource, IterableSource)):
+    if not isinstance(source, IndexedSource):
         return
     rows = np.flatnonzero(inputs.splits == Split.VAL)
     spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
@@ -36,7 +36,7 @@ def check_some_usable(source: ImageSource, inputs: AuditInputs) -> None:
         reason = source.reason(row)
         if reason is None:
             return
-        reasons.append((source.ids[row] if isinstance(source, FileSource) else str(row), reason))
+        reasons.append((source.sample(row).id, reason))
     raise none_usable(reasons)
 
 
@@ -105,20 +105,21 @@ class Together:
     def of(
         cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
     ) -> Together:
-        """Take what was given, or look for near-duplicates among the images of each class."""
+        """Take what was given, or look for near-duplicates among the images of each class; of conditions, among all."""
         if given is not None:
             return cls(given, GroupedBy.GIVEN)
         if not look:
             return cls(None, GroupedBy.NOTHING)
-        return cls(near_duplicates(vectors, labels), GroupedBy.NEAR_DUPLICATES)
+        among = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+        return cls(near_duplicates(vectors, among), GroupedBy.NEAR_DUPLICATES)
 
 
 @dataclass(frozen=True)
 class AuditImages:
-    """Every image of the audit after the fit, n rows.
+    """Every image of the audit after the fit, n rows; of its samples N, which are the images unless it has conditions.
 
     ``vectors`` (n, d) lie on the embedder's device, and are zero where an image is not ``readable`` (n,); ``decisions``
-    (n, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
+    (N, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
     ``shown_from``; ``whitened_by`` is the split that whitened, and ``together`` says which images of the fit were one
     piece of evidence.
     """
@@ -134,17 +135,18 @@ class AuditImages:
 
     @property
     def shown(self) -> NDArray[np.bool_]:
-        """(n,) the images that examples and figures come from."""
-        return np.asarray(self.readable & (self.inputs.splits == self.shown_from))
+        """(N,) the samples that examples and figures come from."""
+        of_images = self.readable & (self.inputs.splits == self.shown_from)
+        return np.asarray(self.inputs.of_samples(of_images) & (self.inputs.labels >= 0))
 
     def rows_of(self, k: int) -> NDArray[np.int64]:
-        """Return the rows of the shown images of a class, ascending."""
+        """Return the shown samples of a class, ascending."""
         rows, starts = self._sorted_by_class
         return rows[starts[k] : starts[k + 1]]
 
     @cached_property
     def _sorted_by_class(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """One sort for all classes: the shown rows by class, and where each class starts among them."""
+        """One sort for all classes: the shown samples by class, and where each class starts among them."""
         rows = np.flatnonzero(self.shown)
         rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
         return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,16 +15,23 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.auditing.class_names import ClassNames, match_classes
-from fdgpu.auditing.tables import SPLITS, as_column
+from fdgpu.auditing.conditions import has_conditions, judge_conditions
+from fdgpu.auditing.tables import as_column
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError
-from fdgpu.findings import Split
+from fdgpu.findings import Condition, Split
+
+Rows = NDArray[np.int64]
+E = TypeVar("E", bound=np.generic)
 
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """Checked arguments, one entry an image: class ids into ``class_names``, split names, confidences in [0, 1].
+    """Checked arguments: class ids into ``class_names``, split names, confidences in [0, 1].
+
+    An image is one sample, or one for each of ``conditions``. ``splits`` and ``groups`` have an entry an image, n; the
+    other columns one a sample, N = n k, image by image. A sample whose condition is not known has a label below 0.
 
     ``given_names`` are the class names as the caller wrote them, by which recipes know them; in ``class_names`` two of
     the same name are told apart by their ids, so that no table mixes them up. ``groups`` number the images that belong
@@ -39,13 +47,47 @@ class AuditInputs:
     confidence: NDArray[np.float64] | None
     groups: NDArray[np.int64] | None = None
     doubts: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.labels)
+        """How many images."""
+        return len(self.splits)
+
+    def image_of(self, samples: Rows) -> Rows:
+        """Return the image of each sample."""
+        return samples // max(1, len(self.conditions))
+
+    def of_samples(self, column: NDArray[E]) -> NDArray[E]:
+        """Spread a column (n,) of the images over their samples, (N,)."""
+        return np.repeat(column, max(1, len(self.conditions)))
+
+    def by_image(self, column: NDArray[E]) -> NDArray[E]:
+        """Return a column (N, …) of the samples as (n, k, …); without conditions as it is."""
+        return column.reshape(len(self), len(self.conditions), *column.shape[1:]) if self.conditions else column
+
+    def label_of(self, image: int) -> str:
+        """Return the class of an image, or the conditions that it is known to have."""
+        if not self.conditions:
+            return self.class_names[int(self.labels[image])]
+        there = [
+            name
+            for name, k in zip(self.class_names[1::2], self.by_image(self.labels)[image], strict=True)
+            if k % 2 and k >= 0
+        ]
+        return ", ".join(there) or "no condition"
+
+    @property
+    def nouns(self) -> dict[str, str]:
+        """What captions call an image without a condition, by its class: for recipes that do not know it."""
+        return {f"no {one.name}": f"picture without {one.name}" for one in self.conditions}
+
+    def condition_of(self, class_id: int) -> Condition | None:
+        """Return the condition that a class is a side of."""
+        return self.conditions[class_id // 2] if self.conditions else None
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """(n,) the model was right."""
+        """(N,) the model was right."""
         return np.asarray(self.labels == self.predictions)
 
     def fingerprint(self, ids: Sequence[str], pictures: str) -> str:
@@ -75,8 +117,9 @@ def check_inputs(
     """Check the columns against each other.
 
     Args:
-        labels: (n,) true classes, as names or as integers that count into ``class_names``.
-        predictions: (n,) what the model predicted, likewise.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``; or (n, k) of 0 and 1, see
+            :func:`~fdgpu.auditing.conditions.judge_conditions`.
+        predictions: (n,) what the model predicted, likewise; (n, k) beside labels (n, k).
         class_names: every class in the order of its id, or a mapping of id to name; by default the names that occur, or
             every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
@@ -86,6 +129,8 @@ def check_inputs(
     Raises:
         InputError: names the column, the entry and the remedy.
     """
+    if has_conditions(labels):
+        return _of_conditions(labels, predictions, class_names, splits, confidence, groups)
     true, predicted = as_column(labels, "labels"), as_column(predictions, "predictions")
     _same_length(len(true), "predictions", predicted)
     classes = match_classes(true, predicted, class_names)
@@ -101,6 +146,27 @@ def check_inputs(
     )
 
 
+def _of_conditions(
+    labels: Array, answers: Array, class_names: ClassNames | None, splits: Array, confidence: Array, groups: Array
+) -> AuditInputs:
+    if confidence is not None:
+        raise InputError("confidence is given beside labels (n, k), whose answers say it: leave it out")
+    n = len(labels)
+    own = _check_splits(splits, n)
+    judged = judge_conditions(labels, answers, class_names, own)
+    return AuditInputs(
+        class_names=judged.class_names,
+        given_names=judged.given_names,
+        labels=judged.labels,
+        predictions=judged.predictions,
+        splits=own,
+        confidence=judged.confidence,
+        groups=_check_groups(groups, n),
+        doubts=judged.doubts,
+        conditions=judged.conditions,
+    )
+
+
 def _same_length(n: int, name: str, column: Sized) -> None:
     if len(column) != n:
         raise InputError(f"{name} has {len(column)} entries, labels has {n}: pass one entry an image")
@@ -111,7 +177,7 @@ def _check_splits(splits: Array, n: int) -> NDArray[np.str_]:
         return np.full(n, str(Split.VAL))
     column = as_column(splits, "splits")
     _same_length(n, "splits", column)
-    names = [SPLITS.get(str(entry).casefold()) for entry in column.entries]
+    names = [Split.named(str(entry)) for entry in column.entries]
     for i, name in enumerate(names):
         if name is None:
             entry = shown(str(column.entries[i]))

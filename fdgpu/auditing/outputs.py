@@ -22,7 +22,7 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
-from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, WordEffect
+from fdgpu.findings import ClassFindings, Condition, Example, Findings, ModeFindings, WordEffect
 
 FILES = (
     "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet", "effects.parquet",
@@ -104,6 +104,7 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "n_groups": findings.n_groups,
         "p_value_min": findings.p_value_min,
         "caption_rules": CAPTION_RULES,
+        "conditions": [_condition_json(one, i, findings) for i, one in enumerate(findings.conditions)],
         "classes": [_class_json(entry) for entry in findings.classes],
         "skipped": [asdict(entry) for entry in findings.skipped],
         "notes": findings.notes,
@@ -122,12 +123,18 @@ def _class_json(entry: ClassFindings) -> JsonObject:
         strongest
         | own
         | {
+            "condition": entry.condition or None,
             "tested": entry.tested,
             "significant": entry.significant,
             "modes": [_mode_json(mode) for mode in entry.modes],
             "unsure_examples": _paths(entry.unsure_examples),
         }
     )
+
+
+def _condition_json(one: Condition, i: int, findings: Findings) -> JsonObject:
+    """Describe a condition, with the names of its classes: without it, with it."""
+    return asdict(one) | {"classes": [entry.name for entry in findings.classes[2 * i : 2 * i + 2]]}
 
 
 def _mode_json(mode: ModeFindings) -> JsonObject:
@@ -156,11 +163,12 @@ def _without_nan(value: object) -> object:
 
 def _example_columns(images: AuditImages) -> Columns:
     rows, inputs = np.flatnonzero(images.shown), images.inputs
+    of = inputs.image_of(rows)
     columns: dict[str, Sequence[object] | NDArray[np.generic]] = {
-        "path": [images.ids[row] for row in rows],
+        "path": [images.ids[image] for image in of],
         "class": [inputs.class_names[k] for k in inputs.labels[rows]],
         "prediction": [inputs.class_names[k] for k in inputs.predictions[rows]],
-        "split": inputs.splits[rows].tolist(),
+        "split": inputs.splits[of].tolist(),
         "correct": inputs.correct[rows],
         "decision_value": images.decisions[rows, 0],
     }
@@ -168,6 +176,8 @@ def _example_columns(images: AuditImages) -> Columns:
         columns |= _mode_columns(images.decisions[rows])
     if inputs.confidence is not None:
         columns["confidence"] = inputs.confidence[rows]
+    if inputs.conditions:
+        columns["condition"] = [inputs.conditions[k // 2].name for k in inputs.labels[rows]]
     return columns
 
 

@@ -19,8 +19,9 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_frame, read_predictions
 from fdgpu.auditing.tables import Predictions
 from fdgpu.checks import shown
-from fdgpu.embedding.picture import suffixes
-from fdgpu.embedding.sources import FileSource, ImageSource, image_source, printable
+from fdgpu.embedding.image_file import suffixes
+from fdgpu.embedding.opening import image_source
+from fdgpu.embedding.sources import FileSource, ImageSource, printable
 from fdgpu.errors import InputError
 
 TRIED = 32  # paths of a table, before anything is embedded
@@ -50,7 +51,7 @@ class Paired:
     def doubt(self, inputs: AuditInputs) -> str:
         """Say how a folder was paired, in the first few pairs."""
         ids = getattr(self.source, "ids", [])[:SHOWN]
-        names = [inputs.class_names[k] for k in inputs.labels[:SHOWN]]
+        names = [inputs.label_of(row) for row in range(min(SHOWN, len(inputs)))]
         pairs = ", ".join(f"{own[:200]!r} → {shown(name)}" for own, name in zip(ids, names, strict=True))
         return (
             f"Labels were paired with the sorted listing of the folder by position: {pairs}, …. If that is not their "
@@ -63,7 +64,7 @@ def pair(images: object, columns: Columns, order: str | None = None, allow_outsi
     """Lay columns beside their images.
 
     Args:
-        images: a folder, or what :func:`~fdgpu.embedding.sources.image_source` takes.
+        images: a folder, or what :func:`~fdgpu.embedding.opening.image_source` takes.
         columns: ``labels``, ``predictions`` and others, each None where it was not given. Labels that are a table, or a
             path to one, hold all of them. Mappings of path to entry and tables are joined to the images by name.
         order: "sorted" says that bare sequences follow the sorted listing of the folder.

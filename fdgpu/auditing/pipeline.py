@@ -51,7 +51,7 @@ class AuditResult:
         findings: everything the report shows, as plain data.
         directions: the fit.
         mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first;
-            NaN where its class has no such direction or it was skipped.
+            NaN where its class has no such direction or it was skipped. (n, k, r) where images have k conditions.
         captions: candidates and scores of every class, by direction.
         page: the report as HTML.
         out: the folder it was written to, or None.
@@ -66,8 +66,8 @@ class AuditResult:
 
     @property
     def decisions(self) -> NDArray[np.float64]:
-        """(n,) decision values along the strongest direction of each image's class."""
-        return self.mode_decisions[:, 0]
+        """(n,) decision values along the strongest direction of each image's class; (n, k) of k conditions."""
+        return self.mode_decisions[..., 0]
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def audit(
     check_some_usable(source, inputs)
     embedder = _loaded(embedder, decoder, notes)
     recipe = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension)
+    candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension, inputs.nouns)
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
     captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
@@ -203,7 +203,9 @@ def audit(
         page = render_report(findings, pictures)
         if folder is not None:
             write_audit(folder.path, findings, fit.fitted, page, audited, captions)
-    return AuditResult(findings, fit, audited.decisions, captions, page, folder.out if folder else None)
+    return AuditResult(
+        findings, fit, inputs.by_image(audited.decisions), captions, page, folder.out if folder else None
+    )
 
 
 def _laid_beside(
@@ -283,12 +285,13 @@ def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: 
         raise none_usable([(one.path, one.reason) for one in embedded.skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
-    fitted, labels = chosen_rows(vectors, val), inputs.labels[val]
+    every, correct = inputs.by_image(inputs.labels), inputs.by_image(inputs.correct)
+    fitted, labels = chosen_rows(vectors, val), every[val]
     together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
-    fit.fit(fitted, labels, inputs.correct[val], reference, together.groups, report)
-    along = [fit.decision_function(vectors, inputs.labels, direction) for direction in range(fit.n_directions)]
+    fit.fit(fitted, labels, correct[val], reference, together.groups, report)
+    along = [fit.decision_function(vectors, every, direction).flatten() for direction in range(fit.n_directions)]
     decisions = to_host(torch.stack(along, dim=1), "decision values")
-    decisions[~readable] = np.nan
+    decisions[inputs.of_samples(~readable)] = np.nan
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
     return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together)
@@ -313,6 +316,7 @@ def _about(embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, 
         model_fingerprint=weights_digest({"model": embedder.model}),
         title=title,
         classes=(),
+        conditions=images.inputs.conditions,
         timings={},
         n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
         fitted_on=Split.VAL,

@@ -28,14 +28,6 @@ SYNONYMS = {  # what else a column may be called, in any case, and with spaces o
     "confidence": (),
     "group": ("groups",),
 }
-SPLITS = {  # in any case; "valid" and "dev" are left out: the one may be a flag, the other a machine
-    "train": Split.TRAIN,
-    "training": Split.TRAIN,
-    "val": Split.VAL,
-    "validation": Split.VAL,
-    "test": Split.TEST,
-    "testing": Split.TEST,
-}
 LONGEST = {"path": 4096, "label": 1000, "prediction": 1000, "group": 1000}  # characters
 ROWS = 1 << 14  # that are turned into Python's strings together
 
@@ -152,7 +144,7 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
             faults += [(row, f"{name} is empty") for row in _first(columns[name], lambda values: pc.equal(values, ""))]
         if name in LONGEST:
             faults += _too_long(columns[name], name, LONGEST[name])
-    known = pa.array([SPLITS.get(own.casefold()) for own in columns["split"].dictionary.to_pylist()], pa.string())
+    known = pa.array([Split.named(own) for own in columns["split"].dictionary.to_pylist()], pa.string())
     for row in _first(columns["split"], lambda _: known.is_null()):
         faults.append((row, f"split is {shown(columns['split'][row].as_py())}, use one of {', '.join(Split)}"))
     if "confidence" in columns:

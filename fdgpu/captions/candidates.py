@@ -78,9 +78,12 @@ class CaptionRecipe:
         return cls.from_file(Path(name)) if name.endswith(".toml") else cls.bundled(name)
 
     @classmethod
-    def for_classes(cls, names: Sequence[str]) -> CaptionRecipe:
-        """Make the general recipe for classes that no recipe knows: the class name as noun, the paper's words."""
-        entries = [WrittenClass.model_construct(name=name).at("class") for name in names]
+    def for_classes(cls, names: Sequence[str], nouns: Mapping[str, str] | None = None) -> CaptionRecipe:
+        """Make the general recipe for classes that no recipe knows: its noun, or its name, and the paper's words."""
+        of = nouns or {}
+        entries = [
+            WrittenClass.model_construct(name=name, noun=[of[name]] if name in of else []).at("class") for name in names
+        ]
         return cls._of(read_bundled("general").model_copy(update={"classes": entries}))
 
     @classmethod
@@ -98,7 +101,9 @@ class CaptionRecipe:
         return cls(tuple(classes), source=recipe.source)
 
     @classmethod
-    def resolve(cls, grammar: object, class_names: Sequence[str]) -> CaptionRecipe:
+    def resolve(
+        cls, grammar: object, class_names: Sequence[str], nouns: Mapping[str, str] | None = None
+    ) -> CaptionRecipe:
         """Make a recipe for ``class_names`` of what the caller has.
 
         Args:
@@ -106,6 +111,7 @@ class CaptionRecipe:
                 class, a mapping of class name to grammar, or a recipe.
             class_names: the classes that need captions, by any of the names that the recipe has for them; see
                 :class:`ClassNames`.
+            nouns: what general captions call a class, where that is not its name.
 
         Returns:
             A recipe with one entry for each of ``class_names``, in their order.
@@ -119,7 +125,7 @@ class CaptionRecipe:
         )
         indices, ambiguous = found.match(class_names)
         missing = [name for name, index in zip(class_names, indices, strict=True) if index is None]
-        general = iter(cls.for_classes(missing).classes)
+        general = iter(cls.for_classes(missing, nouns).classes)
         return cls(
             tuple(
                 next(general) if index is None else replace(chosen.classes[index], name=name)

@@ -86,21 +86,21 @@ class Candidates:
 
 @dataclass(frozen=True)
 class ShownImages:
-    """The images by which captions are judged: ``vectors`` (n, d) on their device, and which the model got ``right``.
+    """The images by which captions are judged: ``vectors`` (n, d) on their device.
 
-    ``rows`` are those of each of K classes. ``held_out`` says that none was fitted on: the gap of others is optimistic,
-    and proves nothing.
+    ``rows`` are those of each of K classes, and ``right`` says which of these the model got right. ``held_out`` says
+    that none was fitted on: the gap of others is optimistic, and proves nothing.
     """
 
     vectors: Tensor
-    right: NDArray[np.bool_]
+    right: Sequence[NDArray[np.bool_]]
     rows: Sequence[NDArray[np.int64]]
     held_out: bool = True
 
     @classmethod
     def none(cls, k: int, like: Tensor) -> ShownImages:
         """Return no image of any of ``k`` classes; then the rank alone decides."""
-        return cls(like[:0], np.empty(0, np.bool_), [np.empty(0, np.int64)] * k)
+        return cls(like[:0], [np.empty(0, np.bool_)] * k, [np.empty(0, np.int64)] * k)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def judge_captions(
     for k, texts in enumerate(candidates.texts):
         own, n = whole[k, : len(texts)], len(images.rows[k])
         scores, cosines = own * lengths[k], own if lengths[k] else np.full_like(own, NAN)
-        total = int(images.right[images.rows[k]].sum())
+        total = int(images.right[k].sum())
         sides: dict[Side, dict[int, ScoredCaption]] = {}
         for s, side in enumerate(SIDES):
             sides[side] = {}
@@ -402,12 +402,11 @@ def _nearest(captions: Tensor, images: ShownImages) -> tuple[Tensor, Tensor]:
     Returns:
         (K, 2·s) right answers among the :func:`nearest_count` nearest, and (Σ n, 2) for the first of each side.
     """
-    right = _up(images.right, captions)
-    hits, firsts = [captions.new_zeros(0, captions.shape[1], dtype=torch.int64)], [right.new_empty(0, len(SIDES))]
-    for rows, own in zip(images.rows, captions, strict=True):
-        at = _up(rows, captions)
-        cosines = images.vectors[at] @ own.T  # (n, 2·s)
-        ordered = right[at][cosines.sort(dim=0, descending=True, stable=True).indices]
+    hits = [captions.new_zeros(0, captions.shape[1], dtype=torch.int64)]
+    firsts = [captions.new_empty(0, len(SIDES), dtype=torch.bool)]
+    for rows, right, own in zip(images.rows, images.right, captions, strict=True):
+        cosines = images.vectors[_up(rows, captions)] @ own.T  # (n, 2·s)
+        ordered = _up(right, captions)[cosines.sort(dim=0, descending=True, stable=True).indices]
         hits.append(ordered[: nearest_count(len(rows))].sum(dim=0, keepdim=True))
         firsts.append(ordered[:, :: captions.shape[1] // 2])
     return torch.cat(hits), torch.cat(firsts)

@@ -161,8 +161,9 @@ class FailureDirections:
 
         Args:
             embeddings: (n, d) float, of a held-out set: torch, NumPy, CuPy or JAX.
-            labels: (n,) integer class ids.
-            correct: (n,) bool, True where the model was right.
+            labels: (n,) integer class ids; or (n, k) where a sample is in several classes, as an image that is judged
+                for k conditions: it is then a sample of each, and of none where its id is below 0.
+            correct: bool, of the shape of ``labels``, True where the model was right.
             reference: (m, d) embeddings whose mean and deviation whiten; default ``embeddings``. The paper takes
                 the training images'.
             groups: (n,) ids of samples that belong together, such as frames of one video or images of one patient.
@@ -174,15 +175,23 @@ class FailureDirections:
         Raises:
             InputError: for shapes that do not fit, NaN or infinite rows (named), or labels that are not integers.
         """
-        rows, ids, right = check_samples(embeddings, labels, correct)
+        samples = check_samples(embeddings, labels, correct)
+        rows, right = samples.embeddings, samples.right
         whitener = rows if reference is None else check_embeddings(reference, "reference", rows.shape[1])
         settings, search = self.solver_settings, self.search_settings
         whitening = self._fit_whitening(whitener)
-        classes, class_of, n_samples = group_by_class(ids)
+        classes, class_of, n_samples = group_by_class(samples.labels)
         n_errors = np.bincount(class_of, weights=~right, minlength=len(classes)).astype(np.int64)
-        together = None if groups is None else check_groups(groups, len(rows))
+        together = None if groups is None else check_groups(groups, len(rows))[samples.rows]
         every = [
-            ClassSamples(k, own, right[own], rows, whitening, None if together is None else shared(together[own]))
+            ClassSamples(
+                k,
+                samples.rows[own],
+                right[own],
+                rows,
+                whitening,
+                None if together is None else shared(together[own]),
+            )
             for k, own in enumerate(rows_by_class(class_of, n_samples))
         ]
         status = [status_of(one.right, one.groups, settings.cv, search.min_errors) for one in every]
@@ -250,10 +259,18 @@ class FailureDirections:
     def decision_function(self, embeddings: Array, labels: Array, direction: int = 0) -> Array:
         """Return (n,) w·x + b of each row under its class's direction: > 0 easy, < 0 hard.
 
-        NaN where the class has no direction, or was not in the fit.
+        NaN where the class has no direction, or was not in the fit. For ``labels`` (n, k) of rows that are in several
+        classes, (n, k).
         """
         x = self._whitened(embeddings)
-        values = self._fitted("coef_").decide(x, check_labels(labels, len(x)), self._checked_direction(direction))
+        ids, fit = check_labels(labels, len(x), several=True), self._fitted("coef_")
+        at = self._checked_direction(direction)
+        if ids.ndim == 1:
+            return restorer(embeddings)(fit.decide(x, ids, at))
+        columns = [fit.decide(x, own, at) for own in ids.T]
+        values = (
+            torch.stack(columns, dim=1) if columns else torch.empty(ids.shape, dtype=torch.float64, device=x.device)
+        )
         return restorer(embeddings)(values)
 
     def predict(self, embeddings: Array, labels: Array) -> Array:

@@ -41,19 +41,19 @@ def check_embeddings(array: Array, name: str, columns: int | None = None) -> tor
     return rows
 
 
-def check_labels(array: Array, rows: int) -> NDArray[np.int64]:
-    """Return (n,) integer class ids, one for each of ``rows`` rows."""
-    labels = _column(array, "labels", rows)
+def check_labels(array: Array, rows: int, several: bool = False) -> NDArray[np.int64]:
+    """Return (n,) integer class ids, one for each of ``rows`` rows; or where a row may be in ``several``, (n, k)."""
+    labels = _column(array, "labels", rows, several)
     if labels.dtype.kind not in "iu":
         raise InputError(f"labels is of type {labels.dtype}: pass integer class ids")
-    if labels.dtype.kind == "u" and len(labels) and labels.max() > LARGEST_ID:
+    if labels.dtype.kind == "u" and labels.size and labels.max() > LARGEST_ID:
         raise InputError(f"labels holds {labels.max()}: class ids go up to {LARGEST_ID}, number the classes from 0")
     return labels.astype(np.int64, copy=False)
 
 
-def check_correct(array: Array, rows: int) -> NDArray[np.bool_]:
-    """Return (n,) bool; 0 and 1 are taken, anything else is not, so that -1/+1 cannot pass for True/True."""
-    correct = _column(array, "correct", rows)
+def check_correct(array: Array, rows: int, several: bool = False) -> NDArray[np.bool_]:
+    """Return (n,) bool, or (n, k); 0 and 1 are taken, anything else is not, so that -1/+1 cannot pass for True/True."""
+    correct = _column(array, "correct", rows, several)
     if correct.dtype.kind == "b":
         return correct.astype(bool, copy=False)
     if correct.dtype.kind not in "iuf":
@@ -64,9 +64,24 @@ def check_correct(array: Array, rows: int) -> NDArray[np.bool_]:
     return correct.astype(bool)
 
 
-def check_samples(
-    embeddings: Array, labels: Array, correct: Array
-) -> tuple[torch.Tensor, NDArray[np.int64], NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class Samples:
+    """What is fitted: N samples, each a row of embeddings in a class.
+
+    Attributes:
+        embeddings: (n, d) where they lie; a row is a sample of each class that it is in.
+        labels: (N,) class ids.
+        right: (N,) whether the model was right.
+        rows: (N,) of the embeddings.
+    """
+
+    embeddings: torch.Tensor
+    labels: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+
+
+def check_samples(embeddings: Array, labels: Array, correct: Array) -> Samples:
     """Check embeddings, class ids and correctness: the first stay where they lie, the others come to the host.
 
     Raises:
@@ -75,13 +90,26 @@ def check_samples(
     rows = check_embeddings(embeddings, "embeddings")
     if len(rows) == 0 or rows.shape[1] == 0:
         raise InputError(f"embeddings has shape {tuple(rows.shape)}: there is nothing to fit")
-    return rows, check_labels(labels, len(rows)), check_correct(correct, len(rows))
+    ids = check_labels(labels, len(rows), several=True)
+    right = check_correct(correct, len(rows), several=True)
+    if right.shape != ids.shape:
+        raise InputError(f"correct has shape {right.shape}, labels {ids.shape}: pass one answer for each label")
+    if ids.ndim == 1:
+        return Samples(rows, ids, right, np.arange(len(rows)))
+    there, in_order = ids >= 0, np.sort(ids, axis=1)
+    twice = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
+    if twice.any():
+        raise InputError(f"labels holds a class twice in row {np.nonzero(twice)[0][0]}: name each class of a row once")
+    if not there.any():
+        raise InputError("labels is below 0 everywhere, which is no class: there is nothing to fit")
+    return Samples(rows, ids[there], right[there], np.nonzero(there)[0])
 
 
-def _column(array: Array, name: str, rows: int) -> NDArray[np.generic]:
+def _column(array: Array, name: str, rows: int, several: bool = False) -> NDArray[np.generic]:
     column = to_numpy(array, name)
-    if column.ndim != 1:
-        raise InputError(f"{name} has shape {column.shape}: pass one entry a row, ({rows},)")
+    if column.ndim != 1 and not (several and column.ndim == 2):
+        of_several = f", or ({rows}, k) for rows of several classes" if several else ""
+        raise InputError(f"{name} has shape {column.shape}: pass one entry a row, ({rows},){of_several}")
     if len(column) != rows:
         raise InputError(
             f"{name} has {len(column)} entries, embeddings has {rows} rows: pass one {name.rstrip('s')} a row"

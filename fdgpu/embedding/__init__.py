@@ -3,6 +3,8 @@
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import Embeddings
 from fdgpu.embedding.features import FeatureEmbedder
-from fdgpu.embedding.sources import ImageSource, image_source
+from fdgpu.embedding.loading import Sample
+from fdgpu.embedding.opening import image_source
+from fdgpu.embedding.sources import ImageSource, IndexedSource
 
-__all__ = ["ClipEmbedder", "Embeddings", "FeatureEmbedder", "ImageSource", "image_source"]
+__all__ = ["ClipEmbedder", "Embeddings", "FeatureEmbedder", "ImageSource", "IndexedSource", "Sample", "image_source"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,9 +14,10 @@ from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
 from fdgpu.device import BatchSize, choose_device, halving_batches
+from fdgpu.embedding.loading import ImageBatch, View
+from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.embedding.sources import ImageBatch, image_source
 from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
 
@@ -29,7 +31,7 @@ class Embeddings:
     ``vectors`` is (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
     row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason. ``fingerprint`` is a
     SHA-256 of the pictures in the model's size, where it was asked for. ``treated`` counts the images that are more
-    than plain pixels by what was done to them.
+    than plain pixels by what was done to them. ``labels`` and ``splits`` are what the source gave with its images.
     """
 
     ids: list[str]
@@ -37,6 +39,18 @@ class Embeddings:
     unreadable: dict[str, str]
     fingerprint: str = ""
     treated: Counter[Treatment] = field(default_factory=Counter)
+    labels: list[object] = field(default_factory=list)
+    splits: list[str | None] = field(default_factory=list)
+
+
+class Alongside(Protocol):
+    """A further model that takes each image of the same pass, in a view of its own."""
+
+    view: View
+
+    def take(self, inputs: Tensor, batch: ImageBatch) -> None:
+        """Take (m, c, h, w), of the m images of a batch that were read, in order; nothing is waited for."""
+        ...
 
 
 class PictureDigest:
@@ -121,26 +135,38 @@ class ImageEmbedder:
         stage: str = "embed images",
         *,
         fingerprint: bool = False,
+        alongside: Alongside | None = None,
     ) -> Embeddings:
-        """Embed images and keep their ids, what could not be read, and if asked a hash of them; see :meth:`images`."""
+        """Embed images and keep their ids, what could not be read, and if asked a hash of them; see :meth:`images`.
+
+        Args:
+            source: as in :meth:`images`.
+            progress: likewise.
+            stage: what the reporter is told.
+            fingerprint: hash the pictures.
+            alongside: a further model for each image, which is decoded once for both.
+        """
         images = image_source(source)
-        ids: list[str] = []
+        made = Embeddings([], torch.empty(0), {})
         rows: list[Tensor] = []
-        unreadable: dict[str, str] = {}
-        treated: Counter[Treatment] = Counter()
         digest = PictureDigest()
+        views = [View(self.preprocess.resize), *([alongside.view] if alongside else [])]
         with OneBar(progress) as report:
             report(stage, 0, images.count)
-            for batch in images.batches(self.batch_size, self.preprocess.resize):
+            for batch in images.batches(self.batch_size, *views):
                 rows.append(self._embed_batch(batch))
+                if alongside:
+                    alongside.take(batch.views[1], batch)
                 if fingerprint:
                     digest.add(batch.pixels)
-                ids += batch.ids
-                unreadable |= batch.unreadable
-                treated += batch.treated
-                report(stage, len(ids), images.count)
+                made.ids.extend(batch.ids)
+                made.labels.extend(batch.labels)
+                made.splits.extend(batch.splits)
+                made.unreadable.update(batch.unreadable)
+                made.treated.update(batch.treated)
+                report(stage, len(made.ids), images.count)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        return Embeddings(ids, vectors, unreadable, digest.hexdigest() if fingerprint else "", treated)
+        return replace(made, vectors=vectors, fingerprint=digest.hexdigest() if fingerprint else "")
 
     def _embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read; nothing is waited for."""
@@ -152,8 +178,8 @@ class ImageEmbedder:
             return F.normalize(self._features(pixels).float(), dim=1)
 
         parts = [rows for _, rows in halving_batches(encode, len(batch.pixels), self._fitting)]
-        if parts and not batch.unreadable:
+        if len(batch.read) == len(batch.ids) and parts:
             return torch.cat(parts)
         vectors = torch.full((len(batch.ids), self.dimension), torch.nan, device=device)
-        read = torch.tensor([row for row, own in enumerate(batch.ids) if own not in batch.unreadable])
-        return vectors.index_copy_(0, to_device(read, device), torch.cat(parts)) if parts else vectors
+        read = to_device(torch.tensor(batch.read), device)
+        return vectors.index_copy_(0, read, torch.cat(parts)) if parts else vectors

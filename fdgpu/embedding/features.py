@@ -5,14 +5,13 @@ Such a space holds images only: directions are found in it, and captions are not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from fdgpu.checks import check_whole, shown
 from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.named_networks import NamedNetwork, timm_network, torchvision_network
 from fdgpu.embedding.preprocess import Preprocess, ResizeMode
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import inputs_of, last_linear
@@ -86,7 +85,7 @@ class FeatureEmbedder(ImageEmbedder):
 
         Args:
             name: as ``torchvision.models.list_models()`` has it.
-            weights: a name of its weights; None for random ones.
+            weights: a name of its weights, or a file that holds a state_dict; None for random ones.
             device: as above.
             batch_size: as above.
             precision: as above.
@@ -94,30 +93,8 @@ class FeatureEmbedder(ImageEmbedder):
         Raises:
             ModelError: for an unknown name or weights, or weights that cannot be had.
         """
-        from torchvision import models
-
-        def load() -> nn.Module:
-            chosen = None if weights is None else models.get_model_weights(name)[weights]
-            extra = {"init_weights": False} if name in ("inception_v3", "googlenet") and weights is None else {}
-            network: nn.Module = models.get_model(name, weights=chosen, **extra)
-            return network
-
-        network = _loaded(load, f"torchvision has no {name!r} with weights {weights!r}")
-        side, mean, std = (299 if name == "inception_v3" else 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        if weights is not None:
-            preset = models.get_model_weights(name)[weights].transforms()
-            side, mean, std = preset.crop_size[0], tuple(preset.mean), tuple(preset.std)
-        return cls(
-            network,
-            (side, side),
-            mean=mean,
-            std=std,
-            resize_mode="shortest",
-            name=f"torchvision:{name}",
-            device=device,
-            batch_size=batch_size,
-            precision=precision,
-        )
+        network = torchvision_network(name, weights)
+        return cls._of(network, f"torchvision:{name}", device, batch_size, precision)
 
     @classmethod
     def timm(
@@ -134,32 +111,24 @@ class FeatureEmbedder(ImageEmbedder):
         Raises:
             ModelError: for an unknown name, or weights that cannot be had.
         """
-        import timm
-        from timm.data.config import resolve_data_config
+        network = timm_network(name, "DEFAULT" if pretrained else None)
+        return cls._of(network, f"timm:{name}", device, batch_size, precision)
 
-        network = _loaded(lambda: timm.create_model(name, pretrained=pretrained), f"timm has no {name!r}")
-        config = resolve_data_config({}, model=network)
-        return cls(
-            network,
-            tuple(config["input_size"][1:]),
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            resize_mode="shortest",
-            name=f"timm:{name}",
-            device=device,
-            batch_size=batch_size,
-            precision=precision,
+    @classmethod
+    def _of(
+        cls, network: NamedNetwork, name: str, device: str | torch.device, batch_size: int, precision: str
+    ) -> FeatureEmbedder:
+        preprocess = network.preprocess
+        if not isinstance(preprocess, Preprocess):
+            raise ModelError(
+                f"{name} is preprocessed in a way that is not supported here: pass it as FeatureEmbedder(…)"
+            )
+        embedder = cls(
+            network.model, preprocess.size, name=name, device=device, batch_size=batch_size, precision=precision
         )
+        embedder.preprocess = preprocess
+        return embedder
 
     def _features(self, pixels: Tensor) -> Tensor:
         with inputs_of(self._layer, self.model) as features:
             return features(pixels)
-
-
-def _loaded(load: Callable[[], nn.Module], what: str) -> nn.Module:
-    try:
-        return load()
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise ModelError(
-            f"{what} here ({error}): see its list of models, or pass weights that are on this disk"
-        ) from None

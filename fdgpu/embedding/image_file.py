@@ -20,26 +20,26 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeGuard, TypeVar
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from fdgpu.embedding.picture import (
-    LARGE,
     TURNS,
     Picture,
     Treatment,
     as_unchecked_picture,
     decoder_arguments,
     has_more_frames,
+    is_large,
     orientation_of,
     turned,
 )
 from fdgpu.errors import InputError, one_line
 
-File = Path | bytes | BinaryIO
+File = Path | str | bytes | BinaryIO
 T = TypeVar("T")
 
 # What PIL opens and is no picture, or would be drawn by a program of the system (PostScript by Ghostscript).
@@ -60,7 +60,11 @@ PLAIN = {
     "PNG": ("decode_png", {"RGB", "L", "P", "1"}),
 }  # fmt: skip
 # Brands of ISO's container for images, by the suffix of what they hold: AVIF may carry those of HEIC's family too.
-BRANDS = {".avif": (b"avif", b"avis"), ".heic": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")}
+BRANDS = {
+    ".avif": (b"avif", b"avis"),
+    ".heic": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+}
+PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")  # what may hold a PNG's orientation
 START_OF_SCAN, APP1, APP15 = 0xDA, 0xE1, 0xEF  # markers of a JPEG's segments
 
 _one_large = threading.Lock()
@@ -79,6 +83,11 @@ def suffixes() -> list[str]:
     known |= {".avif"} if _stands_in(".avif") else set()
     known |= {".heic", ".heif", ".hif"} if _stands_in(".heic") else set()
     return sorted(known)
+
+
+def is_file(image: object) -> TypeGuard[File]:
+    """Whether an image is a file: a path, its bytes, or what can be read."""
+    return isinstance(image, (str, Path, bytes, bytearray, memoryview)) or hasattr(image, "read")
 
 
 def read_picture(file: File) -> Picture:
@@ -113,10 +122,10 @@ def made_of_file(file: File, use: Callable[[Picture], T], smallest: int | None =
 
         def decode() -> T:
             with closing(image):  # gives the pixels back at once; to leave an image's own ``with`` only closes the file
-                plain = None if reduced else _by_torchcodec(image, stream)
+                plain = None if reduced or large else _by_torchcodec(image, stream)
                 return use(plain or as_unchecked_picture(image))
 
-        if image.width * image.height <= LARGE:
+        if not (large := is_large(image)):
             return decode()
         # A thread of its own: malloc keeps what a thread gave back, and each of a pool would keep a large picture.
         with _one_large, ThreadPoolExecutor(1) as alone:
@@ -125,8 +134,8 @@ def made_of_file(file: File, use: Callable[[Picture], T], smallest: int | None =
 
 @contextmanager
 def _opened(file: File) -> Iterator[BinaryIO]:
-    if isinstance(file, Path):
-        with _opened_path(file) as stream:
+    if isinstance(file, (Path, str)):
+        with _opened_path(Path(file)) as stream:
             yield stream
     elif isinstance(file, (bytes, bytearray, memoryview)):
         yield BytesIO(file)
@@ -208,11 +217,12 @@ def _by_torchcodec(image: Image.Image, stream: BinaryIO) -> Picture | None:
     function, modes = PLAIN.get(str(image.format), ("", ()))
     if isinstance(decoders, str) or image.mode not in modes or image.has_transparency_data or has_more_frames(image):
         return None
-    orientation = orientation_of(image)
     content = _content(stream)
-    # It turns pictures by some of what Pillow knows: kept from that, a JPEG is turned here.
-    untouched = without_exif(content) if function == "decode_jpeg" else orientation not in TURNS
-    if not untouched or ";16" in decoder_arguments(image):
+    if function == "decode_jpeg":  # it turns a picture by some of what Pillow knows: kept from that, it is turned here
+        orientation, plain = orientation_of(image), without_exif(content)
+    else:  # a PNG may tell its orientation behind its pixels, so that Pillow decodes it before it says so
+        orientation, plain = None, not any(mark in content for mark in PNG_TURNS)
+    if not plain or ";16" in decoder_arguments(image):
         return None
     try:
         pixels: Tensor = getattr(decoders, function)(torch.frombuffer(content, dtype=torch.uint8))
@@ -253,7 +263,7 @@ def _without_pillow(stream: BinaryIO, file: File) -> Picture:
     stream.seek(0)
     head = stream.read(64)
     brands = head[8:] if head[4:8] == b"ftyp" else b""
-    own = file.suffix.lower() if isinstance(file, Path) else ""
+    own = Path(file).suffix.lower() if isinstance(file, (Path, str)) else ""
     suffix = next((suffix for suffix, names in BRANDS.items() if any(name in brands for name in names)), own)
     decoders = torchcodec_decoders()
     if isinstance(decoders, str) or not brands or not _stands_in(suffix):

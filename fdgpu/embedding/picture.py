@@ -1,6 +1,7 @@
 """One image that is open → (3, h, w): PIL images, arrays and tensors, to be embedded and to be shown.
 
-Files come from :mod:`fdgpu.embedding.image_file`. What one may hold beside plain pixels has one policy each, counted by :class:`Treatment`:
+Files come from :mod:`fdgpu.embedding.image_file`. What an image may hold beside plain pixels has one policy each,
+counted by :class:`Treatment`:
 
 - An orientation (EXIF, XMP) is applied, as viewers do. A damaged one is passed over.
 - Pixels that are not opaque are laid on white: so viewers and web pages show them, and so img2dataset wrote the images
@@ -20,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -105,7 +105,9 @@ def as_unchecked_picture(image: object) -> Picture:
         pixels = torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1))
     elif isinstance(image, np.ndarray):
         given = np.ascontiguousarray(image)
-        pixels = torch.from_numpy(given if given.flags.writeable else given.copy())  # torch warns of what it may not write
+        pixels = torch.from_numpy(
+            given if given.flags.writeable else given.copy()
+        )  # torch warns of what it may not write
     elif isinstance(image, torch.Tensor) or is_array(image):
         pixels = to_torch(image, "an image")
     else:
@@ -158,6 +160,11 @@ def _from_pil(image: Image.Image) -> tuple[NDArray[np.generic], tuple[Treatment,
     if has_more_frames(image):
         treated.append(Treatment.FIRST_FRAME)
     return pixels, tuple(treated)
+
+
+def is_large(image: Image.Image) -> bool:
+    """Whether a picture is one of those that are decoded one at a time."""
+    return image.width * image.height > LARGE
 
 
 def turned(pixels: NDArray[K], orientation: int | None) -> NDArray[K]:
@@ -253,14 +260,10 @@ def _no_picture(image: object) -> str:
     if isinstance(image, Mapping):
         keys = ", ".join(map(repr, list(image)[:5]))
         return f"an image is a {kind} with the keys {keys}: pass the pictures alone, as by dataset['image']"
-    if isinstance(image, (str, Path)):
-        return f"an image is a path ({str(image)[:80]!r}) among pictures: pass paths only, or pictures only"
-    if isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "read"):
-        return f"an image is a {kind}: decode it, as by PIL.Image.open(io.BytesIO(…)), or pass the file's path"
     if isinstance(image, Sequence):
         inside = ", ".join(type(one).__name__ for one in image[:5])
         return f"an image is a {kind} of {len(image)} ({inside}): pass the pictures alone, and the labels as labels"
-    return f"an image is a {kind}: pass PIL images, arrays, tensors or paths"
+    return f"an image is a {kind}: pass a path, the bytes of an image file, a PIL image, an array or a tensor"
 
 
 def _channels_first(pixels: Tensor) -> Tensor:

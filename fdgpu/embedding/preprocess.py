@@ -1,7 +1,8 @@
-"""A model's own preprocessing, as open_clip configures it, on tensors."""
+"""A model's own preprocessing, as open_clip, torchvision and timm configure it, on tensors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,15 +30,23 @@ class ResizeMode(StrEnum):
         raise InputError(f"resize_mode is {shown(value)}: use one of {', '.join(cls)}")
 
 
+TIMMS_MODES = {"center": ResizeMode.SHORTEST, "squash": ResizeMode.SQUASH}
+
+
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, crop and normalise."""
+    """Scale, crop the centre and normalise.
+
+    ``size`` is height and width of the model's input. An image is scaled to ``scaled`` first where a model sees less
+    than all of it: torchvision's ``resize_size``, timm's size over ``crop_pct``. None scales it to ``size``.
+    """
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: InterpolationMode
     resize_mode: ResizeMode
+    scaled: tuple[int, int] | None = None
 
     @classmethod
     def of_model(cls, config: Mapping[str, Any]) -> Preprocess:
@@ -53,25 +62,67 @@ class Preprocess:
             resize_mode=ResizeMode(config["resize_mode"]),
         )
 
+    @classmethod
+    def of_torchvision(cls, preset: Any) -> Preprocess:
+        """Take it from ``weights.transforms()`` of a classifier."""
+        (side,), (crop,) = preset.resize_size, preset.crop_size
+        mean, std = tuple(preset.mean), tuple(preset.std)
+        return cls((crop, crop), mean, std, preset.interpolation, ResizeMode.SHORTEST, (side, side))
+
+    @classmethod
+    def of_timm(cls, config: Mapping[str, Any]) -> Preprocess | None:
+        """Take it from what ``timm.data.resolve_data_config`` returns; None for a mode that is not ours."""
+        mode = TIMMS_MODES.get(config["crop_mode"])
+        if mode is None:
+            return None
+        height, width = config["input_size"][1:]
+        return cls(
+            size=(height, width),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation=InterpolationMode(config["interpolation"]),
+            resize_mode=mode,
+            scaled=(math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"])),
+        )
+
+    def __str__(self) -> str:
+        """Say in a sentence what is done, for a record."""
+        height, width = self.scaled or self.size
+        how = {
+            ResizeMode.SHORTEST: f"scaled until it covers {height} x {width}",
+            ResizeMode.SQUASH: f"scaled to {height} x {width}",
+            ResizeMode.LONGEST: f"scaled until it fits into {height} x {width}",
+        }[self.resize_mode]
+        mean, std = (", ".join(f"{one:g}" for one in own) for own in (self.mean, self.std))
+        return (
+            f"{how} ({self.interpolation.value}), centre {self.size[0]} x {self.size[1]}, mean {mean}, deviation {std}"
+        )
+
     def resize(self, images: Tensor) -> Tensor:
         """Bring (…, 3, h, w) to the model's size; uint8 stays uint8. Antialiased, as PIL does it."""
-        height, width = self.size
+        if images.shape[-2:] != (self.scaled or self.size):
+            if self.resize_mode is ResizeMode.SHORTEST:
+                images = self._near_aspect(images)
+            images = self._scaled(images, *self._scaled_size(*images.shape[-2:]))
         if images.shape[-2:] == self.size:
             return images
+        cropped: Tensor = V.center_crop(images, list(self.size))  # pads with zeros where the image is smaller
+        return cropped
+
+    def _scaled_size(self, h: int, w: int) -> tuple[int, int]:
+        """Return the size before the crop."""
+        height, width = self.scaled or self.size
         if self.resize_mode is ResizeMode.SQUASH:
-            return self._scaled(images, height, width)
-        if self.resize_mode is ResizeMode.SHORTEST:
-            images = self._near_aspect(images)
-        h, w = images.shape[-2:]
+            return height, width
+        if self.resize_mode is ResizeMode.SHORTEST and height == width:  # to the pixel as torchvision's Resize
+            return height * h // min(h, w), width * w // min(h, w)
         fit = max if self.resize_mode is ResizeMode.SHORTEST else min
         ratio = fit(height / h, width / w)
-        scaled = self._scaled(images, max(1, round(h * ratio)), max(1, round(w * ratio)))
-        cropped: Tensor = V.center_crop(scaled, [height, width])  # pads with zeros where the image is smaller
-        return cropped
+        return max(1, round(h * ratio)), max(1, round(w * ratio))
 
     def _near_aspect(self, images: Tensor) -> Tensor:
         """Crop what the centre crop would drop anyway, up to a margin, so that an image of 1 x 100 000 stays small."""
-        height, width = self.size
+        height, width = self.scaled or self.size
         h, w = images.shape[-2:]
         most_h, most_w = 4 * max(1, -(-w * height // width)), 4 * max(1, -(-h * width // height))
         if h <= most_h and w <= most_w:

@@ -1,74 +1,89 @@
-"""Where images come from: anything that yields batches of pictures with their ids.
-
-A further source, such as tar shards or a hub's data set, is one more class with the members of :class:`ImageSource`.
-"""
+"""Where images come from: anything that yields samples, with their ids, and labels where it has them."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import empty_on_host, is_array, to_device, to_host, to_torch
-from fdgpu.device import BatchSize, cpu_count, halving_batches
-from fdgpu.embedding.picture import (
-    ELSEWHERE,
-    OUTSIDE,
-    Picture,
-    Treatment,
-    as_pictures,
-    as_unchecked_picture,
-    on_white,
-    picture_formats,
-    read_picture,
-    suffixes,
+from fdgpu.arrays import to_device
+from fdgpu.checks import shown
+from fdgpu.device import BatchSize, halving_batches
+from fdgpu.embedding.loading import (
+    ImageBatch,
+    Prepared,
+    Sample,
+    Shown,
+    View,
+    brought_down,
+    loaded,
+    shown_pictures,
+    unusable,
 )
+from fdgpu.embedding.picture import Treatment, as_pictures, on_white
 from fdgpu.embedding.preprocess import shrunk
 from fdgpu.errors import InputError
+from fdgpu.findings import Split
 
 SHOWN_AT_ONCE = 256  # pictures that are shrunk together, from a device on which they may be large
 
-T = TypeVar("T")
-Resize = Callable[[Tensor], Tensor]
-Shown = NDArray[np.uint8]  # (h, w, 3)
+Function = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class ImageBatch:
-    """Images that were read, and the reasons why others were not.
+class ImageSource:
+    """Images in one order, each with an id. A source of one's own is a subclass that writes :meth:`samples`.
 
-    ``ids`` holds the id of every image, in the order of the source; ``unreadable`` maps those that could not be read
-    to the reason. ``pixels`` is (m, 3, h, w) in the model's size, uint8 or floats in [0, 1]: the m others, in order.
-    ``treated`` counts what was done to images that are more than plain pixels.
+    Attributes:
+        count: how many there are; None where that is not known beforehand.
+        ids: of all images; None where they are not known beforehand.
+        labels: of all images, where they are known without reading images; None otherwise.
+        class_names: of labels that are whole numbers, in the order of these.
+        transform: what the source itself would make of an image for a classifier: an image as its samples hold it →
+            (c, h, w). None without one.
+        doubts: sentences on what a reader should know before believing a report on these images.
+
+    Example:
+        >>> class Squares(ImageSource):
+        ...     def samples(self):
+        ...         for grey in (0, 128, 255):
+        ...             yield Sample(f"grey {grey}", np.full((8, 8, 3), grey, np.uint8), label="square")
+        >>> [batch.ids for batch in Squares().batches(2, lambda pixels: pixels)]
+        [['grey 0', 'grey 128'], ['grey 255']]
     """
 
-    ids: list[str]
-    pixels: Tensor
-    unreadable: dict[str, str]
-    treated: Counter[Treatment] = field(default_factory=Counter)
+    count: int | None = None
+    ids: Sequence[str] | None = None
+    labels: Sequence[object] | None = None
+    class_names: tuple[str, ...] | None = None
+    transform: Callable[[object], Tensor] | None = None
+    doubts: tuple[str, ...] = ()
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield all images in order. What takes long, as decoding does, goes into a sample's ``image``, a function."""
+        raise NotImplementedError
 
-class ImageSource(Protocol):
-    """Yields batches of pictures."""
+    def again(self, rows: Sequence[int]) -> list[Sample | None]:
+        """Return some samples, to look at or to show; None for one that cannot be had again.
 
-    @property
-    def count(self) -> int | None:
-        """How many images there are; None where that is not known beforehand."""
-        ...
+        By default all are gone through again up to the last of them.
+        """
+        wanted = set(rows)
+        found: dict[int, Sample] = {}
+        for row, sample in enumerate(self.samples()):
+            if row in wanted:
+                found[row] = sample
+                if len(found) == len(wanted):
+                    break
+        return [found.get(row) for row in rows]
 
-    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
-        """Yield batches of at most ``size`` images, each brought to the model's size by ``resize``."""
-        ...
+    def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
+        """Yield batches of at most ``size`` images, with each view of them; functions are of pixels (3, h, w)."""
+        return loaded(self.samples(), size, [_as_view(view) for view in views])
 
     def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
         """Return images to be shown, (h, w, 3) each, at most ``side`` pixels high and wide.
@@ -76,53 +91,73 @@ class ImageSource(Protocol):
         From a device they come down together, after they were shrunk there. None stands for an image that cannot be
         read, or not again.
         """
-        ...
+        return shown_pictures(self.again(rows), side)
 
 
-class FileSource:
-    """Image files, decoded and resized by a pool of threads, a batch ahead of the model."""
+class IndexedSource(ImageSource):
+    """Images that can be had in any order: a subclass writes :meth:`__len__` and :meth:`sample`."""
 
-    def __init__(self, paths: Sequence[Path], ids: Sequence[str]) -> None:
-        self.paths, self.ids = list(paths), list(ids)
-        picture_formats()  # PIL's plugins are imported here, and not by many threads
+    ids: list[str]
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def sample(self, row: int) -> Sample:
+        """Return one image."""
+        raise NotImplementedError
 
     @property
-    def count(self) -> int:
-        """How many files."""
-        return len(self.paths)
+    def count(self) -> int:  # type: ignore[override]  # known
+        """How many images there are."""
+        return len(self)
 
-    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
-        """Yield batches; a file that cannot be read is listed with its reason."""
+    def samples(self) -> Iterator[Sample]:
+        """Yield all images in order."""
+        return map(self.sample, range(len(self)))
 
-        def load(path: Path) -> Picture | str:
-            return _read(path, resize)
-
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            ahead: list[tuple[list[str], Iterator[Picture | str]]] = []  # batches in the pool: the next, and one more
-            for rows in _batched(range(len(self.paths)), size):
-                ids = [self.ids[i] for i in rows]
-                ahead.append((ids, pool.map(load, [self.paths[i] for i in rows])))
-                if len(ahead) > 1:
-                    yield _gather(*ahead.pop(0))
-            for ids, loaded in ahead:
-                yield _gather(ids, loaded)
-
-    def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
-        """Read some files again."""
-
-        def read(row: int) -> Picture | str:
-            return _read(self.paths[row], lambda pixels: shrunk(pixels, side))
-
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            return _brought_down(list(pool.map(read, rows)))
+    def again(self, rows: Sequence[int]) -> list[Sample | None]:
+        """Return some samples."""
+        return [self.sample(row) for row in rows]
 
     def reason(self, row: int) -> str | None:
         """Return why an image cannot be used; None where it can."""
-        read = _read(self.paths[row], lambda pixels: pixels)
-        return read if isinstance(read, str) else None
+        return unusable(self.sample(row))
 
 
-class TensorSource:
+class FileSource(IndexedSource):
+    """Image files.
+
+    Args:
+        paths: of the files.
+        ids: of the images.
+        labels: of the images, or None.
+        splits: of the images, or None.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        ids: Sequence[str],
+        labels: Sequence[object] | None = None,
+        splits: Sequence[str] | None = None,
+    ) -> None:
+        self.paths, self.ids = list(paths), list(ids)
+        self.labels, self.splits = labels, splits
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def sample(self, row: int) -> Sample:
+        """Return one file."""
+        return Sample(
+            self.ids[row],
+            self.paths[row],
+            None if self.labels is None else self.labels[row],
+            None if self.splits is None else self.splits[row],
+        )
+
+
+class TensorSource(IndexedSource):
     """Images that already are one tensor, on any device."""
 
     def __init__(self, images: Tensor, ids: Sequence[str] | None = None) -> None:
@@ -131,19 +166,34 @@ class TensorSource:
         if len(self.ids) != len(self.images):
             raise InputError(f"ids has {len(self.ids)} entries, images has {len(self.images)}: pass one id an image")
 
-    @property
-    def count(self) -> int:
-        """How many images."""
+    def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
+    def sample(self, row: int) -> Sample:
+        """Return one image, where it lies."""
+        return Sample(self.ids[row], self.images[row])
+
+    def reason(self, row: int) -> None:
+        """All were looked at together."""
+
+    def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
         """Yield slices of the tensor, resized on its device; the batch is halved where that has no memory for more."""
+        functions = [view.function if isinstance(view, View) else view for view in views]
+        if None in functions or any(isinstance(view, View) and view.takes_image for view in views):
+            yield from super().batches(size, *views)  # one by one
+            return
         start = 0
         alpha = [Treatment.ON_WHITE] if self.images.ndim == 4 and self.images.shape[1] == 4 else []
-        for stop, pixels in halving_batches(
-            lambda a, b: resize(on_white(self.images[a:b])), self.count, BatchSize(size)
-        ):
-            yield ImageBatch(self.ids[start:stop], pixels, {}, Counter(alpha * (stop - start)))
+
+        def seen(first: int, last: int) -> tuple[Tensor, ...]:
+            pixels = on_white(self.images[first:last])
+            return tuple(cast(Tensor, function(pixels)) for function in functions if function is not None)
+
+        for stop, made in halving_batches(seen, len(self), BatchSize(size)):
+            n = stop - start
+            nothing: list[None] = [None] * n
+            treated = Counter(alpha * n)
+            yield ImageBatch(self.ids[start:stop], made, list(range(n)), {}, treated, list(nothing), list(nothing))
             start = stop
 
     def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
@@ -152,102 +202,97 @@ class TensorSource:
         parts = halving_batches(
             lambda a, b: shrunk(on_white(self.images[index[a:b]]), side), len(rows), BatchSize(SHOWN_AT_ONCE)
         )
-        return _brought_down([Picture(picture) for _, part in parts for picture in part])
+        made = [Prepared((picture.movedim(-1, 0),), None, ()) for _, part in parts for picture in part]
+        return brought_down(made)
 
 
-class IterableSource:
-    """Any iterable of PIL images, arrays or tensors; read once, a batch at a time."""
+class ListedSource(IndexedSource):
+    """A sequence of PIL images, arrays or tensors, or of pairs of these with their labels."""
+
+    def __init__(self, images: Sequence[object]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def sample(self, row: int) -> Sample:
+        """Return one image."""
+        return _listed_sample(row, self.images[row])
+
+
+class IterableSource(ImageSource):
+    """An iterable of PIL images, arrays or tensors, or of pairs of these with their labels.
+
+    A generator is read once, a batch ahead of the model.
+    """
 
     def __init__(self, images: Iterable[object]) -> None:
         self.images = images
+        self.count = len(images) if isinstance(images, Sized) else None
 
-    @property
-    def count(self) -> int | None:
-        """How many images; None of a generator."""
-        return len(self.images) if isinstance(self.images, Sized) else None
+    def samples(self) -> Iterator[Sample]:
+        """Yield the images in the order of the iterable."""
+        return (_listed_sample(row, image) for row, image in enumerate(self.images))
 
-    def batches(self, size: int, resize: Resize) -> Iterator[ImageBatch]:
-        """Yield batches in the order of the iterable."""
-        for rows in _batched(enumerate(self.images), size):
-            ids = [str(i) for i, _ in rows]
-            yield _gather(ids, _in_range([_convert(image, resize) for _, image in rows]))
-
-    def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
-        """Take some images of a sequence again; a generator is read once."""
-        if not isinstance(self.images, Sequence):
-            return [None] * len(rows)
-        made = [_convert(self.images[row], lambda picture: shrunk(picture, side)) for row in rows]
-        return _brought_down(_in_range(made))
-
-    def reason(self, row: int) -> str | None:
-        """Return why an image cannot be used; None where it can, or where it could be taken once only."""
-        if not isinstance(self.images, Sequence):
-            return None
-        (made,) = _in_range([_convert(self.images[row], lambda picture: picture)])
-        return made if isinstance(made, str) else None
+    def again(self, rows: Sequence[int]) -> list[Sample | None]:
+        """Go through the iterable once more; a generator is read once."""
+        return [None] * len(rows) if isinstance(self.images, Iterator) else super().again(rows)
 
 
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of at most ``size`` items (``itertools.batched`` needs Python 3.12)."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+class SplitSource(ImageSource):
+    """Sources of several splits, one after the other; an id begins with its split, as in "train/7"."""
+
+    def __init__(self, parts: Mapping[str, ImageSource]) -> None:
+        self.parts = {_split_of(name): part for name, part in parts.items()}
+        if len(self.parts) < len(parts):
+            raise InputError(f"images maps two names to one split, {', '.join(parts)}: pass each split once")
+        counts = [part.count for part in self.parts.values()]
+        self.count = None if None in counts else sum(count or 0 for count in counts)
+        names = {part.class_names for part in self.parts.values()}
+        if len(names) > 1:
+            raise InputError("images has splits whose classes differ in name or order: pass splits of one data set")
+        self.class_names = names.pop() if names else None
+        self.transform = next((part.transform for part in self.parts.values()), None)
+        self.doubts = tuple(dict.fromkeys(doubt for part in self.parts.values() for doubt in part.doubts))
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the samples of each split."""
+        for name, part in self.parts.items():
+            yield from (_in_split(sample, name) for sample in part.samples())
+
+    def again(self, rows: Sequence[int]) -> list[Sample | None]:
+        """Ask each split for its own; one of unknown length comes last."""
+        found: dict[int, Sample | None] = {}
+        start = 0
+        for name, part in self.parts.items():
+            stop = None if part.count is None else start + part.count
+            own = [row for row in dict.fromkeys(rows) if row >= start and (stop is None or row < stop)]
+            samples = part.again([row - start for row in own]) if own else []
+            found |= {row: one and _in_split(one, name) for row, one in zip(own, samples, strict=True)}
+            if stop is None:
+                break
+            start = stop
+        return [found.get(row) for row in rows]
 
 
-def image_source(images: object) -> ImageSource:
-    """Make a source of images, in any of the forms below.
-
-    Args:
-        images: a folder (searched for image files, in sorted order), a list of paths, a tensor or array of images,
-            any iterable of PIL images, arrays or tensors, or an :class:`ImageSource`. What becomes of an orientation,
-            an alpha channel, 16 bits, CMYK and several frames: :mod:`fdgpu.embedding.picture`.
-
-    Raises:
-        InputError: for a folder that does not exist or holds no image that can be read.
-    """
-    if hasattr(images, "batches"):
-        return cast(ImageSource, images)
-    if isinstance(images, (str, Path)):
-        return _folder(Path(images))
-    if isinstance(images, torch.Tensor):
-        return TensorSource(images)
-    if isinstance(images, np.ndarray) and images.dtype.kind in "uif":
-        return TensorSource(torch.from_numpy(np.ascontiguousarray(images)))
-    if is_array(images):
-        return TensorSource(to_torch(images, "images"))
-    if isinstance(images, Iterable):
-        return _listed(images)
-    raise InputError(f"images is a {type(images).__name__}: pass a folder, paths, a tensor or an iterable of images")
+def _as_view(view: View | Function) -> View:
+    return view if isinstance(view, View) else View(view)
 
 
-def _listed(images: Iterable[object]) -> ImageSource:
-    """Distinguish paths from pictures by the first item; of a generator no more than that is read."""
-    if isinstance(images, (Sequence, np.ndarray)) or not isinstance(images, Iterator):
-        first = next(iter(images), None)
-    else:
-        first = next(images, None)
-        images = chain([first], images) if first is not None else images
-    if isinstance(first, (str, Path)):
-        paths = [str(path) for path in images]
-        return FileSource([Path(path) for path in paths], [printable(path) for path in paths])
-    return IterableSource(images)
+def _listed_sample(row: int, image: object) -> Sample:
+    pair = isinstance(image, tuple) and len(image) == 2
+    return Sample(str(row), image[0], image[1]) if pair else Sample(str(row), image)  # type: ignore[index]
 
 
-def _folder(root: Path) -> FileSource:
-    if not root.is_dir():
-        raise InputError(f"{root} is not a folder: pass the folder that holds the images")
-    known = suffixes()
-    searched = {*known, *ELSEWHERE}  # the latter to be listed with the reason
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in searched and path.is_file())
-    if not paths:
-        raise InputError(f"{root} holds no image ({', '.join(known)}): is it the right folder?")
-    found = Counter(path.suffix.lower() for path in paths)
-    if not any(suffix in known for suffix in found):
-        ((suffix, n), *_) = found.most_common(1)
-        raise InputError(
-            f"{root} holds no image that can be read here: {n} files end in {suffix}, which {ELSEWHERE[suffix]}"
-        )
-    return FileSource(paths, [printable(path.relative_to(root)) for path in paths])
+def _split_of(name: str) -> str:
+    known = Split.named(name)
+    if known is None:
+        raise InputError(f"images maps {shown(name)} to a source: its keys are the splits {', '.join(Split)}")
+    return known
+
+
+def _in_split(sample: Sample, split: str) -> Sample:
+    return Sample(f"{split}/{sample.id}", sample.image, sample.label, split, sample.transformed)
 
 
 def printable(path: str | Path) -> str:
@@ -257,83 +302,3 @@ def printable(path: str | Path) -> str:
         return os.fsencode(text).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a surrogate pair, which no file name holds
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _read(path: Path, resize: Resize) -> Picture | str:
-    """Return the resized picture, or the reason why there is none."""
-    try:
-        return read_picture(path, resize)
-    except InputError as error:
-        return str(error)
-
-
-def _convert(image: object, resize: Resize) -> Picture | str:
-    try:
-        picture = as_unchecked_picture(image)
-    except InputError as error:
-        return str(error)
-    return replace(picture, pixels=resize(picture.pixels))
-
-
-def _in_range(made: list[Picture | str]) -> list[Picture | str]:
-    """Look at all pictures' floats together: what is on a device comes down in one copy."""
-    there: dict[torch.device, list[Tensor]] = {}
-    for one in made:
-        if isinstance(one, Picture) and one.inside is not None:
-            there.setdefault(one.inside.device, []).append(one.inside)
-    known = {
-        device: iter(to_host(torch.stack(flags), "which images' floats lie in [0, 1]"))
-        for device, flags in there.items()
-    }
-
-    def settled(one: Picture | str) -> Picture | str:
-        if isinstance(one, str) or one.inside is None or next(known[one.inside.device]):
-            return one
-        return OUTSIDE
-
-    return [settled(one) for one in made]
-
-
-def _gather(ids: list[str], loaded: Iterable[Picture | str]) -> ImageBatch:
-    """Write what was read, (3, h, w) each, into one batch as it comes; of different types, pictures become floats."""
-    batch, read = torch.empty(0, 3, 1, 1, dtype=torch.uint8), 0
-    unreadable: dict[str, str] = {}
-    treated: Counter[Treatment] = Counter()
-    for own, one in zip(ids, loaded, strict=True):
-        if isinstance(one, str):
-            unreadable[own] = one
-            continue
-        picture = one.pixels
-        treated.update(one.treated)
-        if not read:
-            batch = _empty_like(picture, len(ids))
-        if picture.device != batch.device:
-            raise InputError(f"images lie on {batch.device} and on {picture.device}: pass them on one device")
-        if picture.dtype != batch.dtype:
-            batch, picture = _as_floats(batch), _as_floats(picture)
-        batch[read] = picture
-        read += 1
-    return ImageBatch(ids, batch[:read], unreadable, treated)
-
-
-def _empty_like(picture: Tensor, n: int) -> Tensor:
-    """Return memory for n pictures of the size and type of one, on its device."""
-    shape = (n, *picture.shape)
-    if picture.device.type == "cpu":
-        return empty_on_host(shape, picture.dtype)
-    return torch.empty(shape, dtype=picture.dtype, device=picture.device)
-
-
-def _as_floats(pixels: Tensor) -> Tensor:
-    return pixels / 255 if pixels.dtype == torch.uint8 else pixels.float()
-
-
-def _brought_down(made: Sequence[Picture | str]) -> list[Shown | None]:
-    """Return pictures (h, w, 3) uint8 of one device on the host, all in one copy."""
-    pictures = [one.pixels if isinstance(one, Picture) else None for one in made]
-    there = [picture for picture in pictures if picture is not None]
-    if not there:
-        return [None] * len(pictures)
-    flat = to_host(torch.cat([picture.flatten() for picture in there]), "the pictures to show")
-    parts = iter(np.split(flat, np.cumsum([picture.numel() for picture in there])[:-1]))
-    return [None if picture is None else next(parts).reshape(picture.shape) for picture in pictures]

@@ -82,7 +82,7 @@ def load_model(name: str, pretrained: str | None, placement: Placement) -> Loade
 
     _check_name(name, pretrained)
     file = Path(pretrained) if pretrained is not None and Path(pretrained).is_file() else None
-    weights = {} if file is None else _read_weights(file)
+    weights = {} if file is None else read_weights(file)
     from_openai = any(entry in weights for entry in OPENAIS_OWN)
     decision = _decide(name, pretrained, file, from_openai)
     if not from_openai:
@@ -198,7 +198,7 @@ def _published_as(name: str, file: Path) -> str | None:
     return next((tag for digits, tag in published.items() if digest.startswith(digits)), None)
 
 
-def _read_weights(file: Path) -> dict[str, Tensor]:
+def read_weights(file: Path) -> dict[str, Tensor]:
     """Return a checkpoint's tensors by name, mapped from the disk where its format allows; none of NumPy's formats.
 
     Raises:

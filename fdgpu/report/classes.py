@@ -69,6 +69,7 @@ class ClassView:
     chance: bool
     error_rate: float
     notes: tuple[str, ...]
+    errors: str  # what its errors are called
     modes: tuple[ModeView, ...]
     strips: tuple[Strip, ...]
     decoded: DecodedGrid | None
@@ -134,6 +135,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
         status=status_words(one),
         chance=is_chance(one),
         error_rate=one.n_errors / one.n if one.n else math.nan,
+        errors=("false alarms", "misses")[index % 2] if findings.conditions else "errors",
         notes=(WITHOUT_GRAM,) if one.found and one.solver == "newton" else (),
         modes=tuple(modes),
         strips=() if alone else unsure,

@@ -21,16 +21,18 @@ CLEAREST_PICTURES = 4
 def key_figures(findings: Findings) -> tuple[tuple[str, str, str], ...]:
     """Return the numbers of the whole audit: each with its name and a line below it."""
     found = sum(c.found for c in findings.classes)
-    below = f"{count(found)} with a failure direction"
+    of = f"of {plural(len(findings.conditions), 'condition')}, " if findings.conditions else ""
+    below = f"{of}{count(found)} with a failure direction"
     if findings.tested:
         below += f", {count(sum(c.significant for c in findings.classes))} distinguishable from chance"
     errors = sum(c.n_errors for c in findings.classes)
+    what = "answer" if findings.conditions else "image"
     samples = sum(c.n for c in findings.classes)
     splits = " · ".join(f"{split} {count(n)}" for split, n in findings.n_images.items())
     return (
         (count(len(findings.classes)), "classes", below),
         (count(sum(findings.n_images.values())), "images", splits),
-        (count(errors), "errors to learn from", f"among {plural(samples, f'{findings.fitted_on} image')}"),
+        (count(errors), "errors to learn from", f"among {plural(samples, f'{findings.fitted_on} {what}')}"),
         (duration(sum(findings.timings.values())), "in all", f"on {findings.device}"),
     )
 

@@ -58,6 +58,7 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             clearest=clearest(ranked, thumbnails, encoding),
             remarks=(*remarks(findings, views), *filter(None, [shortened])),
             planted=planted_rows(views),
+            conditions=list(zip(findings.conditions, views[::2], views[1::2], strict=False)),
             classes=ranked,
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),

@@ -24,6 +24,7 @@ STATUS_WORDS: dict[str, str] = {
     Status.ALL_ERRORS: "all errors",
     Status.TOO_FEW_ERRORS: "too few errors",
     Status.TOO_FEW_CORRECT: "too few correct",
+    Status.NO_THRESHOLD: "no threshold",
 }
 SIGNIFICANT, CHANCE, NOT_TESTED = "significant", "not distinguishable from chance", "fitted, not tested"
 WHY_WITHHELD: dict[str, str] = {

@@ -42,8 +42,10 @@ def test_images_are_looked_at_before_a_model_is_loaded(tmp_path: Path) -> None:
 
 
 def test_what_a_generator_gives_is_judged_at_the_end(clip: ClipEmbedder) -> None:
-    with pytest.raises(InputError, match=r"can be used: 20 × an image is a tuple of 2 \(int, int\).*\(such as 0\)"):
-        fdgpu.audit(((i, 0) for i in range(20)), ["a", "b"] * 10, ["a"] * 20, embedder=clip)
+    with pytest.raises(
+        InputError, match=r"can be used: 20 × an image is a tuple of 3 \(int, int, int\).*\(such as 0\)"
+    ):
+        fdgpu.audit(((i, 0, 0) for i in range(20)), ["a", "b"] * 10, ["a"] * 20, embedder=clip)
 
 
 def test_what_was_done_to_images_is_noted(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from torch import nn
 from fdgpu import CaptionGrammar, ClipEmbedder
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.embedding import FeatureEmbedder
-from fdgpu.embedding.sources import TensorSource, image_source
+from fdgpu.embedding.opening import image_source
+from fdgpu.embedding.sources import TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
 from tests.conftest import load_jax
 from tests.pretend_cuda import OnCuda, inner, pretend_cuda

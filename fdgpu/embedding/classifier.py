@@ -1,0 +1,295 @@
+"""A user's model with its own preprocessing, run on images as it is, and what it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fdgpu.arrays import bring_down, to_device
+from fdgpu.batches import as_input
+from fdgpu.checks import check_kind, shown
+from fdgpu.device import BatchSize, choose_device, halving_batches
+from fdgpu.embedding.loading import View
+from fdgpu.embedding.named_networks import called, preprocess_of_timm, timm_network, torchvision_network
+from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.errors import LONGEST_REASON, InputError
+from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
+
+SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
+LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
+FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION"
+
+
+class Classifier:
+    """A model as it was given, with its own preprocessing; made by :meth:`from_model` or :meth:`from_name`.
+
+    Attributes:
+        name: as reports show it.
+        class_names: of its outputs in their order, where it knows them.
+        view: what it sees of each decoded image; None where nobody said how images are preprocessed, so that only
+            images that their source has transformed can be answered.
+        preprocessing: the same in a sentence, for the record.
+        doubts: sentences: what could make its answers wrong.
+        outputs: how many scores it gives an image; known after the first batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocess: Preprocess | Callable[[Any], object] | None,
+        name: str,
+        class_names: Sequence[str] | None = None,
+        doubts: tuple[str, ...] = (),
+    ) -> None:
+        self.model, self.name, self.doubts = model, name, doubts
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.outputs: int | None = None
+        self._ours: Preprocess | None = None
+        self._fitting: BatchSize | None = None
+        self.view: View | None = None
+        self.preprocessing = "by the source of the images"
+        if isinstance(preprocess, Preprocess):
+            self._ours = preprocess
+            self.view, self.preprocessing = View(preprocess.resize), str(preprocess)
+        elif preprocess is not None:
+            self.view, self.preprocessing = View(_Transform(preprocess), takes_image=True), _described(preprocess)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: nn.Module,
+        preprocess: Preprocess | Callable[[Any], object] | None = None,
+        class_names: Sequence[str] | None = None,
+        name: str = "",
+    ) -> Classifier:
+        """Take a model where it is and in its own precision.
+
+        Args:
+            model: images (b, c, h, w) → scores (b, k), or an object that has them as ``logits``.
+            preprocess: a function of a PIL image that returns what the model takes, (c, h, w): what
+                ``weights.transforms()`` of torchvision, ``timm.data.create_transform`` or an image processor of Hugging
+                Face is. By default what a network of timm says itself; of any other model, what the images' source
+                does.
+            class_names: of its outputs in their order; by default what the model says itself (``config.id2label``).
+            name: for reports; by default the model's class.
+
+        Raises:
+            InputError: for anything else.
+        """
+        check_kind(model, "model", isinstance(model, nn.Module), "a torch.nn.Module that gives one score a class")
+        if preprocess is None and type(model).__module__.startswith("timm."):
+            preprocess = preprocess_of_timm(model)
+        fits = preprocess is None or isinstance(preprocess, Preprocess) or callable(preprocess)
+        check_kind(preprocess, "preprocess", fits, "a function of a PIL image, such as weights.transforms()")
+        return cls(model, preprocess, name or type(model).__name__, class_names or _own_names(model))
+
+    @classmethod
+    def from_name(cls, name: str, device: str | torch.device = "auto") -> Classifier:
+        """Load a model by name.
+
+        Args:
+            name: ``"torchvision:resnet50"``, with weights behind it, ``:IMAGENET1K_V1``, a file with a state_dict, or
+                ``:none``; ``"timm:NAME"`` likewise; or ``"FILE.py:FUNCTION"``, a function without arguments that
+                returns a model, (model, preprocess), or a :class:`Classifier`.
+            device: where it runs; what a function of the user's returns stays where it is.
+
+        Raises:
+            InputError: for a name of another form.
+            ModelError: for a model or weights that cannot be had, or a function that raises: says where.
+        """
+        check_kind(name, "classifier", isinstance(name, str), FORMS)
+        library, _, rest = name.partition(":")
+        if library in LIBRARIES and rest:
+            own, _, weights = rest.partition(":")
+            network = LIBRARIES[library](own, weights or "DEFAULT")
+            network.model.to(choose_device(device, "float32").device)
+            return cls(network.model, network.preprocess, name, network.class_names, network.doubts)
+        file, _, function = name.rpartition(":")
+        if not file.endswith(".py") or not function or not Path(file).is_file():
+            lacking = f", and there is no file {file}" if file.endswith(".py") else ""
+            raise InputError(f"classifier is {shown(name)}{lacking}: use {FORMS}")
+        made = called(Path(file), function)
+        if isinstance(made, Classifier):
+            return made
+        model, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if not isinstance(model, nn.Module):
+            wanted = "return a torch.nn.Module, (model, preprocess) or a Classifier"
+            raise InputError(f"{function} of {file} returns {shown(made)}: {wanted}")
+        return cls.from_model(model, preprocess, name=name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.model)
+
+    def answer(self, inputs: Tensor) -> Tensor:
+        """Return the model's scores, (b, k) float32 where the model is; nothing is waited for.
+
+        Args:
+            inputs: (b, c, h, w) of its view, on any device.
+
+        Raises:
+            InputError: unless the model gives k ≥ 2 scores an image, the same k for every batch and as many as there
+                are class names.
+        """
+        device, dtype = self.device, dtype_of(self.model)
+        self._fitting = self._fitting or BatchSize(len(inputs))
+
+        def run(start: int, stop: int) -> Tensor:
+            some = to_device(inputs[start:stop], device)
+            if self._ours is not None:
+                return scores_of(self.model, self._ours.normalise(some, dtype)).float()
+            return scores_of(self.model, as_input(some, dtype)).float()
+
+        with evaluating(self.model), torch.no_grad():
+            parts, start = list[Tensor](), 0
+            for stop, scores in halving_batches(run, len(inputs), self._fitting):
+                self._check(scores, stop - start)
+                parts.append(scores)
+                start = stop
+        return torch.cat(parts)
+
+    def _check(self, scores: Tensor, n: int) -> None:
+        if scores.ndim != 2 or len(scores) != n:
+            raise InputError(
+                f"{self.name} gives {tuple(scores.shape)} for {n} images: it has to give one score a class, (images, "
+                "classes)"
+            )
+        k = scores.shape[1]
+        if k < 2:
+            raise InputError(
+                f"{self.name} gives {k} score an image: it has to give one a class. Where z is the score of the second "
+                "of two classes, return torch.cat([torch.zeros_like(z), z], dim=1)"
+            )
+        known = self.outputs or (len(self.class_names) if self.class_names is not None else k)
+        if k != known:
+            was = "gave before" if self.outputs else "has class names"
+            raise InputError(
+                f"{self.name} gives {k} scores an image, and {was} {known}: pass class_names of this model's outputs, "
+                "in their order"
+            )
+        self.outputs = k
+
+
+class _Transform:
+    """A user's preprocessing of one image, of whatever kind its result is."""
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self.function = function
+
+    def __call__(self, image: object) -> object:
+        made = self.function(image)
+        if isinstance(made, Mapping) and "pixel_values" in made:
+            made = made["pixel_values"][0]  # an image processor of Hugging Face, for a list of one
+        return torch.from_numpy(made) if isinstance(made, np.ndarray) and made.dtype.kind in "fu" else made
+
+
+def _described(function: object) -> str:
+    """Return a transform in one line, without addresses of memory."""
+    said = function.__qualname__ if isinstance(function, FunctionType) else repr(function)
+    words = " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", said).split())
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]} …"
+
+
+def _own_names(model: nn.Module) -> tuple[str, ...] | None:
+    """Return the names of the outputs that Hugging Face's models have; None where they are placeholders."""
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(names, Mapping) or set(names) != set(range(len(names))):
+        return None
+    own = tuple(str(names[column]) for column in range(len(names)))
+    return None if own == tuple(f"LABEL_{column}" for column in range(len(own))) else own
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a model answered, one entry an image, on the host.
+
+    Attributes:
+        prediction: (n,) int64, the column of the highest score.
+        confidence: (n,) float64, the probability of that column.
+        true_probability: (n,) float64, the probability of the true class; NaN where that is not known.
+        usable: (n,) bool, False where scores are not finite, so that there is no answer.
+        were_probabilities: whether the scores are probabilities already: every row is in [0, 1] and sums to 1. Else
+            the softmax was taken.
+        each: (n, k) float64, the probability of each class by itself, where several may be true; None unless kept.
+    """
+
+    prediction: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    true_probability: NDArray[np.float64]
+    usable: NDArray[np.bool_]
+    were_probabilities: bool
+    each: NDArray[np.float64] | None = None
+
+
+class Answers:
+    """Collects a model's answers where it runs; they come down together in the end.
+
+    Whether scores are logits or probabilities is decided by all of them.
+
+    Args:
+        keep: keep all scores (n, k), for several labels an image: each class is then a problem of its own.
+    """
+
+    def __init__(self, keep: bool = False) -> None:
+        self.keep = keep
+        self._rows: list[Tensor] = []
+        self._scores: list[Tensor] = []
+
+    def add(self, scores: Tensor, true_columns: Tensor | None = None) -> None:
+        """Take a batch; nothing is waited for.
+
+        Args:
+            scores: (b, k), logits or probabilities. A logit of minus infinity is a class that cannot be.
+            true_columns: (b,) the column of each true class, on any device; −1 where that is none of them.
+        """
+        self._rows.append(_summary(scores.float(), true_columns))
+        if self.keep:
+            self._scores.append(scores.float())
+
+    def finish(self) -> Answered:
+        """Bring all answers down, for which the host waits once."""
+        if not self._rows:
+            none = np.empty(0)
+            return Answered(none.astype(np.int64), none, none, none.astype(bool), False)
+        kept = [_each(torch.cat(self._scores))] if self.keep else []
+        rows, *each = bring_down("the model's answers", torch.cat(self._rows, dim=1), *kept)
+        prediction, finite, sums_to_one, *probabilities = rows
+        usable = finite > 0
+        as_they_are = bool(usable.any() and sums_to_one[usable].all())
+        highest, true = probabilities[2:] if as_they_are else probabilities[:2]
+        return Answered(prediction.astype(np.int64), highest.clip(0, 1), true.clip(0, 1), usable, as_they_are, *each)
+
+
+def _summary(scores: Tensor, true_columns: Tensor | None) -> Tensor:
+    """Return what is kept of scores (b, k): (7, b) float64."""
+    softmax, predicted = scores.softmax(dim=1), scores.argmax(dim=1)
+    in_range = ((scores >= 0) & (scores <= 1 + SUM_TO_ONE)).all(dim=1)
+    parts = [
+        predicted,
+        softmax.isfinite().all(dim=1),
+        in_range & ((scores.sum(dim=1) - 1).abs() <= SUM_TO_ONE),
+    ]
+    true = torch.full_like(predicted, -1) if true_columns is None else to_device(true_columns, scores.device)
+    for probabilities in (softmax, scores):
+        of_true = probabilities.gather(1, true.clamp(min=0)[:, None])[:, 0]
+        parts += [probabilities.amax(dim=1), of_true.masked_fill(true < 0, torch.nan)]
+    return torch.stack([part.double() for part in parts])
+
+
+def _each(scores: Tensor) -> Tensor:
+    """Return the probability of each class by itself: scores that all lie in [0, 1] are that; else the sigmoid."""
+    in_range = (((scores >= 0) & (scores <= 1)) | scores.isnan()).all()
+    return torch.where(in_range, scores, scores.sigmoid())

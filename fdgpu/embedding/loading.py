@@ -1,0 +1,274 @@
+"""From samples to batches: threads decode a batch ahead of the model, each image once for every view of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fdgpu.arrays import empty_on_host, is_array, to_host
+from fdgpu.device import cpu_count
+from fdgpu.embedding.image_file import is_file, made_of_file, picture_formats
+from fdgpu.embedding.picture import OUTSIDE, Picture, Treatment, as_unchecked_picture
+from fdgpu.embedding.preprocess import shrunk
+from fdgpu.errors import InputError, one_line
+
+Shown = NDArray[np.uint8]  # (h, w, 3)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a source, as it lies there.
+
+    Attributes:
+        id: its name, by which reports show it and columns are joined to it.
+        image: a path, the bytes of an image file or an open one, a PIL image, an array or a tensor; or a function
+            without arguments that returns one of these: a thread calls it, some images ahead of the model.
+        label: a class name or an id, or (k,) of 0 and 1 where it has several; None without one.
+        split: "train", "val" or "test", where the source knows.
+        transformed: what the source made of the image for a classifier, where the image itself cannot be had apart.
+    """
+
+    id: str
+    image: object
+    label: object = None
+    split: str | None = None
+    transformed: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model takes of an image.
+
+    Attributes:
+        function: of its pixels (3, h, w), uint8 or floats in [0, 1], to a tensor (c, h, w); None for what the source
+            itself has transformed.
+        takes_image: give it the image as the source has it, PIL's where that is a file, instead of its pixels.
+    """
+
+    function: Callable[[Any], object] | None
+    takes_image: bool = False
+
+    def of(self, sample: Sample, image: object, pixels: Tensor) -> Tensor:
+        """Return the view.
+
+        Raises:
+            InputError: if the function gives no tensor (c, h, w).
+        """
+        if self.function is None:
+            made: object = sample.transformed
+        else:
+            made = self.function(_as_image(image, pixels) if self.takes_image else pixels)
+        if not isinstance(made, Tensor) or made.ndim != 3:
+            what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+            raise WrongViewError(
+                f"the transform gives {what} for the image {sample.id}: it has to give a tensor (channels, height, "
+                "width), as one does that ends in torchvision's ToTensor and Normalize"
+            )
+        return made
+
+
+class WrongViewError(InputError):
+    """A transform gives no image: that is not the fault of one image."""
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images that were read, and the reasons why others were not.
+
+    Attributes:
+        ids: of every image, in the order of the source.
+        views: for each view that was asked for (m, c, h, w), uint8 or floats: of the m images that were read, in order.
+        read: which of ``ids`` these are.
+        unreadable: the reason for each of the others, by id.
+        treated: counts what was done to images that are more than plain pixels.
+        labels: of every image; None without one.
+        splits: likewise.
+    """
+
+    ids: list[str]
+    views: tuple[Tensor, ...]
+    read: list[int]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    treated: Counter[Treatment] = field(default_factory=Counter)
+    labels: list[object] = field(default_factory=list)
+    splits: list[str | None] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One image's views, whether its floats lie in [0, 1], and what was done to it; see :class:`Picture`."""
+
+    views: tuple[Tensor, ...]
+    inside: Tensor | None
+    treated: tuple[Treatment, ...]
+
+
+def loaded(samples: Iterable[Sample], size: int, views: Sequence[View]) -> Iterator[ImageBatch]:
+    """Yield batches of at most ``size`` images; one that cannot be read is listed with its reason."""
+    picture_formats()  # PIL's plugins are imported here, and not by many threads
+
+    def prepare(sample: Sample) -> Prepared | str:
+        return prepared(sample, views)
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        ahead: list[tuple[list[Sample], Iterable[Prepared | str]]] = []  # batches in the pool: the next, and one more
+        for some in batched(samples, size):
+            # A device's work is ordered by the thread that asks for it.
+            ahead.append((some, map(prepare, some) if _on_a_device(some[0].image) else pool.map(prepare, some)))
+            if len(ahead) > 1:
+                yield _gathered(*ahead.pop(0), len(views))
+        for some, made in ahead:
+            yield _gathered(some, made, len(views))
+
+
+def prepared(sample: Sample, views: Sequence[View]) -> Prepared | str:
+    """Return an image's views, or the reason why there are none."""
+
+    def use(picture: Picture, image: object = None) -> Prepared:
+        made = tuple(view.of(sample, image, picture.pixels) for view in views)
+        return Prepared(made, picture.inside, picture.treated)
+
+    try:
+        image = sample.image() if callable(sample.image) else sample.image
+        if is_file(image):
+            return made_of_file(image, use)
+        return use(as_unchecked_picture(image), image)
+    except WrongViewError:
+        raise
+    except InputError as error:
+        return str(error)
+    except Exception as error:
+        return f"cannot be loaded ({one_line(error)})"
+
+
+def unusable(sample: Sample) -> str | None:
+    """Return why an image cannot be used; None where it can."""
+    (made,) = in_range([prepared(sample, [])])
+    return made if isinstance(made, str) else None
+
+
+def shown_pictures(samples: Sequence[Sample | None], side: int) -> list[Shown | None]:
+    """Return images (h, w, 3) on the host, at most ``side`` pixels high and wide; None for what cannot be read."""
+    small = [View(lambda pixels: shrunk(pixels, side).movedim(-1, 0))]
+
+    def made(sample: Sample | None) -> Prepared | str:
+        return "is gone" if sample is None else prepared(sample, small)
+
+    first = next((sample.image for sample in samples if sample is not None), None)
+    if _on_a_device(first):
+        return brought_down(in_range([made(sample) for sample in samples]))
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return brought_down(in_range(list(pool.map(made, samples))))
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of at most ``size`` items (``itertools.batched`` needs Python 3.12)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def in_range(made: list[Prepared | str]) -> list[Prepared | str]:
+    """Look at all pictures' floats together: what is on a device comes down in one copy."""
+    there: dict[torch.device, list[Tensor]] = {}
+    for one in made:
+        if isinstance(one, Prepared) and one.inside is not None:
+            there.setdefault(one.inside.device, []).append(one.inside)
+    known = {
+        device: iter(to_host(torch.stack(flags), "which images' floats lie in [0, 1]"))
+        for device, flags in there.items()
+    }
+
+    def settled(one: Prepared | str) -> Prepared | str:
+        if isinstance(one, str) or one.inside is None or next(known[one.inside.device]):
+            return one
+        return OUTSIDE
+
+    return [settled(one) for one in made]
+
+
+def brought_down(made: Sequence[Prepared | str]) -> list[Shown | None]:
+    """Return pictures (3, h, w) uint8 of one device as (h, w, 3) on the host, all in one copy."""
+    pictures = [one.views[0].movedim(0, -1) if isinstance(one, Prepared) else None for one in made]
+    there = [picture for picture in pictures if picture is not None]
+    if not there:
+        return [None] * len(pictures)
+    flat = to_host(torch.cat([picture.flatten() for picture in there]), "the pictures to show")
+    parts = iter(np.split(flat, np.cumsum([picture.numel() for picture in there])[:-1]))
+    return [None if picture is None else next(parts).reshape(picture.shape) for picture in pictures]
+
+
+def _as_image(image: object, pixels: Tensor) -> object:
+    """Return the image as the source has it; of a file, PIL's."""
+    if image is not None:
+        return image
+    whole = pixels if pixels.dtype == torch.uint8 else pixels.mul(255).round().byte()
+    return Image.fromarray(whole.movedim(0, -1).contiguous().numpy())
+
+
+def _on_a_device(image: object) -> bool:
+    if isinstance(image, Tensor):
+        return image.device.type != "cpu"
+    return is_array(image) and not isinstance(image, np.ndarray)
+
+
+def _gathered(samples: list[Sample], loading: Iterable[Prepared | str], n_views: int) -> ImageBatch:
+    made = in_range(list(loading))
+    usable = [(row, one) for row, one in enumerate(made) if isinstance(one, Prepared)]
+    treated: Counter[Treatment] = Counter()
+    for _, one in usable:
+        treated.update(one.treated)
+    return ImageBatch(
+        ids=[sample.id for sample in samples],
+        views=tuple(_stacked([one.views[i] for _, one in usable]) for i in range(n_views)),
+        read=[row for row, _ in usable],
+        unreadable={sample.id: one for sample, one in zip(samples, made, strict=True) if isinstance(one, str)},
+        treated=treated,
+        labels=[sample.label for sample in samples],
+        splits=[sample.split for sample in samples],
+    )
+
+
+def _stacked(pictures: list[Tensor]) -> Tensor:
+    """Write pictures (c, h, w) into one batch; of different types, they become floats."""
+    if not pictures:
+        return torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    first = pictures[0]
+    for one in pictures:
+        if one.device != first.device:
+            raise InputError(f"images lie on {first.device} and on {one.device}: pass them on one device")
+        if one.shape != first.shape:
+            raise InputError(
+                f"the transform gives images of different shapes, {tuple(first.shape)} and {tuple(one.shape)}: let it "
+                "resize or crop all to one"
+            )
+    if len({one.dtype for one in pictures}) > 1:
+        pictures = [one / 255 if one.dtype == torch.uint8 else one.float() for one in pictures]
+    batch = _empty_like(pictures[0], len(pictures))
+    for row, one in enumerate(pictures):
+        batch[row] = one
+    return batch
+
+
+def _empty_like(picture: Tensor, n: int) -> Tensor:
+    """Return memory for n pictures of the size and type of one, on its device."""
+    shape = (n, *picture.shape)
+    if picture.device.type == "cpu":
+        return empty_on_host(shape, picture.dtype)
+    return torch.empty(shape, dtype=picture.dtype, device=picture.device)
