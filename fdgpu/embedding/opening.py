@@ -12,7 +12,7 @@ import torch
 
 from fdgpu.arrays import is_array, to_torch
 from fdgpu.checks import shown
-from fdgpu.embedding.picture import ELSEWHERE, suffixes
+from fdgpu.embedding.image_file import ELSEWHERE, suffixes
 from fdgpu.embedding.sources import (
     FileSource,
     ImageSource,
