@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -178,6 +179,8 @@ def as_picture(image: object) -> Tensor:
 def as_unchecked_picture(image: object) -> Picture:
     """Return an image whose floats may lie anywhere: on a device, that is seen for many pictures at once."""
     treated: tuple[Treatment, ...] = ()
+    if isinstance(image, bytes):
+        image = _opened(image)
     if isinstance(image, Image.Image):
         try:
             array, treated = _from_pil(image)
@@ -198,6 +201,15 @@ def as_unchecked_picture(image: object) -> Picture:
     if pixels.shape[0] == 4:
         treated = (Treatment.ON_WHITE,)
     return Picture(on_white(pixels), in_range(pixels), treated)
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(content), formats=picture_formats())
+    except UnidentifiedImageError:
+        raise InputError("is not an image") from None
+    except UNREADABLE as error:
+        raise InputError(f"cannot be decoded ({one_line(error)})") from None
 
 
 def as_pictures(images: Tensor) -> Tensor:
