@@ -181,11 +181,18 @@ class ModelAnswers:
         classifier: the model.
         outputs: what its outputs are called.
         labels: (n,) of the images in their order, or (n, k) of several conditions; None where the source gives them.
+        view: what the model takes of an image; by default the classifier's own, or what the source has transformed.
     """
 
-    def __init__(self, classifier: Classifier, outputs: Outputs, labels: Sequence[object] | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        outputs: Outputs,
+        labels: Sequence[object] | None = None,
+        view: View | None = None,
+    ) -> None:
         self.classifier, self.outputs = classifier, outputs
-        self.view = classifier.view or View(None)
+        self.view = view or classifier.view or View(None)
         self._labels = to_numpy(labels, "labels") if isinstance(labels, Tensor) or is_array(labels) else labels
         self._true: list[NDArray[Any]] = []
         self._read: list[int] = []
