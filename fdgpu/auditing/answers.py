@@ -152,6 +152,22 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:FEW])) + (", …" if len(names) > FEW else "")
 
 
+def filled(labels: Sequence[object], read: Sequence[int], ids: Sequence[str]) -> list[object]:
+    """Return labels that came with images; of an image that cannot be read, and has none, any: nothing counts it.
+
+    Raises:
+        InputError: for an image that was read, and has no label.
+    """
+    if not any(label is None for label in labels):
+        return list(labels)
+    missing = [ids[row] for row in read if labels[row] is None]
+    known = next((label for label in labels if label is not None), None)
+    if missing or known is None:
+        own = missing[0] if missing else ids[0]
+        raise InputError(f"images gives no label for {shown(own)}: pass labels, or pairs (image, label)")
+    return [known if label is None else label for label in labels]
+
+
 # --- in one pass with an embedder -------------------------------------------------------------------------------------
 
 
@@ -232,10 +248,7 @@ class ModelAnswers:
                     f"images gives more pictures than labels has entries, {len(self._labels)}: pass one each"
                 )
             return own
-        missing = [own for own, label in zip(batch.ids, batch.labels, strict=True) if label is None]
-        if missing:
-            raise InputError(f"images gives no label for {shown(missing[0])}: pass labels, or pairs (image, label)")
-        return batch.labels
+        return filled(batch.labels, batch.read, batch.ids)
 
     def finish(self) -> AnsweredColumns:
         """Bring the answers down, for which the host waits once.
