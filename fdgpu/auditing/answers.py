@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fdgpu.arrays import ROWS_AT_ONCE, is_array, to_numpy
 from fdgpu.auditing.class_names import ClassNames, folded, given_classes, key_of, match_classes
-from fdgpu.auditing.columns import Column
 from fdgpu.auditing.conditions import UNKNOWN, has_conditions
+from fdgpu.auditing.one_column import Column
 from fdgpu.captions.recipe import bundled_folder
 from fdgpu.checks import shown
 from fdgpu.embedding.classifier import Answers, Classifier
@@ -151,6 +151,22 @@ def _shown_name(name: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:FEW])) + (", …" if len(names) > FEW else "")
+
+
+def filled(labels: Sequence[object], read: Sequence[int], ids: Sequence[str]) -> list[object]:
+    """Return labels that came with images; of an image that cannot be read, and has none, any: nothing counts it.
+
+    Raises:
+        InputError: for an image that was read, and has no label.
+    """
+    if not any(label is None for label in labels):
+        return list(labels)
+    missing = [ids[row] for row in read if labels[row] is None]
+    known = next((label for label in labels if label is not None), None)
+    if missing or known is None:
+        own = missing[0] if missing else ids[0]
+        raise InputError(f"images gives no label for {shown(own)}: pass labels, or pairs (image, label)")
+    return [known if label is None else label for label in labels]
 
 
 # --- scores that the caller has ---------------------------------------------------------------------------------------
@@ -290,10 +306,7 @@ class ModelAnswers:
                     f"images gives more pictures than labels has entries, {len(self._labels)}: pass one each"
                 )
             return own
-        missing = [own for own, label in zip(batch.ids, batch.labels, strict=True) if label is None]
-        if missing:
-            raise InputError(f"images gives no label for {shown(missing[0])}: pass labels, or pairs (image, label)")
-        return batch.labels
+        return filled(batch.labels, batch.read, batch.ids)
 
     def finish(self) -> AnsweredColumns:
         """Bring the answers down, for which the host waits once.

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.auditing.columns import LONGEST_NAME, Column, as_column
+from fdgpu.auditing.one_column import LONGEST_NAME, Column, as_column
 from fdgpu.captions.recipe import distinct_names
 from fdgpu.checks import SHOWN, shown
 from fdgpu.errors import InputError

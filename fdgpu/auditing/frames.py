@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fdgpu.auditing.columns import is_list
+from fdgpu.auditing.one_column import is_list
 from fdgpu.auditing.tables import (
     NUMBERS,
     REQUIRED,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.auditing.answers import read_scores
 from fdgpu.auditing.class_names import ClassNames, match_classes
-from fdgpu.auditing.columns import as_column, as_scores, has_scores
 from fdgpu.auditing.conditions import has_conditions, judge_conditions
+from fdgpu.auditing.one_column import as_column, as_scores, has_scores
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.answers import ModelAnswers, Outputs
+from fdgpu.auditing.answers import ModelAnswers, Outputs, filled
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.conditions import has_conditions
 from fdgpu.auditing.images import Embedded
@@ -65,10 +65,8 @@ class Laid:
         if inputs is None:
             columns = dict(self.paired.joined(embedded.ids))
             names = self.class_names
-            came: dict[str, Sequence[object]] = {"labels": embedded.labels, "splits": embedded.splits}
-            for name, own in came.items():
-                if columns[name] is None and any(one is not None for one in own):
-                    columns[name] = own
+            if columns["splits"] is None and any(one is not None for one in embedded.splits):
+                columns["splits"] = embedded.splits
             if self.answering is not None:
                 answered = self.answering.finish()
                 embedded = embedded.without(answered.skipped)
@@ -76,7 +74,7 @@ class Laid:
                 columns |= {name: getattr(answered, name) for name in ANSWERED}
                 notes.add(answered.note)
             elif columns["labels"] is None:
-                raise InputError("labels is missing: pass labels, or images that come with them, (image, label)")
+                columns["labels"] = filled(embedded.labels, np.flatnonzero(embedded.readable).tolist(), embedded.ids)
             inputs = _checked(columns, names, self.ignores_groups)
             for doubt in inputs.doubts:
                 notes.doubt(doubt)

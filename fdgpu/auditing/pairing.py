@@ -20,8 +20,8 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_predictions
 from fdgpu.auditing.tables import REQUIRED, ColumnNames, Predictions
 from fdgpu.checks import shown
+from fdgpu.embedding.image_file import suffixes
 from fdgpu.embedding.opening import class_folders, image_source
-from fdgpu.embedding.picture import suffixes
 from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, printable
 from fdgpu.errors import InputError
 

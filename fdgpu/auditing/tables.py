@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fdgpu.auditing.columns import LONGEST_NAME
+from fdgpu.auditing.one_column import LONGEST_NAME
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.findings import Split

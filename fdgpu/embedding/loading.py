@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from fdgpu.arrays import empty_on_host, is_array, to_host
+from fdgpu.arrays import is_array, to_host
 from fdgpu.device import cpu_count
-from fdgpu.embedding.picture import OUTSIDE, Picture, Treatment, as_unchecked_picture, made_of_file, picture_formats
+from fdgpu.embedding.image_file import is_file, made_of_file, picture_formats, torchcodec_decoders
+from fdgpu.embedding.picture import OUTSIDE, Picture, Treatment, as_unchecked_picture
 from fdgpu.embedding.preprocess import shrunk
+from fdgpu.embedding.written import Written
 from fdgpu.errors import InputError, one_line
 
 Shown = NDArray[np.uint8]  # (h, w, 3)
@@ -32,8 +35,8 @@ class Sample:
 
     Attributes:
         id: its name, by which reports show it and columns are joined to it.
-        image: a path, a PIL image, an array or a tensor, or a function without arguments that returns one of these: a
-            thread calls it, some images ahead of the model.
+        image: a path, the bytes of an image file or an open one, a PIL image, an array or a tensor; or a function
+            without arguments that returns one of these: a thread calls it, some images ahead of the model.
         label: a class name or an id, or (k,) of 0 and 1 where it has several; None without one.
         split: "train", "val" or "test", where the source knows.
         transformed: what the source made of the image for a classifier, where the image itself cannot be had apart.
@@ -54,10 +57,14 @@ class View:
         function: of its pixels (3, h, w), uint8 or floats in [0, 1], to a tensor (c, h, w); None for what the source
             itself has transformed.
         takes_image: give it the image as the source has it, PIL's where that is a file, instead of its pixels.
+        smallest: a JPEG may be decoded at a reduced size whose sides have so many pixels; None for its whole size.
+        device: where the view is wanted, so that a CUDA device may decode for it.
     """
 
     function: Callable[[Any], object] | None
     takes_image: bool = False
+    smallest: int | None = None
+    device: torch.device | None = None
 
     def of(self, sample: Sample, image: object, pixels: Tensor) -> Tensor:
         """Return the view.
@@ -121,20 +128,41 @@ class Prepared:
 
 def loaded(samples: Iterable[Sample], size: int, views: Sequence[View]) -> Iterator[ImageBatch]:
     """Yield batches of at most ``size`` images; one that cannot be read is listed with its reason."""
-    picture_formats()  # PIL's plugins are imported here, and not by many threads
+    picture_formats(), torchcodec_decoders()  # plugins and libraries are imported here, and not by many threads
 
-    def prepare(sample: Sample) -> Prepared | str:
-        return prepared(sample, views)
+    def load(some: list[Sample]) -> Callable[[], ImageBatch]:
+        written = Written(len(some), len(views))
 
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        ahead: list[tuple[list[Sample], Iterable[Prepared | str]]] = []  # batches in the pool: the next, and one more
+        def prepare(row: int) -> Prepared | str:
+            made = prepared(some[row], views)
+            return made if isinstance(made, str) else replace(made, views=written.put(row, made.views))
+
+        # A device's work is ordered by the thread that asks for it.
+        apart = pool.map if not _on_a_device(some[0].image) else map
+        making = apart(prepare, range(len(some)))
+        return lambda: _gathered(some, in_range(list(making)), written)
+
+    with image_threads() as pool:
+        ahead: list[Callable[[], ImageBatch]] = []  # batches in the pool: the next, and one more
         for some in batched(samples, size):
-            # A device's work is ordered by the thread that asks for it.
-            ahead.append((some, map(prepare, some) if _on_a_device(some[0].image) else pool.map(prepare, some)))
+            ahead.append(load(some))
             if len(ahead) > 1:
-                yield _gathered(*ahead.pop(0), len(views))
-        for some, made in ahead:
-            yield _gathered(some, made, len(views))
+                yield ahead.pop(0)()
+        for last in ahead:
+            yield last()
+
+
+@contextmanager
+def image_threads() -> Iterator[ThreadPoolExecutor]:
+    """Open a pool with a thread a core, each of which computes alone: else torch would use all cores in each."""
+    openmp = ThreadpoolController().select(user_api="openmp")
+
+    def alone() -> None:
+        torch.get_num_threads()  # torch sets the limit of a thread that is new to it: after that it is this one
+        openmp.limit(limits=1)  # of this thread only
+
+    with ThreadPoolExecutor(cpu_count(), initializer=alone) as pool:
+        yield pool
 
 
 def prepared(sample: Sample, views: Sequence[View]) -> Prepared | str:
@@ -146,8 +174,8 @@ def prepared(sample: Sample, views: Sequence[View]) -> Prepared | str:
 
     try:
         image = sample.image() if callable(sample.image) else sample.image
-        if isinstance(image, (str, Path)):
-            return made_of_file(Path(image), use)
+        if is_file(image):
+            return made_of_file(image, use, smallest_of(views))
         return use(as_unchecked_picture(image), image)
     except WrongViewError:
         raise
@@ -155,6 +183,12 @@ def prepared(sample: Sample, views: Sequence[View]) -> Prepared | str:
         return str(error)
     except Exception as error:
         return f"cannot be loaded ({one_line(error)})"
+
+
+def smallest_of(views: Sequence[View]) -> int | None:
+    """Return how small an image may be decoded for all views; None for its whole size."""
+    sides = [view.smallest for view in views]
+    return None if not sides or None in sides else max(side for side in sides if side is not None)
 
 
 def unusable(sample: Sample) -> str | None:
@@ -173,7 +207,7 @@ def shown_pictures(samples: Sequence[Sample | None], side: int) -> list[Shown | 
     first = next((sample.image for sample in samples if sample is not None), None)
     if _on_a_device(first):
         return brought_down(in_range([made(sample) for sample in samples]))
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with image_threads() as pool:
         return brought_down(in_range(list(pool.map(made, samples))))
 
 
@@ -228,47 +262,18 @@ def _on_a_device(image: object) -> bool:
     return is_array(image) and not isinstance(image, np.ndarray)
 
 
-def _gathered(samples: list[Sample], loading: Iterable[Prepared | str], n_views: int) -> ImageBatch:
-    made = in_range(list(loading))
+def _gathered(samples: list[Sample], made: list[Prepared | str], written: Written) -> ImageBatch:
     usable = [(row, one) for row, one in enumerate(made) if isinstance(one, Prepared)]
+    rows = [row for row, _ in usable]
     treated: Counter[Treatment] = Counter()
     for _, one in usable:
         treated.update(one.treated)
     return ImageBatch(
         ids=[sample.id for sample in samples],
-        views=tuple(_stacked([one.views[i] for _, one in usable]) for i in range(n_views)),
-        read=[row for row, _ in usable],
+        views=tuple(written.whole(view, rows, [one.views[view] for _, one in usable]) for view in range(written.views)),
+        read=rows,
         unreadable={sample.id: one for sample, one in zip(samples, made, strict=True) if isinstance(one, str)},
         treated=treated,
         labels=[sample.label for sample in samples],
         splits=[sample.split for sample in samples],
     )
-
-
-def _stacked(pictures: list[Tensor]) -> Tensor:
-    """Write pictures (c, h, w) into one batch; of different types, they become floats."""
-    if not pictures:
-        return torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    first = pictures[0]
-    for one in pictures:
-        if one.device != first.device:
-            raise InputError(f"images lie on {first.device} and on {one.device}: pass them on one device")
-        if one.shape != first.shape:
-            raise InputError(
-                f"the transform gives images of different shapes, {tuple(first.shape)} and {tuple(one.shape)}: let it "
-                "resize or crop all to one"
-            )
-    if len({one.dtype for one in pictures}) > 1:
-        pictures = [one / 255 if one.dtype == torch.uint8 else one.float() for one in pictures]
-    batch = _empty_like(pictures[0], len(pictures))
-    for row, one in enumerate(pictures):
-        batch[row] = one
-    return batch
-
-
-def _empty_like(picture: Tensor, n: int) -> Tensor:
-    """Return memory for n pictures of the size and type of one, on its device."""
-    shape = (n, *picture.shape)
-    if picture.device.type == "cpu":
-        return empty_on_host(shape, picture.dtype)
-    return torch.empty(shape, dtype=picture.dtype, device=picture.device)

@@ -1,6 +1,7 @@
-"""One image of any kind → (3, h, w): files, PIL images, arrays and tensors, to be embedded and to be shown.
+"""One image that is open → (3, h, w): PIL images, arrays and tensors, to be embedded and to be shown.
 
-What a file may hold beside plain pixels has one policy each, counted by :class:`Treatment`:
+Files come from :mod:`fdgpu.embedding.image_file`. What an image may hold beside plain pixels has one policy each,
+counted by :class:`Treatment`:
 
 - An orientation (EXIF, XMP) is applied, as viewers do. A damaged one is passed over.
 - Pixels that are not opaque are laid on white: so viewers and web pages show them, and so img2dataset wrote the images
@@ -16,46 +17,25 @@ What a file may hold beside plain pixels has one policy each, counted by :class:
 from __future__ import annotations
 
 import math
-import os
-import stat
-import struct
-import threading
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from fdgpu.arrays import is_array, to_host, to_torch
 from fdgpu.errors import InputError, one_line
 
+K = TypeVar("K", bound=np.generic)
+
 OUTSIDE = "an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8"
 LARGE = 20_000_000  # pixels; larger pictures are decoded one at a time, and averaged over squares down to this
-
-# What PIL opens and is no picture, or would be drawn by a program of the system (PostScript by Ghostscript).
-NO_PICTURES = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"}
-HEIC = "needs pillow-heif (pip install pillow-heif, pillow_heif.register_heif_opener()), or convert it to JPEG"
-DRAWING = "is a drawing and no pixels: convert it to PNG, as by cairosvg"
-ELSEWHERE = {
-    ".heic": HEIC, ".heif": HEIC, ".hif": HEIC, ".svg": DRAWING, ".svgz": DRAWING,
-    ".avif": "needs Pillow 11.3 or later", ".jxl": "needs pillow-jxl-plugin, or convert it to PNG",
-}  # fmt: skip
-
-# What decoders raise for a damaged image. PIL documents OSError, SyntaxError, ValueError, EOFError and the bomb; its
-# plugins leak those of reading headers in Python. A warning is one where the caller made warnings errors.
-UNREADABLE = (
-    OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, RuntimeError, LookupError, TypeError,
-    AttributeError, ArithmeticError, AssertionError, MemoryError, BufferError, struct.error, zlib.error, Warning,
-)  # fmt: skip
 
 # How to turn a picture by its orientation: transpose, then flip the rows, then the columns.
 TURNS = {
@@ -63,9 +43,6 @@ TURNS = {
     6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
 }  # fmt: skip
 ORIENTATION, LARGEST_SAMPLE = 0x0112, 281  # tags
-
-_one_large = threading.Lock()
-T = TypeVar("T")
 
 
 class Treatment(StrEnum):
@@ -97,69 +74,9 @@ class Picture:
     inside: Tensor | None = None
     treated: tuple[Treatment, ...] = ()
 
-
-def picture_formats() -> tuple[str, ...]:
-    """Return PIL's names of the formats that are read; a plugin that was registered is among them."""
-    Image.init()
-    return tuple(sorted(set(Image.OPEN) - NO_PICTURES))
-
-
-def suffixes() -> list[str]:
-    """Return the suffixes by which a folder is searched: of every picture that this Pillow can open."""
-    formats = set(picture_formats())
-    return sorted(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
-
-
-def read_picture(path: Path) -> Picture:
-    """Decode an image file.
-
-    Raises:
-        InputError: with nothing but the reason, to be said after the file's name.
-    """
-    return made_of_file(path, lambda picture: picture)
-
-
-def made_of_file(path: Path, use: Callable[[Picture], T]) -> T:
-    """Decode an image file, and return what ``use`` makes of it; of large pictures only one at a time.
-
-    Raises:
-        InputError: as :func:`read_picture`.
-    """
-    try:
-        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - Path has no S_IFMT
-        if kind != stat.S_IFREG:
-            raise InputError(f"is {_KINDS.get(kind, 'no file')}, and no image file")
-        image = Image.open(path, formats=picture_formats())
-    except InputError:
-        raise
-    except FileNotFoundError:
-        address = next((part for part in path.parts if part in _ADDRESSES), None)
-        raise InputError(
-            f"is an address ({address}//): download it and pass its path" if address else "does not exist"
-        ) from None
-    except UnidentifiedImageError:
-        suffix = path.suffix.lower()
-        known = suffix in ELSEWHERE and suffix not in suffixes()
-        raise InputError(ELSEWHERE[suffix] if known else "is not an image") from None
-    except UNREADABLE as error:
-        raise InputError(f"cannot be decoded ({one_line(error)})") from None
-
-    def decode() -> T:
-        with closing(image):  # gives the pixels back at once; to leave an image's own ``with`` only closes the file
-            return use(as_unchecked_picture(image))
-
-    if image.width * image.height <= LARGE:
-        return decode()
-    # A thread of its own: malloc keeps what a thread gave back, and each of a pool would keep a large picture.
-    with _one_large, ThreadPoolExecutor(1) as alone:
-        return alone.submit(decode).result()
-
-
-_KINDS = {
-    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}  # fmt: skip
-_ADDRESSES = {"http:", "https:", "ftp:", "s3:", "gs:"}
+    def also(self, treatment: Treatment) -> Picture:
+        """Return the picture, to which one more thing was done."""
+        return replace(self, treated=(*self.treated, treatment))
 
 
 def as_picture(image: object) -> Tensor:
@@ -183,11 +100,14 @@ def as_unchecked_picture(image: object) -> Picture:
             array, treated = _from_pil(image)
         except InputError:
             raise
-        except UNREADABLE as error:
+        except Exception as error:  # plugins raise what they like
             raise InputError(f"cannot be decoded ({one_line(error)})") from None
         pixels = torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1))
     elif isinstance(image, np.ndarray):
-        pixels = torch.from_numpy(np.ascontiguousarray(image))
+        given = np.ascontiguousarray(image)
+        pixels = torch.from_numpy(
+            given if given.flags.writeable else given.copy()
+        )  # torch warns of what it may not write
     elif isinstance(image, torch.Tensor) or is_array(image):
         pixels = to_torch(image, "an image")
     else:
@@ -229,21 +149,36 @@ def in_range(pixels: Tensor) -> Tensor | None:
 
 def _from_pil(image: Image.Image) -> tuple[NDArray[np.generic], tuple[Treatment, ...]]:
     """Return (h, w, 3) uint8, or (h, w) floats of a deep grey image, and what was done."""
-    codec = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))  # what the decoder is told: "RGB;16B"
-    carried = _orientation(image)
+    codec, carried = decoder_arguments(image), orientation_of(image)
     with _unmapped(image):
         image.load()
     step = math.ceil(math.sqrt(image.width * image.height / LARGE))
     pixels, treated = _greys(image, codec, step) if image.mode[0] in "IF" else _colours(_averaged(image, step), codec)
     if carried in TURNS:
         treated.append(Treatment.ORIENTED)
-    if (orientation := _orientation(image)) in TURNS:  # of TIFF, PIL has turned the pixels, and taken the tag away
-        transpose, rows, columns = TURNS[orientation]
-        pixels = pixels.swapaxes(0, 1) if transpose else pixels
-        pixels = np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
-    if _has_more_frames(image):
+    pixels = turned(pixels, orientation_of(image))  # of TIFF, PIL has turned them, and taken the tag away
+    if has_more_frames(image):
         treated.append(Treatment.FIRST_FRAME)
     return pixels, tuple(treated)
+
+
+def is_large(image: Image.Image) -> bool:
+    """Whether a picture is one of those that are decoded one at a time."""
+    return image.width * image.height > LARGE
+
+
+def turned(pixels: NDArray[K], orientation: int | None) -> NDArray[K]:
+    """Turn (h, w) or (h, w, 3) by what an image carries, as viewers do."""
+    if orientation not in TURNS:
+        return pixels
+    transpose, rows, columns = TURNS[orientation]
+    pixels = pixels.swapaxes(0, 1) if transpose else pixels
+    return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def decoder_arguments(image: Image.Image) -> str:
+    """Return what PIL tells its decoder: "RGB;16B" where it will cut off bits."""
+    return " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 @contextmanager
@@ -302,20 +237,20 @@ def _greys(image: Image.Image, codec: str, step: int) -> tuple[NDArray[np.generi
     return values / 65535, [Treatment.DIM] if 0 < largest < 16384 else []
 
 
-def _orientation(image: Image.Image) -> int | None:
+def orientation_of(image: Image.Image) -> int | None:
     """Return the orientation that an image carries; None without one, or where what carries it is damaged."""
     try:
         found = image.getexif().get(ORIENTATION)
-    except UNREADABLE:
+    except Exception:  # a plugin, of a damaged header
         return None
     return found if isinstance(found, int) else None
 
 
-def _has_more_frames(image: Image.Image) -> bool:
+def has_more_frames(image: Image.Image) -> bool:
     """Whether there are more frames, pages or layers; the second picture of a phone's JPEG (MPO) is no frame."""
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    except UNREADABLE:  # the first was read
+    except Exception:  # the first was read
         return True
 
 
@@ -325,14 +260,10 @@ def _no_picture(image: object) -> str:
     if isinstance(image, Mapping):
         keys = ", ".join(map(repr, list(image)[:5]))
         return f"an image is a {kind} with the keys {keys}: pass the pictures alone, as by dataset['image']"
-    if isinstance(image, (str, Path)):
-        return f"an image is a path ({str(image)[:80]!r}) among pictures: pass paths only, or pictures only"
-    if isinstance(image, (bytes, bytearray, memoryview)) or hasattr(image, "read"):
-        return f"an image is a {kind}: decode it, as by PIL.Image.open(io.BytesIO(…)), or pass the file's path"
     if isinstance(image, Sequence):
         inside = ", ".join(type(one).__name__ for one in image[:5])
         return f"an image is a {kind} of {len(image)} ({inside}): pass the pictures alone, and the labels as labels"
-    return f"an image is a {kind}: pass PIL images, arrays, tensors or paths"
+    return f"an image is a {kind}: pass a path, the bytes of an image file, a PIL image, an array or a tensor"
 
 
 def _channels_first(pixels: Tensor) -> Tensor:

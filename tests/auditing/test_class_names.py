@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdgpu.auditing.class_names import key_of, match_classes, read_class_names
-from fdgpu.auditing.columns import as_column, has_scores
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.one_column import as_column, has_scores
 from fdgpu.errors import FdgpuError, InputError
 
 

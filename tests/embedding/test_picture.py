@@ -1,15 +1,8 @@
-"""What becomes of an image that is more than plain pixels, and of a file that is none."""
+"""What becomes of an image that is more than plain pixels, and of what is none."""
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
-from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +10,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from fdgpu.embedding import picture as pictures
+from fdgpu.embedding.image_file import read_picture
 from fdgpu.embedding.opening import image_source
-from fdgpu.embedding.picture import (
-    Picture,
-    Treatment,
-    as_picture,
-    as_unchecked_picture,
-    made_of_file,
-    read_picture,
-    suffixes,
-)
-from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding.picture import Treatment, as_picture, as_unchecked_picture
 from fdgpu.embedding.sources import FileSource
 from fdgpu.errors import InputError
 
@@ -318,157 +302,6 @@ def test_what_was_done_is_counted(tmp_path: Path) -> None:
     assert torch.equal(listed.pixels, batch.pixels)
 
 
-# --- which files ------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_is_searched_for_every_picture_that_pillow_opens(tmp_path: Path) -> None:
-    known = suffixes()
-    assert known == sorted(known)
-    assert {".jpg", ".jfif", ".jpe", ".png", ".webp", ".pgm", ".pnm", ".jp2", ".tga", ".bmp", ".gif", ".tif"} <= {
-        *known
-    }
-    assert not {".eps", ".ps", ".pdf", ".wmf", ".emf", ".h5", ".hdf", ".mpg", ".iim", ".grib", ".bufr"} & {*known}
-    image = Image.fromarray(noise())
-    for suffix, kind in ((".jfif", "JPEG"), (".jpe", "JPEG"), (".pgm", "PPM"), (".tga", "TGA"), (".JP2", "JPEG2000")):
-        (image.convert("L") if suffix == ".pgm" else image).save(tmp_path / f"a{suffix}", kind)
-    if ".avif" in known:
-        image.save(tmp_path / "a.avif")
-    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.4")
-    (batch,) = image_source(tmp_path).batches(99, lambda pixels: pixels[:, :6, :6])
-    assert len(batch.ids) == (6 if ".avif" in known else 5)
-    assert batch.unreadable == {}
-
-
-HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 100
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
-
-
-def test_a_picture_of_another_package_names_it(tmp_path: Path) -> None:
-    for name, content in (("a.heic", HEIC), ("b.HEIF", HEIC), ("c.svg", SVG)):
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(
-        InputError, match=r"holds no image that can be read here: 1 files end in \.heic, which needs pillow-heif"
-    ):
-        image_source(tmp_path)
-    Image.new("RGB", (8, 8)).save(tmp_path / "d.png")
-    (batch,) = image_source(tmp_path).batches(9, same)
-    assert batch.ids == ["a.heic", "b.HEIF", "c.svg", "d.png"]
-    assert {path: reason.split(" (")[0] for path, reason in batch.unreadable.items()} == {
-        "a.heic": "needs pillow-heif",
-        "b.HEIF": "needs pillow-heif",
-        "c.svg": "is a drawing and no pixels: convert it to PNG, as by cairosvg",
-    }
-
-
-def test_a_plugin_that_was_registered_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    suffixes()
-    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN, "HEIF": (None, None)})
-    monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
-    assert ".heic" in suffixes()
-
-
-def test_postscript_is_never_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import EpsImagePlugin
-
-    def run(*_: Any, **__: Any) -> None:
-        raise AssertionError("Ghostscript was called")
-
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
-    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
-    (batch,) = FileSource([tmp_path / "a.png"], ["a"]).batches(1, same)
-    assert batch.unreadable == {"a": "is not an image"}
-
-
-def test_paths_that_are_no_files_do_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.mkfifo(tmp_path / "fifo.png")
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    (tmp_path / "device.png").symlink_to("/dev/zero")
-    with socket.socket(socket.AF_UNIX) as one:
-        monkeypatch.chdir(tmp_path)  # a socket's path is short
-        one.bind("socket.png")
-    names = ["fifo.png", "folder.png", "socket.png", "device.png", "loop.png", "none.png", "a\0b.png"]
-    paths = [tmp_path / name for name in names] + [Path("https://example.com/a.jpg"), Path("x" * 5000)]
-    source = FileSource(paths, [*names, "url", "long"])
-    (batch,) = source.batches(99, same)
-    assert batch.unreadable.pop("loop.png").startswith("cannot be decoded ([Errno")
-    assert batch.unreadable.pop("long").startswith("cannot be decoded ([Errno")
-    assert batch.unreadable == {
-        "fifo.png": "is a FIFO, and no image file",
-        "folder.png": "is a folder, and no image file",
-        "socket.png": "is a socket, and no image file",
-        "device.png": "is a device, and no image file",
-        "none.png": "does not exist",
-        "a\0b.png": "cannot be decoded (embedded null byte)",
-        "url": "is an address (https://): download it and pass its path",
-    }
-    assert source.pictures([0, 3], 9) == [None, None]
-    assert source.reason(0) == "is a FIFO, and no image file"
-
-
-def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for i, side in enumerate((40, 8, 40, 8, 40, 40)):
-        Image.new("RGB", (side, side), (i, i, i)).save(tmp_path / f"{i}.png")
-    plain, lock, now, most = pictures.as_unchecked_picture, threading.Lock(), [0], [0]
-
-    def slow(image: Image.Image) -> pictures.Picture:
-        if image.width < 40:
-            return plain(image)
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-        time.sleep(0.02)
-        picture = plain(image)
-        with lock:
-            now[0] -= 1
-        return picture
-
-    monkeypatch.setattr(pictures, "as_unchecked_picture", slow)
-    monkeypatch.setattr("fdgpu.embedding.loading.cpu_count", lambda: 6)
-    for large, expected in ((1000, 1), (2000, 4)):
-        monkeypatch.setattr(pictures, "LARGE", large)
-        most[0] = 0
-        (batch,) = image_source(tmp_path).batches(9, lambda pixels: pixels[:, :8, :8])
-        assert batch.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
-        assert most[0] == expected
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
-def test_a_large_picture_is_averaged_far_above_the_models_size(
-    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (9, 12, 4), dtype=np.uint8)
-    image = Image.fromarray(coarse, "RGBA").resize((300, 201)).convert("RGBA" if mode == "I;16" else mode)
-    if mode == "I;16":
-        image = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
-    exif = Image.Exif()
-    exif[ORIENTATION] = 8
-    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    image.save(path, exif=exif)
-    config = {"size": 16, "mean": (0,) * 3, "std": (1,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    resize = Preprocess.of_model(config).resize
-
-    def small(picture: Picture) -> Picture:
-        return replace(picture, pixels=resize(picture.pixels))
-
-    expected = made_of_file(path, small)
-    monkeypatch.setattr(pictures, "LARGE", 10_000)
-    whole, large = read_picture(path), made_of_file(path, small)
-    assert whole.pixels.shape == (3, 100, 67)
-    assert whole.treated == expected.treated
-    assert Treatment.ORIENTED in whole.treated
-    scale = 255 if large.pixels.is_floating_point() else 1
-    assert (large.pixels.float() - expected.pixels.float()).abs().max() * scale <= 3
-
-
-def test_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new("1", (4000, 4000)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
-    (batch,) = image_source(tmp_path).batches(1, same)
-    assert "decompression bomb" in batch.unreadable["a.png"]
-
-
 # --- what is no picture -----------------------------------------------------------------------------------------------
 
 
@@ -480,11 +313,8 @@ def test_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.Mon
             r"a dict with the keys 'image', 'label': pass the pictures alone, as by dataset\['image'\]",
         ),
         ((np.zeros((2, 2, 3)), 1, 2), r"a tuple of 3 \(ndarray, int, int\): pass the pictures alone"),
-        (b"\x89PNG", r"a bytes: decode it, as by PIL\.Image\.open"),
-        (BytesIO(b""), "a BytesIO: decode it"),
-        (Path("a.png"), r"a path \('a\.png'\) among pictures"),
-        (None, "a NoneType: pass PIL images, arrays, tensors or paths"),
-        (3, "a int: pass PIL"),
+        (None, "a NoneType: pass a path, the bytes of an image file, a PIL image, an array or a tensor"),
+        (3, "a int: pass a path"),
     ],
 )
 def test_what_is_no_picture_is_named(image: object, message: str) -> None:
@@ -492,7 +322,7 @@ def test_what_is_no_picture_is_named(image: object, message: str) -> None:
         as_picture(image)
     source = image_source([np.zeros((2, 2, 3), np.uint8), image])
     (batch,) = source.batches(2, same)
-    assert batch.unreadable["1"].startswith("does not exist" if isinstance(image, Path) else "an image is a ")
+    assert batch.unreadable["1"].startswith("an image is a ")
     assert (source.reason(0), source.reason(1)) == (None, batch.unreadable["1"])
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from fdgpu.embedding.picture import UNREADABLE, picture_formats
+from fdgpu.embedding.image_file import picture_formats
 from fdgpu.embedding.sources import FileSource
 
 FORMATS = (
@@ -92,14 +92,14 @@ def decoded_by_pil(path: Path) -> np.ndarray | None:
                 return None
             try:
                 upright = ImageOps.exif_transpose(image)
-            except UNREADABLE:
+            except Exception:  # plugins raise what they like
                 return None
             if not upright.has_transparency_data:
                 return np.asarray(upright.convert("RGB"))[: SIDE - 1, :SIDE]
             layer = np.asarray(upright.convert("RGBA")).astype(float)[: SIDE - 1, :SIDE]
             share = layer[..., 3:] / 255
             return layer[..., :3] * share + 255 * (1 - share)
-    except UNREADABLE:
+    except Exception:  # plugins raise what they like
         return None
 
 

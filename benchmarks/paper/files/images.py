@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as V
 
 from benchmarks.paper.sets import Images, Inputs
-from fdgpu.embedding.picture import read_picture
+from fdgpu.embedding.image_file import read_picture
 from fdgpu.errors import InputError
 
 AT_ONCE = 1024  # images that are resized together

@@ -1,0 +1,284 @@
+"""An image file, by its path, its bytes or its stream → what is made of its picture; or why there is none.
+
+Pillow reads every header, which says what the file holds. What is plain by it (8 bits, opaque, one frame; JPEG, PNG or
+WebP) is decoded by torchcodec where that runs: bit for bit as Pillow would, but faster, and without a copy. All else is
+Pillow's, and so is what torchcodec refuses: one decoder says what is broken. Pillow is the faster one at AVIF and GIF.
+Where it has no plugin for AVIF or HEIC, torchcodec stands in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO, TypeGuard, TypeVar
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from fdgpu.embedding.picture import (
+    TURNS,
+    Picture,
+    Treatment,
+    as_unchecked_picture,
+    decoder_arguments,
+    has_more_frames,
+    is_large,
+    orientation_of,
+    turned,
+)
+from fdgpu.errors import InputError, one_line
+
+File = Path | str | bytes | BinaryIO
+T = TypeVar("T")
+
+# What PIL opens and is no picture, or would be drawn by a program of the system (PostScript by Ghostscript).
+NO_PICTURES = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"}
+HEIC = (
+    "needs libheif for torchcodec (apt install libheif1), or pillow-heif (pip install pillow-heif, "
+    "pillow_heif.register_heif_opener()), or convert it to JPEG"
+)
+DRAWING = "is a drawing and no pixels: convert it to PNG, as by cairosvg"
+ELSEWHERE = {
+    ".heic": HEIC, ".heif": HEIC, ".hif": HEIC, ".svg": DRAWING, ".svgz": DRAWING,
+    ".avif": "needs Pillow 11.3 or later, or torchcodec", ".jxl": "needs pillow-jxl-plugin, or convert it to PNG",
+}  # fmt: skip
+
+# What torchcodec decodes as Pillow does: the name of its function, and the modes in which Pillow reads what is plain.
+PLAIN = {
+    "JPEG": ("decode_jpeg", {"RGB", "L"}), "MPO": ("decode_jpeg", {"RGB", "L"}),
+    "PNG": ("decode_png", {"RGB", "L", "P", "1"}),
+}  # fmt: skip
+# Brands of ISO's container for images, by the suffix of what they hold: AVIF may carry those of HEIC's family too.
+BRANDS = {
+    ".avif": (b"avif", b"avis"),
+    ".heic": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+}
+PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")  # what may hold a PNG's orientation
+START_OF_SCAN, APP1, APP15 = 0xDA, 0xE1, 0xEF  # markers of a JPEG's segments
+
+_one_large = threading.Lock()
+
+
+def picture_formats() -> tuple[str, ...]:
+    """Return PIL's names of the formats that are read, in the order to try; a plugin that was registered is there."""
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - NO_PICTURES, key=lambda name: (name not in PLAIN, name)))
+
+
+def suffixes() -> list[str]:
+    """Return the suffixes by which a folder is searched: of every picture that can be decoded here."""
+    formats = set(picture_formats())
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
+    known |= {".avif"} if _stands_in(".avif") else set()
+    known |= {".heic", ".heif", ".hif"} if _stands_in(".heic") else set()
+    return sorted(known)
+
+
+def is_file(image: object) -> TypeGuard[File]:
+    """Whether an image is a file: a path, its bytes, or what can be read."""
+    return isinstance(image, (str, Path, bytes, bytearray, memoryview)) or hasattr(image, "read")
+
+
+def read_picture(file: File) -> Picture:
+    """Decode an image file.
+
+    Raises:
+        InputError: with nothing but the reason, to be said after the file's name.
+    """
+    return made_of_file(file, lambda picture: picture)
+
+
+def made_of_file(file: File, use: Callable[[Picture], T], smallest: int | None = None) -> T:
+    """Decode an image file, and return what ``use`` makes of it; of large pictures only one at a time.
+
+    Args:
+        file: a path, the bytes of a file, or a file that is open, which is read from its start.
+        use: what is made of the picture.
+        smallest: decode a JPEG at a half, a quarter or an eighth of its size where both sides keep so many pixels;
+            None for the whole size.
+
+    Raises:
+        InputError: as :func:`read_picture`.
+    """
+    with _opened(file) as stream:
+        try:
+            image = Image.open(stream, formats=picture_formats())
+            reduced = smallest is not None and _reduces(image, smallest)
+        except UnidentifiedImageError:
+            return use(_without_pillow(stream, file))
+        except Exception as error:  # a plugin raises what it likes of a damaged header
+            raise InputError(f"cannot be decoded ({one_line(error)})") from None
+
+        def decode() -> T:
+            with closing(image):  # gives the pixels back at once; to leave an image's own ``with`` only closes the file
+                plain = None if reduced or large else _by_torchcodec(image, stream)
+                return use(plain or as_unchecked_picture(image))
+
+        if not (large := is_large(image)):
+            return decode()
+        # A thread of its own: malloc keeps what a thread gave back, and each of a pool would keep a large picture.
+        with _one_large, ThreadPoolExecutor(1) as alone:
+            return alone.submit(decode).result()
+
+
+@contextmanager
+def _opened(file: File) -> Iterator[BinaryIO]:
+    if isinstance(file, (Path, str)):
+        with _opened_path(Path(file)) as stream:
+            yield stream
+    elif isinstance(file, (bytes, bytearray, memoryview)):
+        yield BytesIO(file)
+    else:
+        try:
+            if file.seekable():
+                file.seek(0)
+            content = file.read()
+        except Exception as error:  # of a file that is somewhere else, anything
+            raise InputError(f"cannot be read ({one_line(error)})") from None
+        yield BytesIO(content)
+
+
+def _opened_path(path: Path) -> BinaryIO:
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116 - Path has no S_IFMT
+        if kind == stat.S_IFREG:
+            return path.open("rb")
+    except FileNotFoundError:
+        address = next((part for part in path.parts if part in _ADDRESSES), None)
+        raise InputError(
+            f"is an address ({address}//): download it and pass its path" if address else "does not exist"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be decoded ({one_line(error)})") from None
+    raise InputError(f"is {_KINDS.get(kind, 'no file')}, and no image file")
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}  # fmt: skip
+_ADDRESSES = {"http:", "https:", "ftp:", "s3:", "gs:"}
+
+
+def _reduces(image: Image.Image, smallest: int) -> bool:
+    """Have a JPEG decoded at a fraction of its size, if both sides keep ``smallest`` pixels; whether it will be."""
+    whole = image.size
+    if image.format in ("JPEG", "MPO"):
+        image.draft(image.mode, (smallest, smallest))
+    return image.size != whole
+
+
+# --- torchcodec -------------------------------------------------------------------------------------------------------
+
+
+@cache
+def torchcodec_decoders() -> ModuleType | str:
+    """Return torchcodec's decoders, or the reason why there are none: it is built for some versions of torch only."""
+    try:
+        decoders = importlib.import_module("torchcodec.decoders")
+    except ModuleNotFoundError as error:
+        return "torchcodec is not installed" if error.name == "torchcodec" else one_line(error)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return f"torchcodec cannot be imported: it may be built for another torch ({one_line(error)})"
+    if not hasattr(decoders, "decode_jpeg"):
+        return "this torchcodec has no decoders of images: 0.16 has, which needs torch 2.11"
+    return decoders
+
+
+@cache
+def _stands_in(suffix: str) -> bool:
+    """Whether torchcodec decodes AVIF or HEIC; for HEIC it looks for libheif."""
+    decoders = torchcodec_decoders()
+    if isinstance(decoders, str) or suffix not in BRANDS:
+        return False
+    try:
+        decoders.decode_heic(torch.zeros(1, dtype=torch.uint8))
+    except ImportError:
+        return suffix != ".heic"
+    except Exception:  # what it says of a file that is none
+        return True
+    return True
+
+
+def _by_torchcodec(image: Image.Image, stream: BinaryIO) -> Picture | None:
+    """Decode what is plain as Pillow would; None for all else."""
+    decoders = torchcodec_decoders()
+    function, modes = PLAIN.get(str(image.format), ("", ()))
+    if isinstance(decoders, str) or image.mode not in modes or image.has_transparency_data or has_more_frames(image):
+        return None
+    content = _content(stream)
+    if function == "decode_jpeg":  # it turns a picture by some of what Pillow knows: kept from that, it is turned here
+        orientation, plain = orientation_of(image), without_exif(content)
+    else:  # a PNG may tell its orientation behind its pixels, so that Pillow decodes it before it says so
+        orientation, plain = None, not any(mark in content for mark in PNG_TURNS)
+    if not plain or ";16" in decoder_arguments(image):
+        return None
+    try:
+        pixels: Tensor = getattr(decoders, function)(torch.frombuffer(content, dtype=torch.uint8))
+    except Exception:  # whatever it is, Pillow says what is broken
+        return None
+    if pixels.shape != (3, image.height, image.width):
+        return None
+    if orientation not in TURNS:
+        return Picture(pixels)
+    upright = turned(pixels.movedim(0, -1).numpy(), orientation)
+    return Picture(torch.from_numpy(upright).movedim(-1, 0), treated=(Treatment.ORIENTED,))
+
+
+def _content(stream: BinaryIO) -> bytearray:
+    """Return all bytes, and leave the stream where it was."""
+    position = stream.tell()
+    content = bytearray(stream.seek(0, os.SEEK_END))
+    stream.seek(0)
+    stream.readinto(content)  # type: ignore[attr-defined]  # both kinds of stream have it
+    stream.seek(position)
+    return content
+
+
+def without_exif(jpeg: bytearray) -> bool:
+    """Give the segments that hold Exif or XMP a marker which decoders skip; whether the header was read to its end."""
+    at = 2
+    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
+        if jpeg[at + 1] == START_OF_SCAN:
+            return True
+        if jpeg[at + 1] == APP1:
+            jpeg[at + 1] = APP15
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return False
+
+
+def _without_pillow(stream: BinaryIO, file: File) -> Picture:
+    """Decode what Pillow does not know, of any depth, with alpha or without; of several frames the first."""
+    stream.seek(0)
+    head = stream.read(64)
+    brands = head[8:] if head[4:8] == b"ftyp" else b""
+    own = Path(file).suffix.lower() if isinstance(file, (Path, str)) else ""
+    suffix = next((suffix for suffix, names in BRANDS.items() if any(name in brands for name in names)), own)
+    decoders = torchcodec_decoders()
+    if isinstance(decoders, str) or not brands or not _stands_in(suffix):
+        known = suffix in ELSEWHERE and suffix not in suffixes()
+        raise InputError(ELSEWHERE[suffix] if known else "is not an image")
+    content = torch.frombuffer(bytearray(head + stream.read()), dtype=torch.uint8)
+    try:
+        frames: Tensor = decoders.decode_image(content, mode="RGB_ALPHA", output_dtype="auto")
+    except Exception as error:  # of a damaged file, whatever its libraries say
+        raise InputError(f"cannot be decoded ({_PLACE.sub('', one_line(error))})") from None
+    pixels = frames[0] if frames.ndim == 4 else frames
+    pixels = pixels if pixels.dtype == torch.uint8 else pixels.float() / 65535
+    opaque = bool(pixels[3].amin() == (255 if pixels.dtype == torch.uint8 else 1))
+    picture = as_unchecked_picture(pixels[:3] if opaque else pixels)
+    return picture.also(Treatment.FIRST_FRAME) if frames.ndim == 4 else picture
+
+
+_PLACE = re.compile(r"^\w+, \S+:\d+, ")  # in torchcodec's source, before what it says
