@@ -158,8 +158,8 @@ class WordEffect:
 class Example:
     """One image of the class.
 
-    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in
-    its own prediction, where the caller gave it.
+    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in its
+    own prediction, and ``true_probability`` its probability of the true class, where these are known.
     """
 
     path: str
@@ -167,6 +167,7 @@ class Example:
     prediction: str
     decision: float
     confidence: float | None = None
+    true_probability: float | None = None
 
 
 @dataclass(frozen=True)
