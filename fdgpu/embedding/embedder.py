@@ -150,7 +150,7 @@ class ImageEmbedder:
         made = Embeddings([], torch.empty(0), {})
         rows: list[Tensor] = []
         digest = PictureDigest()
-        views = [View(self.preprocess.resize), *([alongside.view] if alongside else [])]
+        views = [View(self.preprocess.resize, device=self.placement.device), *([alongside.view] if alongside else [])]
         with OneBar(progress) as report:
             report(stage, 0, images.count)
             for batch in images.batches(self.batch_size, *views):
