@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import rows_finite, to_device, to_host
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.directions.groups import near_duplicates
-from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.embedder import Alongside, ImageEmbedder
 from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.sources import ImageSource, IndexedSource
 from fdgpu.errors import InputError
@@ -25,11 +25,11 @@ LOOKED_AT = 8  # images, before a model is loaded; where none of these can be us
 MOST_REASONS = 3  # in an error
 
 
-def check_some_usable(source: ImageSource, inputs: AuditInputs) -> None:
+def check_some_usable(source: ImageSource, inputs: AuditInputs | None) -> None:
     """Look at validation images, spread over all, until one can be used: a model is loaded for these."""
     if not isinstance(source, IndexedSource):
         return
-    rows = np.flatnonzero(inputs.splits == Split.VAL)
+    rows = np.arange(len(source)) if inputs is None else np.flatnonzero(inputs.splits == Split.VAL)
     spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int)]
     reasons: list[tuple[str, str]] = []
     for row in dict.fromkeys((*spread.tolist(), *rows.tolist())):
@@ -53,6 +53,7 @@ class Embedded:
     """Every image as the embedder saw it.
 
     ``vectors`` (n, d) lie on its device, and are zero where an image is not ``readable`` (n,); ``skipped`` says why.
+    ``labels`` and ``splits`` came with the images, None where they did not.
     """
 
     ids: list[str]
@@ -61,11 +62,15 @@ class Embedded:
     skipped: tuple[Skipped, ...]
     treated: Mapping[Treatment, int]
     fingerprint: str
+    labels: list[object]
+    splits: list[str | None]
 
     @classmethod
-    def of(cls, source: ImageSource, embedder: ImageEmbedder, report: Reporter) -> Embedded:
-        """Embed a source."""
-        embeddings = embedder.embed(source, report, fingerprint=True)
+    def of(
+        cls, source: ImageSource, embedder: ImageEmbedder, report: Reporter, alongside: Alongside | None = None
+    ) -> Embedded:
+        """Embed a source, and let a model answer its images."""
+        embeddings = embedder.embed(source, report, fingerprint=True, alongside=alongside)
         ids, vectors = embeddings.ids, embeddings.vectors
         finite = rows_finite(vectors)
         readable = to_host(finite, "which images have a vector").astype(bool)
@@ -75,7 +80,20 @@ class Embedded:
         if reasons:
             vectors = vectors.masked_fill(~finite[:, None], 0.0)
         skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
-        return cls(ids, vectors, readable, skipped, embeddings.treated, embeddings.fingerprint)
+        return cls(
+            ids, vectors, readable, skipped, embeddings.treated, embeddings.fingerprint, embeddings.labels,
+            embeddings.splits,
+        )  # fmt: skip
+
+    def without(self, reasons: Mapping[int, str]) -> Embedded:
+        """Skip further images, each with its reason by row."""
+        if not reasons:
+            return self
+        readable = self.readable.copy()
+        readable[list(reasons)] = False
+        vectors = self.vectors.masked_fill(~to_device(torch.from_numpy(readable), self.vectors.device)[:, None], 0.0)
+        further = (Skipped(self.ids[row], reason) for row, reason in reasons.items())
+        return replace(self, vectors=vectors, readable=readable, skipped=(*self.skipped, *further))
 
 
 @dataclass(frozen=True)

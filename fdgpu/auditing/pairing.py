@@ -20,8 +20,8 @@ from fdgpu.auditing.predictions import read_frame, read_predictions
 from fdgpu.auditing.tables import Predictions
 from fdgpu.checks import shown
 from fdgpu.embedding.image_file import suffixes
-from fdgpu.embedding.opening import image_source
-from fdgpu.embedding.sources import FileSource, ImageSource, printable
+from fdgpu.embedding.opening import class_folders, image_source
+from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, printable
 from fdgpu.errors import InputError
 
 TRIED = 32  # paths of a table, before anything is embedded
@@ -39,18 +39,33 @@ Columns = Mapping[str, Array]  # by the names of audit's arguments
 
 @dataclass(frozen=True)
 class Paired:
-    """Images, and columns with an entry for each in their order.
+    """Images, and columns with an entry for each in their order; labels are None where they come with the images.
 
-    ``by_listing`` holds where nobody said that this is the order: bare sequences beside a folder.
+    ``by_listing`` holds where nobody said that this is the order: bare sequences beside a folder. ``paths`` are those
+    of the columns where the ids of the images come with them, so that they are joined when all have come. Where
+    ``by_folders``, labels are the names of folders.
     """
 
     source: ImageSource
     columns: Columns
     by_listing: bool = False
+    paths: Sequence[str] | None = None
+    by_folders: bool = False
+
+    def joined(self, ids: Sequence[str]) -> Columns:
+        """Return the columns in the order of images that have come.
+
+        Raises:
+            InputError: names the first path that has no image or no entry.
+        """
+        if self.paths is None:
+            return self.columns
+        rows = _rows_of(ids, self.paths)
+        return {name: None if own is None else _taken(own, rows) for name, own in self.columns.items()}
 
     def doubt(self, inputs: AuditInputs) -> str:
         """Say how a folder was paired, in the first few pairs."""
-        ids = getattr(self.source, "ids", [])[:SHOWN]
+        ids = (self.source.ids or [])[:SHOWN]
         names = [inputs.label_of(row) for row in range(min(SHOWN, len(inputs)))]
         pairs = ", ".join(f"{own[:200]!r} → {shown(name)}" for own, name in zip(ids, names, strict=True))
         return (
@@ -60,15 +75,24 @@ class Paired:
         )
 
 
-def pair(images: object, columns: Columns, order: str | None = None, allow_outside: bool = False) -> Paired:
+def pair(
+    images: object,
+    columns: Columns,
+    order: str | None = None,
+    allow_outside: bool = False,
+    *,
+    answered: bool = False,
+) -> Paired:
     """Lay columns beside their images.
 
     Args:
         images: a folder, or what :func:`~fdgpu.embedding.opening.image_source` takes.
         columns: ``labels``, ``predictions`` and others, each None where it was not given. Labels that are a table, or a
             path to one, hold all of them. Mappings of path to entry and tables are joined to the images by name.
+            Without labels they are the source's, and of a folder the names of its folders.
         order: "sorted" says that bare sequences follow the sorted listing of the folder.
         allow_outside: take paths that lie outside the folder.
+        answered: a model will give the predictions.
 
     Raises:
         InputError: names the first path that has no image or no entry, and why, if nothing is where paths say.
@@ -76,43 +100,87 @@ def pair(images: object, columns: Columns, order: str | None = None, allow_outsi
     if order not in (None, "sorted"):
         raise InputError(f"order is {order!r}: pass 'sorted', or None where labels are given by path")
     paths, by_path = _by_path(columns)
+    if (by_path["predictions"] is None) is not answered:
+        raise InputError(
+            "predictions are given, and a model too: pass one of the two"
+            if answered
+            else "predictions is missing: pass them beside labels, labels as a table that holds both, or model"
+        )
+    of_folder = isinstance(images, (str, Path)) and Path(images).is_dir()
     if paths is None:
-        if columns["predictions"] is None:
-            raise InputError("predictions is missing: pass them beside labels, or labels as a table that holds both")
-        of_folder = isinstance(images, (str, Path))
         if order is not None and not of_folder:
             raise InputError("order says how a folder is listed, and images is none: leave it out")
-        return Paired(image_source(images), columns, by_listing=of_folder and order is None)
+        if by_path["labels"] is None:
+            return _labelled(images, by_path)
+        return Paired(image_source(images), by_path, by_listing=of_folder and order is None)
     if order is not None:
         raise InputError("order is for bare sequences, and labels are given by path: leave it out")
-    if isinstance(images, (str, Path)):
-        return Paired(_of_folder(Path(images), paths, allow_outside), by_path)
+    if of_folder or isinstance(images, Path):
+        return Paired(_of_folder(Path(images), paths, allow_outside), by_path)  # type: ignore[arg-type]
     source = image_source(images)
-    rows = _rows_of(getattr(source, "ids", None), paths)
-    return Paired(source, {name: None if own is None else _taken(own, rows) for name, own in by_path.items()})
+    if isinstance(source, IterableSource):
+        raise InputError("images have no paths, and labels are given by path: pass a folder, or a list of paths")
+    later = Paired(source, by_path, paths=paths)
+    return later if source.ids is None else Paired(source, later.joined(source.ids))
+
+
+def _labelled(images: object, columns: Columns) -> Paired:
+    """Take labels from the source, where they are known beforehand."""
+    by_folders = isinstance(images, (str, Path)) and Path(images).is_dir()
+    source = class_folders(Path(images)) if by_folders else image_source(images)  # type: ignore[arg-type]
+    own = dict(columns)
+    own["labels"] = source.labels
+    if columns["splits"] is None and isinstance(source, FileSource):
+        own["splits"] = source.splits
+    return Paired(source, own, by_folders=by_folders)
+
+
+def check_agreement(inputs: AuditInputs, source: ImageSource, labels: Sequence[object], ids: Sequence[str]) -> None:
+    """Check labels that were given against those that came with the images.
+
+    Raises:
+        InputError: says how many differ, and the first.
+    """
+    if inputs.conditions or all(label is None for label in labels):
+        return
+    names, numbers = source.class_names, {name: k for k, name in enumerate(inputs.given_names)}
+
+    def named(label: object) -> object:
+        own = label.tolist() if hasattr(label, "tolist") else label
+        own = names[own] if names and isinstance(own, int) and 0 <= own < len(names) else own
+        return own if isinstance(own, int) else numbers.get(str(own), own)
+
+    differ = [row for row, label in enumerate(labels) if label is not None and named(label) != int(inputs.labels[row])]
+    if differ:
+        row = differ[0]
+        raise InputError(
+            f"labels says {shown(inputs.label_of(row))} of the image {ids[row]}, and its source says "
+            f"{shown(str(labels[row]))} ({len(differ)} of {len(labels)} differ): leave labels out to take the "
+            "source's, or pass class_names that both count into"
+        )
 
 
 def _by_path(columns: Columns) -> tuple[list[str] | None, Columns]:
     """Return paths and columns in their order; None where columns are bare."""
     labels = columns["labels"]
     table = _as_table(labels)
-    others = {name: column for name, column in columns.items() if name != "labels" and column is not None}
+    given = {name: column for name, column in columns.items() if column is not None}
     if table is not None:
+        others = [name for name in given if name != "labels"]
         if others:
-            raise InputError(f"{next(iter(others))} is given beside a table: labels holds all columns, leave it out")
+            raise InputError(f"{others[0]} is given beside a table: labels holds all columns, leave it out")
         return table.paths, {name: table.column(own) for name, own in COLUMNS.items()}
-    bare = [name for name, column in columns.items() if column is not None and not isinstance(column, Mapping)]
-    if len(bare) == len(others) + 1:
+    bare = [name for name, column in given.items() if not isinstance(column, Mapping)]
+    if len(bare) == len(given):
         return None, columns
     if bare:
         raise InputError(f"{bare[0]} is no mapping, and others are: give all by path, or none")
-    if "predictions" not in others:
-        raise InputError("predictions is missing: pass a mapping of path to prediction")
-    joined = {name: _keyed(column, name) for name, column in columns.items() if column is not None}
-    own = joined["labels"]
+    joined = {name: _keyed(column, name) for name, column in given.items()}
+    first = next(iter(joined))
+    own = joined[first]
     for name, other in joined.items():
-        _same_paths(own, other, "labels", name)
-    paths = [path.as_posix() if isinstance(path, Path) else str(path) for path in labels]
+        _same_paths(own, other, first, name)
+    paths = [path.as_posix() if isinstance(path, Path) else str(path) for path in given[first]]
     return paths, {name: [joined[name][path] for path in own] if name in joined else None for name in columns}
 
 
@@ -148,10 +216,8 @@ def _some(paths: Sequence[str]) -> str:
     return f"{len(paths)} paths, such as {some}" if len(paths) > 1 else some
 
 
-def _rows_of(ids: Sequence[str] | None, paths: Sequence[str]) -> list[int]:
+def _rows_of(ids: Sequence[str], paths: Sequence[str]) -> list[int]:
     """Return the row of each image."""
-    if ids is None:
-        raise InputError("images have no paths, and labels are given by path: pass a folder, or a list of paths")
     row = {normpath(path): i for i, path in enumerate(paths)}
     named = [normpath(one) for one in ids]
     for name, one, two in (("labels", named, row), ("images", row, set(named))):

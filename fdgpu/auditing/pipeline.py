@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +23,13 @@ from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, chosen_rows, none_usable
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
-from fdgpu.auditing.pairing import pair
 from fdgpu.auditing.truth import Planted, check_planted
-from fdgpu.checks import check_kind, check_seed, check_text, shown
+from fdgpu.captions.candidates import CaptionRecipe
+from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
@@ -34,7 +37,6 @@ from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import ImageSource
-from fdgpu.errors import InputError
 from fdgpu.findings import Findings, Split, Thumbnails
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
@@ -80,11 +82,13 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def audit(
     images: object,
-    labels: Array,
+    labels: Array = None,
     predictions: Array = None,
     *,
+    model: Model | None = None,
+    preprocess: Callable[[Any], object] | None = None,
     class_names: ClassNames | None = None,
-    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None = None,
+    embedder: ClipEmbedder | str | Callable[[], ClipEmbedder] | None = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
@@ -106,16 +110,23 @@ def audit(
     there are any, and examples and captions are shown from ``test`` (from ``val`` where there is none).
 
     Args:
-        images: n images: a folder, paths, a tensor, any iterable of pictures, or an
-            :class:`~fdgpu.embedding.ImageSource`.
-        labels: (n,) true classes, as names or as integers that count into ``class_names``. For a folder, or a list of
-            paths, better by path: a mapping of path to label, with the columns below as mappings too; or a table that
+        images: n images: a folder, paths, a tensor, any iterable of pictures or of pairs (image, label), a torch
+            ``Dataset`` or ``DataLoader``, or what else :func:`~fdgpu.embedding.image_source` takes.
+        labels: (n,) true classes, as names or as integers that count into ``class_names``; by default those that come
+            with the images, and for a folder the names of its folders. For a folder, or a list of paths, better by
+            path: a mapping of path to label, with the columns below as mappings too; or a table that
             holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
             of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
             that it names are audited, others are left alone.
-        predictions: (n,) what the model predicted, likewise; None beside a table.
-        class_names: every class in the order of its id, or a mapping of id to name; by default those that occur.
-        embedder: a CLIP, or a function that loads one, which is called when all that can be checked was checked.
+        predictions: (n,) what the model predicted, likewise; None beside a table or ``model``.
+        model: the classifier, which answers the images in the same pass, each decoded once: a torch module, a name such
+            as ``"torchvision:resnet50"``, ``"timm:NAME"`` or ``"FILE.py:FUNCTION"``, or a :class:`~fdgpu.Classifier`.
+        preprocess: what a module takes of a PIL image, such as ``weights.transforms()``; by default the transform of
+            the Dataset. A model by name has its own.
+        class_names: every class in the order of its id, or a mapping of id to name; by default those of the images'
+            source or of the model, or those that occur.
+        embedder: a CLIP, by name such as ``"ViT-B-32:openai"``, or a function that loads one, which is called when all
+            that can be checked was checked.
             Default the bundled CLIP, which knows the demo's world only: the audit says so.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
@@ -154,22 +165,29 @@ def audit(
     columns = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence, "groups": groups,
     }  # fmt: skip
-    inputs, source = _laid_beside(images, columns, class_names, order, allow_outside, notes)
-    check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
+    laid = lay(images, columns, class_names, order, allow_outside, model, preprocess, notes)
+    source, inputs = laid.source, laid.inputs
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
-        check_folder(where, expected_bytes(len(inputs), len(inputs.class_names)))
+        check_folder(where, expected_bytes(source.count or 0, len(inputs.class_names) if inputs else 0))
+    if inputs is not None:
+        check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
     check_some_usable(source, inputs)
     embedder = _loaded(embedder, decoder, notes)
     recipe = _default_grammar(embedder) if grammar is None else grammar
-    candidates = CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension, inputs.nouns)
+    if isinstance(recipe, (str, Path)):
+        recipe = CaptionRecipe.named(str(recipe))  # what is wrong with it is said before the images are embedded
+    candidates = _candidates(recipe, inputs, embedder) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
     captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images"):
-            embedded = Embedded.of(source, embedder, report)
+            embedded = Embedded.of(source, embedder, report, laid.answering)
+        inputs, embedded = laid.completed(embedded, notes)
+        check_planted(planted or {}, inputs.class_names, len(inputs))
+        candidates = candidates or _candidates(recipe, inputs, embedder)
         notes.about_treatments(embedded.treated, len(inputs))
         with timed(seconds, "fit directions"):
             audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", report)
@@ -208,34 +226,11 @@ def audit(
     )
 
 
-def _laid_beside(
-    images: object,
-    columns: Mapping[str, Array],
-    class_names: ClassNames | None,
-    order: str | None,
-    allow_outside: bool,
-    notes: Notes,
-) -> tuple[AuditInputs, ImageSource]:
-    """Check the columns, and lay them beside their images."""
-    groups = columns["groups"]
-    told = not isinstance(groups, str)
-    if not told and groups not in ("auto", "none"):
-        raise InputError(f"groups is {shown(groups)}: pass one id an image, or 'auto' or 'none'")
-    paired = pair(images, {**columns, "groups": groups if told else None}, order, allow_outside)
-    ignored = {} if told or groups == "auto" else {"groups": None}  # of a table that has them
-    inputs = check_inputs(**{**paired.columns, **ignored}, class_names=class_names)
-    source = paired.source
-    if source.count not in (None, len(inputs)):
-        raise InputError(f"images has {source.count} entries, labels has {len(inputs)}: pass one label an image")
-    for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
-        notes.doubt(doubt)
-    return inputs, source
-
-
 def _loaded(
-    embedder: ClipEmbedder | Callable[[], ClipEmbedder] | None, decoder: Decoder | None, notes: Notes
+    embedder: ClipEmbedder | str | Callable[[], ClipEmbedder] | None, decoder: Decoder | None, notes: Notes
 ) -> ClipEmbedder:
-    loaded = embedder or ClipEmbedder.bundled
+    loaded = partial(ClipEmbedder.from_name, embedder) if isinstance(embedder, str) else embedder
+    loaded = loaded or ClipEmbedder.bundled
     if not isinstance(loaded, ImageEmbedder):
         loaded = loaded()
     for doubt in loaded.doubts:
@@ -256,8 +251,10 @@ def _check_kinds(
 ) -> None:
     """Refuse what an argument cannot be, before any work."""
     loads = callable(embedder) and not isinstance(embedder, (type, torch.nn.Module))
-    embeds = embedder is None or isinstance(embedder, ImageEmbedder) or loads
-    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, or a function that loads one")
+    embeds = embedder is None or isinstance(embedder, (ImageEmbedder, str)) or loads
+    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, its name, or a function that loads one")
+    if isinstance(embedder, str):
+        check_text(embedder, "embedder")
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
@@ -270,6 +267,10 @@ def _check_kinds(
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
+def _candidates(recipe: object, inputs: AuditInputs, embedder: ClipEmbedder) -> CaptionSource:
+    return CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension, inputs.nouns)
+
+
 def _default_grammar(embedder: ClipEmbedder) -> str | None:
     return "demo" if embedder.name == "bundled" else None
 
@@ -277,8 +278,6 @@ def _default_grammar(embedder: ClipEmbedder) -> str | None:
 def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: bool, report: Reporter) -> AuditImages:
     """Fit on val; return every image with its decision values."""
     vectors, readable = embedded.vectors, embedded.readable
-    if len(vectors) != len(inputs):
-        raise InputError(f"images gave {len(vectors)} pictures, labels has {len(inputs)}: pass one label an image")
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
         of_val = {embedded.ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}

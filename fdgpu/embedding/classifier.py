@@ -248,7 +248,7 @@ class Answers:
         self._rows: list[Tensor] = []
         self._scores: list[Tensor] = []
 
-    def add(self, scores: Tensor, true_columns: Tensor | None = None) -> None:
+    def add(self, scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None = None) -> None:
         """Take a batch; nothing is waited for.
 
         Args:
@@ -273,7 +273,7 @@ class Answers:
         return Answered(prediction.astype(np.int64), highest.clip(0, 1), true.clip(0, 1), usable, as_they_are, *each)
 
 
-def _summary(scores: Tensor, true_columns: Tensor | None) -> Tensor:
+def _summary(scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None) -> Tensor:
     """Return what is kept of scores (b, k): (7, b) float64."""
     softmax, predicted = scores.softmax(dim=1), scores.argmax(dim=1)
     in_range = ((scores >= 0) & (scores <= 1 + SUM_TO_ONE)).all(dim=1)

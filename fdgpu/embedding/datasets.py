@@ -154,7 +154,7 @@ class DatasetSource(IndexedSource):
         own = getattr(self.dataset, "transform", None)
         whole = getattr(self.dataset, "transforms", None)
         if not callable(own) and not callable(whole):
-            self.transformed = isinstance(image, Tensor) and image.is_floating_point() and not _in_unit(image)
+            self.transformed = isinstance(image, Tensor) and image.is_floating_point()
             return
         bare = copy.copy(self.dataset)
         for name in ("transform", "transforms"):
@@ -222,13 +222,13 @@ class LoadedSource(ImageSource):
 
     def _items(self, one: object) -> Iterator[tuple[object, object]]:
         """Yield the pairs of a batch, or of one item."""
-        if not isinstance(self.loader, DataLoader) or self.loader.batch_size is None:
+        if not isinstance(self.loader, DataLoader) or self.loader.batch_sampler is None:
             yield _pair(one, self.loader)
             return
-        images, labels = _pair(one, self.loader)
-        if labels is not None and len(labels) != len(images):  # type: ignore[arg-type]
+        images, labels = one[:2] if isinstance(one, (tuple, list)) and len(one) > 1 else _pair(one, self.loader)
+        if labels is not None and len(labels) != len(images):
             raise InputError("a batch of the DataLoader has more images than labels, or fewer: give one label an image")
-        yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)  # type: ignore[call-overload, arg-type]
+        yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)
 
 
 class _OfTarget:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -61,7 +61,8 @@ def torchvision_network(name: str, weights: str | None = "DEFAULT") -> NamedNetw
         model, chosen = _loaded(lambda: made(weights=None), what), default
     elif Path(weights).is_file():
         held = read_weights(Path(weights))
-        model, chosen = _loaded(lambda: made(weights=None, num_classes=_outputs_of(held)), what), default
+        outputs = _outputs_of(held, _loaded(made, what))
+        model, chosen = _loaded(lambda: made(weights=None, num_classes=outputs), what), default
         _fill(model, held, name, weights)
     else:
         chosen = _loaded(lambda: known[weights], f"{what}, nor is that a file; it has {', '.join(known.__members__)}")
@@ -87,9 +88,11 @@ def timm_network(name: str, weights: str | None = "DEFAULT") -> NamedNetwork:
     if file is not None and not file.is_file():
         raise ModelError(f"there is no file {file} of weights for timm's {name}: pass a state_dict's path, or none")
     held = {} if file is None else read_weights(file)
-    outputs: dict[str, Any] = {} if file is None else {"num_classes": _outputs_of(held)}
-    model = _loaded(lambda: timm.create_model(name, pretrained=pretrained, **outputs), f"timm has no {name!r}")
+    what = f"timm has no {name!r}"
+    model = _loaded(lambda: timm.create_model(name, pretrained=pretrained), what)
     if file is not None:
+        outputs = _outputs_of(held, model)
+        model = _loaded(lambda: timm.create_model(name, num_classes=outputs), what)
         _fill(model, held, name, str(file))
     return NamedNetwork(
         model, preprocess_of_timm(model), *_described(f"timm:{name}", model, _timms_names(model), weights)
@@ -119,14 +122,16 @@ def _described(
     whole: str, model: nn.Module, names: tuple[str, ...], weights: str | None
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Return names that fit the outputs, and doubts."""
-    fits = len(names) == _outputs_of(model.state_dict())
+    fits = len(names) == _outputs_of(model.state_dict(), model)
     random = f"{whole} has random weights, which know nothing: name weights, or a file that holds some."
     return names if fits else None, (random,) if weights in (None, RANDOM) else ()
 
 
-def _outputs_of(weights: dict[str, Tensor]) -> int:
-    """Return how many outputs a network has: the rows of its last layer, which every state_dict ends with."""
-    return int(list(weights.values())[-1].shape[0]) if weights and list(weights.values())[-1].ndim else 0
+def _outputs_of(weights: Mapping[str, Tensor], model: nn.Module) -> int:
+    """Return how many outputs weights are for: the rows of the last layer of the model whose weights they are."""
+    name, own = list(model.state_dict().items())[-1]
+    last = weights.get(name, own)
+    return len(last) if last.ndim else 0
 
 
 def _fill(model: nn.Module, weights: dict[str, Tensor], name: str, file: str) -> None:

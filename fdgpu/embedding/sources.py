@@ -45,6 +45,7 @@ class ImageSource:
         class_names: of labels that are whole numbers, in the order of these.
         transform: what the source itself would make of an image for a classifier: an image as its samples hold it →
             (c, h, w). None without one.
+        transformed: whether its samples hold what was already transformed for a classifier.
         doubts: sentences on what a reader should know before believing a report on these images.
 
     Example:
@@ -61,6 +62,7 @@ class ImageSource:
     labels: Sequence[object] | None = None
     class_names: tuple[str, ...] | None = None
     transform: Callable[[object], Tensor] | None = None
+    transformed: bool = False
     doubts: tuple[str, ...] = ()
 
     def samples(self) -> Iterator[Sample]:
@@ -210,7 +212,7 @@ class ListedSource(IndexedSource):
     """A sequence of PIL images, arrays or tensors, or of pairs of these with their labels."""
 
     def __init__(self, images: Sequence[object]) -> None:
-        self.images = images
+        self.images, self.ids = images, [str(row) for row in range(len(images))]
 
     def __len__(self) -> int:
         return len(self.images)

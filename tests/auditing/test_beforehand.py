@@ -45,7 +45,7 @@ WRONG = [
     *(({"out": out}, "out is .*: pass the path of a folder") for out in (5, "", b"a", "nul\0byte")),
     ({"out": "file"}, r"file cannot be written \(Not a directory\)"),
     ({"out": "file/below"}, r"below cannot be written \(Not a directory\)"),
-    *(({"embedder": one}, "embedder is .*: pass an fdgpu.ClipEmbedder") for one in ("bundled", 5, torch.nn.ReLU())),
+    *(({"embedder": one}, "embedder is .*: pass an fdgpu.ClipEmbedder") for one in (5, torch.nn.ReLU())),
     *(({"decoder": one}, "decoder is .*: pass an fdgpu.Decoder") for one in ("bundled", 5)),
     *(({"directions": one}, "directions is .*: pass an fdgpu.FailureDirections") for one in (5, FailureDirections)),
     *(({"progress": one}, "progress is .*: pass a function") for one in (5, "bar")),

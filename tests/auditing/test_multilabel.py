@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import fdgpu
-from fdgpu import ClipEmbedder
+from fdgpu import ClipEmbedder, FailureDirections
 from fdgpu.auditing import AuditResult
+from fdgpu.auditing.conditions import f1_score
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import load_photographs
+from fdgpu.embedding.sources import TensorSource
+from fdgpu.errors import FdgpuWarning
+from fdgpu.findings import Status
+from tests.auditing.test_outputs import documented
+from tests.report.parsing import read
 
 N = 800
 CONDITIONS = ("boot", "bag", "trouser")
@@ -57,21 +65,93 @@ def audited(garments: dict[str, Any], clip: ClipEmbedder, tmp_path_factory: pyte
     return fdgpu.audit(**arguments(garments), embedder=clip, out=out)
 
 
-def test_x(audited, garments):
-    for c in audited.findings.classes:
-        print(
-            c.name,
-            c.condition,
-            c.status,
-            c.n,
-            c.n_errors,
-            round(c.cv_score, 3),
-            c.q_value,
-            [s.caption for s in c.hard_captions[:3]],
-        )
-    print(audited.findings.conditions, audited.findings.notes, audited.out)
-    d = audited.decisions
-    print(d.shape)
-    import shutil
+def test_the_planted_failures_are_found_and_named(audited: AuditResult) -> None:
+    found = {one.name: one for one in audited.findings.classes}
+    assert [name for name, one in found.items() if one.significant] == ["no boot", "bag"]
+    assert found["no boot"].strongest.hardest_caption == "a photo of a red picture without boot"
+    assert found["bag"].strongest.hardest_caption == "a photo of a bag on a white background"
+    assert [one.condition for one in found.values()] == [name for name in CONDITIONS for _ in range(2)]
+    assert audited.directions.classes_.tolist() == list(range(6))
 
-    shutil.copytree(audited.out, "/tmp/w-tasks/out", dirs_exist_ok=True)
+
+def test_it_is_one_audit_a_condition(audited: AuditResult, garments: dict[str, Any], clip: ClipEmbedder) -> None:
+    """With the other conditions not known, a condition's direction, scores and decision values are the same."""
+    alone = arguments(garments) | {"labels": np.where(np.arange(3) == 1, garments["labels"], -1)}
+    alone["predictions"] = (garments["predictions"] > 0).astype(int)  # decisions: other conditions need no threshold
+    alone["predictions"][:, 1] = audited.findings.conditions[1].threshold <= 1 / (
+        1 + np.exp(-garments["predictions"][:, 1])
+    )
+    fit = FailureDirections(n_permutations=0, n_resamples=0)
+    own = fdgpu.audit(**alone, embedder=clip, directions=fit)
+    assert own.directions.classes_.tolist() == [2, 3]
+    np.testing.assert_array_equal(own.directions.coef_, audited.directions.coef_[2:4])
+    np.testing.assert_array_equal(own.decisions[:, 1], audited.decisions[:, 1])
+    assert np.isnan(own.decisions[:, [0, 2]]).all()
+    by_class = fdgpu.audit(
+        garments["images"], garments["labels"][:, 1].tolist(), alone["predictions"][:, 1].tolist(),
+        class_names=["no bag", "bag"], splits=garments["splits"], embedder=clip,
+        directions=FailureDirections(n_permutations=0, n_resamples=0),
+    )  # fmt: skip
+    np.testing.assert_array_equal(by_class.directions.coef_, own.directions.coef_)
+    np.testing.assert_array_equal(by_class.decisions, own.decisions[:, 1])
+
+
+def test_the_folder_says_which_condition_a_row_is_of(audited: AuditResult, garments: dict[str, Any]) -> None:
+    document = json.loads((audited.out / "audit.json").read_text())
+    bag = document["conditions"][1]
+    assert (bag["name"], bag["classes"], bag["answers"], bag["split"]) == ("bag", ["no bag", "bag"], "logits", "train")
+    train = np.array(garments["splits"]) == "train"
+    scores, there = garments["predictions"][train, 1], garments["labels"][train, 1].astype(bool)
+    assert bag["f1"] == pytest.approx(max(f1_score(scores >= t, there) for t in scores))
+    assert document["classes"][3]["condition"] == "bag"
+    table = pq.read_table(audited.out / "examples.parquet").to_pydict()
+    test = np.flatnonzero(np.array(garments["splits"]) == "test")
+    assert table["path"] == [str(row) for row in test for _ in CONDITIONS]
+    assert table["condition"] == list(CONDITIONS) * len(test)
+    of_bags = [k for k, name in enumerate(table["condition"]) if name == "bag"]
+    assert [table["class"][k] for k in of_bags] == [("no bag", "bag")[y] for y in garments["labels"][test, 1]]
+    np.testing.assert_array_equal([table["decision_value"][k] for k in of_bags], audited.decisions[test, 1])
+    columns = documented()["examples.parquet"]
+    assert table.keys() - columns.keys() == set()
+
+
+def test_the_page_says_what_a_person_needs(audited: AuditResult) -> None:
+    root = read(audited.page)
+    (section,) = root.find("section", cls="conditions")
+    rows = [[cell.text for cell in row.find("td")] for row in section.find("tr")[1:]]
+    assert [row[:2] for row in rows] == [
+        [f"{one.threshold:.3f}", f"{one.f1:.2f}"] for one in audited.findings.conditions
+    ]
+    assert rows[1][4].startswith("no bag CV")
+    assert rows[1][5].endswith("significant")
+    heads = [one.text for one in root.find("header", cls="class-head")]
+    assert any("no boot" in text and "false alarms 30 of 150" in text for text in heads)
+    assert any("misses 29 of 145" in text for text in heads)
+    assert "among 900 val answers" in root.text
+
+
+def test_groups_and_a_condition_without_positives(garments: dict[str, Any], clip: ClipEmbedder) -> None:
+    labels = garments["labels"].copy()
+    labels[:, 2] = 0
+    with pytest.warns(FdgpuWarning, match=r"1 of 3 conditions were left out \(trouser\)"):
+        result = fdgpu.audit(
+            **arguments(garments) | {"labels": labels}, embedder=clip, groups=[f"patient {i // 2}" for i in range(N)],
+            directions=FailureDirections(n_permutations=60, stop_after=10),
+        )  # fmt: skip
+    assert [one.status for one in result.findings.classes[4:]] == [Status.NO_THRESHOLD] * 2
+    assert "add some, or pass predictions of 0 and 1" in result.findings.classes[4].remedy
+    assert [one.name for one in result.findings.classes if one.significant] == ["no boot", "bag"]
+    assert result.findings.grouped_by == "given"
+    assert result.findings.n_grouped == 200
+    assert "no threshold" in result.page
+
+
+def test_labels_by_path_are_joined_by_name(garments: dict[str, Any], clip: ClipEmbedder) -> None:
+    given = arguments(garments)
+    paths = [f"{row}.png" for row in range(N)]
+    source = TensorSource(given.pop("images"), paths)
+    by_position = fdgpu.audit(source, **given, embedder=clip, directions=FailureDirections())
+    order = np.random.default_rng(0).permutation(N)
+    by_path = {name: {paths[row]: given[name][row] for row in order} for name in ("labels", "predictions", "splits")}
+    joined = fdgpu.audit(source, **given | by_path, embedder=clip, directions=FailureDirections())
+    np.testing.assert_array_equal(joined.decisions, by_position.decisions)

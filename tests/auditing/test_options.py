@@ -24,8 +24,10 @@ def never() -> Any:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"embedder": 3}, "embedder is 3: pass an fdgpu.ClipEmbedder, or a function that loads one"),
-        ({"embedder": "bundled"}, "embedder is 'bundled'"),
+        ({"embedder": 3}, "embedder is 3: pass an fdgpu.ClipEmbedder, its name, or a function that loads one"),
+        ({"model": 3, "predictions": None}, "model is 3: pass a torch.nn.Module"),
+        ({"model": "resnet50", "predictions": None}, "classifier is 'resnet50': use torchvision:NAME"),
+        ({"preprocess": 3}, "preprocess is given without a model"),
         ({"embedder": FailureDirections}, "embedder is a type"),
         ({"decoder": "bundled"}, "decoder is 'bundled': pass an fdgpu.Decoder"),
         ({"directions": {"cv": 3}}, "directions is a dict: pass an fdgpu.FailureDirections"),

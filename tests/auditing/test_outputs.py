@@ -16,7 +16,17 @@ from fdgpu.auditing import AuditResult
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.outputs import audit_json, write_audit
-from fdgpu.findings import CaptionEvidence, DecidedBy, DecodedPictures, Findings, Side, Skipped
+from fdgpu.findings import (
+    AnswerKind,
+    CaptionEvidence,
+    Condition,
+    DecidedBy,
+    DecodedPictures,
+    Findings,
+    Side,
+    Skipped,
+    Split,
+)  # fmt: skip
 from fdgpu.report.formats import duration
 from tests.auditing.conftest import NAN, SHOWN
 
@@ -70,6 +80,7 @@ def test_one_direction_needs_no_mode_column(
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"
 OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's are at the class too
     "The document": "",
+    "A condition": "conditions",
     "Caption rules": "caption_rules",
     "A class": "classes",
     "A failure mode": "modes",
@@ -137,7 +148,10 @@ def complete(findings: Findings) -> Findings:
     drawn = (DecodedPictures(Side.HARD, 0.1, ("decoded/0000-b-a/hard-0.1-0.png",)),)
     classes = (replace(two, modes=modes, decoded=drawn), *findings.classes[1:])
     skipped = (Skipped("a.png", "it is broken"),)
-    return replace(findings, classes=classes, skipped=skipped, notes=("a note",), timings={"fit": 1.0})
+    conditions = (Condition("a", AnswerKind.LOGITS, 0.4, 0.9, Split.TRAIN, 2),)
+    return replace(
+        findings, classes=classes, conditions=conditions, skipped=skipped, notes=("a note",), timings={"fit": 1.0}
+    )
 
 
 def test_the_document_is_what_is_documented(complete: Findings, audited: AuditResult) -> None:
@@ -176,7 +190,8 @@ def test_the_tables_have_the_documented_columns(
     for name in ("examples", "captions", "effects"):
         schema = pq.read_schema(tmp_path / f"{name}.parquet")
         columns = {field.name: str(field.type) for field in schema}
-        assert columns == {key: kind for key, (kind, _) in documented()[f"{name}.parquet"].items()}
+        rows = documented()[f"{name}.parquet"].items()
+        assert columns == {key: kind for key, (kind, _) in rows if key != "condition"}  # test_multilabel.py has some
 
 
 def test_every_file_of_the_folder_is_documented(audited: AuditResult) -> None:

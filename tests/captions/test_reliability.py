@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -361,7 +361,7 @@ def test_the_gap_is_that_of_the_images_nearest_to_the_caption() -> None:
     right = np.array([True] * 20 + [False] * 10)
 
     def evidence(correct: np.ndarray):
-        images = ShownImages(torch.from_numpy(-vectors), correct, [np.arange(30)])
+        images = ShownImages(torch.from_numpy(-vectors), [correct], [np.arange(30)])
         found = judged(np.array([[1.0, 0.0], [-1.0, 0.0]]), [1.0, 0.0], np.empty((0, 2)), images, "cb")
         assert list(found.sides[Side.HARD]) == [1]
         assert found.nearest[Side.HARD].tolist() == correct.tolist()
@@ -389,12 +389,15 @@ def test_what_is_found_of_a_class_does_not_depend_on_the_classes_around_it(sizes
     rows = np.split(rng.permutation(counts.sum()), np.cumsum(counts)[:-1])
     vectors, right = torch.from_numpy(unit(rng.normal(size=(counts.sum(), 4)))), rng.random(counts.sum()) < 0.5
     chance = rng.random(len(sizes)) < 0.3
-    together = judge_captions(candidates(points), w, resampled, ShownImages(vectors, right, rows), chance)
+
+    def shown(classes: Iterable[int]) -> ShownImages:
+        return ShownImages(vectors, [right[rows[k]] for k in classes], [rows[k] for k in classes])
+
+    together = judge_captions(candidates(points), w, resampled, shown(range(len(sizes))), chance)
     for k, found in enumerate(together):
         (alone,) = judge_captions(
-            candidates([points[k]]), w[k : k + 1], resampled[k : k + 1], ShownImages(vectors, right, [rows[k]]),
-            chance[k : k + 1],
-        )  # fmt: skip
+            candidates([points[k]]), w[k : k + 1], resampled[k : k + 1], shown([k]), chance[k : k + 1]
+        )
         assert np.allclose(found.scores, alone.scores, equal_nan=True, atol=1e-12)
         assert {side: list(own) for side, own in found.sides.items()} == {
             side: list(own) for side, own in alone.sides.items()

@@ -41,9 +41,10 @@ def test_it_takes_what_every_embedder_takes(tmp_path) -> None:
 
 def test_torchvision_and_timm_without_their_weights() -> None:
     resnet = FeatureEmbedder.torchvision("resnet18", weights=None, device="cpu")
-    assert (resnet.name, resnet.dimension, resnet.preprocess.size) == ("torchvision:resnet18", 512, (224, 224))
+    assert (resnet.name, resnet.dimension) == ("torchvision:resnet18", 512)
+    assert (resnet.preprocess.size, resnet.preprocess.scaled) == ((224, 224), (256, 256))  # the centre is cropped
     small = FeatureEmbedder.timm("test_resnet.r160_in1k", pretrained=False, device="cpu")
-    assert small.preprocess.size == (160, 160)
+    assert (small.preprocess.size, small.preprocess.scaled) == ((160, 160), (168, 168))  # 160 / 0.95
     assert small.images(PICTURES[:2]).shape == (2, small.dimension)
     torch.testing.assert_close(small.images(PICTURES[:2]).norm(dim=1), torch.ones(2))
 

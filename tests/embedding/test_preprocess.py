@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
 from fdgpu.embedding.picture import as_picture, as_pictures, on_white
-from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding.preprocess import Preprocess, ResizeMode
 from fdgpu.errors import InputError
 
 
@@ -74,4 +77,14 @@ def test_a_very_long_image_stays_small() -> None:
 @pytest.mark.parametrize("shape", [(64, 64), (20, 90), (90, 20), (1, 1), (31, 33)])
 def test_every_shape_comes_out_in_the_models_size(mode: str, shape: tuple[int, int]) -> None:
     config = {"size": (32, 32), "mean": (0.5,) * 3, "std": (1.0,) * 3, "interpolation": "bilinear", "resize_mode": mode}
-    assert Preprocess.of_model(config).resize(torch.zeros(3, *shape, dtype=torch.uint8)).shape == (3, 32, 32)
+    ours = Preprocess.of_model(config)
+    for one in (ours, replace(ours, scaled=(40, 40))):
+        assert one.resize(torch.zeros(3, *shape, dtype=torch.uint8)).shape == (3, 32, 32)
+
+
+def test_an_image_in_the_models_size_is_scaled_too_where_the_centre_is_cropped() -> None:
+    ours = Preprocess((4, 4), (0.5,) * 3, (1.0,) * 3, InterpolationMode.BILINEAR, ResizeMode.SHORTEST, (8, 8))
+    whole = torch.arange(16, dtype=torch.float32).reshape(1, 4, 4).repeat(3, 1, 1) / 16
+    expected = V.center_crop(V.resize(whole, [8], antialias=True), [4])
+    torch.testing.assert_close(ours.resize(whole), expected)
+    assert not torch.equal(ours.resize(whole), whole)

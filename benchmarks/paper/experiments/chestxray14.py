@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, precision_recall_curve
 
 from benchmarks.baselines import Examples
 from benchmarks.paper.charts import Panel
@@ -28,6 +27,7 @@ from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
 from fdgpu.arrays import to_host
+from fdgpu.auditing.conditions import best_f1_threshold, f1_score
 from fdgpu.networks import class_scores
 from fdgpu.repair import hardest
 
@@ -60,8 +60,8 @@ class Judged:
     @property
     def f1(self) -> float:
         """Of the answers at the threshold."""
-        labels = self.examples.labels
-        return float(f1_score(labels, np.where(self.correct, labels, 1 - labels), zero_division=0.0))
+        there = self.examples.labels == WITH
+        return f1_score(there == self.correct, there)
 
 
 def run(world: World) -> list[Figure]:
@@ -76,7 +76,7 @@ def run(world: World) -> list[Figure]:
     for column, name in enumerate(world.conditions):
         if not bool(val.labels[:, column].any()):
             continue  # nothing to find a threshold on
-        threshold = best_f1_threshold(on_val[:, column], val.labels[:, column].numpy())
+        threshold = best_f1_threshold(on_val[:, column], val.labels[:, column].bool().numpy())
         seen = Judged.of(val, column, on_val[:, column], threshold)
         directions = FailureDirections().fit(
             val.embeddings, seen.examples.labels, seen.correct, reference=train.embeddings
@@ -84,13 +84,6 @@ def run(world: World) -> list[Figure]:
         judged = Judged.of(test, column, on_test[:, column], threshold)
         parts.append([Figure(_of("F1", name), BASE, judged.f1), *_rankings(world, directions, judged, name)])
     return _means(parts) + [figure for part in parts for figure in part if figure.method != "random"]
-
-
-def best_f1_threshold(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    """Return the threshold t for which "score ≥ t" has the best F1 (A.3); the highest among the best."""
-    precision, recall, thresholds = precision_recall_curve(labels, scores)  # the last point has no threshold
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(thresholds[f1[:-1] >= f1[:-1].max() - 1e-12][-1])
 
 
 def _of(measure: str, name: str) -> str:

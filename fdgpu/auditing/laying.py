@@ -1,0 +1,178 @@
+"""An audit's columns beside its images: checked before the images are embedded, as far as they are known by then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fdgpu.arrays import Array
+from fdgpu.auditing.answers import ModelAnswers, Outputs
+from fdgpu.auditing.class_names import ClassNames
+from fdgpu.auditing.conditions import has_conditions
+from fdgpu.auditing.images import Embedded
+from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.notes import Notes
+from fdgpu.auditing.pairing import Paired, check_agreement, pair
+from fdgpu.checks import shown
+from fdgpu.embedding.classifier import Classifier
+from fdgpu.embedding.loading import View
+from fdgpu.embedding.sources import ImageSource, TensorSource
+from fdgpu.errors import InputError
+
+Model = Classifier | nn.Module | str
+ANSWERED = ("labels", "predictions", "confidence")
+NO_VIEW = (
+    "it is not known how the model's images are preprocessed: pass preprocess, a function of a PIL image such as "
+    "weights.transforms(), or a Dataset with that transform, or name the model, as in model='torchvision:resnet50'"
+)
+
+
+@dataclass(frozen=True)
+class Laid:
+    """What is known before the images are embedded.
+
+    Attributes:
+        paired: images and columns.
+        inputs: the columns, checked; None where some come with the images or from the model.
+        answering: the model beside the embedder; None where predictions were given.
+        class_names: as given, or as the source has them.
+        ignores_groups: leave out those of a table.
+    """
+
+    paired: Paired
+    inputs: AuditInputs | None
+    answering: ModelAnswers | None
+    class_names: ClassNames | None
+    ignores_groups: bool
+
+    @property
+    def source(self) -> ImageSource:
+        """The images."""
+        return self.paired.source
+
+    def completed(self, embedded: Embedded, notes: Notes) -> tuple[AuditInputs, Embedded]:
+        """Return the checked columns, and the images that can be used, now that all have come.
+
+        Raises:
+            InputError: as :func:`check_inputs`, and where labels that came with the images are others than those given.
+        """
+        n = len(embedded.ids)
+        inputs, source = self.inputs, self.source
+        if inputs is None:
+            columns = dict(self.paired.joined(embedded.ids))
+            names = self.class_names
+            came: dict[str, Sequence[object]] = {"labels": embedded.labels, "splits": embedded.splits}
+            for name, own in came.items():
+                if columns[name] is None and any(one is not None for one in own):
+                    columns[name] = own
+            if self.answering is not None:
+                answered = self.answering.finish()
+                embedded = embedded.without(answered.skipped)
+                names = answered.class_names
+                columns |= {name: getattr(answered, name) for name in ANSWERED}
+                notes.add(answered.note)
+            elif columns["labels"] is None:
+                raise InputError("labels is missing: pass labels, or images that come with them, (image, label)")
+            inputs = _checked(columns, names, self.ignores_groups)
+            for doubt in inputs.doubts:
+                notes.doubt(doubt)
+        if len(inputs) != n:
+            raise InputError(f"images gave {n} pictures, labels has {len(inputs)}: pass one label an image")
+        if self.paired.columns["labels"] is not None:
+            own_labels = embedded.labels if source.labels is None else source.labels
+            check_agreement(inputs, source, own_labels, embedded.ids)
+        return inputs, embedded
+
+
+def lay(
+    images: object,
+    columns: Mapping[str, Array],
+    class_names: ClassNames | None,
+    order: str | None,
+    allow_outside: bool,
+    model: Model | None,
+    preprocess: object,
+    notes: Notes,
+) -> Laid:
+    """Lay columns beside images, and check what is known of them.
+
+    Raises:
+        InputError: names what was expected, what came, and the remedy.
+    """
+    groups = columns["groups"]
+    told = not isinstance(groups, str)
+    if not told and groups not in ("auto", "none"):
+        raise InputError(f"groups is {shown(groups)}: pass one id an image, or 'auto' or 'none'")
+    answered = model is not None
+    if preprocess is not None and not answered:
+        raise InputError("preprocess is given without a model: pass the model, or leave it out")
+    given = {**columns, "groups": groups if told else None}
+    paired = pair(images, given, order, allow_outside, answered=answered)
+    source, ignores = paired.source, not told and groups == "none"
+    for doubt in source.doubts:
+        notes.doubt(doubt)
+    labels = paired.columns["labels"]
+    if labels is not None and paired.paths is None and source.count not in (None, len(labels)):
+        raise InputError(f"images has {source.count} entries, labels has {len(labels)}: pass one label an image")
+    names = class_names if class_names is not None or answered else source.class_names
+    if model is None:
+        inputs = None
+        if labels is not None and paired.paths is None:
+            inputs = _checked(paired.columns, names, ignores)
+            for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
+                notes.doubt(doubt)
+        return Laid(paired, inputs, None, names, ignores)
+    classifier, view = opened_classifier(model, preprocess, source)
+    by_folders = paired.by_folders and class_names is None
+    outputs = Outputs(classifier, source.class_names if class_names is None else class_names, by_folders)
+    for doubt in (*classifier.doubts, *outputs.doubts):
+        notes.doubt(doubt)
+    if labels is not None and paired.paths is None:
+        labels = _listed(labels)
+        if not has_conditions(labels):  # all that can be checked now
+            true = outputs.columns_of(labels)
+            check_inputs(**{**paired.columns, "labels": true, "predictions": true}, class_names=None)
+    return Laid(paired, None, ModelAnswers(classifier, outputs, labels, view), names, ignores)
+
+
+def opened_classifier(model: Model, preprocess: object, source: ImageSource) -> tuple[Classifier, View]:
+    """Return the classifier, and what it takes of an image.
+
+    A module takes what ``preprocess`` makes of an image, or else the source's own transform; of a tensor of images that
+    was given as it is, the images as they are. A model by name has its own preprocessing.
+
+    Raises:
+        InputError: where nothing says how its images are preprocessed.
+    """
+    if isinstance(model, (Classifier, str)) and preprocess is not None:
+        raise InputError("preprocess is given beside a model that has its own: leave it out")
+    if isinstance(model, str):
+        classifier = Classifier.from_name(model)
+    elif isinstance(model, Classifier):
+        classifier = model
+    else:
+        classifier = Classifier.from_model(model, preprocess or source.transform)  # type: ignore[arg-type]  # checked there
+        if preprocess is None and source.transformed:
+            return classifier, View(None)
+    if classifier.view is not None:
+        return classifier, classifier.view
+    if source.transformed:
+        return classifier, View(None)
+    if isinstance(source, TensorSource):
+        return classifier, View(lambda pixels: pixels)
+    raise InputError(NO_VIEW)
+
+
+def _checked(columns: Mapping[str, Array], names: ClassNames | None, ignores_groups: bool) -> AuditInputs:
+    return check_inputs(**{**columns, **({"groups": None} if ignores_groups else {})}, class_names=names)
+
+
+def _listed(labels: Array) -> Sequence[object]:
+    """Return labels of any kind as a sequence of names, numbers, or rows of several conditions."""
+    for name in ("to_pylist", "tolist", "to_list"):
+        if hasattr(labels, name):
+            return list(getattr(labels, name)()) if not has_conditions(labels) else list(np.asarray(labels))
+    return list(labels)
