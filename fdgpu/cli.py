@@ -46,6 +46,7 @@ from fdgpu.options import (
     Permutations,
     Precision,
     PredictionsFile,
+    ReducedDecoding,
     Seed,
     StopAfter,
 )
@@ -124,6 +125,7 @@ def audit(
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: BatchSize = 256,
+    reduced_decoding: ReducedDecoding = False,
     seed: Seed = 0,
 ) -> None:
     """Audit a model of yours: a folder of images, and a table of its predictions or the model itself.
@@ -147,7 +149,7 @@ def audit(
     from fdgpu.auditing.tables import REQUIRED
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.classifier import Classifier
-    from fdgpu.embedding.clip import ClipEmbedder
+    from fdgpu.embedding.features import named_embedder
     from fdgpu.folders import check_folder, replaced_folder
     from fdgpu.progress import ProgressBars
 
@@ -182,7 +184,7 @@ def audit(
             table,
             model=asked,
             class_names=names,
-            embedder=partial(ClipEmbedder.from_name, model, device, batch_size, precision),
+            embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
             decoder=decoder,
             out=folder,

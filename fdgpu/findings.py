@@ -425,6 +425,7 @@ class Findings:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why
+    preprocessing: str = ""  # of an image before the embedder
     versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
     model_fingerprint: str = ""  # of the embedder's weights
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
@@ -454,6 +455,10 @@ class Findings:
 
 @dataclass
 class Thumbnails:
-    """Small pictures for the page, by path: uint8 arrays (height, width, 3)."""
+    """Small pictures for the page, by path: uint8 arrays (height, width, 3).
+
+    ``only_names`` says that there never were any: the page then names the images.
+    """
 
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    only_names: bool = False

@@ -111,3 +111,9 @@ GroupsOption = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")]
+ReducedDecoding = Annotated[
+    bool,
+    typer.Option(
+        "--reduced-decoding", help="Decode JPEGs much larger than the model's input at a fraction of their size."
+    ),
+]

@@ -20,6 +20,7 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_predictions
 from fdgpu.auditing.tables import REQUIRED, ColumnNames, Predictions
 from fdgpu.checks import shown
+from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.image_file import suffixes
 from fdgpu.embedding.opening import class_folders, image_source
 from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, printable
@@ -110,6 +111,8 @@ def pair(
             if answered
             else "predictions is missing: pass them beside labels, labels as a table that holds both, or model"
         )
+    if images is None:
+        return _named(paths, by_path, answered)
     of_folder = isinstance(images, (str, Path)) and Path(images).is_dir()
     if paths is None:
         if order is not None and not of_folder:
@@ -126,6 +129,15 @@ def pair(
         raise InputError("images have no paths, and labels are given by path: pass a folder, or a list of paths")
     later = Paired(source, by_path, paths=paths)
     return later if source.ids is None else Paired(source, later.joined(source.ids))
+
+
+def _named(paths: Sequence[str] | None, columns: Columns, answered: bool) -> Paired:
+    """Take what columns are of for images of which there is no more than their names."""
+    if answered:
+        raise InputError("images is missing, and model answers images: pass them, or predictions")
+    if columns["labels"] is None:
+        raise InputError("labels is missing: pass one label for each of embeddings")
+    return Paired(NamedImages(map(str, range(len(columns["labels"]))) if paths is None else paths), columns)
 
 
 def _labelled(images: object, columns: Columns) -> Paired:
@@ -217,6 +229,21 @@ def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, nam
         missing = [path for path in one if path not in two]
         if missing:
             raise InputError(f"{lacking} has no entry for {_some(missing)}: give every image one, by its path")
+
+
+def vectors_by_path(vectors: Mapping[Any, Array], ids: Sequence[str] | None) -> list[Array]:
+    """Return the vectors of images in their order; what is there of others is left alone.
+
+    Raises:
+        InputError: for images without paths, or one without a vector.
+    """
+    if ids is None:
+        raise InputError("images have no paths, and embeddings are given by path: pass (n, d) in their order")
+    keyed = _keyed(vectors, "embeddings")
+    missing = [own for own in ids if normpath(own) not in keyed]
+    if missing:
+        raise InputError(f"embeddings has no vector for {_some(missing)}: give every image one, by its path")
+    return [keyed[normpath(own)] for own in ids]
 
 
 def _some(paths: Sequence[str]) -> str:
