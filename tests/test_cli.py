@@ -427,6 +427,8 @@ def test_a_model_and_folders_of_classes_are_enough(run: Run, in_splits: Path) ->
     assert "taken for the folders of classes in sorted order, 'dark', 'light'" in complained
     document = json.loads((out / "audit.json").read_text())
     assert document["n_images"] == {"train": 0, "val": 60, "test": 20}
+    assert (document["classifier"]["preprocessing"], document["classifier"]["outputs"]) == ("ToTensor()", 2)
+    assert "Answered by" in (out / "report.html").read_text()
     assert [(one["name"], one["status"]) for one in document["classes"]] == [("dark", "ok"), ("light", "no_errors")]
     assert document["classes"][0]["cv_score"] > 0.7
 
