@@ -15,6 +15,7 @@ _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
     "CaptionIndex": "fdgpu.index",
+    "Classifier": "fdgpu.embedding",
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes ea
     from fdgpu.directions import FailureDirections as FailureDirections
     from fdgpu.directions import SearchSettings as SearchSettings
     from fdgpu.directions import SolverSettings as SolverSettings
+    from fdgpu.embedding import Classifier as Classifier
     from fdgpu.embedding import ClipEmbedder as ClipEmbedder
     from fdgpu.index import CaptionIndex as CaptionIndex
     from fdgpu.index import VectorIndex as VectorIndex
