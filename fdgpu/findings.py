@@ -158,8 +158,8 @@ class WordEffect:
 class Example:
     """One image of the class.
 
-    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in
-    its own prediction, where the caller gave it.
+    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in its
+    own prediction, and ``true_probability`` its probability of the true class, where these are known.
     """
 
     path: str
@@ -167,6 +167,7 @@ class Example:
     prediction: str
     decision: float
     confidence: float | None = None
+    true_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -424,6 +425,7 @@ class Findings:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why
+    preprocessing: str = ""  # of an image before the embedder
     versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
     model_fingerprint: str = ""  # of the embedder's weights
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them

@@ -161,6 +161,7 @@ def examples(images: AuditImages, rows: NDArray[np.int64], direction: int = 0) -
             prediction=inputs.class_names[inputs.predictions[row]],
             decision=float(images.decisions[row, direction]),
             confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
+            true_probability=None if inputs.true_probability is None else float(inputs.true_probability[row]),
         )
         for row, image in zip(rows.tolist(), of, strict=True)
     )

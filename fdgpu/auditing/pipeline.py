@@ -27,6 +27,7 @@ from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors
+from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
 from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
@@ -93,7 +94,9 @@ def audit(
     out: str | Path | StagedFolder | None = None,
     splits: Array = None,
     confidence: Array = None,
+    true_probability: Array = None,
     groups: Array = "auto",
+    columns: ColumnNames | None = None,
     order: str | None = None,
     allow_outside: bool = False,
     directions: FailureDirections | None = None,
@@ -113,11 +116,13 @@ def audit(
             ``Dataset`` or ``DataLoader``, or what else :func:`~fdgpu.embedding.image_source` takes.
         labels: (n,) true classes, as names or as integers that count into ``class_names``; by default those that come
             with the images, and for a folder the names of its folders. For a folder, or a list of paths, better by
-            path: a mapping of path to label, with the columns below as mappings too; or a table that
-            holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
-            of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
-            that it names are audited, others are left alone.
-        predictions: (n,) what the model predicted, likewise; None beside a table or ``model``.
+            path: a mapping of path to label, with the columns below as mappings too; or a table that holds them all as
+            ``path``, ``label``, ``prediction``, ``split``, ``confidence``, ``true_probability`` and ``group``: a data
+            frame of pandas, polars or pyarrow, a CSV or Parquet file, or what
+            :func:`~fdgpu.auditing.read_predictions` returns. The images that it names are audited, others are left
+            alone.
+        predictions: (n,) what the model predicted, likewise; or (n, k) scores of every class, logits or probabilities
+            (rows that sum to 1), columns in the order of ``class_names``; None beside a table or ``model``.
         model: the classifier, which answers the images in the same pass, each decoded once: a torch module, a name such
             as ``"torchvision:resnet50"``, ``"timm:NAME"`` or ``"FILE.py:FUNCTION"``, or a :class:`~fdgpu.Classifier`.
         preprocess: what a module takes of a PIL image, such as ``weights.transforms()``; by default the transform of
@@ -147,10 +152,14 @@ def audit(
             and replaces an earlier audit's files; what fdgpu did not write is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
+        true_probability: (n,) its probability of the true class, in [0, 1]: never the same as ``confidence`` where the
+            prediction is wrong.
         groups: (n,) ids of images that belong together, such as frames of one video or images of one patient: the test
             takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
             near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
             :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        columns: what the table calls its columns, such as ``{"path": "filename", "label": "target"}``; by default our
+            names and some that are common.
         order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
             not is a doubt, with the first pairs.
         allow_outside: take paths that lead out of the folder of images.
@@ -171,10 +180,11 @@ def audit(
     check_space(embedder, embeddings, images)
     _check_kinds(decoder, directions, title, timings, progress)
     notes = Notes()
-    columns = {
-        "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence, "groups": groups,
+    given = {
+        "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
+        "true_probability": true_probability, "groups": groups,
     }  # fmt: skip
-    laid = lay(images, columns, class_names, order, allow_outside, model, preprocess, notes)
+    laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes)
     source, inputs = laid.source, laid.inputs
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
@@ -298,6 +308,7 @@ def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str
         activation_reason=activation.reason if activation else "",
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
+        preprocessing=embedder.preprocessing,
         versions=versions(placement.device),
         model_fingerprint=weights_digest({"model": embedder.model}) if embedder.model is not None else "",
         title=title,
