@@ -5,6 +5,7 @@ from fdgpu.embedding.beton import BetonSource
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import Embeddings
 from fdgpu.embedding.features import FeatureEmbedder
+from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.sources import ImageSource, IndexedSource
@@ -15,6 +16,7 @@ __all__ = [
     "ClipEmbedder",
     "Embeddings",
     "FeatureEmbedder",
+    "GivenVectors",
     "ImageSource",
     "IndexedSource",
     "Sample",

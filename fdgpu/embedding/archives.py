@@ -24,8 +24,8 @@ from PIL import Image
 
 from fdgpu.arrays import is_array
 from fdgpu.checks import shown
-from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.image_file import suffixes
+from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.sources import ImageSource, IndexedSource, printable
 from fdgpu.errors import InputError, one_line
 from fdgpu.files import check_regular_file

@@ -14,6 +14,7 @@ from fdgpu.device import Choice
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.embedding.text_encoder import TextEncoder
+from fdgpu.embedding.text_tower import ClipModel
 from fdgpu.embedding.tokens import CaptionTokens
 from fdgpu.embedding.weights import SCHEMAS, load_model
 from fdgpu.errors import FdgpuWarning, InputError
@@ -57,6 +58,10 @@ class ClipEmbedder(ImageEmbedder):
         >>> captions.shape == (2, clip.dimension)
         True
     """
+
+    model: ClipModel
+    activation_: Choice
+    unread = "they exceed the model's context, or hold characters that it cannot read"
 
     def __init__(
         self,
