@@ -167,6 +167,12 @@ def audit(
     device: Device = "auto",
     precision: Precision = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")] = 256,
+    reduced_decoding: Annotated[
+        bool,
+        typer.Option(
+            "--reduced-decoding", help="Decode JPEGs much larger than the model's input at a fraction of their size."
+        ),
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Audit a model of yours: a folder of images and a CSV of its predictions.
@@ -210,7 +216,7 @@ def audit(
             images,
             table,
             class_names=names,
-            embedder=partial(named_embedder, model, device, batch_size, precision),
+            embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
             decoder=decoder,
             out=folder,

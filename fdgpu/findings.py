@@ -425,6 +425,7 @@ class Findings:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why
+    preprocessing: str = ""  # of an image before the embedder
     versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
     model_fingerprint: str = ""  # of the embedder's weights
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them

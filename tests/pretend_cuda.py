@@ -11,6 +11,7 @@ sees the numbers: what a launcher does inside is tested apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -61,6 +62,8 @@ class OnCuda(torch.Tensor):
 
     def get_device(self) -> int:
         return 0
+
+    def record_stream(self, _: Any) -> None: ...
 
     def __repr__(self) -> str:  # type: ignore[override]  # torch's own would read the numbers
         return f"OnCuda{tuple(self.shape)}"
@@ -190,6 +193,29 @@ class _Functions(TorchFunctionMode):
         return OnCuda(made) if goes_up else made
 
 
+class Stream:
+    """All work is done at once and in order."""
+
+    def record_event(self) -> None: ...
+
+    def wait_event(self, event: None) -> None: ...
+
+    def wait_stream(self, stream: Stream) -> None: ...
+
+
+class Here:
+    """In place of a pool: what is submitted runs at once, in the thread that pretends."""
+
+    def __init__(self, _: int) -> None: ...
+
+    def submit(self, run: Callable[[], Any]) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(run())
+        return done
+
+    def shutdown(self) -> None: ...
+
+
 def launched_as(twin: Callable[..., Any]) -> Callable[..., Any]:
     """Return a launcher that runs ``twin`` on the numbers, and puts what it gives on the pretended device."""
 
@@ -213,6 +239,10 @@ PATCHES: dict[str, Any] = {
     "empty_cache": lambda: None,
     "device_of": lambda _: nullcontext(),
     "device": lambda _: nullcontext(),
+    "Stream": lambda *_: Stream(),
+    "stream": lambda _: nullcontext(),
+    "current_stream": lambda *_: Stream(),
+    "default_stream": lambda *_: Stream(),
 }
 
 
@@ -227,6 +257,7 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, precision: torch.dtype = torch
     for name, stand_in in PATCHES.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr("fdgpu.arrays._down", inner)
+    monkeypatch.setattr("fdgpu.embedding.nvjpeg.ThreadPoolExecutor", Here)
     placement = Placement(CUDA, precision, "pretended")
     for module in ("fdgpu.embedding.embedder", "fdgpu.decoding.bundled", "fdgpu.device"):
         monkeypatch.setattr(f"{module}.choose_device", lambda *_, **__: placement)

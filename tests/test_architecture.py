@@ -54,7 +54,6 @@ ON_THE_HOST = {
     ("directions.numba_backend", "numpy"): "the solver on the CPU",
     ("directions.whitening", "numpy"): "rows on the CPU, for compiled loops",
     ("embedding.embedder", "numpy"): "pictures on the CPU, to be hashed",
-    ("embedding.image_file", "numpy"): "a picture of a file, to be turned",
     ("embedding.loading", "numpy"): "a picture of a file, for a transform of PIL images",
     ("index.faiss_store", "nonzero"): "what to_host brought",
     ("index.vector_index", "numpy"): "ids of positions that NumPy has",

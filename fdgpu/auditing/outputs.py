@@ -87,6 +87,7 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "activation_reason": findings.activation_reason or None,
         "device": findings.device,
         "precision": findings.precision,
+        "preprocessing": findings.preprocessing,
         "versions": dict(findings.versions),
         "model_fingerprint": findings.model_fingerprint or None,
         "input_fingerprint": findings.input_fingerprint,

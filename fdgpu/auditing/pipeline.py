@@ -308,6 +308,7 @@ def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str
         activation_reason=activation.reason if activation else "",
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
+        preprocessing=embedder.preprocessing,
         versions=versions(placement.device),
         model_fingerprint=weights_digest({"model": embedder.model}) if embedder.model is not None else "",
         title=title,

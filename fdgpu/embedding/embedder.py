@@ -129,6 +129,9 @@ class ImageEmbedder:
         doubts: sentences on what could make the vectors wrong although the model was loaded.
         model: the network, whose weights an audit fingerprints; None where there is none.
         activation_: of the network, and what decided it; None where nothing had to be decided.
+        reduced_decoding: decode JPEGs that are much larger than the model's input at a half, a quarter or an eighth of
+            their size, each side of at least :data:`fdgpu.embedding.preprocess.REDUCED_TO` times the input's. Off by
+            default. A classifier in the same pass sees whole pictures, so that there nothing is reduced.
     """
 
     preprocess: Preprocess
@@ -136,11 +139,18 @@ class ImageEmbedder:
     doubts: tuple[str, ...] = ()
     model: object = None
     activation_: Choice | None = None
+    reduced_decoding = False
 
     def __init__(self, name: str, device: str | torch.device, batch_size: int, precision: str = "auto") -> None:
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
         self.placement = choose_device(device, precision)
         self.name = name
+
+    @property
+    def preprocessing(self) -> str:
+        """What becomes of an image before the model, in a sentence for the record."""
+        reduced = f"; JPEGs decoded at a reduced size, no side below {self.preprocess.smallest}"
+        return f"{self.preprocess}{reduced if self.reduced_decoding else ''}"
 
     def _features(self, pixels: Tensor) -> Tensor:
         """Turn the model's input (n, 3, h, w) into vectors (n, d) of any length."""
@@ -190,7 +200,9 @@ class ImageEmbedder:
         made = Embeddings([], torch.empty(0), {})
         rows: list[Tensor] = []
         digest = PictureDigest()
-        views = [View(self.preprocess.resize), *([alongside.view] if alongside else [])]
+        smallest = self.preprocess.smallest if self.reduced_decoding else None
+        own = View(self.preprocess.resize, smallest=smallest, device=self.placement.device)
+        views = [own, *([alongside.view] if alongside else [])]
         with OneBar(progress) as report:
             report(stage, 0, images.count)
             for batch in images.batches(self.batch_size, *views):

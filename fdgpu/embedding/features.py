@@ -138,7 +138,11 @@ class FeatureEmbedder(ImageEmbedder):
 
 
 def named_embedder(
-    name: str, device: str | torch.device = "auto", batch_size: int = 256, precision: str = "auto"
+    name: str,
+    device: str | torch.device = "auto",
+    batch_size: int = 256,
+    precision: str = "auto",
+    reduced_decoding: bool = False,
 ) -> ImageEmbedder:
     """Load what the command line calls a model.
 
@@ -149,16 +153,19 @@ def named_embedder(
         device: where it runs.
         batch_size: images at a time.
         precision: that it computes in.
+        reduced_decoding: decode photographs that are much larger than its input at a reduced size.
 
     Raises:
         ModelError: for a name of another form, or weights that cannot be had.
     """
     kind, _, rest = name.partition(":")
     if kind != "features":
-        return ClipEmbedder.from_name(name, device, batch_size, precision)
+        return ClipEmbedder.from_name(name, device, batch_size, precision, reduced_decoding=reduced_decoding)
     library, _, network = rest.partition(":")
     own, _, weights = network.partition(":")
     if library not in LIBRARIES or not own:
         raise ModelError(f"model is {shown(name)}: use features:torchvision:NAME[:WEIGHTS] or features:timm:NAME")
     loaded = LIBRARIES[library](own, weights or "DEFAULT")
-    return FeatureEmbedder._of(loaded, rest, device, batch_size, precision)
+    embedder = FeatureEmbedder._of(loaded, rest, device, batch_size, precision)
+    embedder.reduced_decoding = reduced_decoding
+    return embedder

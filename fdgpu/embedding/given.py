@@ -79,6 +79,11 @@ class GivenVectors(ImageEmbedder):
             f"the vectors were given in {kind}",
         )
 
+    @property
+    def preprocessing(self) -> str:
+        """Nothing: that is not known."""
+        return ""
+
     def __len__(self) -> int:
         return len(self._vectors)
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -65,6 +66,7 @@ BRANDS = {
     ".heic": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
 }
 PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")  # what may hold a PNG's orientation
+END_OF_IMAGE = b"\xff\xd9"
 START_OF_SCAN, APP1, APP15 = 0xDA, 0xE1, 0xEF  # markers of a JPEG's segments
 
 _one_large = threading.Lock()
@@ -211,29 +213,61 @@ def _stands_in(suffix: str) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Plain:
+    """A file that torchcodec decodes as Pillow would: by which function, its bytes, and what its header says."""
+
+    function: str
+    content: bytearray
+    size: tuple[int, int]  # width and height, not turned
+    orientation: int | None
+
+    @property
+    def encoded(self) -> Tensor:
+        """The bytes, as torchcodec takes them."""
+        return torch.frombuffer(self.content, dtype=torch.uint8)
+
+    def picture(self, pixels: Tensor) -> Picture | None:
+        """Turn what was decoded, wherever it lies; None if it is of another size."""
+        if pixels.shape != (3, *self.size[::-1]):
+            return None
+        treated = (Treatment.ORIENTED,) if self.orientation in TURNS else ()
+        return Picture(turned(pixels, self.orientation), treated=treated)
+
+
+def plain_jpeg(file: File) -> Plain | None:
+    """Return a JPEG that is plain and has its end, to be decoded elsewhere; None for whatever else it is."""
+    try:
+        with _opened(file) as stream, Image.open(stream, formats=("JPEG", "MPO")) as image:
+            plain = None if is_large(image) else _plain(image, stream)
+    except Exception:  # whatever it is, it is said where it is decoded
+        return None
+    return plain if plain is not None and plain.content.rstrip(b"\0").endswith(END_OF_IMAGE) else None
+
+
 def _by_torchcodec(image: Image.Image, stream: BinaryIO) -> Picture | None:
     """Decode what is plain as Pillow would; None for all else."""
-    decoders = torchcodec_decoders()
+    decoders, plain = torchcodec_decoders(), _plain(image, stream)
+    if plain is None or isinstance(decoders, str):
+        return None
+    try:
+        return plain.picture(getattr(decoders, plain.function)(plain.encoded))
+    except Exception:  # whatever it is, Pillow says what is broken
+        return None
+
+
+def _plain(image: Image.Image, stream: BinaryIO) -> Plain | None:
     function, modes = PLAIN.get(str(image.format), ("", ()))
-    if isinstance(decoders, str) or image.mode not in modes or image.has_transparency_data or has_more_frames(image):
+    if image.mode not in modes or image.has_transparency_data or has_more_frames(image):
         return None
     content = _content(stream)
     if function == "decode_jpeg":  # it turns a picture by some of what Pillow knows: kept from that, it is turned here
-        orientation, plain = orientation_of(image), without_exif(content)
+        orientation, known = orientation_of(image), without_exif(content)
     else:  # a PNG may tell its orientation behind its pixels, so that Pillow decodes it before it says so
-        orientation, plain = None, not any(mark in content for mark in PNG_TURNS)
-    if not plain or ";16" in decoder_arguments(image):
-        return None
-    try:
-        pixels: Tensor = getattr(decoders, function)(torch.frombuffer(content, dtype=torch.uint8))
-    except Exception:  # whatever it is, Pillow says what is broken
-        return None
-    if pixels.shape != (3, image.height, image.width):
-        return None
-    if orientation not in TURNS:
-        return Picture(pixels)
-    upright = turned(pixels.movedim(0, -1).numpy(), orientation)
-    return Picture(torch.from_numpy(upright).movedim(-1, 0), treated=(Treatment.ORIENTED,))
+        orientation, known = None, not any(mark in content for mark in PNG_TURNS)
+    return (
+        Plain(function, content, image.size, orientation) if known and ";16" not in decoder_arguments(image) else None
+    )
 
 
 def _content(stream: BinaryIO) -> bytearray:

@@ -17,9 +17,17 @@ from PIL import Image
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from fdgpu.arrays import is_array, to_host
+from fdgpu.arrays import is_array, to_device, to_host
 from fdgpu.device import cpu_count
-from fdgpu.embedding.image_file import is_file, made_of_file, picture_formats, torchcodec_decoders
+from fdgpu.embedding.image_file import (
+    Plain,
+    is_file,
+    made_of_file,
+    picture_formats,
+    plain_jpeg,
+    torchcodec_decoders,
+)
+from fdgpu.embedding.nvjpeg import DeviceDecoder, device_decoder, handed_over
 from fdgpu.embedding.picture import OUTSIDE, Picture, Treatment, as_unchecked_picture
 from fdgpu.embedding.preprocess import shrunk
 from fdgpu.embedding.written import Written
@@ -125,31 +133,90 @@ class Prepared:
     inside: Tensor | None
     treated: tuple[Treatment, ...]
 
+    def on(self, device: torch.device) -> Prepared:
+        """Return it with its views on a device."""
+        return replace(self, views=tuple(to_device(view, device) for view in self.views))
+
 
 def loaded(samples: Iterable[Sample], size: int, views: Sequence[View]) -> Iterator[ImageBatch]:
     """Yield batches of at most ``size`` images; one that cannot be read is listed with its reason."""
     picture_formats(), torchcodec_decoders()  # plugins and libraries are imported here, and not by many threads
-
-    def load(some: list[Sample]) -> Callable[[], ImageBatch]:
-        written = Written(len(some), len(views))
-
-        def prepare(row: int) -> Prepared | str:
-            made = prepared(some[row], views)
-            return made if isinstance(made, str) else replace(made, views=written.put(row, made.views))
-
-        # A device's work is ordered by the thread that asks for it.
-        apart = pool.map if not _on_a_device(some[0].image) else map
-        making = apart(prepare, range(len(some)))
-        return lambda: _gathered(some, in_range(list(making)), written)
-
-    with image_threads() as pool:
+    with image_threads() as pool, device_decoder(_wanted_on(views)) as decoder:
         ahead: list[Callable[[], ImageBatch]] = []  # batches in the pool: the next, and one more
         for some in batched(samples, size):
-            ahead.append(load(some))
+            files = is_file(some[0].image) or callable(some[0].image)
+            ahead.append(_there(some, views, pool, decoder) if decoder and files else _by_threads(some, views, pool))
             if len(ahead) > 1:
                 yield ahead.pop(0)()
         for last in ahead:
             yield last()
+
+
+def _by_threads(some: list[Sample], views: Sequence[View], pool: ThreadPoolExecutor) -> Callable[[], ImageBatch]:
+    """Begin a batch on the host; what is returned waits for it."""
+    written = Written(len(some), len(views))
+
+    def prepare(row: int) -> Prepared | str:
+        made = prepared(some[row], views)
+        return made if isinstance(made, str) else replace(made, views=written.put(row, made.views))
+
+    # A device's work is ordered by the thread that asks for it.
+    making = (map if _on_a_device(some[0].image) else pool.map)(prepare, range(len(some)))
+    return lambda: _gathered(some, in_range(list(making)), written)
+
+
+def _there(
+    some: list[Sample], views: Sequence[View], pool: ThreadPoolExecutor, decoder: DeviceDecoder
+) -> Callable[[], ImageBatch]:
+    """Begin a batch whose JPEGs a device decodes: threads read the files, and decode what it cannot."""
+
+    def opened(sample: Sample) -> Plain | Prepared | str:
+        try:
+            image = sample.image() if callable(sample.image) else sample.image
+        except Exception:  # which is said below
+            return prepared(sample, views)
+        plain = plain_jpeg(image) if is_file(image) else None
+        return plain or prepared(replace(sample, image=image), views)
+
+    opening = pool.map(opened, some)
+
+    def finish() -> ImageBatch:
+        read = list(opening)
+        jpegs = {row: one for row, one in enumerate(read) if isinstance(one, Plain)}
+        rows = list(jpegs)
+
+        def seen(index: int, picture: Picture) -> Prepared | None:
+            try:
+                made = tuple(view.of(some[rows[index]], None, picture.pixels) for view in views)
+            except (RuntimeError, MemoryError):  # too large for what the device has left
+                return None
+            return Prepared(made, picture.inside, picture.treated)
+
+        found = dict(zip(rows, decoder.each(list(jpegs.values()), seen), strict=True))
+        made = [
+            (found[row] or prepared(some[row], views)) if isinstance(one, Plain) else one
+            for row, one in enumerate(read)
+        ]
+        if any(_on_a_device(view) for one in read if isinstance(one, Prepared) for view in one.views):
+            decoder.stream.wait_stream(torch.cuda.default_stream(decoder.device))  # on which a source made it
+        up = [one if isinstance(one, str) else one.on(decoder.device) for one in in_range(made)]
+        return _gathered(some, up, Written(len(some), len(views)))
+
+    coming = decoder.submit(finish)
+
+    def arrived() -> ImageBatch:
+        batch, ready = coming.result()
+        handed_over(batch.views, ready)
+        return batch
+
+    return arrived
+
+
+def _wanted_on(views: Sequence[View]) -> torch.device | None:
+    """Return the device where all views are wanted, made of pixels; None if they are not."""
+    of_pixels = all(view.function is not None and not view.takes_image for view in views)
+    devices = {view.device for view in views}
+    return devices.pop() if of_pixels and len(devices) == 1 else None
 
 
 @contextmanager

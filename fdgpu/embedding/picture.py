@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,8 +30,6 @@ from torch import Tensor
 
 from fdgpu.arrays import is_array, to_host, to_torch
 from fdgpu.errors import InputError, one_line
-
-K = TypeVar("K", bound=np.generic)
 
 OUTSIDE = "an image of floats has values outside [0, 1], or NaN: scale it, or pass uint8"
 LARGE = 20_000_000  # pixels; larger pictures are decoded one at a time, and averaged over squares down to this
@@ -97,17 +94,14 @@ def as_unchecked_picture(image: object) -> Picture:
     treated: tuple[Treatment, ...] = ()
     if isinstance(image, Image.Image):
         try:
-            array, treated = _from_pil(image)
+            pixels, treated = _from_pil(image)
         except InputError:
             raise
         except Exception as error:  # plugins raise what they like
             raise InputError(f"cannot be decoded ({one_line(error)})") from None
-        pixels = torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1))
     elif isinstance(image, np.ndarray):
         given = np.ascontiguousarray(image)
-        pixels = torch.from_numpy(
-            given if given.flags.writeable else given.copy()
-        )  # torch warns of what it may not write
+        pixels = torch.from_numpy(given if given.flags.writeable else given.copy())  # torch warns of what is not
     elif isinstance(image, torch.Tensor) or is_array(image):
         pixels = to_torch(image, "an image")
     else:
@@ -147,15 +141,16 @@ def in_range(pixels: Tensor) -> Tensor | None:
     return (pixels.amin() >= 0) & (pixels.amax() <= 1)  # of NaN, both are NaN
 
 
-def _from_pil(image: Image.Image) -> tuple[NDArray[np.generic], tuple[Treatment, ...]]:
-    """Return (h, w, 3) uint8, or (h, w) floats of a deep grey image, and what was done."""
+def _from_pil(image: Image.Image) -> tuple[Tensor, tuple[Treatment, ...]]:
+    """Return (3, h, w) uint8, or (h, w) floats of a deep grey image, and what was done."""
     codec, carried = decoder_arguments(image), orientation_of(image)
     with _unmapped(image):
         image.load()
     step = math.ceil(math.sqrt(image.width * image.height / LARGE))
-    pixels, treated = _greys(image, codec, step) if image.mode[0] in "IF" else _colours(_averaged(image, step), codec)
+    array, treated = _greys(image, codec, step) if image.mode[0] in "IF" else _colours(_averaged(image, step), codec)
     if carried in TURNS:
         treated.append(Treatment.ORIENTED)
+    pixels = torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1))
     pixels = turned(pixels, orientation_of(image))  # of TIFF, PIL has turned them, and taken the tag away
     if has_more_frames(image):
         treated.append(Treatment.FIRST_FRAME)
@@ -167,13 +162,13 @@ def is_large(image: Image.Image) -> bool:
     return image.width * image.height > LARGE
 
 
-def turned(pixels: NDArray[K], orientation: int | None) -> NDArray[K]:
-    """Turn (h, w) or (h, w, 3) by what an image carries, as viewers do."""
+def turned(pixels: Tensor, orientation: int | None) -> Tensor:
+    """Turn (…, h, w) by what an image carries, as viewers do, wherever it lies."""
     if orientation not in TURNS:
         return pixels
     transpose, rows, columns = TURNS[orientation]
-    pixels = pixels.swapaxes(0, 1) if transpose else pixels
-    return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
+    upright = pixels.mT if transpose else pixels
+    return upright.flip([axis for axis, flips in ((-2, rows), (-1, columns)) if flips])
 
 
 def decoder_arguments(image: Image.Image) -> str:

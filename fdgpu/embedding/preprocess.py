@@ -30,6 +30,7 @@ class ResizeMode(StrEnum):
         raise InputError(f"resize_mode is {shown(value)}: use one of {', '.join(cls)}")
 
 
+REDUCED_TO = 1.5  # of the model's size; pictures of fewer pixels show in its vectors
 TIMMS_MODES = {"center": ResizeMode.SHORTEST, "squash": ResizeMode.SQUASH}
 
 
@@ -97,6 +98,11 @@ class Preprocess:
         return (
             f"{how} ({self.interpolation.value}), centre {self.size[0]} x {self.size[1]}, mean {mean}, deviation {std}"
         )
+
+    @property
+    def smallest(self) -> int:
+        """Pixels that each side of a photograph keeps where it is decoded at a reduced size."""
+        return math.ceil(REDUCED_TO * max(self.scaled or self.size))
 
     def resize(self, images: Tensor) -> Tensor:
         """Bring (…, 3, h, w) to the model's size; uint8 stays uint8. Antialiased, as PIL does it."""

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fdgpu import ClipEmbedder
 from fdgpu.embedding import image_file, picture
 from fdgpu.embedding.image_file import made_of_file, picture_formats, read_picture, suffixes, torchcodec_decoders
 from fdgpu.embedding.opening import image_source
@@ -440,3 +441,58 @@ def test_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
     (batch,) = image_source(tmp_path).batches(1, same)
     assert "decompression bomb" in batch.unreadable["a.png"]
+
+
+# --- reduced decoding -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "smallest", "expected"),
+    [
+        ((400, 304), None, (400, 304)),
+        ((400, 304), 300, (400, 304)),
+        ((400, 304), 152, (200, 152)),
+        ((400, 304), 100, (200, 152)),
+        ((400, 304), 76, (100, 76)),
+        ((400, 304), 20, (50, 38)),
+        ((304, 400), 76, (76, 100)),
+        ((1600, 30), 20, (1600, 30)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_a_fraction_that_keeps_enough_pixels(
+    size: tuple[int, int], smallest: int | None, expected: tuple[int, int]
+) -> None:
+    image = photograph(size[1], size[0])
+    for content in (written(image, "JPEG"), written(image.convert("L"), "JPEG", progressive=True)):
+        found = made_of_file(content, lambda made: made.pixels, smallest)
+        assert found.shape == (3, expected[1], expected[0])
+    png = made_of_file(written(image, "PNG"), lambda made: made.pixels, smallest)
+    assert png.shape == (3, size[1], size[0])
+
+
+def test_a_reduced_picture_is_turned_and_hardly_another() -> None:
+    content = written(photograph(320, 480), "JPEG", exif=oriented(6), quality=95)
+    whole = read_picture(content)
+    reduced = made_of_file(content, lambda made: made, 80)
+    assert reduced.pixels.shape == (3, 120, 80)
+    assert reduced.treated == whole.treated == (Treatment.ORIENTED,)
+    averaged = torch.nn.functional.avg_pool2d(whole.pixels.float()[None], 4)[0]
+    assert (reduced.pixels.float() - averaged).abs().max() <= 4
+
+
+def test_an_embedder_reduces_where_it_was_asked_to_and_says_so(tmp_path: Path) -> None:
+    photograph(800, 1000).save(tmp_path / "a.jpg", quality=90)
+    plain, reducing = ClipEmbedder.bundled("cpu"), ClipEmbedder.bundled("cpu", reduced_decoding=True)
+    sizes: list[tuple[int, ...]] = []
+    resize = Preprocess.resize
+
+    def recording(self: Preprocess, images: Tensor) -> Tensor:
+        sizes.append(tuple(images.shape))
+        return resize(self, images)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Preprocess, "resize", recording)
+        one, other = plain.images([tmp_path / "a.jpg"]), reducing.images([tmp_path / "a.jpg"])
+    assert sizes == [(3, 800, 1000), (3, 100, 125)]
+    assert float(one[0] @ other[0]) >= 0.9999
+    assert reducing.preprocessing == f"{plain.preprocessing}; JPEGs decoded at a reduced size, no side below 96"
