@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -157,7 +159,7 @@ class FfcvSource(BetonSource):
 
     def samples(self) -> Iterator[Sample]:
         """Yield the images with what the Loader makes of them."""
-        for row, one in enumerate(one for batch in self._loaded() for one in batch):
+        for row, one in enumerate(chain.from_iterable(batch.unbind() for batch in self._loaded())):
             made, sample = one.clone(), self.sample(row)  # the Loader writes over its batches
             yield replace(sample, transformed=made) if self.transformed else replace(sample, image=made)
 
@@ -168,11 +170,11 @@ class FfcvSource(BetonSource):
             yield from super().batches(size, *views)
             return
         start = 0
-        for pixels in (part for batch in self._loaded() for part in batch.split(size)):
+        for pixels in chain.from_iterable(torch.split(batch, size) for batch in self._loaded()):
             stop = start + len(pixels)
             yield ImageBatch(
                 self.ids[start:stop],
-                tuple(function(pixels) for function in functions if function is not None),
+                tuple(cast(Function, function)(pixels) for function in functions),
                 list(range(len(pixels))),
                 labels=[None] * len(pixels) if self.labels is None else list(self.labels[start:stop]),
                 splits=[None] * len(pixels),
