@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import fdgpu
 from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
@@ -79,11 +80,28 @@ def job(n: int, k: int) -> dict[str, Any]:
     }
 
 
+class Knows(nn.Module):
+    """A model that gives the answers of a job: those of the picture that is the most like what it is shown."""
+
+    def __init__(self, pictures: torch.Tensor, predictions: np.ndarray) -> None:
+        super().__init__()
+        self.look = nn.Sequential(nn.AvgPool2d(16), nn.Flatten())
+        self.register_buffer("seen", self.look(pictures / 255))
+        self.register_buffer("scores", nn.functional.one_hot(torch.from_numpy(predictions)).float())
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        distances = (self.look(pictures)[:, None] - self.seen[None]).square().sum(-1)
+        return self.scores[distances.argmin(1)]
+
+
 def run(
-    n: int, k: int, on_device: bool = False, grammar: object = None, **settings: Any
+    n: int, k: int, on_device: bool = False, grammar: object = None, answered: bool = False, **settings: Any
 ) -> tuple[AuditResult, list[Crossing]]:
     """Audit where the embedder is, and count; several batches in every stage that has any."""
     inputs = job(n, k)
+    if answered:
+        model = Knows(inputs["images"], inputs["predictions"]).to("cuda" if on_device else "cpu")
+        inputs |= {"predictions": None, "confidence": None, "model": model}
     inputs["grammar"] = grammar or inputs["grammar"]
     if on_device:
         inputs["images"] = inputs["images"].to("cuda")
@@ -188,6 +206,20 @@ def same_findings(here: AuditResult, there: AuditResult) -> None:
             assert mine.evidence.rank_median == pytest.approx(yours.evidence.rank_median, abs=1.0)  # near equals
     lengths = np.linalg.norm(here.directions.coef_, axis=-1).max()
     np.testing.assert_allclose(here.decisions, there.decisions, atol=5e-3 * max(1.0, lengths))
+
+
+def test_a_models_answers_come_down_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = [run(n, k, answered=True) for n, k in SIZES]
+    with on_the_device(monkeypatch):
+        there = [run(n, k, True, answered=True) for n, k in SIZES]
+    for (result, crossings), (other, _) in zip(there, here, strict=True):
+        n = len(result.mode_decisions)
+        answers = [one.bytes for one in crossings if one.why == "the model's answers"]
+        assert answers == [7 * 8 * n]
+        others = [one for one in crossings if one.why != "the model's answers"]
+        check(result, others, {}, on_device=True)
+        same_findings(other, result)
+        np.testing.assert_allclose(other.findings.classes[0].n_errors, result.findings.classes[0].n_errors)
 
 
 def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
