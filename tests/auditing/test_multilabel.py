@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import fdgpu
-from fdgpu import ClipEmbedder, FailureDirections
-from fdgpu.auditing import AuditResult
+from fdgpu import ClipEmbedder, Decoder, FailureDirections
+from fdgpu.auditing import AuditResult, Planted
 from fdgpu.auditing.conditions import f1_score
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
@@ -159,6 +159,24 @@ def test_labels_by_path_are_joined_by_name(given: dict[str, Any]) -> None:
     settings = {"directions": FailureDirections(Cs=(0.1,)), "groups": "none"}  # which know no order but the folds'
     joined, by_position = (fdgpu.audit(**given | own, **settings) for own in (by_path, {}))
     np.testing.assert_allclose(joined.decisions[np.argsort(order)], by_position.decisions, atol=1e-3)
+
+
+def test_the_clearest_directions_are_drawn_and_captions_go_on(audited: AuditResult, given: dict[str, Any]) -> None:
+    decoder = Decoder.bundled("cpu")
+    drawn = fdgpu.audit(**given, decoder=decoder, directions=FailureDirections(Cs=(0.01, 0.1)))
+    with_pictures = [one.name for one in drawn.findings.classes if one.decoded]
+    assert {"no boot", "bag"} <= set(with_pictures)
+    captions = fdgpu.extreme_captions(audited.findings)
+    assert captions["no boot"]["reference"] == "a photo of a picture without boot"
+    assert captions["bag"]["hard"] == "a photo of a bag on a white background"
+
+
+def test_what_is_known_of_images_is_compared_class_by_class(garments: dict[str, Any], given: dict[str, Any]) -> None:
+    planted = {"bag": Planted("background", "black", "white", "white", garments["on_white"])}
+    found = fdgpu.audit(**given, planted=planted, directions=FailureDirections()).findings.classes[3].planted
+    test = (np.array(given["splits"]) == "test") & (given["labels"][:, 1] == 1)
+    assert found.share_by_chance == pytest.approx(garments["on_white"][test].mean())
+    assert found.shares[0].value[0] == 1.0
 
 
 def test_a_model_answers_the_conditions_that_come_with_the_images(garments: dict[str, Any], clip: ClipEmbedder) -> None:
