@@ -196,7 +196,7 @@ def same_findings(here: AuditResult, there: AuditResult) -> None:
     assert here.findings.model_fingerprint == there.findings.model_fingerprint
     for one, other in zip(here.findings.classes, there.findings.classes, strict=True):
         assert (one.status, one.n_errors, one.n_shown) == (other.status, other.n_errors, other.n_shown)
-        assert one.cv_score == pytest.approx(other.cv_score, abs=1e-9)
+        assert one.cv_score == pytest.approx(other.cv_score, abs=1e-9, nan_ok=True)
         assert one.p_value == pytest.approx(other.p_value, nan_ok=True)
         assert one.nested_score == pytest.approx(other.nested_score, nan_ok=True)
         for mine, yours in zip(shown(one), shown(other), strict=True):
@@ -285,5 +285,6 @@ def test_what_comes_down_of_conditions_is_a_number_a_sample(monkeypatch: pytest.
         of = {one.why: one.bytes for one in crossings}
         assert of["decision values"] == 8 * n * 2
         assert of["which images are near-duplicates"] == 8 * n // 2
-        assert of["right or wrong, the images nearest to a caption first"] == 2 * n  # two samples of each shown image
-        assert max(of.values()) == of["decision values"] or max(of.values()) == of["what was found"]
+        shown_of_classes = sum(one.n_shown for one in result.findings.classes)  # of those with a direction
+        assert of["right or wrong, the images nearest to a caption first"] == 2 * shown_of_classes
+        assert max(of.values()) < 4 * n * 128  # no vector
