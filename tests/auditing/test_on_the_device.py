@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import fdgpu
 from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
@@ -195,3 +197,30 @@ def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     counts, more = (Counter(one.why for one in crossings) for crossings in (at_once, one_by_one))
     assert more["the alignments of candidates"] == 5 * counts["the alignments of candidates"]
     same_findings(whole, result)
+
+
+def test_a_model_that_is_asked_brings_its_answers_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_all() -> list[tuple[AuditResult, list[Crossing]]]:
+        done = []
+        for n in (16, 64):
+            inputs = {name: own for name, own in job(n, 3).items() if name not in ("predictions", "confidence")}
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+            embedder = ClipEmbedder.bundled(batch_size=7)
+            embedder.doubts = ()
+            with counted_crossings() as crossings:
+                asked = {"model": model.to(embedder.placement.device), "embedder": embedder}
+                done.append((fdgpu.audit(**inputs, **asked, directions=FailureDirections(**SETTINGS)), crossings))
+        return done
+
+    here = run_all()
+    with on_the_device(monkeypatch):
+        there = run_all()
+    few, many = (Counter(one.why for one in crossings) for _, crossings in there)
+    assert few == many
+    assert (few["the model's answers"], few["a digest of weights"]) == (1, 2)  # of both models
+    for (result, crossings), (other, _), n in zip(there, here, (96, 384), strict=True):
+        assert [one.bytes for one in crossings if one.why == "the model's answers"] == [8 * 7 * n]
+        assert result.findings.classifier is not None
+        assert replace(result.findings.classifier, device="cpu") == other.findings.classifier
+        assert result.findings.input_fingerprint == other.findings.input_fingerprint
