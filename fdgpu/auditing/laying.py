@@ -9,12 +9,13 @@ import numpy as np
 from torch import nn
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.answers import ModelAnswers, Outputs, filled
+from fdgpu.auditing.answers import ModelAnswers, filled
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.conditions import has_conditions
 from fdgpu.auditing.images import Embedded
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.notes import Notes
+from fdgpu.auditing.output_names import Outputs
 from fdgpu.auditing.pairing import Paired, check_agreement, pair
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import shown
@@ -114,6 +115,9 @@ def lay(
     answered = model is not None
     if preprocess is not None and not answered:
         raise InputError("preprocess is given without a model: pass the model, or leave it out")
+    beside = [name for name in ("confidence", "true_probability") if answered and columns[name] is not None]
+    if beside:
+        raise InputError(f"{beside[0]} is given, and a model too, which says it: leave it out")
     given = {**columns, "groups": groups if told else None}
     paired = pair(images, given, order, allow_outside, names=names_of_columns, answered=answered)
     source, ignores = paired.source, not told and groups == "none"
