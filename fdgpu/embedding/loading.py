@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -222,7 +223,7 @@ def _wanted_on(views: Sequence[View]) -> torch.device | None:
 @contextmanager
 def image_threads() -> Iterator[ThreadPoolExecutor]:
     """Open a pool with a thread a core, each of which computes alone: else torch would use all cores in each."""
-    openmp = ThreadpoolController().select(user_api="openmp")
+    openmp = _openmp()
 
     def alone() -> None:
         torch.get_num_threads()  # torch sets the limit of a thread that is new to it: after that it is this one
@@ -230,6 +231,12 @@ def image_threads() -> Iterator[ThreadPoolExecutor]:
 
     with ThreadPoolExecutor(cpu_count(), initializer=alone) as pool:
         yield pool
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Look up the library by which torch computes in several threads, once torch is there."""
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def prepared(sample: Sample, views: Sequence[View]) -> Prepared | str:

@@ -30,7 +30,7 @@ class ResizeMode(StrEnum):
         raise InputError(f"resize_mode is {shown(value)}: use one of {', '.join(cls)}")
 
 
-REDUCED_TO = 1.5  # of the model's size; pictures of fewer pixels show in its vectors
+REDUCED_TO = 3  # of the model's size: with fewer pixels, small models' vectors have cosines below 0.9999 to whole ones
 TIMMS_MODES = {"center": ResizeMode.SHORTEST, "squash": ResizeMode.SQUASH}
 
 

@@ -493,6 +493,6 @@ def test_an_embedder_reduces_where_it_was_asked_to_and_says_so(tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Preprocess, "resize", recording)
         one, other = plain.images([tmp_path / "a.jpg"]), reducing.images([tmp_path / "a.jpg"])
-    assert sizes == [(3, 800, 1000), (3, 100, 125)]
+    assert sizes == [(3, 800, 1000), (3, 200, 250)]
     assert float(one[0] @ other[0]) >= 0.9999
-    assert reducing.preprocessing == f"{plain.preprocessing}; JPEGs decoded at a reduced size, no side below 96"
+    assert reducing.preprocessing == f"{plain.preprocessing}; JPEGs decoded at a reduced size, no side below 192"
