@@ -137,7 +137,9 @@ class FfcvSource(BetonSource):
         self.loader.first_traversal_order = loader.indices
         self.ids = [self.ids[row] for row in self.rows]
         self.labels = None if self.labels is None else [self.labels[row] for row in self.rows]
-        first = next(self._loaded())
+        epoch = iter(self.loader)
+        first = next(epoch)[self.place]
+        self._begun: tuple[Tensor, Any] | None = first, epoch  # for the first pass, so that nothing is decoded twice
         if first.ndim != 4 or first.shape[1] != 3:
             raise InputError(
                 f"the Loader gives images of shape {tuple(first.shape)}: end its pipeline in ToTensor(), ToTorchImage()"
@@ -182,8 +184,11 @@ class FfcvSource(BetonSource):
             start = stop
 
     def _loaded(self) -> Iterator[Tensor]:
-        epoch = iter(self.loader)  # a thread, which would go on where not all of it is asked for
-        with closing(epoch):
+        begun, self._begun = self._begun, None
+        epoch = begun[1] if begun else iter(self.loader)
+        with closing(epoch):  # its thread would go on where not all of it is asked for
+            if begun:
+                yield begun[0]
             for batch in epoch:
                 yield batch[self.place]
 

@@ -243,6 +243,27 @@ class IterableSource(ImageSource):
         return [None] * len(rows) if isinstance(self.images, Iterator) else super().again(rows)
 
 
+class Names:
+    """Makes ids unique: one that came before gets its position, ``a.jpg#7``."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.count = 0
+
+    def of(self, name: str | None) -> str:
+        """Return the id of the next image; without a name, its position."""
+        row, own = self.count, printable(name) if name else str(self.count)
+        while own in self.seen:
+            own = f"{own}#{row}"
+        self.seen.add(own)
+        self.count += 1
+        return own
+
+    def once(self, sample: Sample) -> Sample:
+        """Return the next sample under its id."""
+        return Sample(self.of(sample.id), sample.image, sample.label, sample.split)
+
+
 class SplitSource(ImageSource):
     """Sources of several splits, one after the other; an id begins with its split, as in "train/7"."""
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from fdgpu.embedding.archives import Names, expanded, opened_address, read_address
+from fdgpu.embedding.addresses import expanded, opened_address, read_address
 from fdgpu.embedding.columns import Asked, features_of, is_text, kind_of, kind_of_value
 from fdgpu.embedding.loading import Sample
-from fdgpu.embedding.sources import ImageSource, IndexedSource, SplitSource
+from fdgpu.embedding.sources import ImageSource, IndexedSource, Names, SplitSource
 from fdgpu.errors import InputError, one_line
 
 ROWS = 64  # of a table that are taken together
