@@ -1,5 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
+# make ffcv   FFCV with Debian's libraries, in an environment of its own beside .venv, and the tests of its files
 # make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
 #             (on a CUDA device: python -m benchmarks.device --out results, see docs/benchmarks.md)
 
@@ -9,7 +10,10 @@ OUT ?= demo-report
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test bench clean
+FFCV := .venv-ffcv
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+.PHONY: demo test ffcv bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdgpu demo --decode --out $(OUT)
@@ -19,6 +23,18 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# FFCV is built against OpenCV and libjpeg-turbo. What it needs lies in .venv already, and is seen from its own
+# environment, so that nothing there is replaced; opencv-python-headless is the OpenCV that needs no display.
+ffcv: $(INSTALLED)
+	$(AS_ROOT) apt-get update
+	$(AS_ROOT) apt-get install --yes --no-install-recommends g++ libopencv-dev libturbojpeg0-dev pkg-config
+	$(BIN)/python -m venv --clear --without-pip $(FFCV)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(FFCV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	$(FFCV)/bin/python -m pip install --no-deps --no-build-isolation \
+		'ffcv==1.0.2' opencv-python-headless assertpy fastargs pytorch-pfn-extras terminaltables
+	$(FFCV)/bin/python -m pytest -n 0 tests/embedding/test_beton.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
@@ -32,4 +48,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) $(FFCV) $(OUT)

@@ -194,7 +194,7 @@ def audit(
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.auditing.predictions import read_predictions
     from fdgpu.decoding.decoder import Decoder
-    from fdgpu.embedding.clip import ClipEmbedder
+    from fdgpu.embedding.features import named_embedder
     from fdgpu.folders import check_folder, replaced_folder
     from fdgpu.progress import ProgressBars
 
@@ -216,9 +216,7 @@ def audit(
             images,
             table,
             class_names=names,
-            embedder=partial(
-                ClipEmbedder.from_name, model, device, batch_size, precision, reduced_decoding=reduced_decoding
-            ),
+            embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
             decoder=decoder,
             out=folder,

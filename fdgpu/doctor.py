@@ -32,6 +32,7 @@ from fdgpu.device import (
     has_faiss,
     why_no_cuml,
 )
+from fdgpu.embedding.image_file import suffixes, torchcodec_decoders
 from fdgpu.extras import install
 from fdgpu.packages import installed
 from fdgpu.version import __version__
@@ -108,6 +109,7 @@ def examine() -> list[Line]:
         Line("solver runs on", State.OK, f"{backend.name} ({backend.reason})"),
         *_caption_index(),
         _backend_cuml(),
+        _decoders(),
     ]
 
 
@@ -209,6 +211,15 @@ def _backend_cuml() -> Line:
     if missing:
         return Line("backend cuml", State.ABSENT, missing)
     return Line("backend cuml", State.OK, "runs when asked for by name")
+
+
+def _decoders() -> Line:
+    """Say what decodes images; without torchcodec Pillow decodes all of them, in more time."""
+    decoders = torchcodec_decoders()
+    if isinstance(decoders, str):
+        return Line("torchcodec", State.ABSENT, f"{decoders}; Pillow decodes all images")
+    heic = "HEIC too" if ".heic" in suffixes() else "no HEIC, for lack of libheif"
+    return Line("torchcodec", State.OK, f"{_version('torchcodec')}, decodes JPEG and PNG, and {heic}; Pillow the rest")
 
 
 def healthy(lines: list[Line]) -> bool:

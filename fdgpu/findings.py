@@ -158,8 +158,8 @@ class WordEffect:
 class Example:
     """One image of the class.
 
-    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in
-    its own prediction, where the caller gave it.
+    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in its
+    own prediction, and ``true_probability`` its probability of the true class, where these are known.
     """
 
     path: str
@@ -167,6 +167,7 @@ class Example:
     prediction: str
     decision: float
     confidence: float | None = None
+    true_probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -454,6 +455,10 @@ class Findings:
 
 @dataclass
 class Thumbnails:
-    """Small pictures for the page, by path: uint8 arrays (height, width, 3)."""
+    """Small pictures for the page, by path: uint8 arrays (height, width, 3).
+
+    ``only_names`` says that there never were any: the page then names the images.
+    """
 
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    only_names: bool = False

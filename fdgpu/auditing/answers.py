@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import is_array, to_numpy
-from fdgpu.auditing.class_names import ClassNames, folded, given_classes
+from fdgpu.arrays import ROWS_AT_ONCE, is_array, to_numpy
+from fdgpu.auditing.class_names import ClassNames, folded, given_classes, key_of, match_classes
 from fdgpu.auditing.conditions import UNKNOWN, has_conditions
+from fdgpu.auditing.one_column import Column
 from fdgpu.captions.recipe import bundled_folder
 from fdgpu.checks import shown
 from fdgpu.embedding.classifier import Answers, Classifier
@@ -152,6 +153,79 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:FEW])) + (", …" if len(names) > FEW else "")
 
 
+def filled(labels: Sequence[object], read: Sequence[int], ids: Sequence[str]) -> list[object]:
+    """Return labels that came with images; of an image that cannot be read, and has none, any: nothing counts it.
+
+    Raises:
+        InputError: for an image that was read, and has no label.
+    """
+    if not any(label is None for label in labels):
+        return list(labels)
+    missing = [ids[row] for row in read if labels[row] is None]
+    known = next((label for label in labels if label is not None), None)
+    if missing or known is None:
+        own = missing[0] if missing else ids[0]
+        raise InputError(f"images gives no label for {shown(own)}: pass labels, or pairs (image, label)")
+    return [known if label is None else label for label in labels]
+
+
+# --- scores that the caller has ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReadScores:
+    """What scores (n, k) say: the class of each column, what was predicted, and how probable it and the truth are."""
+
+    class_names: ClassNames
+    predictions: Columns
+    confidence: NDArray[np.float64]
+    true_probability: NDArray[np.float64]
+    note: str
+
+
+def read_scores(scores: Tensor, labels: Column, class_names: ClassNames | None) -> ReadScores:
+    """Read the caller's own scores, logits or probabilities, one column a class in the order of their ids.
+
+    Args:
+        scores: (n, k), on any device.
+        labels: (n,) true classes.
+        class_names: of the columns, by id; None where labels are ids.
+
+    Raises:
+        InputError: for another number of columns than of classes, labels that are names without ``class_names``, or a
+            row that is not finite.
+    """
+    n, k = scores.shape
+    if n != len(labels):
+        raise InputError(f"predictions has {n} entries, labels has {len(labels)}: pass one entry an image")
+    if class_names is None and not all(key_of(entry).isdecimal() for entry in labels.entries):
+        raise InputError(
+            f"predictions holds scores of {k} classes, and labels names, such as {shown(labels.entries[0])}: pass "
+            "class_names, the classes in the order of the columns"
+        )
+    names: ClassNames = [str(column) for column in range(k)] if class_names is None else class_names
+    ids = given_classes(names)[0]
+    if ids != [str(column) for column in range(k)]:
+        raise InputError(
+            f"predictions has {k} columns, class_names names {len(ids)} classes: name the class of every column"
+        )
+    true = match_classes(labels, labels, names).labels
+    answers = Answers()
+    for start in range(0, n, ROWS_AT_ONCE):
+        answers.add(scores[start : start + ROWS_AT_ONCE], true[start : start + ROWS_AT_ONCE])
+    found = answers.finish()
+    odd = np.flatnonzero(~found.usable)
+    if len(odd):
+        raise InputError(
+            f"predictions holds NaN or infinity in row {odd[0]} ({len(odd)} such rows): see why the model gave them, "
+            "or leave these images out"
+        )
+    kind = "probabilities" if found.were_probabilities else "logits: probabilities are their softmax"
+    return ReadScores(
+        names, found.prediction, found.confidence, found.true_probability, f"Scores of {k} classes are {kind}."
+    )
+
+
 # --- in one pass with an embedder -------------------------------------------------------------------------------------
 
 
@@ -232,10 +306,7 @@ class ModelAnswers:
                     f"images gives more pictures than labels has entries, {len(self._labels)}: pass one each"
                 )
             return own
-        missing = [own for own, label in zip(batch.ids, batch.labels, strict=True) if label is None]
-        if missing:
-            raise InputError(f"images gives no label for {shown(missing[0])}: pass labels, or pairs (image, label)")
-        return batch.labels
+        return filled(batch.labels, batch.read, batch.ids)
 
     def finish(self) -> AnsweredColumns:
         """Bring the answers down, for which the host waits once.

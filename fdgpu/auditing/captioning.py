@@ -17,7 +17,7 @@ from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.reliability import Candidates, JudgedCaptions, ShownImages, judge_captions
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.directions.estimator import FailureDirections
-from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.embedder import CaptionReader
 from fdgpu.errors import InputError
 from fdgpu.findings import ScoredCaption, Side, Split
 from fdgpu.index import CaptionIndex
@@ -54,10 +54,10 @@ class ModeCaptions:
 
 @dataclass(frozen=True)
 class CaptionedClasses:
-    """Class id → its captions by direction, where it has one; and captions left out for being too long."""
+    """Class id → its captions by direction, where it has one; and captions left out, as they could not be read."""
 
     by_class: dict[int, tuple[ModeCaptions, ...]]
-    too_long: list[str]
+    unread: list[str]
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,14 @@ class _Described:
 
 @dataclass(frozen=True)
 class CaptionSource:
-    """Where candidates come from: a recipe's grammars, and by class id the indexes that take their place."""
+    """Where candidates come from: a recipe's grammars, and by class id the indexes that take their place.
+
+    ``listed`` are captions that take the place of all grammars; each is a candidate of every class.
+    """
 
     recipe: CaptionRecipe
     indexes: Mapping[int, CaptionIndex]
+    listed: tuple[str, ...] | None = None
 
     @classmethod
     def resolve(
@@ -148,14 +152,14 @@ def _own_reference(index: CaptionIndex) -> str | None:
 
 def caption_classes(
     fit: FailureDirections,
-    embedder: ClipEmbedder,
+    embedder: CaptionReader,
     source: CaptionSource,
     report: Reporter,
     images: AuditImages | None = None,
 ) -> CaptionedClasses:
     """Score the candidates of every class along each of its directions; a text that classes share is encoded once.
 
-    A caption that the model would cut is left out; a class whose reference is too long has none.
+    A caption that cannot be read whole is left out; a class whose reference cannot be has none.
 
     Args:
         fit: of the embedder's vectors, with its resamples.
@@ -169,7 +173,7 @@ def caption_classes(
     entries = [source.recipe.classes[k] for _, k in classes]
     found = _found(fit, embedder, source, classes)
     groups = [
-        [source.indexes[k].names[i] for i in found[k].tolist()] if k in found else entry.grammar
+        [source.indexes[k].names[i] for i in found[k].tolist()] if k in found else source.listed or entry.grammar
         for (_, k), entry in zip(classes, entries, strict=True)
     ]
     pooled, members, firsts = pool_captions([*groups, [entry.reference for entry in entries]])
@@ -181,7 +185,7 @@ def caption_classes(
             texts = [text for text in listed if text in fitting]
             rows = np.array([fitting[text] for text in texts], np.int64)
             at = own_firsts[[text in fitting for text in listed]]
-            grammar = _grammar_of(source.indexes[k]) if k in found else entry.grammar
+            grammar = _grammar_of(source.indexes[k]) if k in found else None if source.listed else entry.grammar
             at = found[k][at] if k in found else at
             described.append(_Described(i, k, grammar, texts, rows, fitting[entry.reference], at))
     by_class: dict[int, tuple[ModeCaptions, ...]] = {one.class_id: () for one in described}
@@ -206,7 +210,7 @@ def _captions_of(one: _Described, judged: JudgedCaptions) -> ModeCaptions:
 
 
 def _found(
-    fit: FailureDirections, embedder: ClipEmbedder, source: CaptionSource, classes: Sequence[tuple[int, int]]
+    fit: FailureDirections, embedder: CaptionReader, source: CaptionSource, classes: Sequence[tuple[int, int]]
 ) -> dict[int, NDArray[np.int64]]:
     """Ask the indexes: by class id, the ids of the captions that become candidates, ascending."""
     by_index: dict[int, list[tuple[int, int]]] = {}

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.auditing.tables import LONGEST, Column, as_column
+from fdgpu.auditing.one_column import LONGEST_NAME, Column, as_column
 from fdgpu.captions.recipe import distinct_names
 from fdgpu.checks import SHOWN, shown
 from fdgpu.errors import InputError
@@ -213,7 +213,7 @@ def _by_id(class_names: Mapping[Any, Any]) -> list[tuple[int, Any]]:
 
 def _is_id(own: object) -> bool:
     if isinstance(own, str):
-        return len(own) <= LONGEST["label"] and _is_number(key_of(own))
+        return len(own) <= LONGEST_NAME and _is_number(key_of(own))
     return isinstance(own, (int, np.integer)) and not isinstance(own, bool)
 
 

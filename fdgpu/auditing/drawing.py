@@ -21,6 +21,7 @@ from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.embedder import CaptionReader
 from fdgpu.embedding.preprocess import shrunk
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
@@ -117,7 +118,7 @@ def draw_classes(
     decoder: Decoder,
     fit: FailureDirections,
     images: AuditImages,
-    embedder: ClipEmbedder,
+    embedder: CaptionReader,
     recipe: CaptionRecipe,
     folder: Path | None,
     report: Reporter,
@@ -139,7 +140,7 @@ def draw_classes(
     shown = [k for k in clearest if embedder.fits(recipe.classes[k].reference)]
     doubts = _doubts(
         [inputs.class_names[k] for k in clearest if k not in shown],
-        "their captions exceed the model's context, or hold characters that it cannot read: give them shorter names",
+        f"of their captions, {embedder.unread}: give the classes other names",
     )
     drawn = DrawnClasses({}, {}, doubts)
     if not shown:

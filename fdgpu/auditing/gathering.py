@@ -12,6 +12,7 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.directions.fit import Fit
 from fdgpu.directions.samples import REMEDIES
+from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import (
@@ -160,6 +161,7 @@ def examples(images: AuditImages, rows: NDArray[np.int64], direction: int = 0) -
             prediction=inputs.class_names[inputs.predictions[row]],
             decision=float(images.decisions[row, direction]),
             confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
+            true_probability=None if inputs.true_probability is None else float(inputs.true_probability[row]),
         )
         for row, image in zip(rows.tolist(), of, strict=True)
     )
@@ -188,6 +190,8 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
 
 def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> tuple[Thumbnails, list[str]]:
     """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide; and name the missing."""
+    if isinstance(source, NamedImages):
+        return Thumbnails(only_names=True), []
     row = {path: i for i, path in enumerate(ids)}
     shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
     pictures = source.pictures([row[path] for path in shown], THUMBNAIL)

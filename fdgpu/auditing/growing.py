@@ -8,7 +8,7 @@ import torch
 from fdgpu.captions.beam_search import BUDGET, GrownCaptions, grow
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.directions.estimator import FailureDirections
-from fdgpu.embedding.clip import ClipEmbedder
+from fdgpu.embedding.embedder import CaptionReader
 from fdgpu.errors import InputError
 from fdgpu.findings import Side
 from fdgpu.kernels.alignments import alignments
@@ -17,7 +17,7 @@ from fdgpu.progress import OneBar, Reporter, silent
 
 def grow_captions(
     fit: FailureDirections,
-    embedder: ClipEmbedder,
+    embedder: CaptionReader,
     class_id: int,
     grammar: CaptionGrammar,
     *,

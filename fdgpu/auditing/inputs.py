@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -14,13 +14,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
+from fdgpu.auditing.answers import read_scores
 from fdgpu.auditing.class_names import ClassNames, match_classes
 from fdgpu.auditing.conditions import has_conditions, judge_conditions
-from fdgpu.auditing.tables import as_column
+from fdgpu.auditing.one_column import as_column, as_scores, has_scores
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
 from fdgpu.errors import InputError
 from fdgpu.findings import Condition, Split
+
+ROUNDED = 0.0051  # probabilities may be written with two digits
 
 Rows = NDArray[np.int64]
 E = TypeVar("E", bound=np.generic)
@@ -36,7 +39,7 @@ class AuditInputs:
     ``given_names`` are the class names as the caller wrote them, by which recipes know them; in ``class_names`` two of
     the same name are told apart by their ids, so that no table mixes them up. ``groups`` number the images that belong
     together; None where each stands for itself. ``doubts`` are sentences: what could make the report wrong although
-    the arguments can be read.
+    the arguments can be read; ``notes`` say how they were read.
     """
 
     class_names: tuple[str, ...]
@@ -45,8 +48,10 @@ class AuditInputs:
     predictions: NDArray[np.int64]
     splits: NDArray[np.str_]
     confidence: NDArray[np.float64] | None
+    true_probability: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     def __len__(self) -> int:
@@ -96,7 +101,7 @@ class AuditInputs:
         names = json.dumps([list(self.class_names), list(ids), self.splits.tolist(), pictures])
         for part in (names.encode(), self.labels.tobytes(), self.predictions.tobytes()):
             digest.update(part)
-        for column in (self.confidence, self.groups):
+        for column in (self.confidence, self.true_probability, self.groups):
             if column is not None:
                 digest.update(column.tobytes())
         return digest.hexdigest()
@@ -113,44 +118,68 @@ def check_inputs(
     splits: Array = None,
     confidence: Array = None,
     groups: Array = None,
+    true_probability: Array = None,
 ) -> AuditInputs:
     """Check the columns against each other.
 
     Args:
         labels: (n,) true classes, as names or as integers that count into ``class_names``; or (n, k) of 0 and 1, see
             :func:`~fdgpu.auditing.conditions.judge_conditions`.
-        predictions: (n,) what the model predicted, likewise; (n, k) beside labels (n, k).
+        predictions: (n,) what the model predicted, likewise; or (n, k) scores of every class, logits or probabilities,
+            see :func:`~fdgpu.auditing.answers.read_scores`; (n, k) beside labels (n, k).
         class_names: every class in the order of its id, or a mapping of id to name; by default the names that occur, or
             every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1], or None.
         groups: (n,) ids of images that belong together, or None.
+        true_probability: (n,) the model's probability of the true class, in [0, 1], or None; of scores it is computed.
 
     Raises:
         InputError: names the column, the entry and the remedy.
     """
     if has_conditions(labels):
-        return _of_conditions(labels, predictions, class_names, splits, confidence, groups)
-    true, predicted = as_column(labels, "labels"), as_column(predictions, "predictions")
-    _same_length(len(true), "predictions", predicted)
+        given = {"confidence": confidence, "true_probability": true_probability}
+        return _of_conditions(labels, predictions, class_names, splits, groups, given)
+    true = as_column(labels, "labels")
+    notes: tuple[str, ...] = ()
+    n = len(true)
+    confidence, true_probability = (
+        _check_probability(one, name, n)
+        for one, name in ((confidence, "confidence"), (true_probability, "true_probability"))
+    )
+    if has_scores(predictions):
+        read = read_scores(as_scores(predictions, "predictions"), true, class_names)
+        predictions, class_names, notes = read.predictions, read.class_names, (read.note,)
+        confidence = read.confidence if confidence is None else confidence
+        true_probability = read.true_probability if true_probability is None else true_probability
+    predicted = as_column(predictions, "predictions")
+    _same_length(n, "predictions", predicted)
     classes = match_classes(true, predicted, class_names)
     return AuditInputs(
         class_names=classes.distinct,
         given_names=classes.given,
         labels=classes.labels,
         predictions=classes.predictions,
-        splits=_check_splits(splits, len(true)),
-        confidence=_check_confidence(confidence, len(true)),
-        groups=_check_groups(groups, len(true)),
-        doubts=classes.doubts,
+        splits=_check_splits(splits, n),
+        confidence=confidence,
+        true_probability=true_probability,
+        groups=_check_groups(groups, n),
+        doubts=(*classes.doubts, *_contradictions(classes.labels == classes.predictions, confidence, true_probability)),
+        notes=notes,
     )
 
 
 def _of_conditions(
-    labels: Array, answers: Array, class_names: ClassNames | None, splits: Array, confidence: Array, groups: Array
+    labels: Array,
+    answers: Array,
+    class_names: ClassNames | None,
+    splits: Array,
+    groups: Array,
+    given: Mapping[str, Array],
 ) -> AuditInputs:
-    if confidence is not None:
-        raise InputError("confidence is given beside labels (n, k), whose answers say it: leave it out")
+    beside = next((name for name, column in given.items() if column is not None), None)
+    if beside is not None:
+        raise InputError(f"{beside} is given beside labels (n, k), whose answers say it: leave it out")
     n = len(labels)
     own = _check_splits(splits, n)
     judged = judge_conditions(labels, answers, class_names, own)
@@ -161,6 +190,7 @@ def _of_conditions(
         predictions=judged.predictions,
         splits=own,
         confidence=judged.confidence,
+        true_probability=judged.true_probability,
         groups=_check_groups(groups, n),
         doubts=judged.doubts,
         conditions=judged.conditions,
@@ -187,20 +217,40 @@ def _check_splits(splits: Array, n: int) -> NDArray[np.str_]:
     return np.array(names, np.str_)[column.codes]
 
 
-def _check_confidence(confidence: Array, n: int) -> NDArray[np.float64] | None:
-    if confidence is None:
+def _check_probability(given: Array, name: str, n: int) -> NDArray[np.float64] | None:
+    if given is None:
         return None
-    if isinstance(confidence, np.ma.MaskedArray) and np.ma.is_masked(confidence):
-        raise InputError("confidence is masked in some rows: leave these images out, or pass no confidence")
-    given = to_numpy(confidence, "confidence")
-    if given.ndim != 1 or given.dtype.kind not in "iuf":
-        raise InputError(f"confidence has shape {given.shape} and type {given.dtype}: pass (n,) numbers, one an image")
-    _same_length(n, "confidence", given)
-    values = given.astype(np.float64)
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise InputError(f"{name} is masked in some rows: leave these images out, or pass no {name}")
+    numbers = to_numpy(given, name)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
+        raise InputError(f"{name} has shape {numbers.shape} and type {numbers.dtype}: pass (n,) numbers, one an image")
+    _same_length(n, name, numbers)
+    values = numbers.astype(np.float64)
     odd = np.flatnonzero(~((values >= 0) & (values <= 1)))
     if len(odd):
-        raise InputError(f"confidence holds {values[odd[0]]} in row {odd[0]}: pass numbers from 0 to 1")
+        raise InputError(f"{name} holds {values[odd[0]]} in row {odd[0]}: pass numbers from 0 to 1")
     return values
+
+
+def _contradictions(
+    right: NDArray[np.bool_], confidence: NDArray[np.float64] | None, true_probability: NDArray[np.float64] | None
+) -> Iterator[str]:
+    """Doubt probabilities that do not go together: a model is as sure of what it predicts as of no other class."""
+    if confidence is None or true_probability is None:
+        return
+    apart = np.abs(confidence - true_probability) > ROUNDED
+    beyond = true_probability > confidence + ROUNDED
+    for odd, said in (
+        (right & apart, "of right predictions, confidence and true_probability differ, which are one probability"),
+        (~right & beyond, "of wrong predictions, the true class is more probable than the prediction"),
+    ):
+        if odd.any():
+            row = int(np.argmax(odd))
+            yield (
+                f"For {int(odd.sum())} {said} (in row {row} {confidence[row]:g} and {true_probability[row]:g}): are "
+                "both columns of the model that predicted, and is confidence that of the prediction?"
+            )
 
 
 def _check_groups(groups: Array, n: int) -> NDArray[np.int64] | None:

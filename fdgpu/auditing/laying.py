@@ -9,13 +9,14 @@ import numpy as np
 from torch import nn
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.answers import ModelAnswers, Outputs
+from fdgpu.auditing.answers import ModelAnswers, Outputs, filled
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.conditions import has_conditions
 from fdgpu.auditing.images import Embedded
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.pairing import Paired, check_agreement, pair
+from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import shown
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import View
@@ -23,7 +24,7 @@ from fdgpu.embedding.sources import ImageSource, TensorSource
 from fdgpu.errors import InputError
 
 Model = Classifier | nn.Module | str
-ANSWERED = ("labels", "predictions", "confidence")
+ANSWERED = ("labels", "predictions", "confidence", "true_probability")
 NO_VIEW = (
     "it is not known how the model's images are preprocessed: pass preprocess, a function of a PIL image such as "
     "weights.transforms(), or a Dataset with that transform, or name the model, as in model='torchvision:resnet50'"
@@ -64,10 +65,8 @@ class Laid:
         if inputs is None:
             columns = dict(self.paired.joined(embedded.ids))
             names = self.class_names
-            came: dict[str, Sequence[object]] = {"labels": embedded.labels, "splits": embedded.splits}
-            for name, own in came.items():
-                if columns[name] is None and any(one is not None for one in own):
-                    columns[name] = own
+            if columns["splits"] is None and any(one is not None for one in embedded.splits):
+                columns["splits"] = embedded.splits
             if self.answering is not None:
                 answered = self.answering.finish()
                 embedded = embedded.without(answered.skipped)
@@ -75,10 +74,12 @@ class Laid:
                 columns |= {name: getattr(answered, name) for name in ANSWERED}
                 notes.add(answered.note)
             elif columns["labels"] is None:
-                raise InputError("labels is missing: pass labels, or images that come with them, (image, label)")
+                columns["labels"] = filled(embedded.labels, np.flatnonzero(embedded.readable).tolist(), embedded.ids)
             inputs = _checked(columns, names, self.ignores_groups)
             for doubt in inputs.doubts:
                 notes.doubt(doubt)
+            for note in inputs.notes:
+                notes.add(note)
         if len(inputs) != n:
             raise InputError(f"images gave {n} pictures, labels has {len(inputs)}: pass one label an image")
         if self.paired.columns["labels"] is not None:
@@ -90,6 +91,7 @@ class Laid:
 def lay(
     images: object,
     columns: Mapping[str, Array],
+    names_of_columns: ColumnNames | None,
     class_names: ClassNames | None,
     order: str | None,
     allow_outside: bool,
@@ -110,7 +112,7 @@ def lay(
     if preprocess is not None and not answered:
         raise InputError("preprocess is given without a model: pass the model, or leave it out")
     given = {**columns, "groups": groups if told else None}
-    paired = pair(images, given, order, allow_outside, answered=answered)
+    paired = pair(images, given, order, allow_outside, names=names_of_columns, answered=answered)
     source, ignores = paired.source, not told and groups == "none"
     for doubt in source.doubts:
         notes.doubt(doubt)
@@ -124,6 +126,8 @@ def lay(
             inputs = _checked(paired.columns, names, ignores)
             for doubt in (*([paired.doubt(inputs)] if paired.by_listing else ()), *inputs.doubts):
                 notes.doubt(doubt)
+            for note in inputs.notes:
+                notes.add(note)
         return Laid(paired, inputs, None, names, ignores)
     classifier, view = opened_classifier(model, preprocess, source)
     by_folders = paired.by_folders and class_names is None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from fdgpu.auditing.captioning import CaptionSource
 from fdgpu.auditing.images import AuditImages
+from fdgpu.auditing.space import Space
 from fdgpu.device import out_of_memory
 from fdgpu.embedding.picture import Treatment
 from fdgpu.errors import FdgpuError, FdgpuWarning
@@ -48,16 +49,40 @@ class Notes:
             else:
                 self.add(said)
 
+    def about_captions(self, space: Space, candidates: CaptionSource | None, unread: Sequence[str]) -> None:
+        """Say where captions come from, and which could not be read."""
+        if candidates is None or space.reader is None:
+            self.add(
+                f"There are no captions: nothing reads them into the space of {space.images.name}. Failures are shown "
+                "in pictures, and not in words. A CLIP has a space of both; so have vectors with captions' beside."
+            )
+            return
+        recipe = candidates.recipe
+        if candidates.listed:
+            self.add(
+                f"Candidates are the {len(candidates.listed):,} captions whose vectors were given, for every class."
+            )
+        elif recipe.fallen_back:
+            self.add(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
+        if recipe.ambiguous:
+            self.add(
+                f"The recipe has several classes named {_some(recipe.ambiguous)}: general captions were used. Name the "
+                "class by another of its names, such as its WordNet id."
+            )
+        if candidates.indexes:
+            most = max(map(len, candidates.indexes.values()))
+            self.add(
+                f"Candidates are the captions of an index of up to {most:,} that are farthest out along each "
+                "direction and its resamples, and some drawn from all of it; ranks are among these."
+            )
+        if unread:
+            self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: {space.reader.unread}.")
+
     def in_the_end(
-        self,
-        images: AuditImages,
-        skipped: Sequence[Skipped],
-        too_long: Sequence[str],
-        candidates: CaptionSource,
-        missing: Sequence[str],
+        self, images: AuditImages, skipped: Sequence[Skipped], missing: Sequence[str], named: bool = False
     ) -> None:
         """Keep what is known once all is done."""
-        recipe, together = candidates.recipe, images.together
+        together = images.together
         if images.shown_from is Split.VAL:
             self.add(
                 "There is no usable test image: examples, captions and figures come from the images that the "
@@ -71,26 +96,10 @@ class Notes:
                 f"{together.n_groups:,} groups. Each group counts as one piece of evidence. If they are independent, "
                 "pass groups='none' (--groups none); if you know which images belong together, pass their groups."
             )
-        if recipe.fallen_back:
-            self.add(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
-        if recipe.ambiguous:
-            self.add(
-                f"The recipe has several classes named {_some(recipe.ambiguous)}: general captions were used. Name the "
-                "class by another of its names, such as its WordNet id."
-            )
-        if candidates.indexes:
-            most = max(map(len, candidates.indexes.values()))
-            self.add(
-                f"Candidates are the captions of an index of up to {most:,} that are farthest out along each "
-                "direction and its resamples, and some drawn from all of it; ranks are among these."
-            )
-        if too_long:
-            self.add(
-                f"{len(too_long)} captions were left out, such as {too_long[0]!r}: they exceed the model's context, "
-                "or hold characters that it cannot read."
-            )
         if skipped:
             self.add(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")
+        if named:
+            self.add("No images were given beside the embeddings: the page names them, and shows no pictures.")
         if missing:
             self.add(
                 f"{len(missing):,} of the pictures to show could not be read again, such as {missing[0]}: files are "

@@ -81,15 +81,15 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "model": findings.model,
         "backend": findings.backend,
         "backend_reason": findings.backend_reason,
-        "text_method": findings.text_method,
-        "text_method_reason": findings.text_method_reason,
-        "activation": findings.activation,
-        "activation_reason": findings.activation_reason,
+        "text_method": findings.text_method or None,
+        "text_method_reason": findings.text_method_reason or None,
+        "activation": findings.activation or None,
+        "activation_reason": findings.activation_reason or None,
         "device": findings.device,
         "precision": findings.precision,
         "preprocessing": findings.preprocessing,
         "versions": dict(findings.versions),
-        "model_fingerprint": findings.model_fingerprint,
+        "model_fingerprint": findings.model_fingerprint or None,
         "input_fingerprint": findings.input_fingerprint,
         "n_images": findings.n_images,
         "fitted_on": findings.fitted_on,
@@ -175,8 +175,9 @@ def _example_columns(images: AuditImages) -> Columns:
     }
     if images.decisions.shape[1] > 1:
         columns |= _mode_columns(images.decisions[rows])
-    if inputs.confidence is not None:
-        columns["confidence"] = inputs.confidence[rows]
+    for name, column in (("confidence", inputs.confidence), ("true_probability", inputs.true_probability)):
+        if column is not None:
+            columns[name] = column[rows]
     if inputs.conditions:
         columns["condition"] = [inputs.conditions[k // 2].name for k in inputs.labels[rows]]
     return columns

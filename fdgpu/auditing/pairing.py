@@ -15,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from fdgpu.arrays import Array
+from fdgpu.auditing.frames import read_frame
 from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.predictions import read_frame, read_predictions
-from fdgpu.auditing.tables import Predictions
+from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.tables import REQUIRED, ColumnNames, Predictions
 from fdgpu.checks import shown
+from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.image_file import suffixes
 from fdgpu.embedding.opening import class_folders, image_source
 from fdgpu.embedding.sources import FileSource, ImageSource, IterableSource, printable
@@ -31,6 +33,7 @@ COLUMNS = {
     "predictions": "prediction",
     "splits": "split",
     "confidence": "confidence",
+    "true_probability": "true_probability",
     "groups": "group",
 }
 
@@ -81,6 +84,7 @@ def pair(
     order: str | None = None,
     allow_outside: bool = False,
     *,
+    names: ColumnNames | None = None,
     answered: bool = False,
 ) -> Paired:
     """Lay columns beside their images.
@@ -92,6 +96,7 @@ def pair(
             Without labels they are the source's, and of a folder the names of its folders.
         order: "sorted" says that bare sequences follow the sorted listing of the folder.
         allow_outside: take paths that lie outside the folder.
+        names: what a table calls its columns, by our names of them.
         answered: a model will give the predictions.
 
     Raises:
@@ -99,13 +104,15 @@ def pair(
     """
     if order not in (None, "sorted"):
         raise InputError(f"order is {order!r}: pass 'sorted', or None where labels are given by path")
-    paths, by_path = _by_path(columns)
+    paths, by_path = _by_path(columns, names, answered)
     if (by_path["predictions"] is None) is not answered:
         raise InputError(
             "predictions are given, and a model too: pass one of the two"
             if answered
             else "predictions is missing: pass them beside labels, labels as a table that holds both, or model"
         )
+    if images is None:
+        return _named(paths, by_path, answered)
     of_folder = isinstance(images, (str, Path)) and Path(images).is_dir()
     if paths is None:
         if order is not None and not of_folder:
@@ -122,6 +129,15 @@ def pair(
         raise InputError("images have no paths, and labels are given by path: pass a folder, or a list of paths")
     later = Paired(source, by_path, paths=paths)
     return later if source.ids is None else Paired(source, later.joined(source.ids))
+
+
+def _named(paths: Sequence[str] | None, columns: Columns, answered: bool) -> Paired:
+    """Take what columns are of for images of which there is no more than their names."""
+    if answered:
+        raise InputError("images is missing, and model answers images: pass them, or predictions")
+    if columns["labels"] is None:
+        raise InputError("labels is missing: pass one label for each of embeddings")
+    return Paired(NamedImages(map(str, range(len(columns["labels"]))) if paths is None else paths), columns)
 
 
 def _labelled(images: object, columns: Columns) -> Paired:
@@ -160,16 +176,19 @@ def check_agreement(inputs: AuditInputs, source: ImageSource, labels: Sequence[o
         )
 
 
-def _by_path(columns: Columns) -> tuple[list[str] | None, Columns]:
+def _by_path(columns: Columns, names: ColumnNames | None, answered: bool) -> tuple[list[str] | None, Columns]:
     """Return paths and columns in their order; None where columns are bare."""
     labels = columns["labels"]
-    table = _as_table(labels)
+    table = _as_table(labels, names, answered)
+    if names and (table is None or table is labels):
+        raise InputError("columns says what a table calls its columns, and labels is no table to be read: leave it out")
     given = {name: column for name, column in columns.items() if column is not None}
     if table is not None:
         others = [name for name in given if name != "labels"]
         if others:
             raise InputError(f"{others[0]} is given beside a table: labels holds all columns, leave it out")
-        return table.paths, {name: table.column(own) for name, own in COLUMNS.items()}
+        by_name = {name: table.column(own) for name, own in COLUMNS.items()}
+        return table.paths, {**by_name, "predictions": table.answers}
     bare = [name for name, column in given.items() if not isinstance(column, Mapping)]
     if len(bare) == len(given):
         return None, columns
@@ -184,13 +203,14 @@ def _by_path(columns: Columns) -> tuple[list[str] | None, Columns]:
     return paths, {name: [joined[name][path] for path in own] if name in joined else None for name in columns}
 
 
-def _as_table(labels: Any) -> Predictions | None:
+def _as_table(labels: Any, names: ColumnNames | None, answered: bool) -> Predictions | None:
     if isinstance(labels, Predictions):
         return labels
+    needed = [name for name in REQUIRED if not answered or name in ("path", "label")]
     if isinstance(labels, (str, Path)):
-        return read_predictions(labels)
+        return read_predictions(labels, names, needed)
     frame = hasattr(labels, "column_names") or (hasattr(labels, "columns") and hasattr(labels, "__getitem__"))
-    return read_frame(labels) if frame else None
+    return read_frame(labels, names, needed) if frame else None
 
 
 def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
@@ -209,6 +229,21 @@ def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, nam
         missing = [path for path in one if path not in two]
         if missing:
             raise InputError(f"{lacking} has no entry for {_some(missing)}: give every image one, by its path")
+
+
+def vectors_by_path(vectors: Mapping[Any, Array], ids: Sequence[str] | None) -> list[Array]:
+    """Return the vectors of images in their order; what is there of others is left alone.
+
+    Raises:
+        InputError: for images without paths, or one without a vector.
+    """
+    if ids is None:
+        raise InputError("images have no paths, and embeddings are given by path: pass (n, d) in their order")
+    keyed = _keyed(vectors, "embeddings")
+    missing = [own for own in ids if normpath(own) not in keyed]
+    if missing:
+        raise InputError(f"embeddings has no vector for {_some(missing)}: give every image one, by its path")
+    return [keyed[normpath(own)] for own in ids]
 
 
 def _some(paths: Sequence[str]) -> str:

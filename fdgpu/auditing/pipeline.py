@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
@@ -27,15 +26,14 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
+from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors
+from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
-from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
-from fdgpu.embedding.clip import ClipEmbedder
-from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.findings import Findings, Split, Thumbnails
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
@@ -81,20 +79,24 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def audit(
-    images: object,
+    images: object = None,
     labels: Array = None,
     predictions: Array = None,
     *,
     model: Model | None = None,
     preprocess: Callable[[Any], object] | None = None,
     class_names: ClassNames | None = None,
-    embedder: ClipEmbedder | str | Callable[[], ClipEmbedder] | None = None,
+    embedder: Embedder = None,
+    embeddings: Array = None,
+    captions: object = None,
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
     splits: Array = None,
     confidence: Array = None,
+    true_probability: Array = None,
     groups: Array = "auto",
+    columns: ColumnNames | None = None,
     order: str | None = None,
     allow_outside: bool = False,
     directions: FailureDirections | None = None,
@@ -114,11 +116,13 @@ def audit(
             ``Dataset`` or ``DataLoader``, or what else :func:`~fdgpu.embedding.image_source` takes.
         labels: (n,) true classes, as names or as integers that count into ``class_names``; by default those that come
             with the images, and for a folder the names of its folders. For a folder, or a list of paths, better by
-            path: a mapping of path to label, with the columns below as mappings too; or a table that
-            holds them all as ``path``, ``label``, ``prediction``, ``split``, ``confidence`` and ``group``: a data frame
-            of pandas, polars or pyarrow, a CSV, or what :func:`~fdgpu.auditing.read_predictions` returns. The images
-            that it names are audited, others are left alone.
-        predictions: (n,) what the model predicted, likewise; None beside a table or ``model``.
+            path: a mapping of path to label, with the columns below as mappings too; or a table that holds them all as
+            ``path``, ``label``, ``prediction``, ``split``, ``confidence``, ``true_probability`` and ``group``: a data
+            frame of pandas, polars or pyarrow, a CSV or Parquet file, or what
+            :func:`~fdgpu.auditing.read_predictions` returns. The images that it names are audited, others are left
+            alone.
+        predictions: (n,) what the model predicted, likewise; or (n, k) scores of every class, logits or probabilities
+            (rows that sum to 1), columns in the order of ``class_names``; None beside a table or ``model``.
         model: the classifier, which answers the images in the same pass, each decoded once: a torch module, a name such
             as ``"torchvision:resnet50"``, ``"timm:NAME"`` or ``"FILE.py:FUNCTION"``, or a :class:`~fdgpu.Classifier`.
         preprocess: what a module takes of a PIL image, such as ``weights.transforms()``; by default the transform of
@@ -126,8 +130,17 @@ def audit(
         class_names: every class in the order of its id, or a mapping of id to name; by default those of the images'
             source or of the model, or those that occur.
         embedder: a CLIP, by name such as ``"ViT-B-32:openai"``, or a function that loads one, which is called when all
-            that can be checked was checked.
-            Default the bundled CLIP, which knows the demo's world only: the audit says so.
+            that can be checked was checked. Default the bundled CLIP, which knows the demo's world only: the audit says
+            so. Another network, as :class:`~fdgpu.embedding.FeatureEmbedder` or ``"features:torchvision:resnet50"``,
+            has a space without captions: failures are then shown in pictures only (paper, B.1.6).
+        embeddings: vectors of the images that are there already, (n, d) in the order of the images (of the labels where
+            there are no images, or a folder and labels by path), or a mapping of path to vector, or
+            :class:`~fdgpu.embedding.GivenVectors` with the name of what made them. They stay where they lie and are
+            made unit vectors; nothing is embedded. ``images`` are for the page's pictures then, and may be left out;
+            ``embedder`` is the CLIP that made the vectors, and reads captions.
+        captions: vectors of captions in the space of the images', where no embedder reads them: a mapping of caption to
+            vector, or captions and their vectors (m, d). The candidates are those of ``grammar``, or else all for every
+            class, whose reference caption, such as "a photo of a coat", has to be among them.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
             :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
             to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
@@ -139,10 +152,14 @@ def audit(
             and replaces an earlier audit's files; what fdgpu did not write is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
+        true_probability: (n,) its probability of the true class, in [0, 1]: never the same as ``confidence`` where the
+            prediction is wrong.
         groups: (n,) ids of images that belong together, such as frames of one video or images of one patient: the test
             takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
             near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
             :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        columns: what the table calls its columns, such as ``{"path": "filename", "label": "target"}``; by default our
+            names and some that are common.
         order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
             not is a doubt, with the first pairs.
         allow_outside: take paths that lead out of the folder of images.
@@ -160,58 +177,66 @@ def audit(
             it is left out and listed.
     """
     seed = check_seed(seed)
-    _check_kinds(embedder, decoder, directions, title, timings, progress)
+    check_space(embedder, embeddings, images)
+    _check_kinds(decoder, directions, title, timings, progress)
     notes = Notes()
-    columns = {
-        "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence, "groups": groups,
+    given = {
+        "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
+        "true_probability": true_probability, "groups": groups,
     }  # fmt: skip
-    laid = lay(images, columns, class_names, order, allow_outside, model, preprocess, notes)
+    laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes)
     source, inputs = laid.source, laid.inputs
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
         check_folder(where, expected_bytes(source.count or 0, len(inputs.class_names) if inputs else 0))
     if inputs is not None:
         check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
-    check_some_usable(source, inputs)
-    embedder = _loaded(embedder, decoder, notes)
-    recipe = _default_grammar(embedder) if grammar is None else grammar
-    if isinstance(recipe, (str, Path)):
-        recipe = CaptionRecipe.named(str(recipe))  # what is wrong with it is said before the images are embedded
-    candidates = _candidates(recipe, inputs, embedder) if inputs else None
+    if embeddings is None:
+        check_some_usable(source, inputs)
+    space = Space.of(embedder, embeddings, captions, source)
+    for doubt in space.doubts:
+        notes.doubt(doubt)
+    grammar = space.grammar(grammar, decoder)
+    candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     seconds = dict(timings or {})
-    captions, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
+    captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
-        with timed(seconds, "embed images"):
-            embedded = Embedded.of(source, embedder, report, laid.answering)
+        with timed(seconds, "embed images" if embeddings is None else "take vectors"):
+            embedded = Embedded.of(source, space.images, report, laid.answering)
+            doubt = doubt_vectors(space, source, embedded)
+        if doubt:
+            notes.doubt(doubt)
         inputs, embedded = laid.completed(embedded, notes)
         check_planted(planted or {}, inputs.class_names, len(inputs))
-        candidates = candidates or _candidates(recipe, inputs, embedder)
+        candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
         with timed(seconds, "fit directions"):
             audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", report)
         if fit.n_permutations:
             seconds["test directions"] = fit.test_seconds_
             seconds["fit directions"] -= fit.test_seconds_
-        with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
-            captions = caption_classes(fit, embedder, candidates, report, audited)
-        if decoder is not None:
+        if candidates is not None and space.reader is not None:
+            with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
+                captioned = caption_classes(fit, space.reader, candidates, report, audited)
+        if decoder is not None and candidates is not None and space.reader is not None:
             into = folder.path if folder else None
             with timed(seconds, "decode directions"), notes.instead_of("No direction was decoded"):
-                drawn = draw_classes(decoder, fit, audited, embedder, candidates.recipe, into, report)
+                drawn = draw_classes(decoder, fit, audited, space.reader, candidates.recipe, into, report)
             for doubt in drawn.doubts:
                 notes.doubt(doubt)
             if into and not drawn.by_class:
                 shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
         with timed(seconds, "gather findings"):
-            classes = class_findings(fit.fitted, audited, captions, planted or {}, drawn.by_class)
+            classes = class_findings(fit.fitted, audited, captioned, planted or {}, drawn.by_class)
             with notes.instead_of("The page has no photographs"):
                 pictures, missing = thumbnails(classes, source, audited.ids)
             pictures.pixels.update(drawn.pixels)
-        notes.in_the_end(audited, embedded.skipped, captions.too_long, candidates, missing)
+        notes.about_captions(space, candidates, captioned.unread)
+        notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
         findings = replace(
-            _about(embedder, fit, audited, title),
+            _about(space, fit, audited, title),
             classes=classes,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
@@ -220,24 +245,10 @@ def audit(
         )
         page = render_report(findings, pictures)
         if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, audited, captions)
+            write_audit(folder.path, findings, fit.fitted, page, audited, captioned)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captions, page, folder.out if folder else None
+        findings, fit, inputs.by_image(audited.decisions), captioned, page, folder.out if folder else None
     )
-
-
-def _loaded(
-    embedder: ClipEmbedder | str | Callable[[], ClipEmbedder] | None, decoder: Decoder | None, notes: Notes
-) -> ClipEmbedder:
-    loaded = partial(ClipEmbedder.from_name, embedder) if isinstance(embedder, str) else embedder
-    loaded = loaded or ClipEmbedder.bundled
-    if not isinstance(loaded, ImageEmbedder):
-        loaded = loaded()
-    for doubt in loaded.doubts:
-        notes.doubt(doubt)
-    if decoder is not None:
-        decoder.check(loaded)
-    return loaded
 
 
 def _written_to(
@@ -246,15 +257,8 @@ def _written_to(
     return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
 
 
-def _check_kinds(
-    embedder: object, decoder: object, directions: object, title: object, timings: object, progress: object
-) -> None:
+def _check_kinds(decoder: object, directions: object, title: object, timings: object, progress: object) -> None:
     """Refuse what an argument cannot be, before any work."""
-    loads = callable(embedder) and not isinstance(embedder, (type, torch.nn.Module))
-    embeds = embedder is None or isinstance(embedder, (ImageEmbedder, str)) or loads
-    check_kind(embedder, "embedder", embeds, "an fdgpu.ClipEmbedder, its name, or a function that loads one")
-    if isinstance(embedder, str):
-        check_text(embedder, "embedder")
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
@@ -265,14 +269,6 @@ def _check_kinds(
         for stage, seconds in timings.items()
     )
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
-
-
-def _candidates(recipe: object, inputs: AuditInputs, embedder: ClipEmbedder) -> CaptionSource:
-    return CaptionSource.resolve(recipe, inputs.given_names, embedder.dimension, inputs.nouns)
-
-
-def _default_grammar(embedder: ClipEmbedder) -> str | None:
-    return "demo" if embedder.name == "bundled" else None
 
 
 def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: bool, report: Reporter) -> AuditImages:
@@ -296,24 +292,25 @@ def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: 
     return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together)
 
 
-def _about(embedder: ClipEmbedder, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
+def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
-    placement = embedder.placement
+    embedder, placement = space.images, space.images.placement
+    texts, activation = space.reader and space.reader.text_method_, embedder.activation_
     return Findings(
         version=__version__,
         seed=fit.random_state,
-        model=embedder.name,
+        model=space.name,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
-        text_method=embedder.text_method_.name,
-        text_method_reason=embedder.text_method_.reason,
-        activation=embedder.activation_.name,
-        activation_reason=embedder.activation_.reason,
+        text_method=texts.name if texts else "",
+        text_method_reason=texts.reason if texts else "",
+        activation=activation.name if activation else "",
+        activation_reason=activation.reason if activation else "",
         device=f"{placement.device} ({placement.reason})",
         precision=f"{str(placement.dtype).removeprefix('torch.')} ({placement.precision_reason})",
         preprocessing=embedder.preprocessing,
         versions=versions(placement.device),
-        model_fingerprint=weights_digest({"model": embedder.model}),
+        model_fingerprint=weights_digest({"model": embedder.model}) if embedder.model is not None else "",
         title=title,
         classes=(),
         conditions=images.inputs.conditions,

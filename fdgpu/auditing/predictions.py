@@ -1,6 +1,6 @@
-"""``predictions.csv``: from bytes to checked columns.
+"""``predictions.csv`` or ``.parquet``: from bytes to checked columns.
 
-It is read twice over: by pyarrow, which is fast and accepts what is plain, and by the csv module over the same
+A CSV is read twice over: by pyarrow, which is fast and accepts what is plain, and by the csv module over the same
 bytes where something is not: it knows every dialect and the line of every row. What pyarrow accepts is what the csv
 module would have read; a test holds them together.
 """
@@ -11,9 +11,9 @@ import csv
 import io
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -21,7 +21,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from fdgpu.auditing.tables import REQUIRED, SYNONYMS, Columns, Predictions, checked_columns, named_columns
+from fdgpu.auditing.frames import PARQUET, read_parquet
+from fdgpu.auditing.tables import (
+    NUMBERS,
+    REQUIRED,
+    SCORES,
+    ColumnNames,
+    Columns,
+    Predictions,
+    check_there,
+    checked_columns,
+    named_columns,
+    with_split,
+)
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.files import opened
@@ -30,88 +42,38 @@ DELIMITERS = (",", ";", "\t")
 BLOCK = 1 << 20  # bytes that are looked at together
 
 
-def read_predictions(path: str | Path) -> Predictions:
-    """Read a CSV with the columns ``path,label,prediction,split`` and optionally ``confidence`` and ``group``.
+def read_predictions(
+    path: str | Path, columns: ColumnNames | None = None, needed: Sequence[str] = REQUIRED
+) -> Predictions:
+    """Read a table with the columns ``path,label,prediction,split`` and optionally others.
 
-    Columns may stand in any order, with others between them, and be called as :data:`SYNONYMS` says. Commas,
-    semicolons and tabs separate; UTF-8 and, with its mark, UTF-16 are read. Spaces around a cell do not count.
+    These are ``confidence``, ``true_probability`` and ``group``. Columns may stand in any order, with others between
+    them, and be called as :data:`SYNONYMS` says. Of a CSV, commas, semicolons and tabs separate; UTF-8 and, with its
+    mark, UTF-16 are read. Spaces around a cell do not count. Parquet is read as a frame, see
+    :func:`~fdgpu.auditing.frames.read_frame`.
+
+    Args:
+        path: of a CSV or a Parquet file; its content tells which.
+        columns: what the file calls them, such as ``{"path": "filename"}``.
+        needed: columns that have to be there. Without ``split``, every image is for validation.
 
     Raises:
-        InputError: names the file, the line, what was expected and what came.
+        InputError: names the file, the line or row, what was expected and what came.
     """
-    with opened(path, "the CSV of predictions") as file, _as_utf8(file, Path(path)) as stream:
-        path = Path(path)
-        has_quotes, start = _scan(stream, path)
-        layout = _layout(stream, start, path)
-        columns = _parsed_by_arrow(stream, start, layout, has_quotes)
-        if columns is None:
-            columns = _parsed_exactly(stream, start, layout, path)
+    with opened(path, "a CSV or Parquet file of predictions") as file:
+        if file.read(len(PARQUET)) == PARQUET:
+            return read_parquet(Path(path), columns, needed)
+    with opened(path, "a CSV or Parquet file of predictions") as file, _as_utf8(file, Path(path)) as stream:
+        return _read_csv(stream, Path(path), columns, needed)
+
+
+def _read_csv(stream: BinaryIO, path: Path, names: ColumnNames | None, needed: Sequence[str]) -> Predictions:
+    has_quotes, start = _scan(stream, path)
+    layout = _layout(stream, start, path, names, needed)
+    columns = _parsed_by_arrow(stream, start, layout, has_quotes)
+    if columns is None:
+        columns = _parsed_exactly(stream, start, layout, path)
     return Predictions(pa.table(dict(columns)))
-
-
-def read_frame(frame: Any) -> Predictions:
-    """Read a data frame of pandas, polars or pyarrow with the columns of :func:`read_predictions`.
-
-    Labels, predictions and groups may be numbers too; without ``split``, every image is for validation.
-
-    Raises:
-        InputError: names the column, the row, what was expected and what came.
-    """
-    header = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
-    places = named_columns(header)
-    missing = next((name for name in REQUIRED if name not in places and name != "split"), None)
-    if missing:
-        raise InputError(f"labels, a table, has no column {missing!r}: it has {', '.join(header)[:200]!r}")
-    chosen = {name: header[own[0]] for name, own in places.items()}
-    try:
-        columns = {name: _of_frame(_as_arrow(frame, own, name), name) for name, own in chosen.items()}
-    except (pa.ArrowException, TypeError, ValueError, KeyError) as error:
-        raise InputError(f"labels, a table, cannot be read ({error}): give every column one type") from None
-    n = len(columns["path"])
-    if not n:
-        raise InputError("labels is empty: there is nothing to audit")
-    columns.setdefault("split", pa.array(["val"] * n).dictionary_encode())
-    for name in REQUIRED:
-        if columns[name].null_count:
-            row = int(np.argmax(np.asarray(columns[name].is_null())))
-            raise InputError(f"labels, row {row}: {name} is empty")
-    return Predictions(pa.table(dict(checked_columns(columns, lambda row: f"labels, row {row}"))))
-
-
-def _as_arrow(frame: Any, own: str, name: str) -> Any:
-    """Return a column of a frame; of Python's objects, only text, paths and numbers are handed on to pyarrow."""
-    if isinstance(frame, (pa.Table, pa.RecordBatch)):
-        return frame[own] if isinstance(frame, pa.Table) else frame.column(own)
-    if str(getattr(frame[own], "dtype", "")).lower() != "object":
-        return pa.table(frame[[own]])[own]
-    entries = [str(one) if isinstance(one, PurePath) else one for one in frame[own].to_list()]
-    for row, one in enumerate(entries):
-        if one is not None and not isinstance(one, (str, int, float)):
-            raise InputError(f"labels, row {row}: {name} is {shown(one)}: pass text, or numbers")
-    return pa.array(entries, from_pandas=True)
-
-
-def _of_frame(column: Any, name: str) -> Any:
-    """Return a column as one array: names as a dictionary, numbers of classes as they are."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if name == "confidence":
-        wanted = pa.float64()
-    elif name in ("label", "prediction") and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        wanted = kind
-    elif name == "group" or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        wanted = pa.string()
-    else:
-        raise InputError(f"labels, a table, has {name} of type {kind}: pass text")
-    parts = [
-        part.dictionary.cast(wanted).take(part.indices) if pa.types.is_dictionary(part.type) else part.cast(wanted)
-        for part in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])
-    ]
-    one = pa.concat_arrays(parts) if parts else pa.array([], wanted)
-    if name == "confidence":
-        return one.fill_null(float("nan"))
-    if name == "group":
-        one = one.fill_null("")
-    return one.dictionary_encode() if wanted == pa.string() and name != "path" else one
 
 
 def _as_utf8(file: BinaryIO, path: Path) -> BinaryIO:
@@ -178,27 +140,26 @@ class _Layout:
     lines: int
 
 
-def _layout(stream: BinaryIO, start: int, path: Path) -> _Layout:
+def _layout(stream: BinaryIO, start: int, path: Path, names: ColumnNames | None, needed: Sequence[str]) -> _Layout:
     """Read the header by the delimiter that finds the most columns."""
     found = [_header(stream, start, delimiter) for delimiter in DELIMITERS]
-    header, lines, delimiter, fault = max(found, key=lambda one: len(named_columns(one[0])))
-    names = named_columns(header)
+    header, lines, delimiter, fault = max(found, key=lambda one: len(_named(one[0], names)))
+    places = _named(header, names)
     if fault:
         raise InputError(f"{path}, line 1: {fault}, instead of {','.join(REQUIRED)}")
     if not header:
         raise InputError(f"{path} is empty: its first line must be {','.join(REQUIRED)}")
-    for name in REQUIRED:
-        if name not in names:
-            known = ", ".join((name, *SYNONYMS[name]))
-            raise InputError(
-                f"{path}, line {lines}: the column {name!r} is missing, the header is "
-                f"{delimiter.join(header)[:200]!r}: call it one of {known}"
-            )
+    check_there(places, needed, names, f"{path}, line {lines}", delimiter.join(header))
     twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
-    twice = twice or next((name for name, own in names.items() if len(own) > 1), None)
+    twice = twice or next((name for name, own in places.items() if len(own) > 1), None)
     if twice:
         raise InputError(f"{path}, line {lines}: the column {shown(twice)} occurs twice")
-    return _Layout(delimiter, {name: own[0] for name, own in names.items()}, len(header), lines)
+    return _Layout(delimiter, {name: own[0] for name, own in places.items()}, len(header), lines)
+
+
+def _named(header: Sequence[str], names: ColumnNames | None) -> dict[str, list[int]]:
+    """Return where columns are; a cell holds one thing, so that there are no scores."""
+    return {name: own for name, own in named_columns(header, names).items() if name not in SCORES}
 
 
 def _header(stream: BinaryIO, start: int, delimiter: str) -> tuple[list[str], int, str, str]:
@@ -222,8 +183,7 @@ def _parsed_by_arrow(stream: BinaryIO, start: int, layout: _Layout, has_quotes: 
     name_type = pa.dictionary(pa.int32(), pa.string())
     types = {str(i): name_type for name, i in layout.place.items()}
     types[str(layout.place["path"])] = pa.string()
-    if "confidence" in layout.place:
-        types[str(layout.place["confidence"])] = pa.float64()
+    types |= {str(layout.place[name]): pa.float64() for name in NUMBERS if name in layout.place}
     stream.seek(start)
     try:
         table = pyarrow.csv.read_csv(
@@ -241,7 +201,7 @@ def _parsed_by_arrow(stream: BinaryIO, start: int, layout: _Layout, has_quotes: 
         )
         columns = {name: _trimmed(table[str(i)]) for name, i in layout.place.items()}
         del table
-        return checked_columns(columns, str) if len(columns["path"]) else None
+        return checked_columns(with_split(columns), str) if len(columns["path"]) else None
     except (pa.ArrowException, InputError):
         return None
 
@@ -298,23 +258,22 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
 def _parsed_exactly(stream: BinaryIO, start: int, layout: _Layout, path: Path) -> Columns:
     """Return the columns by the csv module; raises what is wrong first, with its line."""
     cells: dict[str, list[str]] = {name: [] for name in layout.place}
-    confidence: list[float] = []
+    numbers: dict[str, list[float]] = {name: [] for name in NUMBERS if name in layout.place}
     lines: list[int] = []
     fault: InputError | None = None
     try:
         for line, row in _rows(_reader(stream, start, layout.delimiter), layout, path):
-            if "confidence" in row:
-                confidence.append(_confidence_of(row["confidence"], layout, f"{path}, line {line}"))
+            for name, read in numbers.items():
+                read.append(_number(row[name], name, layout, f"{path}, line {line}"))
             for name, cell in row.items():
                 cells[name].append(cell)
             lines.append(line)
     except InputError as error:
         fault = error  # of a row behind those that are checked now
-    columns = {name: pa.array(cells[name][: len(lines)], pa.string()) for name in layout.place}
-    names = set(columns) - {"path", "confidence"}
-    columns |= {name: columns[name].dictionary_encode() for name in names}
-    if "confidence" in columns:
-        columns["confidence"] = pa.array(confidence[: len(lines)], pa.float64())
+    columns = {name: pa.array(own[: len(lines)], pa.string()) for name, own in cells.items() if name not in numbers}
+    columns |= {name: columns[name].dictionary_encode() for name in set(columns) - {"path"}}
+    columns |= {name: pa.array(own[: len(lines)], pa.float64()) for name, own in numbers.items()}
+    columns = with_split(columns)
     checked = checked_columns(columns, lambda row: f"{path}, line {lines[row]}") if lines else None
     if fault is not None:
         raise fault
@@ -340,9 +299,9 @@ def _rows(reader: Any, layout: _Layout, path: Path) -> Iterator[tuple[int, dict[
         yield line, {name: cells[i].strip() for name, i in layout.place.items()}
 
 
-def _confidence_of(cell: str, layout: _Layout, where: str) -> float:
+def _number(cell: str, name: str, layout: _Layout, where: str) -> float:
     """Read a number; where a comma does not separate cells, it may be a decimal one."""
     try:
         return float(cell if layout.delimiter == "," else cell.replace(",", "."))
     except ValueError:
-        raise InputError(f"{where}: confidence is {shown(cell)}, expected a number from 0 to 1") from None
+        raise InputError(f"{where}: {name} is {shown(cell)}, expected a number from 0 to 1") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import normpath
@@ -11,10 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, is_array, to_numpy
+from fdgpu.auditing.one_column import LONGEST_NAME
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -26,12 +23,18 @@ SYNONYMS = {  # what else a column may be called, in any case, and with spaces o
     "prediction": ("predicted", "predicted_label", "pred", "y_pred"),
     "split": ("subset",),
     "confidence": (),
+    "true_probability": ("true_prob",),
+    "logits": (),
+    "probabilities": ("probs",),
     "group": ("groups",),
 }
-LONGEST = {"path": 4096, "label": 1000, "prediction": 1000, "group": 1000}  # characters
+NUMBERS = ("confidence", "true_probability")  # columns of probabilities
+SCORES = ("logits", "probabilities")  # columns of k numbers a row, of a frame or Parquet; either stands for predictions
+LONGEST = {"path": 4096, "label": LONGEST_NAME, "prediction": LONGEST_NAME, "group": LONGEST_NAME}  # characters
 ROWS = 1 << 14  # that are turned into Python's strings together
 
-Columns = Mapping[str, Any]  # of pyarrow: names are dictionary arrays, paths strings, confidences float64
+Columns = Mapping[str, Any]  # of pyarrow: names are dictionary arrays, paths strings, probabilities float64
+ColumnNames = Mapping[str, str]  # our name of a column → the table's
 Place = Callable[[int], str]  # where a row stands, for a message
 
 
@@ -40,9 +43,10 @@ class Predictions:
     """A checked table of predictions, one row an image.
 
     Attributes:
-        columns: a :class:`pyarrow.Table` with ``path``, ``label``, ``prediction`` and ``split``, and ``confidence`` and
-            ``group`` where they were given; an image without a group is null there. The properties are its columns as
-            lists, made when they are asked for; None where there is no such column.
+        columns: a :class:`pyarrow.Table` with ``path``, ``label`` and ``split``, and where they were given
+            ``prediction``, ``confidence``, ``true_probability``, ``logits`` or ``probabilities`` (a list of k a row),
+            and ``group``; an image without a group is null there. The properties are its columns as lists, made when
+            they are asked for; None where there is no such column.
     """
 
     columns: pa.Table
@@ -69,9 +73,15 @@ class Predictions:
         return list(self._listed("label"))
 
     @property
-    def predictions(self) -> list[str]:
-        """Predicted classes."""
-        return list(self._listed("prediction"))
+    def predictions(self) -> list[str] | None:
+        """Predicted classes; None where a model is still to be asked, or there are its scores."""
+        return None if self.column("prediction") is None else list(self._listed("prediction"))
+
+    @property
+    def answers(self) -> Any:
+        """The predictions as pyarrow has them: classes, else scores; None where there are neither."""
+        found = (self.column(name) for name in ("prediction", *SCORES))
+        return next((one for one in found if one is not None), None)
 
     @property
     def splits(self) -> list[str]:
@@ -84,51 +94,56 @@ class Predictions:
         return None if self.column("confidence") is None else list(self._listed("confidence"))
 
     @property
+    def true_probability(self) -> list[float] | None:
+        """The model's probabilities of the true classes, in [0, 1]."""
+        return None if self.column("true_probability") is None else list(self._listed("true_probability"))
+
+    @property
     def groups(self) -> list[str | None] | None:
         """Groups of images that belong together; None for an image that belongs to no other."""
         return None if self.column("group") is None else list(self._listed("group"))
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column by its distinct entries.
+def named_columns(header: Sequence[str], names: ColumnNames | None = None) -> dict[str, list[int]]:
+    """Return where each of our columns may be: as ``names`` call it, or by its very name, another case, a synonym.
 
-    Attributes:
-        name: what the caller calls it.
-        entries: the distinct ones: strings, or whole numbers.
-        codes: (n,) which of them each row holds.
+    Raises:
+        InputError: for a key of ``names`` that is no column of ours.
     """
-
-    name: str
-    entries: list[str | int]
-    codes: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    @property
-    def of_numbers(self) -> bool:
-        """Whether it was given as numbers, which count into the class names."""
-        return bool(self.entries) and all(isinstance(entry, int) for entry in self.entries)
-
-    def count(self) -> NDArray[np.int64]:
-        """Return how many rows hold each entry."""
-        return np.bincount(self.codes, minlength=len(self.entries))
-
-    def row(self, entry: int) -> int:
-        """Return the first row that holds an entry."""
-        return int(np.argmax(self.codes == entry))
-
-
-def named_columns(header: Sequence[str]) -> dict[str, list[int]]:
-    """Return where each of our columns may be: by its very name, else in another case, else by a synonym."""
+    given = names or {}
+    if not isinstance(given, Mapping) or not all(isinstance(one, str) for own in given.items() for one in own):
+        raise InputError(f"columns is {shown(given)}: map names of ours to names of the table's columns")
+    unknown = next((name for name in given if name not in SYNONYMS), None)
+    if unknown is not None:
+        raise InputError(f"columns names {shown(unknown)}, which is none of ours: {', '.join(SYNONYMS)}")
     folded = [name.casefold().replace(" ", "_").replace("-", "_") for name in header]
     places = {}
     for name, others in SYNONYMS.items():
-        exact = [i for i, own in enumerate(header) if own == name]
+        exact = [i for i, own in enumerate(header) if own == given.get(name, name)]
         alike = [i for i, own in enumerate(folded) if own == name]
-        places[name] = exact or alike or [i for i, own in enumerate(folded) if own in others]
+        other = [i for i, own in enumerate(folded) if own in others]
+        places[name] = exact if name in given else exact or alike or other
     return {name: own for name, own in places.items() if own}
+
+
+def check_there(
+    places: Mapping[str, object], needed: Sequence[str], names: ColumnNames | None, where: str, header: str
+) -> None:
+    """Check that no column is missing; scores stand for predictions.
+
+    Raises:
+        InputError: names the column, and what to call it.
+    """
+    held = f"is missing, the header is {header[:200]!r}"
+    for name, own in (names or {}).items():
+        if name not in places:
+            raise InputError(f"{where}: the column {shown(own)}, the {name} by columns, {held}: correct columns")
+    for name in needed:
+        if name not in places and not (name == "prediction" and any(one in places for one in SCORES)):
+            known = ", ".join((name, *SYNONYMS[name]))
+            raise InputError(
+                f"{where}: the column {name!r} {held}: call it one of {known}, or say which it is (columns, --columns)"
+            )
 
 
 def checked_columns(columns: Columns, place: Place) -> Columns:
@@ -147,10 +162,10 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
     known = pa.array([Split.named(own) for own in columns["split"].dictionary.to_pylist()], pa.string())
     for row in _first(columns["split"], lambda _: known.is_null()):
         faults.append((row, f"split is {shown(columns['split'][row].as_py())}, use one of {', '.join(Split)}"))
-    if "confidence" in columns:
-        given = columns["confidence"].to_numpy()
+    for name in (name for name in NUMBERS if name in columns):
+        given = columns[name].to_numpy()
         odd = np.flatnonzero(~((given >= 0) & (given <= 1)))
-        faults += [(int(row), f"confidence is {given[row]:g}, expected a number from 0 to 1") for row in odd[:1]]
+        faults += [(int(row), f"{name} is {given[row]:g}, expected a number from 0 to 1") for row in odd[:1]]
     faults += _twice(columns["path"], place)
     if faults:
         row, what = min(faults, key=lambda fault: fault[0])
@@ -161,6 +176,13 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
     if "group" in columns:
         checked["group"] = _without_empty(columns["group"])
     return checked
+
+
+def with_split(columns: dict[str, Any]) -> dict[str, Any]:
+    """Return columns with a split: where none was given, every image is for validation."""
+    if "split" in columns:
+        return columns
+    return {**columns, "split": pa.array(["val"] * len(columns["path"])).dictionary_encode()}
 
 
 def _is_text(column: Any) -> bool:
@@ -215,107 +237,3 @@ def _without_empty(groups: Any) -> Any:
     empty = np.append(groups.dictionary.to_numpy(zero_copy_only=False) == "", False)
     codes = groups.indices.to_numpy()
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=empty[codes]), groups.dictionary)
-
-
-# --- one column of any kind -------------------------------------------------------------------------------------------
-
-
-def as_column(given: Array, name: str) -> Column:
-    """Bring a column of any kind to its distinct entries.
-
-    Args:
-        given: (n,) names or whole numbers: an array, a tensor, a sequence, a column of a data frame, or pyarrow's.
-        name: what the caller calls it, for messages.
-
-    Raises:
-        InputError: names the column, the row and what came.
-    """
-    if isinstance(given, str):
-        raise InputError(f"{name} is one string, {shown(given)}: pass one name an image")
-    if isinstance(given, (pa.Array, pa.ChunkedArray)):
-        return _of_arrow(given, name)
-    if isinstance(given, np.ma.MaskedArray):
-        masked = np.flatnonzero(np.ma.getmaskarray(given).any(axis=tuple(range(1, given.ndim))))
-        if len(masked):
-            raise InputError(f"{name} is masked in row {masked[0]} ({len(masked)} such rows): leave these images out")
-        given = given.data
-    of_numpy = isinstance(given, np.ndarray) and given.dtype.kind in "biufc"
-    if of_numpy or isinstance(given, torch.Tensor) or is_array(given):
-        return _of_numbers(to_numpy(given, name), name)
-    listed = given.tolist() if hasattr(given, "tolist") else given.to_list() if hasattr(given, "to_list") else given
-    if not isinstance(listed, Sequence) or isinstance(listed, (str, bytes, bytearray, memoryview)):
-        raise InputError(f"{name} is a {type(given).__name__}: pass (n,) class names or integer class ids")
-    return _of_entries(listed, name)
-
-
-def _of_arrow(given: Any, name: str) -> Column:
-    if given.null_count:
-        row = int(np.argmax(np.asarray(given.is_null())))
-        raise InputError(f"{name} holds no value in row {row} ({given.null_count} such rows): leave these images out")
-    if not pa.types.is_dictionary(given.type):
-        given = given.dictionary_encode()
-    one = given.unify_dictionaries().combine_chunks() if isinstance(given, pa.ChunkedArray) else given
-    if isinstance(one, pa.ChunkedArray):
-        one = pa.concat_arrays(one.chunks) if one.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    used, codes = np.unique(one.indices.to_numpy(zero_copy_only=False), return_inverse=True)
-    entries = _of_entries(one.dictionary.take(pa.array(used, pa.int64())).to_pylist(), name)
-    return Column(name, entries.entries, entries.codes[codes])
-
-
-def _of_numbers(given: NDArray[Any], name: str) -> Column:
-    if given.dtype.kind == "b":
-        advice = "pass the class itself, as a name or an id (0 and 1), not whether it was right"
-    elif given.ndim == 2 and given.dtype.kind == "f":
-        advice = "pass one class an image: of scores the argmax over the classes"
-    else:
-        advice = "pass (n,) class names or integer class ids"
-    if given.ndim != 1 or given.dtype.kind not in "iuf":
-        raise InputError(f"{name} has shape {given.shape} and type {given.dtype}: {advice}")
-    values, first, codes = np.unique(given, return_index=True, return_inverse=True)
-    entries: list[str | int] = [
-        _whole(value, name, row) for value, row in zip(values.tolist(), first.tolist(), strict=True)
-    ]
-    return Column(name, entries, codes.astype(np.int64))
-
-
-def _of_entries(listed: Sequence[Any], name: str) -> Column:
-    if listed and all(isinstance(entry, torch.Tensor) and entry.ndim == 0 for entry in listed):
-        try:
-            return _of_numbers(to_numpy(torch.stack(list(listed)), name), name)
-        except RuntimeError as error:
-            raise InputError(f"{name} holds tensors that do not go together ({error}): pass one tensor") from None
-    for row, entry in enumerate(listed):
-        if isinstance(entry, (bool, np.bool_)) or not isinstance(entry, (str, int, float, np.integer, np.floating)):
-            missing = entry is None or type(entry).__name__ in ("NAType", "NaTType")
-            what = "no value" if missing else f"{shown(entry)} of type {type(entry).__name__}"
-            raise InputError(f"{name} holds {what} in row {row}: pass (n,) class names or integer class ids")
-        if entry != entry:
-            raise InputError(f"{name} holds no value (NaN) in row {row}: leave this image out")
-    number: dict[Any, int] = {}
-    codes = np.fromiter((number.setdefault(entry, len(number)) for entry in listed), np.int64, len(listed))
-    first = np.unique(codes, return_index=True)[1].tolist()
-    read = [_text if isinstance(entry, str) else _whole for entry in number]
-    return Column(name, [as_(entry, name, row) for as_, entry, row in zip(read, number, first, strict=True)], codes)
-
-
-def _whole(value: float, name: str, row: int) -> int:
-    if not math.isfinite(value) or value != int(value):
-        what = "no value (NaN)" if math.isnan(value) else f"{value:g}, which is no whole number,"
-        raise InputError(f"{name} holds {what} in row {row}: pass (n,) class names or integer class ids")
-    return int(value)
-
-
-def _text(text: str, name: str, row: int) -> str:
-    most = LONGEST["label"]
-    if len(text) > most:
-        raise InputError(f"{name} has {len(text)} characters in row {row}, at most {most} are read: pass class names")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(
-            f"{name} holds {text!a} in row {row}, half of a surrogate pair: decode it with the encoding that "
-            "it was written in"
-        ) from None
-    if not text:
-        raise InputError(f"{name} is empty in row {row}: pass a class name")
-    return str(text)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.arrays import to_host
+from fdgpu.embedding.classifier import Answered, Answers
 from fdgpu.networks import class_scores
 from fdgpu.progress import Reporter, silent
 from fdgpu.repair.training_loop import train
@@ -58,11 +58,11 @@ def train_base_model(
     )
 
 
-def predict(model: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Return predicted classes (n,) and the confidence in them (n,), both on the CPU."""
-    scores = torch.from_numpy(to_host(class_scores(model, halved(pictures)), "the base model's scores"))
-    confidence, predicted = scores.softmax(1).max(1)
-    return predicted, confidence
+def predict(model: nn.Module, pictures: Tensor, labels: Tensor) -> Answered:
+    """Return predicted classes, and the probabilities of these and of the true classes ``labels`` (n,)."""
+    answers = Answers()
+    answers.add(class_scores(model, halved(pictures)), labels)
+    return answers.finish()
 
 
 def halved(pictures: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import RenderedSplit, make_split, phrase, truth_document
 from fdgpu.device import choose_device, cpu_count
 from fdgpu.directions.estimator import FailureDirections
+from fdgpu.embedding.classifier import Answered
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.sources import TensorSource
 from fdgpu.errors import InputError
@@ -66,7 +67,7 @@ def demo(
         train, _, test = splits
         with timed(seconds, "train base model"):
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
-            answers = [predict(model, split.pictures) for split in splits]
+            answers = [predict(model, split.pictures, split.labels) for split in splits]
         with timed(seconds, "write pictures"):
             pictures = _write_inputs(folder.path, splits, answers)
             files = {"files": ["truth.json", "predictions.csv", *pictures]}
@@ -74,13 +75,14 @@ def demo(
         result = audit(
             TensorSource(torch.cat([s.pictures for s in splits]), [path for s in splits for path in s.paths]),
             torch.cat([s.labels for s in splits]),
-            torch.cat([predicted for predicted, _ in answers]),
+            np.concatenate([one.prediction for one in answers]),
             class_names=world_settings().class_names,
             embedder=embedder,
             decoder=decoder,
             out=folder,
             splits=[s.name for s in splits for _ in range(len(s.labels))],
-            confidence=torch.cat([confidence for _, confidence in answers]),
+            confidence=np.concatenate([one.confidence for one in answers]),
+            true_probability=np.concatenate([one.true_probability for one in answers]),
             directions=directions,
             planted=_planted(splits),
             title="What the demo's model gets wrong",
@@ -88,7 +90,7 @@ def demo(
             timings=seconds,
             progress=report,
         )
-    return result, float((answers[-1][0] == test.labels).float().mean())
+    return result, float((answers[-1].prediction == test.labels.numpy()).mean())
 
 
 def _check_no_others(out: Path) -> None:
@@ -123,21 +125,21 @@ def _planted(splits: list[RenderedSplit]) -> dict[str, Planted]:
     }
 
 
-def _write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[tuple[Tensor, Tensor]]) -> list[str]:
+def _write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[Answered]) -> list[str]:
     """Write what ``fdgpu audit`` takes: pictures of val and test, whose paths are returned, and a CSV for them."""
     names = world_settings().class_names
     text, written = StringIO(), []
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "label", "prediction", "split", "confidence"])
+    table.writerow(["path", "label", "prediction", "split", "confidence", "true_probability"])
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for split, (predicted, confidence) in zip(splits, answers, strict=True):
+        for split, own in zip(splits, answers, strict=True):
             if split.name == Split.TRAIN:
                 continue
             written += [f"images/{path}" for path in split.paths]
             list(pool.map(_save_picture, [folder / "images" / path for path in split.paths], split.pictures))
-            columns = zip(split.paths, split.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
-            for path, label, guess, sure in columns:
-                table.writerow([path, names[label], names[guess], split.name, f"{sure:.6f}"])
+            columns = (split.paths, split.labels.tolist(), own.prediction, own.confidence, own.true_probability)
+            for path, label, guess, sure, true in zip(*columns, strict=True):
+                table.writerow([path, names[label], names[guess], split.name, f"{sure:.6f}", f"{true:.6f}"])
     write_atomically(folder / "predictions.csv", text.getvalue())
     return written
 

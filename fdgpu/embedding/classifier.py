@@ -19,13 +19,12 @@ from fdgpu.batches import as_input
 from fdgpu.checks import check_kind, shown
 from fdgpu.device import BatchSize, choose_device, halving_batches
 from fdgpu.embedding.loading import View
-from fdgpu.embedding.named_networks import called, preprocess_of_timm, timm_network, torchvision_network
+from fdgpu.embedding.named_networks import LIBRARIES, called, preprocess_of_timm
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import LONGEST_REASON, InputError
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 
 SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
-LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
 FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION"
 
 

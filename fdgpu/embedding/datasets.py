@@ -17,17 +17,26 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    default_collate,
+)
 
 from fdgpu.arrays import is_array
 from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.sources import ImageSource, IndexedSource, printable
-from fdgpu.errors import InputError
+from fdgpu.errors import InputError, one_line
 
 CHANGING = (
     "The Dataset gives another image each time that it is asked: a random transform, as for training? The model's "
     "answers are of one such draw. Audit with the transform of evaluation."
 )
+TRIED = 32  # items, until one can be had
 Items = Dataset[object]
 
 
@@ -45,8 +54,8 @@ def dataset_source(images: Items | DataLoader[object]) -> ImageSource:
         plain = images.collate_fn is default_collate and not isinstance(images.dataset, IterableDataset)
         if not plain or not isinstance(sampler, BatchSampler):
             return LoadedSource(images)
-        rows = list(sampler.sampler)
-        return DatasetSource(images.dataset, sorted(set(map(int, rows))), images.num_workers)
+        rows = {int(row) for row in sampler.sampler}  # a sampler with replacement, or one that pads, names some twice
+        return DatasetSource(images.dataset, sorted(rows), images.num_workers)
     return LoadedSource(images) if isinstance(images, IterableDataset) else DatasetSource(images)
 
 
@@ -73,20 +82,16 @@ class DatasetSource(IndexedSource):
         if not len(self.rows):
             raise InputError(f"{type(dataset).__name__} has no items: pass a Dataset of images")
         self.dataset, self.workers, self.length = dataset, workers, len(dataset)  # type: ignore[arg-type]
-        self.transformed = False
         self.files = _files(dataset)
         self.ids = [self._id(row) for row in self.rows]
-        image, label = _pair(self._item(self.rows[0]), dataset)
-        self._separate(image)
-        self.labels = self._known_labels(label)
-        self.class_names = _class_names(dataset)
-        self._invert: Callable[[Tensor], Tensor] | None = None
-        if self.transformed and isinstance(image, Tensor):
-            self._invert = _un_normalised(dataset, image)
-        if self.transform is not None or self.transformed:
-            self._doubt_changing(image)
-        if self.transformed:
-            self.doubts = (*self.doubts, _seen(dataset, image))
+        row, image, label = self._tried()
+        self.class_names, self.labels = _class_names(dataset), self._known_labels(row, label)
+        changes = not _same(image, _pair(dataset[row], dataset)[0])
+        bare, self.transform = _apart(dataset, row, image, changes)
+        self._items = _Guarded(bare, self.length)
+        self.transformed = self.transform is None and isinstance(image, Tensor) and image.is_floating_point()
+        self._invert = _un_normalised(dataset, image) if self.transformed else None
+        self.doubts = (CHANGING,) * changes + ((_seen(dataset, image),) if self.transformed else ())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,7 +106,7 @@ class DatasetSource(IndexedSource):
             yield from super().samples()
         elif self.workers:
             loader = DataLoader(
-                self.bare, sampler=self.rows, batch_size=None, num_workers=self.workers, collate_fn=_as_it_is
+                self._items, sampler=self.rows, batch_size=None, num_workers=self.workers, collate_fn=_as_it_is
             )
             yield from (self._sample(at, item) for at, item in enumerate(loader))
         else:
@@ -113,24 +118,19 @@ class DatasetSource(IndexedSource):
             )
 
     def sample(self, row: int) -> Sample:
-        """Return one item."""
-        if self.files is not None:
+        """Return one item; one that cannot be had is a sample whose image says why."""
+        if self.files is not None and self.labels is not None and not self.transformed:
             path, loader = self.files[0][self.rows[row]], self.files[1]
-            label = None if self.labels is None else self.labels[row]
-            if self.transform is None and not self.transformed:
-                return Sample(self.ids[row], path, label)
-            if not self.transformed:
-                return Sample(self.ids[row], lambda: loader(str(path)), label)
-        return self._sample(row, self._item(self.rows[row], self.bare))
+            image = path if self.transform is None else lambda: loader(str(path))
+            return Sample(self.ids[row], image, self.labels[row])
+        return self._sample(row, self._items[self.rows[row]])
 
     def _sample(self, row: int, item: object) -> Sample:
-        image, label = _pair(item, self.dataset)
-        if self.labels is not None:
-            label = self.labels[row]
-        if not self.transformed:
+        image, label = (item, None) if isinstance(item, _Raising) else _pair(item, self.dataset)
+        label = label if self.labels is None else self.labels[row]
+        if not self.transformed or not isinstance(image, Tensor):
             return Sample(self.ids[row], image, label)
-        seen = self._invert(image) if self._invert and isinstance(image, Tensor) else image
-        return Sample(self.ids[row], seen, label, None, image if isinstance(image, Tensor) else None)
+        return Sample(self.ids[row], self._invert(image) if self._invert else image, label, None, image)
 
     def _id(self, row: int) -> str:
         if self.files is None:
@@ -139,58 +139,35 @@ class DatasetSource(IndexedSource):
         inside = root is not None and path.is_relative_to(root)
         return printable(path.relative_to(str(root)) if inside else path)
 
-    def _item(self, row: int, dataset: Items | None = None) -> object:
-        dataset = dataset or self.dataset
-        try:
-            return dataset[row]
-        except IndexError:
-            raise InputError(
-                f"{type(dataset).__name__} has no item {row}, and says that it has {self.length}: correct its __len__"
-            ) from None
-
-    def _separate(self, image: object) -> None:
-        """Ask the Dataset without its transform, if the transform of what it gives then is what it gives now."""
-        self.bare, self.transform = self.dataset, None
-        own = getattr(self.dataset, "transform", None)
-        whole = getattr(self.dataset, "transforms", None)
-        if not callable(own) and not callable(whole):
-            self.transformed = isinstance(image, Tensor) and image.is_floating_point()
-            return
-        bare = copy.copy(self.dataset)
-        for name in ("transform", "transforms"):
-            if hasattr(bare, name):
-                setattr(bare, name, None)
-        if hasattr(bare, "target_transform") and self.dataset.target_transform is not None:  # type: ignore[attr-defined]
-            bare.transforms = _OfTarget(self.dataset.target_transform)  # type: ignore[attr-defined]
-        self.transformed = True
-        if callable(own):
+    def _tried(self) -> tuple[int, object, object]:
+        """Return the first row whose item can be had, with its image and label."""
+        reason: object = None
+        for row in self.rows[:TRIED]:
             try:
-                original, _ = _pair(bare[self.rows[0]], bare)
-                again = own(original)
-            except Exception:
-                return
-            if isinstance(again, Tensor) and isinstance(image, Tensor) and again.shape == image.shape:
-                self.bare, self.transform, self.transformed = bare, own, False
+                item = self.dataset[row]
+            except Exception as error:
+                reason = one_line(error)
+                continue
+            return (row, *_pair(item, self.dataset))
+        raise InputError(
+            f"{type(self.dataset).__name__} has no item that can be had ({reason}): try dataset[{self.rows[0]}]"
+        )
 
-    def _known_labels(self, label: object) -> list[object] | None:
+    def _known_labels(self, first: int, label: object) -> list[object] | None:
         """Return ``targets``, as torchvision's data sets have them, if the first agrees with the first item."""
         targets = getattr(self.dataset, "targets", None)
         if targets is None or label is None or not hasattr(targets, "__len__") or len(targets) != self.length:
             return None
         listed = targets.tolist() if hasattr(targets, "tolist") else list(targets)
         own = label.tolist() if hasattr(label, "tolist") else label
-        agrees = type(listed[self.rows[0]]) is type(own) and listed[self.rows[0]] == own
+        agrees = type(listed[first]) is type(own) and listed[first] == own
         return [listed[row] for row in self.rows] if agrees else None
-
-    def _doubt_changing(self, image: object) -> None:
-        again, _ = _pair(self._item(self.rows[0]), self.dataset)
-        if isinstance(image, Tensor) and isinstance(again, Tensor):
-            same = image.shape == again.shape and bool((image == again).all())
-            self.doubts = () if same else (CHANGING,)
 
 
 class LoadedSource(ImageSource):
     """An iterable Dataset, or a DataLoader that makes batches in a way of its own: read in order, ids are positions."""
+
+    _invert: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, loader: DataLoader[object] | Items) -> None:
         self.loader = loader
@@ -199,26 +176,30 @@ class LoadedSource(ImageSource):
             first = next(made)
         except StopIteration:
             raise InputError(f"{type(loader).__name__} has no items: pass images") from None
-        self.again_the_same = not isinstance(loader, Iterator)
-        self._first = None if self.again_the_same else chain([first], made)
+        self._begun: Iterable[object] | None = chain([first], made)
+        dataset = loader.dataset if isinstance(loader, DataLoader) else loader
         image = next(self._items(first))[0]
         self.transformed = isinstance(image, Tensor) and image.is_floating_point()
         if self.transformed:
-            self.doubts = (_seen(loader, image),)
+            self._invert = _un_normalised(dataset, image)
+            self.doubts = (_seen(dataset, image),)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the items of all batches, or all items."""
-        row = 0
-        again: Iterable[object] = self.loader if self._first is None else self._first  # type: ignore[assignment]
-        for one in again:
+        row, batches = 0, self._begun if self._begun is not None else self.loader
+        self._begun = None
+        for one in batches:  # type: ignore[union-attr]  # an iterable Dataset
             for image, label in self._items(one):
-                given = image if self.transformed and isinstance(image, Tensor) else None
-                yield Sample(str(row), image, label, None, given)
+                if self.transformed and isinstance(image, Tensor):
+                    yield Sample(str(row), self._invert(image) if self._invert else image, label, None, image)
+                else:
+                    yield Sample(str(row), image, label)
                 row += 1
 
     def again(self, rows: Sequence[int]) -> list[Sample | None]:
         """Go through once more, where that gives the same."""
-        return super().again(rows) if self.again_the_same and not _shuffles(self.loader) else [None] * len(rows)
+        once = isinstance(self.loader, Iterator) or _shuffles(self.loader)
+        return [None] * len(rows) if once else super().again(rows)
 
     def _items(self, one: object) -> Iterator[tuple[object, object]]:
         """Yield the pairs of a batch, or of one item."""
@@ -229,6 +210,34 @@ class LoadedSource(ImageSource):
         if labels is not None and len(labels) != len(images):
             raise InputError("a batch of the DataLoader has more images than labels, or fewer: give one label an image")
         yield from zip(images, [None] * len(images) if labels is None else labels, strict=True)
+
+
+class _Guarded(Dataset[object]):
+    """A Dataset, of which one item that cannot be had does not stop the others."""
+
+    def __init__(self, dataset: Items, length: int) -> None:
+        self.dataset, self.length = dataset, length
+
+    def __getitem__(self, row: int) -> object:
+        try:
+            return self.dataset[row]
+        except IndexError:
+            raise InputError(
+                f"{type(self.dataset).__name__} has no item {row}, and says that it has {self.length}: correct its "
+                "__len__"
+            ) from None
+        except Exception as error:
+            return _Raising(one_line(error))
+
+
+class _Raising:
+    """Stands for the image of an item that cannot be had."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self) -> object:
+        raise InputError(f"cannot be loaded ({self.reason})")
 
 
 class _OfTarget:
@@ -275,6 +284,36 @@ def _is_image(one: object) -> bool:
     return isinstance(one, (Image.Image, Path, bytes))
 
 
+def _apart(dataset: Items, row: int, image: object, changes: bool) -> tuple[Items, Callable[[object], Tensor] | None]:
+    """Return the Dataset without its transform, and the transform; the Dataset and None where they cannot be parted.
+
+    Both together have to give what the Dataset gives, or, of a random transform, an image of that size.
+    """
+    transform = getattr(dataset, "transform", None)
+    if not callable(transform) or not isinstance(image, Tensor):
+        return dataset, None
+    bare = copy.copy(dataset)
+    of_target = getattr(bare, "target_transform", None)
+    for name in ("transform", "transforms"):
+        if hasattr(bare, name):
+            setattr(bare, name, None)
+    if of_target is not None and hasattr(bare, "transforms"):
+        bare.transforms = _OfTarget(of_target)
+    try:
+        made = transform(_pair(bare[row], bare)[0])
+    except Exception:
+        return dataset, None
+    fits = isinstance(made, Tensor) and made.shape == image.shape and (changes or _same(made, image))
+    return (bare, transform) if fits else (dataset, None)
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two images are equal; on a device that is not asked."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and (one.device.type != "cpu" or bool((one == other).all()))
+    return not isinstance(one, Image.Image) or one == other
+
+
 def _files(dataset: Items) -> tuple[list[Path], Callable[[str], object]] | None:
     """Return the paths that torchvision's ``DatasetFolder`` lists, and what opens them."""
     samples, loader = getattr(dataset, "samples", None), getattr(dataset, "loader", None)
@@ -295,13 +334,13 @@ def _in_unit(image: Tensor) -> bool:
     return bool((image.amin() >= 0) & (image.amax() <= 1))
 
 
-def _un_normalised(dataset: Items, image: Tensor) -> Callable[[Tensor], Tensor] | None:
+def _un_normalised(dataset: Items, image: object) -> Callable[[Tensor], Tensor] | None:
     """Return what takes the transform's last step back, if that is a normalisation; None where none is needed.
 
     Raises:
         InputError: if the image lies outside of [0, 1], and nothing says how it came there.
     """
-    if not image.is_floating_point() or _in_unit(image):
+    if not isinstance(image, Tensor) or not image.is_floating_point() or _in_unit(image):
         return None
     transform = getattr(dataset, "transform", None)
     steps = [transform, *getattr(transform, "transforms", [])]
@@ -326,6 +365,6 @@ def _seen(dataset: object, image: object) -> str:
 
 
 def _shuffles(loader: object) -> bool:
-    return isinstance(loader, DataLoader) and not isinstance(
-        getattr(loader, "sampler", None), torch.utils.data.SequentialSampler
-    )
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    return not isinstance(loader.sampler, SequentialSampler)

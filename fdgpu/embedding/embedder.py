@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
-from fdgpu.device import BatchSize, choose_device, halving_batches
+from fdgpu.device import BatchSize, Choice, choose_device, halving_batches
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.picture import Treatment
@@ -42,6 +43,14 @@ class Embeddings:
     labels: list[object] = field(default_factory=list)
     splits: list[str | None] = field(default_factory=list)
 
+    def add(self, batch: ImageBatch) -> None:
+        """Keep what there is of a batch beside its vectors."""
+        self.ids.extend(batch.ids)
+        self.labels.extend(batch.labels)
+        self.splits.extend(batch.splits)
+        self.unreadable.update(batch.unreadable)
+        self.treated.update(batch.treated)
+
 
 class Alongside(Protocol):
     """A further model that takes each image of the same pass, in a view of its own."""
@@ -50,6 +59,32 @@ class Alongside(Protocol):
 
     def take(self, inputs: Tensor, batch: ImageBatch) -> None:
         """Take (m, c, h, w), of the m images of a batch that were read, in order; nothing is waited for."""
+        ...
+
+
+@runtime_checkable
+class CaptionReader(Protocol):
+    """What makes vectors of captions, in the space of the images' vectors: a CLIP, or captions that have them already.
+
+    Attributes:
+        dimension: length d of the vectors.
+        unread: why a caption that does not fit has no vector.
+    """
+
+    dimension: int
+    unread: str
+
+    @property
+    def text_method_(self) -> Choice:
+        """How captions are encoded, and why."""
+        ...
+
+    def fits(self, caption: str) -> bool:
+        """Whether a caption can be read whole."""
+        ...
+
+    def texts(self, captions: Sequence[str], progress: Reporter | None = None) -> Tensor:
+        """Return (n, d) unit vectors."""
         ...
 
 
@@ -90,15 +125,19 @@ class ImageEmbedder:
         precision: ``"float16"``, ``"bfloat16"``, ``"float32"``, or ``"auto"``: float16 on CUDA, float32 elsewhere.
 
     Attributes:
+        dimension: length d of the vectors.
         doubts: sentences on what could make the vectors wrong although the model was loaded.
+        model: the network, whose weights an audit fingerprints; None where there is none.
+        activation_: of the network, and what decided it; None where nothing had to be decided.
         reduced_decoding: decode JPEGs that are much larger than the model's input at a half, a quarter or an eighth of
-            their size, each side of at least :data:`fdgpu.embedding.preprocess.REDUCED_TO` times the input's. Off by
-            default. A classifier in the same pass sees whole pictures, so that there nothing is reduced.
+            their size, as :class:`fdgpu.ClipEmbedder` says. Off by default.
     """
 
     preprocess: Preprocess
     dimension: int
     doubts: tuple[str, ...] = ()
+    model: object = None
+    activation_: Choice | None = None
     reduced_decoding = False
 
     def __init__(self, name: str, device: str | torch.device, batch_size: int, precision: str = "auto") -> None:
@@ -171,11 +210,7 @@ class ImageEmbedder:
                     alongside.take(batch.views[1], batch)
                 if fingerprint:
                     digest.add(batch.pixels)
-                made.ids.extend(batch.ids)
-                made.labels.extend(batch.labels)
-                made.splits.extend(batch.splits)
-                made.unreadable.update(batch.unreadable)
-                made.treated.update(batch.treated)
+                made.add(batch)
                 report(stage, len(made.ids), images.count)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
         return replace(made, vectors=vectors, fingerprint=digest.hexdigest() if fingerprint else "")

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
 from fdgpu.checks import check_whole, shown
+from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import ImageEmbedder
-from fdgpu.embedding.named_networks import NamedNetwork, timm_network, torchvision_network
+from fdgpu.embedding.named_networks import LIBRARIES, NamedNetwork, timm_network, torchvision_network
 from fdgpu.embedding.preprocess import Preprocess, ResizeMode
 from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import inputs_of, last_linear
@@ -47,6 +48,8 @@ class FeatureEmbedder(ImageEmbedder):
         >>> FeatureEmbedder(model, (8, 8)).images(torch.zeros(4, 3, 8, 8)).shape
         torch.Size([4, 5])
     """
+
+    model: nn.Module
 
     def __init__(
         self,
@@ -126,9 +129,43 @@ class FeatureEmbedder(ImageEmbedder):
         embedder = cls(
             network.model, preprocess.size, name=name, device=device, batch_size=batch_size, precision=precision
         )
-        embedder.preprocess = preprocess
+        embedder.preprocess, embedder.doubts = preprocess, network.doubts
         return embedder
 
     def _features(self, pixels: Tensor) -> Tensor:
         with inputs_of(self._layer, self.model) as features:
             return features(pixels)
+
+
+def named_embedder(
+    name: str,
+    device: str | torch.device = "auto",
+    batch_size: int = 256,
+    precision: str = "auto",
+    reduced_decoding: bool = False,
+) -> ImageEmbedder:
+    """Load what the command line calls a model.
+
+    Args:
+        name: a CLIP as :meth:`fdgpu.ClipEmbedder.from_name` takes it, or another network's features as
+            ``"features:torchvision:resnet50"`` and ``"features:timm:NAME"``, with weights or a file of them behind
+            another colon.
+        device: where it runs.
+        batch_size: images at a time.
+        precision: that it computes in.
+        reduced_decoding: decode photographs that are much larger than its input at a reduced size.
+
+    Raises:
+        ModelError: for a name of another form, or weights that cannot be had.
+    """
+    kind, _, rest = name.partition(":")
+    if kind != "features":
+        return ClipEmbedder.from_name(name, device, batch_size, precision, reduced_decoding=reduced_decoding)
+    library, _, network = rest.partition(":")
+    own, _, weights = network.partition(":")
+    if library not in LIBRARIES or not own:
+        raise ModelError(f"model is {shown(name)}: use features:torchvision:NAME[:WEIGHTS] or features:timm:NAME")
+    loaded = LIBRARIES[library](own, weights or "DEFAULT")
+    embedder = FeatureEmbedder._of(loaded, rest, device, batch_size, precision)
+    embedder.reduced_decoding = reduced_decoding
+    return embedder

@@ -150,6 +150,9 @@ def _shape(weights: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
     return tuple(weights[key].shape) if key in weights else None
 
 
+LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
+
+
 def _loaded(load: Callable[[], Any], what: str) -> Any:
     try:
         return load()

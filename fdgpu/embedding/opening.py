@@ -25,6 +25,9 @@ from fdgpu.embedding.sources import (
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
+TABLES = {"datasets", "pandas", "polars", "pyarrow"}  # libraries of tables
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+
 
 def image_source(images: object) -> ImageSource:
     """Make a source of images, in any of the forms below.
@@ -41,8 +44,21 @@ def image_source(images: object) -> ImageSource:
     """
     if isinstance(images, ImageSource):
         return images
+    library = type(images).__module__.partition(".")[0]  # tells what came, and nothing is imported to find out
+    if library == "webdataset":
+        from fdgpu.embedding.archives import LoadedShards
+
+        return LoadedShards(images)
+    if (
+        library in TABLES
+        and (hasattr(images, "columns") or hasattr(images, "column_names"))
+        and not isinstance(images, Mapping)
+    ):
+        from fdgpu.embedding.tabular import table_source
+
+        return table_source(images)
     if isinstance(images, (str, Path)):
-        return _folder(Path(images))
+        return _addressed(images) or _folder(Path(images))
     if isinstance(images, torch.Tensor):
         return TensorSource(images)
     if isinstance(images, np.ndarray) and images.dtype.kind in "uif":
@@ -69,9 +85,29 @@ def _listed(images: Iterable[object]) -> ImageSource:
         images = chain([first], images) if first is not None else images
     if isinstance(first, (str, Path)):
         paths = [str(path) for path in images]
-        return FileSource([Path(path) for path in paths], [printable(path) for path in paths])
+        return _addressed(paths) or FileSource([Path(path) for path in paths], [printable(path) for path in paths])
     listed = list(images) if isinstance(images, np.ndarray) else images
     return ListedSource(listed) if isinstance(listed, Sequence) else IterableSource(listed)
+
+
+def _addressed(images: str | Path | list[str]) -> ImageSource | None:
+    """Return the source of archives, a table or addresses; None for folders and images on disk."""
+    first = str(images[0] if isinstance(images, list) else images)
+    if Path(first).is_dir():
+        return None
+    if first.endswith(".beton"):
+        from fdgpu.embedding.beton import BetonSource
+
+        return BetonSource(first)
+    if first.endswith(".parquet"):
+        from fdgpu.embedding.tabular import table_source
+
+        return table_source(images)
+    if "://" in first or first.endswith(ARCHIVES):
+        from fdgpu.embedding.archives import archive_source
+
+        return archive_source(images)
+    return None
 
 
 def _folder(root: Path) -> FileSource:

@@ -63,6 +63,8 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
             has_nested=any(math.isfinite(c.nested_score) for c in findings.classes),
+            worded=bool(findings.text_method)
+            or any(m.hard_captions or m.easy_captions for one in findings.classes for m in one.modes),
             judged=any(
                 c.evidence for one in findings.classes for m in one.modes for c in (*m.hard_captions, *m.easy_captions)
             ),

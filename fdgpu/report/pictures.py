@@ -67,6 +67,7 @@ class Strip:
     examples: tuple[Example, ...]
     sprite: Sprite | None
     positions: dict[str, str]
+    only_names: bool = False
 
     @property
     def wrong(self) -> str:
@@ -141,7 +142,7 @@ def make_strip(
 ) -> Strip:
     """Return a row of pictures and the sprite that holds them."""
     sprite, positions = pack((example.path for example in examples), thumbnails, encoding)
-    return Strip(role, heading, chosen_by, tuple(examples), sprite, positions)
+    return Strip(role, heading, chosen_by, tuple(examples), sprite, positions, thumbnails.only_names)
 
 
 # (role, heading) of each column; rows of (words, position in the sprite or None); the sprite.

@@ -97,13 +97,15 @@ def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:
 
 
 def picture_words(example: Example) -> str:
-    """Describe a picture, for a reader who points at it: a line each for answer, decision, confidence and path."""
+    """Describe a picture, for a reader who points at it: a line each for answer, decision, probabilities and path."""
     lines = [
         f"{'Right' if example.correct else 'Wrong'}: predicted {example.prediction}",
         f"decision {fixed(example.decision, 3)}",
     ]
     if example.confidence is not None and math.isfinite(example.confidence):
         lines.append(f"confidence {percent(example.confidence)}")
+    if example.true_probability is not None and not example.correct:  # of a right one it is the confidence
+        lines.append(f"true class {percent(example.true_probability)}")
     return "\n".join([*lines, example.path])
 
 

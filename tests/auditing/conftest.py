@@ -100,7 +100,9 @@ def inputs() -> AuditInputs:
     labels = np.repeat([0, 1, 2], SHOWN)
     predictions = labels.copy()
     predictions[:4], predictions[8] = 1, 0
-    return check_inputs(labels, predictions, ["<b>a", "b", "c"], None, np.linspace(0.3, 0.9, len(labels)))
+    confidence = np.linspace(0.3, 0.9, len(labels))
+    true_probability = np.where(labels == predictions, confidence, confidence / 2)
+    return check_inputs(labels, predictions, ["<b>a", "b", "c"], None, confidence, true_probability=true_probability)
 
 
 @pytest.fixture

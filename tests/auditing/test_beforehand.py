@@ -14,6 +14,7 @@ from fdgpu import CaptionIndex, FailureDirections
 from fdgpu.auditing import Planted
 from fdgpu.demo.run import demo
 from fdgpu.demo.world import make_split
+from fdgpu.device import Choice
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -25,6 +26,7 @@ class Unused(ImageEmbedder):
     """An embedder that nobody may embed with."""
 
     name, dimension = "unused", 4
+    unread, text_method_ = "", Choice("encode_text", "")
 
     def __init__(self) -> None:
         pass
@@ -32,7 +34,7 @@ class Unused(ImageEmbedder):
     def embed(self, *_: object, **__: object) -> None:
         pytest.fail("the work began")
 
-    texts = embed
+    texts = fits = embed
 
 
 def planted(minority: Any) -> dict[str, Planted]:

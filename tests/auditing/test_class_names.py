@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fdgpu.auditing.class_names import key_of, match_classes, read_class_names
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
-from fdgpu.auditing.tables import as_column
+from fdgpu.auditing.one_column import as_column, has_scores
 from fdgpu.errors import FdgpuError, InputError
 
 
@@ -110,8 +110,19 @@ def test_a_mapping_of_ids_and_names(names: Any, given_names: tuple) -> None:
         (["a", "b"], ["[0.1 0.2]", "[0.3 0.1]"], None, r"predictions holds '\[0.1 0.2\]' in row 0.*the argmax"),
         (["a", "b"], ["a", "(0.1, 0.9)"], ["a", "b"], "in row 1, which is several numbers"),
         (["a", "b"], ["a", "tensor([-0.1,\n 0.2])"], None, "several numbers"),
-        ([0, 1], [[0.1, 0.9], [0.8, 0.2]], None, "predictions holds .* in row 0"),
-        ([0, 1], np.array([[0.1, 0.9], [0.8, 0.2]]), None, r"shape \(2, 2\).*the argmax"),
+        ([0, 1], np.array([[1, 0], [0, 1]]), None, r"predictions has shape \(2, 2\) and type int.*class ids"),
+        ([0, 1], np.array([[0.1], [0.8]]), None, r"predictions has shape \(2, 1\).*\(n, k\) scores"),
+        ([0, 1], [[0.1, 0.9], [0.8]], None, "predictions has 1 scores in row 1 and 2 in row 0"),
+        ([0, 2], [[0.1, 0.9], [0.8, 0.2]], None, "labels holds 2 in row 1 .*not one of the 2 classes"),
+        ([0, 1, 1], [[0.1, 0.9], [0.8, 0.2]], None, "predictions has 2 entries, labels has 3"),
+        (["a", "b"], [[0.1, 0.9], [0.8, 0.2]], None, "holds scores of 2 classes, and labels names, such as 'a': pass"),
+        (["a", "b"], [[0.1, 0.9], [0.8, 0.2]], ["a", "b", "c"], "has 2 columns, class_names names 3 classes: name the"),
+        (
+            [0, 1],
+            [[0.1, 0.9], [float("nan"), 0.2]],
+            None,
+            r"holds NaN or infinity in row 1 \(1 such rows\)",
+        ),
         ([f"{i / 50}" for i in range(40)], ["0.1"] * 40, None, "labels holds 40 different values in 40 rows"),
         (list(range(40)), list(range(40)), None, "these are no classes"),
         ([0, 1], [0.0, 0.5], None, "predictions holds 0.5, which is no whole number, in row 1"),
@@ -262,7 +273,9 @@ def test_only_our_errors_come_out(
     assert set(inputs.splits) <= {"train", "val", "test"}
     assert ((inputs.labels >= fewest) & (inputs.labels < classes)).all()
     assert ((inputs.predictions >= 0) & (inputs.predictions < classes)).all()
-    if rest[0] is None and not inputs.conditions:  # what is equal, and no more, is right
+    if (
+        rest[0] is None and not inputs.conditions and not has_scores(predictions)
+    ):  # what is equal, and no more, is right
         given = [[as_python(one) for one in column] for column in (labels, predictions)]
         assert inputs.correct.tolist() == [key_of(true) == key_of(guess) for true, guess in zip(*given, strict=True)]
 

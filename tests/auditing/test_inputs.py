@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -62,3 +67,70 @@ def test_classes_of_the_same_name_stay_two() -> None:
 def test_a_mistake_is_named(columns: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_inputs(*columns)
+
+
+# --- scores and probabilities -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, list, lambda one: pa.array(list(one))])
+@pytest.mark.parametrize("of", ["logits", "probabilities"])
+def test_scores_are_classes_and_two_probabilities(kind: Callable, of: str) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(30, 3)) * 3, rng.integers(0, 3, 30)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    inputs = check_inputs(labels, kind(logits if of == "logits" else probabilities), ["a", "b", "c"])
+    assert inputs.predictions.tolist() == logits.argmax(axis=1).tolist()
+    assert inputs.confidence is not None
+    assert inputs.true_probability is not None
+    np.testing.assert_allclose(inputs.confidence, probabilities.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(inputs.true_probability, probabilities[np.arange(30), labels], atol=1e-6)
+    said = {"logits": "logits: probabilities are their softmax", "probabilities": "probabilities"}[of]
+    assert inputs.notes == (f"Scores of 3 classes are {said}.",)
+    assert inputs.doubts == ()
+    assert inputs.class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "names", [{"0": "cat", "1": "dog"}, {0: "cat", 1: "dog"}, {"cat": 0, "dog": 1}, ["cat", "dog"]]
+)
+def test_id2label_names_the_columns(names: Any) -> None:
+    """Hugging Face's ``model.config.id2label``, whose keys are strings in JSON, and ``label2id``."""
+    scores = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
+    for labels in (["cat", "cat", "dog"], [0, 0, 1]):
+        inputs = check_inputs(labels, scores, names)
+        assert inputs.class_names == ("cat", "dog")
+        assert inputs.correct.tolist() == [True, False, False]
+
+
+def test_true_probability_is_a_column_of_its_own() -> None:
+    inputs = check_inputs(["a", "b"], ["a", "a"], None, confidence=[0.9, 0.8], true_probability=[0.9, 0.1])
+    assert inputs.true_probability is not None
+    assert inputs.true_probability.tolist() == [0.9, 0.1]
+    assert inputs.confidence is not None
+    assert inputs.confidence.tolist() == [0.9, 0.8]
+    assert inputs.doubts == ()
+    other = check_inputs(["a", "b"], ["a", "a"], None, confidence=[0.9, 0.8], true_probability=[0.9, 0.2])
+    assert inputs.fingerprint([], "") != other.fingerprint([], "")
+    for odd, message in (
+        ([0.9], "true_probability has 1 entries"),
+        ([0.9, 1.2], "true_probability holds 1.2 in row 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_inputs(["a", "b"], ["a", "a"], None, true_probability=odd)
+
+
+@pytest.mark.parametrize(
+    ("true_probability", "doubt"),
+    [
+        ([0.9, 0.6, 0.1], "For 1 of right predictions, confidence and true_probability differ, .*row 1 0.7 and 0.6"),
+        ([0.1, 0.3, 0.2], "For 2 of right predictions"),
+        ([0.9, 0.7, 0.8], "For 1 of wrong predictions, the true class is more probable .*row 2 0.6 and 0.8"),
+        ([0.9, 0.7, 0.6], ""),  # a tie
+        ([0.902, 0.698, 0.1], ""),  # rounded
+    ],
+)
+def test_probabilities_that_contradict_each_other_are_a_doubt(true_probability: list[float], doubt: str) -> None:
+    inputs = check_inputs(
+        ["a", "b", "b"], ["a", "b", "a"], None, confidence=[0.9, 0.7, 0.6], true_probability=true_probability
+    )
+    assert [bool(re.match(doubt, one)) for one in inputs.doubts] == [True] * bool(doubt)

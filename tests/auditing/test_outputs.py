@@ -68,13 +68,25 @@ def test_the_tables_say_which_mode(
     assert [effect["direction"] for effect in effects] == [0, 1, 0]
 
 
+PROBABILITIES = ["confidence", "true_probability"]
+
+
+def test_each_image_has_both_probabilities(
+    findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
+) -> None:
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", images, captions)
+    table = pq.read_table(tmp_path / "examples.parquet").to_pandas()
+    assert (table.true_probability[table.correct] == table.confidence[table.correct]).all()
+    assert (table.true_probability[~table.correct] == table.confidence[~table.correct] / 2).all()
+
+
 def test_one_direction_needs_no_mode_column(
     findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
 ) -> None:
     alone = replace(images, decisions=images.decisions[:, :1])
     write_audit(tmp_path, findings, stand_in, "<!doctype html>", alone, captions)
     names = pq.read_schema(tmp_path / "examples.parquet").names
-    assert names == ["path", "class", "prediction", "split", "correct", "decision_value", "confidence"]
+    assert names == ["path", "class", "prediction", "split", "correct", "decision_value", *PROBABILITIES]
 
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"

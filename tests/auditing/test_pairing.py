@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fdgpu
+from fdgpu.auditing.frames import read_frame
 from fdgpu.auditing.inputs import check_inputs
 from fdgpu.auditing.pairing import Paired, pair
-from fdgpu.auditing.predictions import read_frame, read_predictions
+from fdgpu.auditing.predictions import read_predictions
 from fdgpu.embedding.sources import TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
 
@@ -190,7 +191,7 @@ def test_an_audit_says_the_doubt_everywhere(folder: Path, tmp_path: Path, clip: 
         (
             given_columns(pa.table({"path": ["a"], "label": ["x"]})),
             None,
-            "has no column 'prediction': it has 'path, label'",
+            "labels, a table: the column 'prediction' is missing, the header is 'path, label': call it one of",
         ),
         (given_columns(Frame({"path": ["a"], "label": [object()], "prediction": [1]})), None, "cannot be read"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fdgpu.auditing import predictions as reader
 from fdgpu.auditing.predictions import read_predictions
-from fdgpu.auditing.tables import Predictions
+from fdgpu.auditing.tables import REQUIRED, Predictions
 from fdgpu.errors import FdgpuError, InputError
 
 HEADER = "path,label,prediction,split\n"
@@ -137,7 +137,7 @@ def test_an_attack_is_named_with_its_line(tmp_path: Path, data: bytes, message: 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(InputError, match="no regular file: pass the CSV"):
+        with pytest.raises(InputError, match="no regular file: pass a CSV or Parquet file"):
             read_predictions(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_predictions("a\0b")
@@ -221,7 +221,7 @@ def test_both_ways_of_reading_are_one(rows: list, style: int) -> None:
     writer.writerows([["path", "label", "prediction", "split"], *[[*row, "val"] for row in rows]])
     data = io.BytesIO(stream.getvalue().encode())
     has_quotes, start = reader._scan(data, Path("x"))
-    layout = reader._layout(data, start, Path("x"))
+    layout = reader._layout(data, start, Path("x"), None, REQUIRED)
     fast = reader._parsed_by_arrow(data, start, layout, has_quotes)
     try:
         exact = reader._parsed_exactly(data, start, layout, Path("x"))

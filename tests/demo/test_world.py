@@ -76,10 +76,12 @@ def test_the_base_model_learns_and_its_seed_decides() -> None:
     reported = []
     recipe = replace(TrainingRecipe.named("demo"), epochs=12)
     model = train_base_model(pictures, labels, 0, recipe=recipe, progress=lambda *args: reported.append(args))
-    predicted, confidence = predict(model, pictures)
-    assert (predicted == labels).float().mean() > 0.95
-    assert ((confidence >= 0.5) & (confidence <= 1)).all()
+    answers = predict(model, pictures, labels)
+    right = answers.prediction == labels.numpy()
+    assert right.mean() > 0.95
+    assert ((answers.confidence >= 0.5) & (answers.confidence <= 1)).all()
+    assert (answers.true_probability[right] == answers.confidence[right]).all()
     assert reported[-1] == ("train the base model", 12, 12)
-    again, _ = predict(train_base_model(pictures, labels, 0, recipe=recipe), pictures)
-    assert torch.equal(predicted, again)
+    again = predict(train_base_model(pictures, labels, 0, recipe=recipe), pictures, labels)
+    assert (answers.prediction == again.prediction).all()
     assert small_convnet(7, 0)(halved(pictures[:2])).shape == (2, 7)

@@ -110,6 +110,9 @@ def test_where_nobody_judged_nothing_is_withheld(build_class: BuildClass, build_
 def test_words_about_a_picture(build_class: BuildClass) -> None:
     example = build_class().hard_examples[0]
     assert picture_words(example) == "Wrong: predicted dog\ndecision −2.000\nconfidence 75.0%\ncat/hard/0.png"
+    words = picture_words(replace(example, true_probability=0.125))
+    assert words == "Wrong: predicted dog\ndecision −2.000\nconfidence 75.0%\ntrue class 12.5%\ncat/hard/0.png"
+    assert "true class" not in picture_words(replace(example, correct=True, true_probability=0.75))
 
 
 def test_an_edge_remark_says_which_way_to_widen() -> None:

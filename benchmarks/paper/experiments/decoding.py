@@ -84,7 +84,7 @@ class Bundled:
         """Train the demo's base model and fit directions on its validation split."""
         train, val = make_split(Split.TRAIN, self.seed), make_split(Split.VAL, self.seed)
         model = train_base_model(train.pictures, train.labels, self.seed)
-        predicted, _ = predict(model, val.pictures)
+        predicted = torch.from_numpy(predict(model, val.pictures, val.labels).prediction)
         fit = FailureDirections(whiten=False)
         fit.fit(self.clip.images(val.pictures), val.labels, predicted == val.labels)
         world = world_settings()

@@ -1,0 +1,204 @@
+"""One column of any kind: an array, a tensor, a sequence, a frame's or pyarrow's, brought to classes or to scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import Array, is_array, to_numpy, to_torch
+from fdgpu.checks import shown
+from fdgpu.errors import InputError
+
+LONGEST_NAME = 1000  # characters of a class
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column by its distinct entries.
+
+    Attributes:
+        name: what the caller calls it.
+        entries: the distinct ones: strings, or whole numbers.
+        codes: (n,) which of them each row holds.
+    """
+
+    name: str
+    entries: list[str | int]
+    codes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether it was given as numbers, which count into the class names."""
+        return bool(self.entries) and all(isinstance(entry, int) for entry in self.entries)
+
+    def count(self) -> NDArray[np.int64]:
+        """Return how many rows hold each entry."""
+        return np.bincount(self.codes, minlength=len(self.entries))
+
+    def row(self, entry: int) -> int:
+        """Return the first row that holds an entry."""
+        return int(np.argmax(self.codes == entry))
+
+
+def has_scores(given: Array) -> bool:
+    """Whether answers are scores (n, k), rather than one class an image."""
+    if isinstance(given, (pa.Array, pa.ChunkedArray)):
+        return is_list(given.type)
+    if isinstance(given, (np.ndarray, torch.Tensor)) or is_array(given):
+        return bool(given.ndim == 2 and to_torch(given[:1], "predictions").is_floating_point())
+    first = given[0] if isinstance(given, Sequence) and not isinstance(given, str) and len(given) else None
+    return isinstance(first, (list, tuple)) or getattr(first, "ndim", 0) == 1
+
+
+def as_scores(given: Array, name: str) -> torch.Tensor:
+    """Return scores (n, k) where they lie: of an array, of n rows, or of a column of lists.
+
+    Raises:
+        InputError: for rows of several lengths, without values, or fewer than two scores a row.
+    """
+    if isinstance(given, (pa.Array, pa.ChunkedArray)):
+        given = _of_lists(given, name)
+    elif isinstance(given, Sequence):
+        rows = [to_numpy(row, f"{name}, row {i}") for i, row in enumerate(given)]
+        _same_width([len(row) if row.ndim else 0 for row in rows], name)
+        given = np.stack(rows)
+    scores = to_torch(given, name)
+    if scores.ndim != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+        raise InputError(
+            f"{name} has shape {tuple(scores.shape)} and type {scores.dtype}: pass (n,) classes, or (n, k) scores as "
+            "floating-point numbers, one a class"
+        )
+    return scores
+
+
+def _of_lists(column: Any, name: str) -> NDArray[Any]:
+    parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    lengths = np.concatenate([pc.list_value_length(part).fill_null(0).to_numpy(zero_copy_only=False) for part in parts])
+    _same_width(lengths, name)
+    values = [pc.list_flatten(part).cast(pa.float64()).fill_null(float("nan")).to_numpy() for part in parts]
+    return np.concatenate(values).reshape(len(lengths), -1)
+
+
+def _same_width(lengths: Sequence[int] | NDArray[Any], name: str) -> None:
+    odd = np.flatnonzero(np.asarray(lengths) != lengths[0]) if len(lengths) else np.empty(0, np.int64)
+    if len(odd):
+        raise InputError(
+            f"{name} has {lengths[odd[0]]} scores in row {odd[0]} and {lengths[0]} in row 0: pass one a class in each"
+        )
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type of pyarrow holds a list a row."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def as_column(given: Array, name: str) -> Column:
+    """Bring a column of any kind to its distinct entries.
+
+    Args:
+        given: (n,) names or whole numbers: an array, a tensor, a sequence, a column of a data frame, or pyarrow's.
+        name: what the caller calls it, for messages.
+
+    Raises:
+        InputError: names the column, the row and what came.
+    """
+    if isinstance(given, str):
+        raise InputError(f"{name} is one string, {shown(given)}: pass one name an image")
+    if isinstance(given, (pa.Array, pa.ChunkedArray)):
+        return _of_arrow(given, name)
+    if isinstance(given, np.ma.MaskedArray):
+        masked = np.flatnonzero(np.ma.getmaskarray(given).any(axis=tuple(range(1, given.ndim))))
+        if len(masked):
+            raise InputError(f"{name} is masked in row {masked[0]} ({len(masked)} such rows): leave these images out")
+        given = given.data
+    of_numpy = isinstance(given, np.ndarray) and given.dtype.kind in "biufc"
+    if of_numpy or isinstance(given, torch.Tensor) or is_array(given):
+        return _of_numbers(to_numpy(given, name), name)
+    listed = given.tolist() if hasattr(given, "tolist") else given.to_list() if hasattr(given, "to_list") else given
+    if not isinstance(listed, Sequence) or isinstance(listed, (str, bytes, bytearray, memoryview)):
+        raise InputError(f"{name} is a {type(given).__name__}: pass (n,) class names or integer class ids")
+    return _of_entries(listed, name)
+
+
+def _of_arrow(given: Any, name: str) -> Column:
+    if given.null_count:
+        row = int(np.argmax(np.asarray(given.is_null())))
+        raise InputError(f"{name} holds no value in row {row} ({given.null_count} such rows): leave these images out")
+    if not pa.types.is_dictionary(given.type):
+        given = given.dictionary_encode()
+    one = given.unify_dictionaries().combine_chunks() if isinstance(given, pa.ChunkedArray) else given
+    if isinstance(one, pa.ChunkedArray):
+        one = pa.concat_arrays(one.chunks) if one.num_chunks else pa.array([], pa.string()).dictionary_encode()
+    used, codes = np.unique(one.indices.to_numpy(zero_copy_only=False), return_inverse=True)
+    entries = _of_entries(one.dictionary.take(pa.array(used, pa.int64())).to_pylist(), name)
+    return Column(name, entries.entries, entries.codes[codes])
+
+
+def _of_numbers(given: NDArray[Any], name: str) -> Column:
+    if given.dtype.kind == "b":
+        advice = "pass the class itself, as a name or an id (0 and 1), not whether it was right"
+    elif given.ndim == 2 and given.dtype.kind == "f":
+        advice = "pass one class an image: of scores the argmax over the classes"
+    else:
+        advice = "pass (n,) class names or integer class ids"
+    if given.ndim != 1 or given.dtype.kind not in "iuf":
+        raise InputError(f"{name} has shape {given.shape} and type {given.dtype}: {advice}")
+    values, first, codes = np.unique(given, return_index=True, return_inverse=True)
+    entries: list[str | int] = [
+        _whole(value, name, row) for value, row in zip(values.tolist(), first.tolist(), strict=True)
+    ]
+    return Column(name, entries, codes.astype(np.int64))
+
+
+def _of_entries(listed: Sequence[Any], name: str) -> Column:
+    if listed and all(isinstance(entry, torch.Tensor) and entry.ndim == 0 for entry in listed):
+        try:
+            return _of_numbers(to_numpy(torch.stack(list(listed)), name), name)
+        except RuntimeError as error:
+            raise InputError(f"{name} holds tensors that do not go together ({error}): pass one tensor") from None
+    for row, entry in enumerate(listed):
+        if isinstance(entry, (bool, np.bool_)) or not isinstance(entry, (str, int, float, np.integer, np.floating)):
+            missing = entry is None or type(entry).__name__ in ("NAType", "NaTType")
+            what = "no value" if missing else f"{shown(entry)} of type {type(entry).__name__}"
+            raise InputError(f"{name} holds {what} in row {row}: pass (n,) class names or integer class ids")
+        if entry != entry:
+            raise InputError(f"{name} holds no value (NaN) in row {row}: leave this image out")
+    number: dict[Any, int] = {}
+    codes = np.fromiter((number.setdefault(entry, len(number)) for entry in listed), np.int64, len(listed))
+    first = np.unique(codes, return_index=True)[1].tolist()
+    read = [_text if isinstance(entry, str) else _whole for entry in number]
+    return Column(name, [as_(entry, name, row) for as_, entry, row in zip(read, number, first, strict=True)], codes)
+
+
+def _whole(value: float, name: str, row: int) -> int:
+    if not math.isfinite(value) or value != int(value):
+        what = "no value (NaN)" if math.isnan(value) else f"{value:g}, which is no whole number,"
+        raise InputError(f"{name} holds {what} in row {row}: pass (n,) class names or integer class ids")
+    return int(value)
+
+
+def _text(text: str, name: str, row: int) -> str:
+    most = LONGEST_NAME
+    if len(text) > most:
+        raise InputError(f"{name} has {len(text)} characters in row {row}, at most {most} are read: pass class names")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{name} holds {text!a} in row {row}, half of a surrogate pair: decode it with the encoding that "
+            "it was written in"
+        ) from None
+    if not text:
+        raise InputError(f"{name} is empty in row {row}: pass a class name")
+    return str(text)
