@@ -15,9 +15,13 @@ _HOME = {
     "AuditResult": "fdgpu.auditing",
     "CaptionGrammar": "fdgpu.captions",
     "CaptionIndex": "fdgpu.index",
+    "Classifier": "fdgpu.embedding",
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
     "FailureDirections": "fdgpu.directions",
+    "ImageSource": "fdgpu.embedding",
+    "IndexedSource": "fdgpu.embedding",
+    "Sample": "fdgpu.embedding",
     "SearchSettings": "fdgpu.directions",
     "SolverSettings": "fdgpu.directions",
     "SyntheticImages": "fdgpu.decoding",
@@ -50,7 +54,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes ea
     from fdgpu.directions import FailureDirections as FailureDirections
     from fdgpu.directions import SearchSettings as SearchSettings
     from fdgpu.directions import SolverSettings as SolverSettings
+    from fdgpu.embedding import Classifier as Classifier
     from fdgpu.embedding import ClipEmbedder as ClipEmbedder
+    from fdgpu.embedding import ImageSource as ImageSource
+    from fdgpu.embedding import IndexedSource as IndexedSource
+    from fdgpu.embedding import Sample as Sample
     from fdgpu.index import CaptionIndex as CaptionIndex
     from fdgpu.index import VectorIndex as VectorIndex
 else:  # a type checker would take an __all__ that it cannot read for an empty one

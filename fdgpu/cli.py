@@ -1,4 +1,4 @@
-"""The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu doctor``.
+"""The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu predict``, ``fdgpu doctor``.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
@@ -10,9 +10,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from functools import partial
-from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,35 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdgpu.errors import FdgpuError, FdgpuWarning
+from fdgpu.options import (
+    PERMUTATIONS,
+    STOP_AFTER,
+    Backend,
+    BatchSize,
+    ClassifierInPlace,
+    ClassifierName,
+    ClassNamesFile,
+    Columns,
+    Decode,
+    Device,
+    Directions,
+    Embedder,
+    Grammar,
+    Groups,
+    GroupsOption,
+    Images,
+    Labels,
+    MinErrors,
+    Nested,
+    Out,
+    Outside,
+    Permutations,
+    Precision,
+    PredictionsFile,
+    ReducedDecoding,
+    Seed,
+    StopAfter,
+)
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
     from fdgpu.captions.candidates import CaptionRecipe
@@ -36,49 +64,6 @@ app = typer.Typer(
     help="Find where an image classifier fails, say in words what the failures share, and show them.",
     epilog="Start with [bold]fdgpu demo[/bold]: it needs no data and shows what an audit finds.",
 )
-
-Out = Annotated[Path, typer.Option(help="Folder for the report and its data; made if it is not there.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random: the same seed gives the same answer.")]
-Permutations = Annotated[
-    int, typer.Option(min=0, help="Permutations of right and wrong that test every class; 0 tests none.")
-]
-Directions = Annotated[int, typer.Option(min=1, help="Failure modes to look for in each class.")]
-StopAfter = Annotated[
-    int,
-    typer.Option(
-        min=0,
-        help="End a class's permutations after that many scores as high as its own, and draw on where they do not "
-        "decide; 0 to draw just as many as asked for.",
-    ),
-]
-MinErrors = Annotated[int, typer.Option(min=0, help="Fewest errors of a class that is looked at.")]
-Nested = Annotated[bool, typer.Option("--nested", help="Also an unbiased score, by nested cross-validation.")]
-Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
-Decode = Annotated[
-    bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
-]
-Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
-Precision = Annotated[
-    str,
-    typer.Option(help="What to embed in: auto (float16 on CUDA, float32 elsewhere), float16, bfloat16 or float32."),
-]
-
-# The folder is read, not the recipes: to import what reads them takes seconds.
-RECIPES = sorted(
-    entry.name.removesuffix(".toml")
-    for entry in (resources.files("fdgpu") / "captions" / "recipes").iterdir()
-    if entry.name.endswith(".toml")
-)
-
-PERMUTATIONS, STOP_AFTER = 200, 10  # an audit's (fdgpu.directions.parameters.AUDIT), whose import takes seconds too
-
-
-class Groups(StrEnum):
-    """What is done about images that belong together."""
-
-    AUTO = "auto"
-    NONE = "none"
-
 
 MOST_ROWS = 30  # of the summary: the report has them all
 
@@ -119,44 +104,17 @@ def demo(
 
 @app.command()
 def audit(
-    images: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder that the paths in the CSV start from.")
-    ],
-    predictions: Annotated[
-        Path,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="CSV with the columns path,label,prediction,split and optionally confidence and group.",
-        ),
-    ],
+    images: Images,
     out: Out,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Needed: an open_clip model, ViT-B-32:openai, or bundled, which knows the demo's garments only."
-        ),
-    ] = None,
-    grammar: Annotated[
-        str | None,
-        typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
-    ] = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="Text file with one class name a line, if the CSV has class numbers."
-        ),
-    ] = None,
-    groups: Annotated[
-        Groups,
-        typer.Option(
-            help="auto: the CSV's column group, or else near-duplicates, count as one piece of evidence; none: every "
-            "image counts as its own."
-        ),
-    ] = Groups.AUTO,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="Take paths that lead out of the folder of images.")
-    ] = False,
+    predictions: PredictionsFile = None,
+    classifier: ClassifierInPlace = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    model: Embedder = None,
+    grammar: Grammar = None,
+    class_names: ClassNamesFile = None,
+    groups: GroupsOption = Groups.AUTO,
+    allow_outside: Outside = False,
     permutations: Permutations = PERMUTATIONS,
     directions: Directions = 1,
     stop_after: StopAfter = STOP_AFTER,
@@ -166,16 +124,11 @@ def audit(
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")] = 256,
-    reduced_decoding: Annotated[
-        bool,
-        typer.Option(
-            "--reduced-decoding", help="Decode JPEGs much larger than the model's input at a fraction of their size."
-        ),
-    ] = False,
+    batch_size: BatchSize = 256,
+    reduced_decoding: ReducedDecoding = False,
     seed: Seed = 0,
 ) -> None:
-    """Audit a model of yours: a folder of images and a CSV of its predictions.
+    """Audit a model of yours: a folder of images, and a table of its predictions or the model itself.
 
     split is train, val or test. Directions are fitted on val, which the model must not have been trained on;
     embeddings are whitened by train (by val where there is none), and examples are shown from test (from val where
@@ -193,28 +146,43 @@ def audit(
     from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.auditing.predictions import read_predictions
+    from fdgpu.auditing.tables import REQUIRED
     from fdgpu.decoding.decoder import Decoder
+    from fdgpu.embedding.classifier import Classifier
     from fdgpu.embedding.features import named_embedder
     from fdgpu.folders import check_folder, replaced_folder
     from fdgpu.progress import ProgressBars
 
     check_folder(out)
-    table = read_predictions(predictions)
-    names = _class_names(class_names)
+    names, named = _class_names(class_names), _columns(columns)
+    if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
+        raise typer.BadParameter(
+            "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
+            "--labels where folders are no classes",
+            param_hint="--predictions, --classifier",
+        )
+    given = predictions or labels
+    needed = REQUIRED if classifier is None else ("path", "label")
+    table = None if given is None else read_predictions(given, named, needed)
+    if table is None and named:
+        raise typer.BadParameter("there is no table whose columns it names: leave it out", param_hint="--columns")
     if model is None:  # what is wrong with the CSV is said first
-        check_inputs(table.labels, table.predictions, names, table.splits, table.confidence)
+        if table is not None and table.answers is not None:
+            check_inputs(table.labels, table.answers, names, table.splits, table.confidence)
         raise typer.BadParameter(
             "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
             "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
             "knows the demo's ten garments only",
             param_hint="--model",
         )
+    asked = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
-    paths = [images / path for path in table.paths]
-    with ProgressBars() as progress, replaced_folder(out, (predictions, *paths)) as folder:
+    paths = images.rglob("*") if table is None else (images / path for path in table.paths)
+    with ProgressBars() as progress, replaced_folder(out, chain([given] if given else [], paths)) as folder:
         result = run_audit(
             images,
             table,
+            model=asked,
             class_names=names,
             embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
@@ -228,6 +196,45 @@ def audit(
         )
     _summary(result.findings)
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+@app.command()
+def predict(
+    images: Images,
+    classifier: ClassifierName,
+    out: Annotated[Path, typer.Option(help="Table to write: Parquet, or CSV where its name ends in .csv.")],
+    labels: Labels = None,
+    columns: Columns = None,
+    class_names: ClassNamesFile = None,
+    allow_outside: Outside = False,
+    device: Device = "auto",
+    batch_size: BatchSize = 256,
+) -> None:
+    """Ask a model of yours about a folder of images, and write a table for fdgpu audit --predictions.
+
+    The table has path, label, prediction, confidence, true_probability, and split where the folders or the table of
+    labels say it.
+    """
+    _check_device(device)
+    names, named = _class_names(class_names), _columns(columns)
+    from fdgpu.auditing.predicting import predict as run_predict
+    from fdgpu.embedding.classifier import Classifier
+    from fdgpu.progress import ProgressBars
+
+    with ProgressBars() as progress:
+        predicted = run_predict(
+            images,
+            Classifier.from_name(classifier, device),
+            labels,
+            class_names=names,
+            columns=named,
+            allow_outside=allow_outside,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    predicted.write(out)
+    typer.echo(f"The model is right on {predicted.accuracy:.1%} of {predicted.table.num_rows:,} images.")
+    typer.echo(f"Table: {out}")
 
 
 @app.command()
@@ -312,6 +319,16 @@ def _recipe(grammar: str | None) -> CaptionRecipe | None:
 
     with _usage("--grammar"):
         return None if grammar is None else CaptionRecipe.named(grammar)
+
+
+def _columns(text: str | None) -> dict[str, str] | None:
+    """Read path=filename,label=target."""
+    if text is None:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(name.strip() and other.strip() for name, _, other in pairs):
+        raise typer.BadParameter(f"{text!r} is not of the form path=filename,label=target", param_hint="--columns")
+    return {name.strip(): other.strip() for name, _, other in pairs}
 
 
 def _class_names(file: Path | None) -> list[str] | None:

@@ -50,20 +50,24 @@ REQUIRED = (
     "safetensors",
     "jinja2",
 )
-EXTRAS = {  # what extras of fdgpu bring: for what, and how to get it
+EXTRAS = {  # what extras of fdgpu bring, or its user: for what, and how to get it
     "diffusers": ("decoding directions into pictures", install("decode")),
     "accelerate": ("loading diffusers pipelines", install("decode")),
     "faiss": ("an index of captions or images", install("index")),
     "cupy": ("CuPy arrays in and out", GPU_EXTRAS),
     "cuml": ("SVMs of very large classes on the GPU", GPU_EXTRAS),
     "wn": ("nouns from WordNet", install("wordnet")),
+    "datasets": ("data sets of Hugging Face as images", "pip install datasets"),
+    "webdataset": ("a WebDataset as images; shards are read without it", "pip install webdataset"),
+    "ffcv": ("FFCV's Loader as images; .beton files are read without it", "make ffcv, see docs/install.md"),
+    "fsspec": ("images behind addresses, such as s3://", "pip install fsspec"),
 }
 OPTIONAL = {
     "nltk": "nouns from WordNet",
     "transformers": "diffusers pipelines that read text",
     "sklearn": "the tests' oracle",
 }
-IMPORTED = {"diffusers", "faiss"}  # where they are installed; the others are slow to import
+IMPORTED = {"diffusers", "faiss", "ffcv"}  # where they are installed; the others are slow to import
 WEIGHTS = {
     "bundled CLIP": "demo/clip/open_clip_model.safetensors",
     "bundled decoder": "demo/decoder/diffusion_pytorch_model.safetensors",

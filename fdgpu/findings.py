@@ -393,6 +393,23 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class AskedModel:
+    """The classifier that an audit asked, and how.
+
+    ``preprocessing`` is what became of an image before it, ``outputs`` how many scores it gave, ``scores`` what these
+    are: "logits" or "probabilities"; ``fingerprint`` is of its weights.
+    """
+
+    name: str
+    preprocessing: str
+    outputs: int
+    scores: str
+    device: str
+    precision: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """A whole audit. It is finished before it is rendered or written: ``timings`` are the stages until then."""
 
@@ -426,6 +443,7 @@ class Findings:
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why
     preprocessing: str = ""  # of an image before the embedder
+    classifier: AskedModel | None = None  # where predictions were not given
     versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
     model_fingerprint: str = ""  # of the embedder's weights
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them

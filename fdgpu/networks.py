@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -183,8 +184,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return where the model's parameters are; the CPU for one that has none."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    """Return where the model's parameters are, or else its buffers; the CPU for one that has neither."""
+    return next((one.device for one in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:

@@ -33,8 +33,9 @@ ALLOWED = {
     "auditing": BELOW | STAGES | {"auditing"},
     "demo": BELOW | STAGES | {"auditing", "demo"},
     "doctor": BELOW,
+    "options": set(),
     "__main__": {"cli"},
-    "cli": BELOW | STAGES | {"auditing", "demo", "doctor"},
+    "cli": BELOW | STAGES | {"auditing", "demo", "doctor", "options"},
 }
 # Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
 # the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.

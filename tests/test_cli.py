@@ -13,11 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
-from fdgpu import cli
+from fdgpu import cli, options
 from fdgpu.captions.recipe import bundled_names
 from fdgpu.directions.parameters import AUDIT
 from fdgpu.errors import FdgpuWarning
@@ -380,4 +381,127 @@ def test_python_m_fdgpu_is_the_command_and_help_loads_no_torch() -> None:
 
 
 def test_the_defaults_are_an_audits() -> None:
-    assert (AUDIT.n_permutations, AUDIT.stop_after) == (cli.PERMUTATIONS, cli.STOP_AFTER)
+    assert (AUDIT.n_permutations, AUDIT.stop_after) == (options.PERMUTATIONS, options.STOP_AFTER)
+
+
+# --- the model itself -------------------------------------------------------------------------------------------------
+
+MODEL = """
+import torch
+from torchvision import transforms
+
+class Level(torch.nn.Module):
+    '''Says how dark a square is, and takes the darkest for light.'''
+
+    def forward(self, x):
+        level = x.mean(dim=(1, 2, 3)) * 255
+        dark = torch.where((level < 50) | (level > 120), -1.0, 1.0)
+        return torch.stack([dark, -dark], dim=1)
+
+def make():
+    return Level(), transforms.ToTensor()
+
+def fails():
+    raise RuntimeError("no weights")
+"""
+
+
+@pytest.fixture
+def in_splits(world: Path, tmp_path: Path) -> Path:
+    """The same images in folders of splits and classes, and a model in a file."""
+    for row in csv.DictReader((world / "predictions.csv").read_text().splitlines()):
+        into = tmp_path / "sorted" / row["split"] / row["path"]
+        into.parent.mkdir(parents=True, exist_ok=True)
+        (world / row["path"]).rename(into)
+    (tmp_path / "own.py").write_text(MODEL)
+    return tmp_path
+
+
+def test_a_model_and_folders_of_classes_are_enough(run: Run, in_splits: Path) -> None:
+    out, images = in_splits / "out", in_splits / "sorted"
+    code, printed, complained = run(
+        "audit", "--images", images, "--classifier", f"{in_splits}/own.py:make", "--out", out
+    )
+    assert code == 0, complained
+    assert "no_errors" in printed
+    assert "taken for the folders of classes in sorted order, 'dark', 'light'" in complained
+    document = json.loads((out / "audit.json").read_text())
+    assert document["n_images"] == {"train": 0, "val": 60, "test": 20}
+    assert (document["classifier"]["preprocessing"], document["classifier"]["outputs"]) == ("ToTensor()", 2)
+    assert "Answered by" in (out / "report.html").read_text()
+    assert [(one["name"], one["status"]) for one in document["classes"]] == [("dark", "ok"), ("light", "no_errors")]
+    assert document["classes"][0]["cv_score"] > 0.7
+
+
+def test_predict_writes_what_an_audit_reads(run: Run, in_splits: Path) -> None:
+    images = in_splits / "sorted"
+    next(images.rglob("*.png")).write_bytes(b"broken")
+    asked = ["predict", "--images", images, "--classifier", f"{in_splits}/own.py:make", "--out"]
+    code, printed, complained = run(*asked, in_splits / "p.parquet")
+    assert code == 0, complained
+    assert "1 of 80 images have no answer, the first is" in complained
+    table = pq.read_table(in_splits / "p.parquet").to_pandas()
+    columns = ["path", "label", "prediction", "confidence", "true_probability", "split"]
+    assert list(table.columns) == columns
+    assert f"The model is right on {(table.label == table.prediction).mean():.1%} of 79 images." in printed
+    assert (table.path.str.split("/").str[1] == table.label).all()
+    right = table.label == table.prediction
+    assert (table.true_probability[right] == table.confidence[right]).all()
+    np.testing.assert_allclose(table.true_probability[~right], 1 - table.confidence[~right], atol=1e-6)
+    code, *_ = run(*asked, in_splits / "new" / "p.csv")
+    assert code == 0
+    assert (in_splits / "new" / "p.csv").read_text().startswith('"path","label","prediction"')
+    results = []
+    for name in ("p.parquet", "new/p.csv"):
+        code, *_ = run("audit", "--images", images, "--predictions", in_splits / name, "--out", in_splits / "out")
+        assert code == 0
+        results.append(json.loads((in_splits / "out" / "audit.json").read_text())["classes"])
+    assert results[0] == results[1]
+    examples = pq.read_table(in_splits / "out" / "examples.parquet").to_pandas()
+    assert {"confidence", "true_probability"} <= set(examples.columns)
+
+
+def test_labels_and_columns_of_other_names(run: Run, in_splits: Path) -> None:
+    files = sorted((in_splits / "sorted").rglob("*.png"))
+    with (in_splits / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("where", "what"), *((path.name, path.parent.name) for path in files)])
+        for path in files:
+            path.rename(in_splits / path.name)
+    (in_splits / "names.txt").write_text("dark\nlight\n")
+    given = [
+        "--images", in_splits, "--classifier", f"{in_splits}/own.py:make", "--labels", in_splits / "labels.csv",
+        "--columns", "path=where, label=what", "--class-names", in_splits / "names.txt",
+    ]  # fmt: skip
+    code, _, complained = run("predict", *given, "--out", in_splits / "p.parquet")
+    assert code == 0, complained
+    table = pq.read_table(in_splits / "p.parquet").to_pandas()
+    assert sorted(table.path) == sorted(path.name for path in files)
+    assert set(table.split) == {"val"}
+    code, _, complained = run("audit", *given, "--out", in_splits / "out")
+    assert code == 0, complained
+    code, _, complained = run("audit", *given[:-2], "--out", in_splits / "out2")
+    assert (code, "pass class_names in the order of its outputs" in " ".join(complained.split())) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        ([], 2, "pass --predictions, a table of what the model said, or --classifier, the model itself"),
+        (["--predictions", "predictions.csv", "--classifier", "own.py:make"], 2, "pass --predictions, a table"),
+        (["--predictions", "predictions.csv", "--labels", "predictions.csv"], 2, "pass --predictions, a table"),
+        (["--predictions", "predictions.csv", "--columns", "path"], 2, "'path' is not of the form path=filename"),
+        (["--predictions", "predictions.csv", "--columns", "label=tag"], 1, "column 'tag', the label by columns, is"),
+        (["--classifier", "own.py:make", "--columns", "path=file"], 2, "there is no table whose columns it names"),
+        (["--classifier", "resnet50"], 1, "classifier is 'resnet50': use torchvision:NAME[:WEIGHTS]"),
+        (["--classifier", "own.py:fails"], 1, "raises RuntimeError (no weights): correct it there"),
+        (["--classifier", "torchvision:resnet19"], 1, "torchvision has no 'resnet19'"),
+    ],
+)
+def test_what_is_asked_and_what_is_given_go_together(
+    run: Run, in_splits: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(in_splits)
+    found, _, complained = run("audit", "--images", "sorted", "--out", "out", *given)
+    assert message in " ".join(complained.replace("│", " ").split())
+    assert found == code
+    assert not (in_splits / "out").exists()

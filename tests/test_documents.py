@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import sqlite3
+from contextlib import closing
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 import fdgpu
 import fdgpu.repair
+from tests.embedding.greys import encoded, seen
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -30,7 +33,9 @@ def blocks(document: str) -> list[str]:
 
 
 def nodes(kind: type[Any]) -> list[Any]:
-    trees = [ast.parse(block) for document in ("README.md", "docs/api.md") for block in blocks(document)]
+    trees = [
+        ast.parse(block) for document in ("README.md", "docs/api.md", "docs/sources.md") for block in blocks(document)
+    ]
     return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kind)]
 
 
@@ -68,6 +73,17 @@ def test_readmes_code_runs(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own lines
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["cat", "dog"]
     assert (photos / "report" / "report.html").is_file()
+
+
+def test_the_source_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("photos.db")) as rows, rows:
+        rows.execute("CREATE TABLE photos (name TEXT, image BLOB, label TEXT, split TEXT)")
+        rows.executemany("INSERT INTO photos VALUES (?, ?, 'cat', 'val')", [(f"{i}.png", encoded(i)) for i in (60, 10)])
+    variables = {"clip": fdgpu.ClipEmbedder.bundled("cpu")}
+    exec(compile(blocks("docs/sources.md")[-1], "sources.md", "exec"), variables)  # noqa: S102  our own lines
+    assert variables["embeddings"].shape[0] == 2
+    assert seen(variables["Database"]("photos.db")) == [("10.png", 10, "cat", "val"), ("60.png", 60, "cat", "val")]
 
 
 def test_every_name_is_there_and_takes_the_arguments_that_it_is_given() -> None:

@@ -1,12 +1,9 @@
-"""A model's answers beside the labels: which of its outputs each label is, and what it said of each image."""
+"""A model's answers beside the labels: what scores say of each image, the caller's own or a model's."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,143 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import ROWS_AT_ONCE, is_array, to_numpy
-from fdgpu.auditing.class_names import ClassNames, folded, given_classes, key_of, match_classes
+from fdgpu.auditing.class_names import ClassNames, given_classes, key_of, match_classes
 from fdgpu.auditing.conditions import UNKNOWN, has_conditions
 from fdgpu.auditing.one_column import Column
-from fdgpu.captions.recipe import bundled_folder
+from fdgpu.auditing.output_names import Columns, Outputs, shown_name
 from fdgpu.checks import shown
-from fdgpu.embedding.classifier import Answers, Classifier
+from fdgpu.decoding.fingerprint import weights_digest
+from fdgpu.embedding.classifier import Answered, Answers, Classifier
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.errors import InputError
+from fdgpu.findings import AskedModel
+from fdgpu.networks import dtype_of
 
-FEW = 3  # names in an error
 NO_ANSWER = "the model's scores of it are not finite"
-
-Columns = NDArray[np.int64]  # of a model's outputs
-
-
-class Outputs:
-    """What a model's outputs are called, by which labels find theirs: never by their position among the names alone.
-
-    ImageNet's classes go by their names and by their WordNet ids.
-
-    Args:
-        classifier: the model.
-        label_names: of labels that are whole numbers, in the order of these; of the outputs too where the model names
-            none.
-        by_folder: label names are the sorted folders of classes, which the outputs of a model without names are taken
-            for, with a doubt.
-
-    Attributes:
-        names: of the outputs; None where nobody says.
-        doubts: sentences: what could make labels find the wrong outputs.
-    """
-
-    def __init__(self, classifier: Classifier, label_names: ClassNames | None = None, by_folder: bool = False) -> None:
-        self.model = classifier.name
-        self._label_names: dict[str, str] = {}
-        given: tuple[str, ...] = ()
-        if label_names is not None:
-            ids, given = given_classes(label_names)
-            self._label_names = dict(zip(ids, given, strict=True))
-        own = classifier.class_names
-        self.names = own if own is not None else given or None
-        self.doubts: tuple[str, ...] = ()
-        if own is None and given:
-            if list(self._label_names) != [str(column) for column in range(len(given))]:
-                raise InputError(
-                    f"class_names numbers {len(given)} classes with gaps, and {self.model} does not name its outputs: "
-                    "name every output in its order"
-                )
-            if by_folder:
-                self.doubts = (
-                    f"{self.model} does not name its outputs: they were taken for the folders of classes in sorted "
-                    f"order, {_some(given)}, as ImageFolder numbers them. If it was trained in another order, every "
-                    "number here is wrong. Pass class_names in the order of the outputs.",
-                )
-        self._columns = _by_every_name(self.names or ())
-        self._known: dict[int | str, int] = {}
-
-    def check(self, k: int) -> None:
-        """Raise an InputError unless a model that gives k scores an image gives one for each name."""
-        if self.names is not None and k != len(self.names):
-            raise InputError(
-                f"{self.model} gives {k} scores an image, and there are {len(self.names)} classes "
-                f"({_some(self.names)}): pass class_names of its outputs in their order, or the model of these classes"
-            )
-
-    def columns_of(self, labels: Sequence[object]) -> Columns:
-        """Return the column of each label, (b,).
-
-        Raises:
-            InputError: for a label that is none of the outputs.
-        """
-        return np.fromiter(map(self._column_of, labels), np.int64, len(labels))
-
-    def _column_of(self, label: object) -> int:
-        own = label.tolist() if isinstance(label, (np.generic, np.ndarray, Tensor)) else label
-        if isinstance(own, bool) or not isinstance(own, (int, str)):
-            raise InputError(f"a label is {shown(label)}: it has to be a class name or a whole number")
-        if own not in self._known:
-            self._known[own] = self._found(own)
-        return self._known[own]
-
-    def _found(self, label: int | str) -> int:
-        name = self._label_names.get(str(label)) if isinstance(label, int) else label
-        if name is None and not self._label_names and isinstance(label, int) and label >= 0:
-            if self.names is None or label < len(self.names):
-                return label
-        elif name is not None:
-            column = next((self._columns[key] for key in _keys(name) if key in self._columns), None)
-            if column is not None:
-                return column
-        said = shown(label) if name in (None, label) else f"{label} ({shown(name)})"
-        if self.names is None:
-            raise InputError(
-                f"labels hold {said}, and {self.model} does not say what its outputs are: pass class_names in the "
-                "order of its outputs"
-            )
-        raise InputError(
-            f"labels hold {said}, which is none of the {len(self.names)} outputs of {self.model} "
-            f"({_some(self.names)}): write labels as the model's classes are called, or pass a classifier with "
-            "class_names of its own"
-        )
-
-
-def _by_every_name(names: Sequence[str]) -> dict[str, int]:
-    """Return the column of each name, and of each other way to write it that is no other column's."""
-    exact = {name: column for column, name in enumerate(names)}
-    others = [(key, column) for column, name in enumerate(names) for key in _keys(name)[1:] if key not in exact]
-    count = Counter(key for key, _ in set(others))
-    return exact | {key: column for key, column in others if count[key] == 1}
-
-
-@cache
-def _imagenet() -> dict[str, str]:
-    """Return ImageNet's class names by WordNet id."""
-    with (bundled_folder() / "imagenet_classes.csv").open(encoding="utf-8") as stream:
-        return {row["also"]: row["name"] for row in csv.DictReader(stream)}
-
-
-@cache
-def _wordnet_ids() -> dict[str, str]:
-    return {folded(name): own for own, name in _imagenet().items()}
-
-
-def _keys(name: str) -> tuple[str, ...]:
-    """Return all ways to write a class: itself first, then ImageNet's other name, without synonyms, without case."""
-    alike = (name, _shown_name(name), name.partition(",")[0].strip())
-    ids = (_wordnet_ids().get(folded(one)) for one in alike)
-    return tuple(dict.fromkeys(key for key in (*alike, *ids, *map(folded, alike)) if key))
-
-
-def _shown_name(name: str) -> str:
-    """Return a class's name; of a WordNet id the name that ImageNet gives it."""
-    return _imagenet().get(name, name)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(shown, names[:FEW])) + (", …" if len(names) > FEW else "")
 
 
 def filled(labels: Sequence[object], read: Sequence[int], ids: Sequence[str]) -> list[object]:
@@ -220,10 +93,9 @@ def read_scores(scores: Tensor, labels: Column, class_names: ClassNames | None) 
             f"predictions holds NaN or infinity in row {odd[0]} ({len(odd)} such rows): see why the model gave them, "
             "or leave these images out"
         )
-    kind = "probabilities" if found.were_probabilities else "logits: probabilities are their softmax"
-    return ReadScores(
-        names, found.prediction, found.confidence, found.true_probability, f"Scores of {k} classes are {kind}."
-    )
+    how = "" if found.were_probabilities else ": probabilities are their softmax"
+    note = f"Scores of {k} classes are {_kind(found)}{how}."
+    return ReadScores(names, found.prediction, found.confidence, found.true_probability, note)
 
 
 # --- in one pass with an embedder -------------------------------------------------------------------------------------
@@ -271,6 +143,7 @@ class ModelAnswers:
         self._true: list[NDArray[Any]] = []
         self._read: list[int] = []
         self._n, self._answers = 0, Answers()
+        self._found: Answered | None = None
 
     def take(self, inputs: Tensor, batch: ImageBatch) -> None:
         """Answer the images of a batch that were read; nothing is waited for.
@@ -314,7 +187,8 @@ class ModelAnswers:
         Raises:
             InputError: if no image has an answer.
         """
-        found, name = self._answers.finish(), self.outputs.model
+        found = self._found = self._answers.finish()
+        name, kind = self.outputs.model, _kind(found)
         labels = np.concatenate(self._true) if self._true else np.empty(0, np.int64)
         read = np.array(self._read, np.int64)
         if len(read) and not found.usable.any():
@@ -330,17 +204,38 @@ class ModelAnswers:
             unknown = np.ones(len(labels), bool)
             unknown[answered] = False
             labels = np.where(unknown[:, None], UNKNOWN, labels)
-            note = f"{name} answers for each condition by itself: scores outside of [0, 1] are taken for logits."
+            how = "" if found.were_probabilities else ": probabilities are their sigmoid"
+            note = f"{name} gives {kind} of each condition by itself{how}."
             return AnsweredColumns(labels, every, None, None, self.outputs.names, skipped, note)
-        k = self.classifier.outputs or 1
-        predictions = (labels + 1) % k
+        occurring = np.union1d(labels, found.prediction[found.usable])
+        predictions = np.where(labels == occurring[0], occurring[-1], occurring[0])  # wrong, where there is no answer
         predictions[answered] = found.prediction[found.usable]
         confidence, true_probability = np.zeros((2, len(labels)))
         confidence[answered] = found.confidence[found.usable]
         true_probability[answered] = found.true_probability[found.usable]
-        names = self.outputs.names or [str(column) for column in range(k)]
-        occurring = {int(column): _shown_name(names[column]) for column in np.union1d(labels, predictions)}
-        kind = "probabilities." if found.were_probabilities else "logits: probabilities are their softmax."
+        own = self.outputs.names or [str(column) for column in range(self.classifier.outputs or 0)]
+        names = {int(column): shown_name(own[column]) for column in occurring}
+        how = "" if found.were_probabilities else ": probabilities are their softmax"
         return AnsweredColumns(
-            labels, predictions, confidence, true_probability, occurring, skipped, f"{name} gives {kind}"
+            labels, predictions, confidence, true_probability, names, skipped, f"{name} gives {kind}{how}."
         )
+
+    def asked(self) -> AskedModel:
+        """Say which model gave the answers, and how, for the record."""
+        model, view = self.classifier.model, self.view
+        preprocessing = self.classifier.preprocessing
+        if view is not self.classifier.view:
+            preprocessing = "by the source of the images" if view.function is None else "none: pixels as they are"
+        return AskedModel(
+            name=self.classifier.name,
+            preprocessing=preprocessing,
+            outputs=self.classifier.outputs or 0,
+            scores="" if self._found is None else _kind(self._found),
+            device=str(self.classifier.device),
+            precision=str(dtype_of(model)).removeprefix("torch."),
+            fingerprint=weights_digest({"model": model}),
+        )
+
+
+def _kind(found: Answered) -> str:
+    return "probabilities" if found.were_probabilities else "logits"

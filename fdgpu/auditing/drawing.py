@@ -140,7 +140,7 @@ def draw_classes(
     shown = [k for k in clearest if embedder.fits(recipe.classes[k].reference)]
     doubts = _doubts(
         [inputs.class_names[k] for k in clearest if k not in shown],
-        f"of their captions, {embedder.unread}: give the classes other names",
+        f"their captions {embedder.unread}: give them shorter names",
     )
     drawn = DrawnClasses({}, {}, doubts)
     if not shown:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.answers import ModelAnswers, Outputs, filled
+from fdgpu.auditing.answers import ModelAnswers, filled
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.conditions import has_conditions
 from fdgpu.auditing.images import Embedded
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.notes import Notes
+from fdgpu.auditing.output_names import Outputs
 from fdgpu.auditing.pairing import Paired, check_agreement, pair
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import shown
@@ -62,10 +63,11 @@ class Laid:
         """
         n = len(embedded.ids)
         inputs, source = self.inputs, self.source
-        if inputs is None:
+        splits_came = self.paired.columns["splits"] is None and any(one is not None for one in embedded.splits)
+        if inputs is None or splits_came:
             columns = dict(self.paired.joined(embedded.ids))
             names = self.class_names
-            if columns["splits"] is None and any(one is not None for one in embedded.splits):
+            if splits_came:
                 columns["splits"] = embedded.splits
             if self.answering is not None:
                 answered = self.answering.finish()
@@ -77,9 +79,11 @@ class Laid:
                 columns["labels"] = filled(embedded.labels, np.flatnonzero(embedded.readable).tolist(), embedded.ids)
             inputs = _checked(columns, names, self.ignores_groups)
             for doubt in inputs.doubts:
-                notes.doubt(doubt)
+                if doubt not in notes.said:
+                    notes.doubt(doubt)
             for note in inputs.notes:
-                notes.add(note)
+                if note not in notes.said:
+                    notes.add(note)
         if len(inputs) != n:
             raise InputError(f"images gave {n} pictures, labels has {len(inputs)}: pass one label an image")
         if self.paired.columns["labels"] is not None:
@@ -111,9 +115,14 @@ def lay(
     answered = model is not None
     if preprocess is not None and not answered:
         raise InputError("preprocess is given without a model: pass the model, or leave it out")
+    beside = [name for name in ("confidence", "true_probability") if answered and columns[name] is not None]
+    if beside:
+        raise InputError(f"{beside[0]} is given, and a model too, which says it: leave it out")
     given = {**columns, "groups": groups if told else None}
     paired = pair(images, given, order, allow_outside, names=names_of_columns, answered=answered)
     source, ignores = paired.source, not told and groups == "none"
+    if paired.columns["splits"] is None and paired.paths is None:
+        paired = replace(paired, columns={**paired.columns, "splits": source.splits})
     for doubt in source.doubts:
         notes.doubt(doubt)
     labels = paired.columns["labels"]

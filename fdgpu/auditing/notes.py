@@ -76,7 +76,7 @@ class Notes:
                 "direction and its resamples, and some drawn from all of it; ranks are among these."
             )
         if unread:
-            self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: {space.reader.unread}.")
+            self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: they {space.reader.unread}.")
 
     def in_the_end(
         self, images: AuditImages, skipped: Sequence[Skipped], missing: Sequence[str], named: bool = False

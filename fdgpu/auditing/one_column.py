@@ -56,7 +56,7 @@ def has_scores(given: Array) -> bool:
     if isinstance(given, (pa.Array, pa.ChunkedArray)):
         return is_list(given.type)
     if isinstance(given, (np.ndarray, torch.Tensor)) or is_array(given):
-        return bool(given.ndim == 2 and to_torch(given[:1], "predictions").is_floating_point())
+        return given.ndim == 2 and "float" in str(given.dtype)
     first = given[0] if isinstance(given, Sequence) and not isinstance(given, str) and len(given) else None
     return isinstance(first, (list, tuple)) or getattr(first, "ndim", 0) == 1
 
@@ -69,6 +69,9 @@ def as_scores(given: Array, name: str) -> torch.Tensor:
     """
     if isinstance(given, (pa.Array, pa.ChunkedArray)):
         given = _of_lists(given, name)
+    elif isinstance(given, Sequence) and all(isinstance(row, torch.Tensor) and row.ndim == 1 for row in given):
+        _same_width([len(row) for row in given], name)
+        given = torch.stack(list(given))  # where they lie
     elif isinstance(given, Sequence):
         rows = [to_numpy(row, f"{name}, row {i}") for i, row in enumerate(given)]
         _same_width([len(row) if row.ndim else 0 for row in rows], name)

@@ -88,6 +88,7 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "device": findings.device,
         "precision": findings.precision,
         "preprocessing": findings.preprocessing,
+        "classifier": None if findings.classifier is None else asdict(findings.classifier),
         "versions": dict(findings.versions),
         "model_fingerprint": findings.model_fingerprint or None,
         "input_fingerprint": findings.input_fingerprint,

@@ -122,7 +122,7 @@ def pair(
         return Paired(image_source(images), by_path, by_listing=of_folder and order is None)
     if order is not None:
         raise InputError("order is for bare sequences, and labels are given by path: leave it out")
-    if of_folder or isinstance(images, Path):
+    if of_folder or (isinstance(images, Path) and not images.is_file()):
         return Paired(_of_folder(Path(images), paths, allow_outside), by_path)  # type: ignore[arg-type]
     source = image_source(images)
     if isinstance(source, IterableSource):
@@ -146,8 +146,6 @@ def _labelled(images: object, columns: Columns) -> Paired:
     source = class_folders(Path(images)) if by_folders else image_source(images)  # type: ignore[arg-type]
     own = dict(columns)
     own["labels"] = source.labels
-    if columns["splits"] is None and isinstance(source, FileSource):
-        own["splits"] = source.splits
     return Paired(source, own, by_folders=by_folders)
 
 

@@ -237,6 +237,7 @@ def audit(
         notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
         findings = replace(
             _about(space, fit, audited, title),
+            classifier=laid.answering.asked() if laid.answering is not None else None,
             classes=classes,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing

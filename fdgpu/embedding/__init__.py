@@ -2,6 +2,7 @@
 
 from fdgpu.embedding.archives import archive_source
 from fdgpu.embedding.beton import BetonSource
+from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import Embeddings
 from fdgpu.embedding.features import FeatureEmbedder
@@ -13,6 +14,7 @@ from fdgpu.embedding.tabular import table_source
 
 __all__ = [
     "BetonSource",
+    "Classifier",
     "ClipEmbedder",
     "Embeddings",
     "FeatureEmbedder",

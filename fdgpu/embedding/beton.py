@@ -1,4 +1,4 @@
-"""FFCV's ``.beton`` files, read without FFCV: their JPEGs and pixels are decoded as any other image is.
+"""FFCV's ``.beton`` files, read without FFCV: their JPEGs and pixels are decoded as any other image is; and its Loader.
 
 The layout is that of FFCV's second version, the only one there is: a header, a description of each field, a row of
 metadata for each sample, pages of data, and at the end a table of where and how long each piece of data is.
@@ -6,16 +6,24 @@ metadata for each sample, pages of data, and at the end a table of where and how
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fdgpu.checks import shown
-from fdgpu.embedding.loading import Sample
-from fdgpu.embedding.sources import IndexedSource
+from fdgpu.embedding.loading import ImageBatch, Sample, View
+from fdgpu.embedding.sources import Function, IndexedSource
 from fdgpu.errors import InputError
 from fdgpu.files import check_regular_file
 
@@ -104,6 +112,80 @@ class BetonSource(IndexedSource):
         if held < max(count, 0):
             raise InputError(f"{self.path} is no .beton of FFCV, or was cut off: copy or write it again")
         return np.fromfile(self.path, kind, count, offset=start)
+
+
+class FfcvSource(BetonSource):
+    """An ``ffcv.loader.Loader``: all images of its file or of its ``indices``, in their order, whatever its own is.
+
+    Where its pipeline ends in uint8, these are the images: FFCV has cropped and resized them. Where it ends in floats,
+    they are for the classifier, and the images come from the file.
+
+    Args:
+        loader: with a pipeline of one field of images, which ends in (b, 3, h, w).
+    """
+
+    def __init__(self, loader: Any) -> None:
+        fields = [spec.source for spec in loader.pipeline_specs.values()]
+        images = [name for name in fields if type(loader.reader.handlers.get(name)).__name__ == "RGBImageField"]
+        if len(images) != 1:
+            raise InputError(f"the Loader gives {len(images)} fields of images: let it give one, or pass its .beton")
+        super().__init__(loader.fname, image=images[0])
+        self.place, self.rows = fields.index(images[0]), loader.indices
+        self.loader = copy.copy(loader)  # with what is compiled
+        self.loader.drop_last = self.loader.distributed = False
+        self.loader.traversal_order = SimpleNamespace(sample_order=lambda _: loader.indices)
+        self.loader.first_traversal_order = loader.indices
+        self.ids = [self.ids[row] for row in self.rows]
+        self.labels = None if self.labels is None else [self.labels[row] for row in self.rows]
+        first = next(self._loaded())
+        if first.ndim != 4 or first.shape[1] != 3:
+            raise InputError(
+                f"the Loader gives images of shape {tuple(first.shape)}: end its pipeline in ToTensor(), ToTorchImage()"
+            )
+        self.transformed = first.is_floating_point()
+        if not self.transformed:
+            self.doubts = (
+                f"The images are what FFCV's Loader makes of them, {first.shape[3]} x {first.shape[2]} pixels: what "
+                "embeds them sees these. Pass the path of the .beton for the images as they are.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample(self, row: int) -> Sample:
+        """Return one image as it lies in the file."""
+        held = None if self.labels is None else self.labels[row]
+        return Sample(self.ids[row], partial(self._image, self.rows[row]), held)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the images with what the Loader makes of them."""
+        for row, one in enumerate(chain.from_iterable(batch.unbind() for batch in self._loaded())):
+            made, sample = one.clone(), self.sample(row)  # the Loader writes over its batches
+            yield replace(sample, transformed=made) if self.transformed else replace(sample, image=made)
+
+    def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
+        """Yield the Loader's batches, each whole where it holds the images themselves."""
+        functions = [view.function if isinstance(view, View) else view for view in views]
+        if self.transformed or None in functions or any(isinstance(view, View) and view.takes_image for view in views):
+            yield from super().batches(size, *views)
+            return
+        start = 0
+        for pixels in chain.from_iterable(torch.split(batch, size) for batch in self._loaded()):
+            stop = start + len(pixels)
+            yield ImageBatch(
+                self.ids[start:stop],
+                tuple(cast(Function, function)(pixels) for function in functions),
+                list(range(len(pixels))),
+                labels=[None] * len(pixels) if self.labels is None else list(self.labels[start:stop]),
+                splits=[None] * len(pixels),
+            )
+            start = stop
+
+    def _loaded(self) -> Iterator[Tensor]:
+        epoch = iter(self.loader)  # a thread, which would go on where not all of it is asked for
+        with closing(epoch):
+            for batch in epoch:
+                yield batch[self.place]
 
 
 def _one(kinds: dict[str, int], wanted: int, asked: str | None, usual: tuple[str, ...], what: str) -> str | None:

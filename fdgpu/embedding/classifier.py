@@ -221,7 +221,7 @@ class Answered:
         true_probability: (n,) float64, the probability of the true class; NaN where that is not known.
         usable: (n,) bool, False where scores are not finite, so that there is no answer.
         were_probabilities: whether the scores are probabilities already: every row is in [0, 1] and sums to 1. Else
-            the softmax was taken.
+            the softmax was taken. Of several labels an image: whether all lie in [0, 1]; else the sigmoid was taken.
         each: (n, k) float64, the probability of each class by itself, where several may be true; None unless kept.
     """
 
@@ -263,12 +263,14 @@ class Answers:
         if not self._rows:
             none = np.empty(0)
             return Answered(none.astype(np.int64), none, none, none.astype(bool), False)
-        kept = [_each(torch.cat(self._scores))] if self.keep else []
+        kept = _each(torch.cat(self._scores)) if self.keep else ()
         rows, *each = bring_down("the model's answers", torch.cat(self._rows, dim=1), *kept)
         prediction, finite, sums_to_one, *probabilities = rows
         usable = finite > 0
         as_they_are = bool(usable.any() and sums_to_one[usable].all())
         highest, true = probabilities[2:] if as_they_are else probabilities[:2]
+        if each:
+            as_they_are = bool(each.pop())
         return Answered(prediction.astype(np.int64), highest.clip(0, 1), true.clip(0, 1), usable, as_they_are, *each)
 
 
@@ -288,7 +290,7 @@ def _summary(scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None) ->
     return torch.stack([part.double() for part in parts])
 
 
-def _each(scores: Tensor) -> Tensor:
-    """Return the probability of each class by itself: scores that all lie in [0, 1] are that; else the sigmoid."""
+def _each(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probability of each class by itself, the sigmoid unless all scores lie in [0, 1]; and whether so."""
     in_range = (((scores >= 0) & (scores <= 1)) | scores.isnan()).all()
-    return torch.where(in_range, scores, scores.sigmoid())
+    return torch.where(in_range, scores, scores.sigmoid()), in_range

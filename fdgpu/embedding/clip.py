@@ -65,7 +65,7 @@ class ClipEmbedder(ImageEmbedder):
 
     model: ClipModel
     activation_: Choice
-    unread = "they exceed the model's context, or hold characters that it cannot read"
+    unread = "exceed the model's context, or hold characters that it cannot read"
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class CaptionReader(Protocol):
 
     Attributes:
         dimension: length d of the vectors.
-        unread: why a caption that does not fit has no vector.
+        unread: what hinders captions that do not fit: they …
     """
 
     dimension: int

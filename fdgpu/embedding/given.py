@@ -144,7 +144,7 @@ class GivenCaptions:
         InputError: for anything else, or a vector that is zero or not finite.
     """
 
-    unread = "captions has no vector of them"
+    unread = "have no vector among captions"
 
     def __init__(self, captions: object, device: torch.device) -> None:
         if isinstance(captions, Mapping):

@@ -35,28 +35,17 @@ def image_source(images: object) -> ImageSource:
     Args:
         images: a folder (searched for image files, in sorted order), a list of paths, a tensor or array of images,
             any iterable of PIL images, arrays or tensors, or of pairs of one and its label, a torch ``Dataset`` or
-            ``DataLoader``, a mapping of "train", "val" and "test" to any of these, or an :class:`ImageSource`. What
-            becomes of an orientation, an alpha channel, 16 bits, CMYK and several frames:
-            :mod:`fdgpu.embedding.picture`.
+            ``DataLoader``, a data set of Hugging Face, a frame, a Parquet, tar, zip or ``.beton`` file, an address that
+            fsspec opens, a mapping of "train", "val" and "test" to any of these, or an :class:`ImageSource`.
+            docs/sources.md has a line on each. What becomes of an orientation, an alpha channel, 16 bits, CMYK and
+            several frames: :mod:`fdgpu.embedding.picture`.
 
     Raises:
-        InputError: for a folder that does not exist or holds no image that can be read.
+        InputError: for a folder, file or address that is not there, cannot be read or holds no image.
     """
-    if isinstance(images, ImageSource):
-        return images
-    library = type(images).__module__.partition(".")[0]  # tells what came, and nothing is imported to find out
-    if library == "webdataset":
-        from fdgpu.embedding.archives import LoadedShards
-
-        return LoadedShards(images)
-    if (
-        library in TABLES
-        and (hasattr(images, "columns") or hasattr(images, "column_names"))
-        and not isinstance(images, Mapping)
-    ):
-        from fdgpu.embedding.tabular import table_source
-
-        return table_source(images)
+    of_library = images if isinstance(images, ImageSource) else _of_library(images)
+    if of_library is not None:
+        return of_library
     if isinstance(images, (str, Path)):
         return _addressed(images) or _folder(Path(images))
     if isinstance(images, torch.Tensor):
@@ -88,6 +77,25 @@ def _listed(images: Iterable[object]) -> ImageSource:
         return _addressed(paths) or FileSource([Path(path) for path in paths], [printable(path) for path in paths])
     listed = list(images) if isinstance(images, np.ndarray) else images
     return ListedSource(listed) if isinstance(listed, Sequence) else IterableSource(listed)
+
+
+def _of_library(images: object) -> ImageSource | None:
+    """Return the source of another library's data set; its type tells, so that nothing is imported to find out."""
+    library = type(images).__module__.partition(".")[0]
+    if library == "ffcv":
+        from fdgpu.embedding.beton import FfcvSource
+
+        return FfcvSource(images)
+    if library == "webdataset":
+        from fdgpu.embedding.archives import LoadedShards
+
+        return LoadedShards(images)
+    is_table = hasattr(images, "columns") or hasattr(images, "column_names")  # and no column, and no splits of tables
+    if library in TABLES and is_table and not isinstance(images, Mapping):
+        from fdgpu.embedding.tabular import table_source
+
+        return table_source(images)
+    return None
 
 
 def _addressed(images: str | Path | list[str]) -> ImageSource | None:

@@ -42,6 +42,7 @@ class ImageSource:
         count: how many there are; None where that is not known beforehand.
         ids: of all images; None where they are not known beforehand.
         labels: of all images, where they are known without reading images; None otherwise.
+        splits: of all images, likewise.
         class_names: of labels that are whole numbers, in the order of these.
         transform: what the source itself would make of an image for a classifier: an image as its samples hold it →
             (c, h, w). None without one.
@@ -60,6 +61,7 @@ class ImageSource:
     count: int | None = None
     ids: Sequence[str] | None = None
     labels: Sequence[object] | None = None
+    splits: Sequence[str | None] | None = None
     class_names: tuple[str, ...] | None = None
     transform: Callable[[object], Tensor] | None = None
     transformed: bool = False
@@ -248,8 +250,10 @@ class SplitSource(ImageSource):
         self.parts = {_split_of(name): part for name, part in parts.items()}
         if len(self.parts) < len(parts):
             raise InputError(f"images maps two names to one split, {', '.join(parts)}: pass each split once")
-        counts = [part.count for part in self.parts.values()]
-        self.count = None if None in counts else sum(count or 0 for count in counts)
+        self._counts = {name: part.count for name, part in self.parts.items() if part.count is not None}
+        if len(self._counts) == len(self.parts):
+            self.count = sum(self._counts.values())
+            self.splits = [name for name, count in self._counts.items() for _ in range(count)]
         names = {part.class_names for part in self.parts.values()}
         if len(names) > 1:
             raise InputError("images has splits whose classes differ in name or order: pass splits of one data set")
@@ -260,14 +264,18 @@ class SplitSource(ImageSource):
     def samples(self) -> Iterator[Sample]:
         """Yield the samples of each split."""
         for name, part in self.parts.items():
-            yield from (_in_split(sample, name) for sample in part.samples())
+            count = 0
+            for sample in part.samples():
+                yield _in_split(sample, name)
+                count += 1
+            self._counts[name] = count
 
     def again(self, rows: Sequence[int]) -> list[Sample | None]:
-        """Ask each split for its own; one of unknown length comes last."""
+        """Ask each split for its own, up to one that nobody has counted."""
         found: dict[int, Sample | None] = {}
         start = 0
         for name, part in self.parts.items():
-            stop = None if part.count is None else start + part.count
+            stop = start + self._counts[name] if name in self._counts else None
             own = [row for row in dict.fromkeys(rows) if row >= start and (stop is None or row < stop)]
             samples = part.again([row - start for row in own]) if own else []
             found |= {row: one and _in_split(one, name) for row, one in zip(own, samples, strict=True)}

@@ -226,9 +226,10 @@ class TableSource(IndexedSource):
         return held and [_label(one, self.class_names, self._several) for one in held]
 
     @cached_property
-    def splits(self) -> list[object] | None:
+    def splits(self) -> list[str | None] | None:  # type: ignore[override]
         """Of all images, read without these."""
-        return self._told(self.columns.split)
+        held = self._told(self.columns.split)
+        return None if held is None else [None if one is None else str(one) for one in held]
 
     def samples(self) -> Iterator[Sample]:
         """Yield all rows."""
@@ -247,13 +248,8 @@ class TableSource(IndexedSource):
     def _samples(self, rows: Sequence[int], part: pa.Table) -> Iterator[Sample]:
         images, labels, splits = part.column(0), self.labels, self.splits
         for i, row in enumerate(rows):
-            split = splits and splits[row]
-            yield Sample(
-                self.ids[row],
-                partial(_cell, images, i, self.root),
-                labels and labels[row],
-                None if split is None else str(split),
-            )
+            image = partial(_cell, images, i, self.root)
+            yield Sample(self.ids[row], image, labels and labels[row], splits[row] if splits else None)
 
     def _told(self, column: str | None) -> list[object] | None:
         if column is None:
@@ -307,7 +303,8 @@ class StreamSource(ImageSource):
             image = row[columns.image]
             own = row[columns.ids] if columns.ids else _path_of(image)
             label = _label(row[columns.label], self.class_names, self._several) if columns.label else None
-            split = None if columns.split is None else str(row[columns.split])
+            held = row[columns.split] if columns.split else None
+            split = None if held is None else str(held)
             yield Sample(names.of(own), partial(_as_image, image, self.root), label, split)
 
 

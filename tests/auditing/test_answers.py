@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fdgpu.auditing.answers import NO_ANSWER, AnsweredColumns, ModelAnswers, Outputs
+from fdgpu.auditing.answers import NO_ANSWER, AnsweredColumns, ModelAnswers
 from fdgpu.auditing.conditions import UNKNOWN
+from fdgpu.auditing.output_names import Outputs
 from fdgpu.embedding.classifier import Classifier
-from fdgpu.embedding.loading import ImageBatch
+from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.embedding.named_networks import timm_network, torchvision_network
 from fdgpu.errors import InputError
 
@@ -162,6 +164,30 @@ def test_labels_beside_the_images() -> None:
         few.take(batch.views[0], next(batches(torch.eye(2)[[0, 0, 1]], [None] * 3)))
     with pytest.raises(InputError, match="images gives no label for '1': pass labels, or pairs"):
         answered(classifier, Outputs(classifier), torch.eye(2), ["a", None])
+
+
+def test_the_record_of_what_was_asked() -> None:
+    classifier = named("a", "b")
+    answers = ModelAnswers(classifier, Outputs(classifier))
+    for batch in batches(torch.eye(2)[[0, 0, 1, 1]], ["a", "b", "a", "b"]):
+        answers.take(batch.views[0], batch)
+    answers.finish()
+    record = asdict(answers.asked())
+    assert len(record.pop("fingerprint")) == 64
+    assert record == {
+        "name": "the model", "preprocessing": "by the source of the images", "outputs": 2, "scores": "probabilities",
+        "device": "cpu", "precision": "float32",
+    }  # fmt: skip
+    plain = ModelAnswers(classifier, Outputs(classifier), view=View(lambda pixels: pixels))
+    assert plain.asked().preprocessing == "none: pixels as they are"
+
+
+def test_an_image_without_an_answer_brings_no_class_of_its_own() -> None:
+    classifier = named("a", "b", "c")
+    scores = torch.tensor([[2.0, 0.0, 1.0], [1.0, 2.0, 0.0], [float("nan"), 0.0, 0.0]])
+    got = answered(classifier, Outputs(classifier), scores, ["a", "b", "b"])
+    assert got.class_names == {0: "a", 1: "b"}
+    assert got.predictions.tolist() == [0, 1, 0]
 
 
 def test_scores_that_are_never_finite() -> None:

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 import torch
 
+from fdgpu.arrays import counted_crossings
 from fdgpu.auditing.inputs import check_inputs
 from fdgpu.errors import InputError
+from tests.pretend_cuda import pretend_cuda, up
 
 
 def test_names_and_ids_mean_the_same() -> None:
@@ -69,10 +71,17 @@ def test_a_mistake_is_named(columns: tuple, message: str) -> None:
         check_inputs(*columns)
 
 
+def as_lists(scores: np.ndarray) -> pa.Array:
+    return pa.array(list(scores))
+
+
 # --- scores and probabilities -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, list, lambda one: pa.array(list(one))])
+@pytest.mark.parametrize(
+    "kind",
+    [np.asarray, torch.from_numpy, list, np.ndarray.tolist, lambda one: list(torch.from_numpy(one)), as_lists],
+)
 @pytest.mark.parametrize("of", ["logits", "probabilities"])
 def test_scores_are_classes_and_two_probabilities(kind: Callable, of: str) -> None:
     rng = np.random.default_rng(0)
@@ -134,3 +143,13 @@ def test_probabilities_that_contradict_each_other_are_a_doubt(true_probability: 
         ["a", "b", "b"], ["a", "b", "a"], None, confidence=[0.9, 0.7, 0.6], true_probability=true_probability
     )
     assert [bool(re.match(doubt, one)) for one in inputs.doubts] == [True] * bool(doubt)
+
+
+def test_scores_stay_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, labels = torch.randn(9, 3), [0, 1, 2] * 3
+    here = check_inputs(labels, scores, ["a", "b", "c"])
+    with pretend_cuda(monkeypatch), counted_crossings() as crossings:
+        there = check_inputs(labels, up(scores), ["a", "b", "c"])
+    assert [one.shape for one in crossings] == [(7 * 9,)]
+    for one in ("predictions", "confidence", "true_probability"):
+        np.testing.assert_allclose(getattr(there, one), getattr(here, one))

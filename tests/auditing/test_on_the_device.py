@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import fdgpu
 from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
@@ -20,15 +21,18 @@ from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
 from fdgpu.captions.reliability import SHOWN
 from fdgpu.directions import triton_backend
+from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption
 from fdgpu.kernels.gram_triton import gram_reference
 from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
 from tests.pretend_cuda import launched_as, pretend_cuda
 
 SIZES = ((16, 3), (64, 3), (16, 12))  # images of a class and split, classes
+FEW = ((8, 2), (16, 2))
+CHECK = "how far captions lie from encode_text's"
 OF_THE_MODEL = {  # the bundled CLIP
     "the text tower's attention mask": 4 * 20 * 20,
-    "how far captions lie from encode_text's": 4,
+    CHECK: 4,
     "a digest of weights": 29340,  # up to 64 entries of each tensor
 }
 SIDE = 64  # pixels of a picture, as the bundled CLIP takes them: CUDA resizes through floats, and the CPU does not
@@ -76,11 +80,28 @@ def job(n: int, k: int) -> dict[str, Any]:
     }
 
 
+class Knows(nn.Module):
+    """A model that gives the answers of a job: those of the picture that is the most like what it is shown."""
+
+    def __init__(self, pictures: torch.Tensor, predictions: np.ndarray) -> None:
+        super().__init__()
+        self.look = nn.Sequential(nn.AvgPool2d(16), nn.Flatten())
+        self.register_buffer("seen", self.look(pictures / 255))
+        self.register_buffer("scores", nn.functional.one_hot(torch.from_numpy(predictions)).float())
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        distances = (self.look(pictures)[:, None] - self.seen[None]).square().sum(-1)
+        return self.scores[distances.argmin(1)]
+
+
 def run(
-    n: int, k: int, on_device: bool = False, grammar: object = None, **settings: Any
+    n: int, k: int, on_device: bool = False, grammar: object = None, answered: bool = False, **settings: Any
 ) -> tuple[AuditResult, list[Crossing]]:
     """Audit where the embedder is, and count; several batches in every stage that has any."""
     inputs = job(n, k)
+    if answered:
+        model = Knows(inputs["images"], inputs["predictions"]).to("cuda" if on_device else "cpu")
+        inputs |= {"predictions": None, "confidence": None, "model": model}
     inputs["grammar"] = grammar or inputs["grammar"]
     if on_device:
         inputs["images"] = inputs["images"].to("cuda")
@@ -187,6 +208,20 @@ def same_findings(here: AuditResult, there: AuditResult) -> None:
     np.testing.assert_allclose(here.decisions, there.decisions, atol=5e-3 * max(1.0, lengths))
 
 
+def test_a_models_answers_come_down_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = [run(n, k, answered=True) for n, k in SIZES]
+    with on_the_device(monkeypatch):
+        there = [run(n, k, True, answered=True) for n, k in SIZES]
+    for (result, crossings), (other, _) in zip(there, here, strict=True):
+        n = len(result.mode_decisions)
+        answers = [one.bytes for one in crossings if one.why == "the model's answers"]
+        assert answers == [7 * 8 * n]
+        others = [one for one in crossings if one.why != "the model's answers"]
+        check(result, others, {}, on_device=True)
+        same_findings(other, result)
+        np.testing.assert_allclose(other.findings.classes[0].n_errors, result.findings.classes[0].n_errors)
+
+
 def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with on_the_device(monkeypatch):
         whole, at_once = run(16, 5)
@@ -195,3 +230,60 @@ def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     counts, more = (Counter(one.why for one in crossings) for crossings in (at_once, one_by_one))
     assert more["the alignments of candidates"] == 5 * counts["the alignments of candidates"]
     same_findings(whole, result)
+
+
+def given(n: int, k: int, with_clip: bool, **change: Any) -> tuple[AuditResult, list[Crossing]]:
+    """Audit vectors that are there already, where the embedder is."""
+    inputs = job(n, k) | change
+    embedder = ClipEmbedder.bundled(batch_size=7)
+    embedder.doubts = ()
+    inputs["embeddings"] = embedder.images(inputs.pop("images"))
+    fit = FailureDirections(**SETTINGS)
+    if with_clip:
+        inputs["embedder"] = embedder
+    else:
+        inputs["captions"] = (list(inputs["grammar"]), embedder.texts(inputs["grammar"]))
+    with counted_crossings() as crossings:
+        result = fdgpu.audit(directions=fit, **inputs)
+    return result, crossings
+
+
+@pytest.mark.parametrize("with_clip", [True, False], ids=["with their CLIP", "with captions"])
+def test_vectors_that_are_given_never_come_down(with_clip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = [given(n, k, with_clip) for n, k in FEW]
+    with on_the_device(monkeypatch):
+        there = [given(n, k, with_clip) for n, k in FEW]
+    for (result, _), (other, crossings) in zip(here, there, strict=True):
+        n, m = len(other.mode_decisions), len(ADJECTIVES)
+        formula = {why: size for why, size in expected(other, {}, False).items() if why not in OF_THE_MODEL}
+        formula |= {"which of the given vectors are zero": n, "checksums of the pictures": 8 * n}
+        formula |= {why: OF_THE_MODEL[why] for why in [CHECK] if with_clip} or {"which captions have a vector": m}
+        assert {one.why: one.bytes for one in crossings} == formula
+        assert len(crossings) == len(there[0][1])
+        same_findings(result, other)
+
+
+def test_what_comes_down_of_conditions_is_a_number_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of k conditions, of which one answer in eight is wrong by what is dark, as in :func:`job`."""
+
+    def conditions(n: int, k: int) -> tuple[AuditResult, list[Crossing]]:
+        rng = np.random.default_rng(1)
+        truth = rng.integers(0, 2, (2 * n * k, 2))
+        wrong = (np.arange(len(truth))[:, None] % 2 == 0) & (rng.random(truth.shape) < 0.6)
+        answers = np.abs(truth - wrong) * 0.6 + 0.2 + 0.1 * rng.random(truth.shape)
+        change = {"labels": truth, "predictions": answers, "class_names": ["torn", "worn"], "confidence": None}
+        with pytest.warns(FdgpuWarning, match="have the best F1 on val"):
+            return given(n, k, True, **change)
+
+    here = conditions(*FEW[0])
+    with on_the_device(monkeypatch):
+        there, more = (conditions(*one) for one in FEW)
+    assert Counter(one.why for one in there[1]) == Counter(one.why for one in more[1])
+    same_findings(here[0], there[0])
+    for result, crossings in (there, more):
+        n = len(result.mode_decisions)
+        of = {one.why: one.bytes for one in crossings}
+        assert of["decision values"] == 8 * n * 2
+        assert of["which images are near-duplicates"] == 8 * n // 2
+        assert of["right or wrong, the images nearest to a caption first"] == 2 * n  # two samples of each shown image
+        assert max(of.values()) == of["decision values"] or max(of.values()) == of["what was found"]

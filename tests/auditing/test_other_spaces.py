@@ -191,7 +191,7 @@ def test_captions_may_be_given_with_their_vectors(world: dict, clip: ClipEmbedde
     few = (WORDS[:6], clip.texts(WORDS[:6]))
     chosen = fdgpu.audit(**columns(world), embeddings=vectors, captions=few, grammar=grammar, **settings())
     assert set(chosen.captions.by_class[1][0].texts) == {WORDS[0], *WORDS[3:6]}
-    assert "captions has no vector of them" in " ".join(chosen.findings.notes)
+    assert "they have no vector among captions" in " ".join(chosen.findings.notes)
 
 
 def test_a_vector_without_a_direction_is_skipped(world: dict, clip: ClipEmbedder, vectors: torch.Tensor) -> None:

@@ -18,6 +18,7 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.outputs import audit_json, write_audit
 from fdgpu.findings import (
     AnswerKind,
+    AskedModel,
     CaptionEvidence,
     Condition,
     DecidedBy,
@@ -93,6 +94,7 @@ DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"
 OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's are at the class too
     "The document": "",
     "A condition": "conditions",
+    "A classifier": "classifier",
     "Caption rules": "caption_rules",
     "A class": "classes",
     "A failure mode": "modes",
@@ -161,9 +163,11 @@ def complete(findings: Findings) -> Findings:
     classes = (replace(two, modes=modes, decoded=drawn), *findings.classes[1:])
     skipped = (Skipped("a.png", "it is broken"),)
     conditions = (Condition("a", AnswerKind.LOGITS, 0.4, 0.9, Split.TRAIN, 2),)
+    classifier = AskedModel("a model", "scaled", 3, "logits", "cpu", "float32", "0a")
     return replace(
-        findings, classes=classes, conditions=conditions, skipped=skipped, notes=("a note",), timings={"fit": 1.0}
-    )
+        findings, classes=classes, classifier=classifier, conditions=conditions, skipped=skipped, notes=("a note",),
+        timings={"fit": 1.0},
+    )  # fmt: skip
 
 
 def test_the_document_is_what_is_documented(complete: Findings, audited: AuditResult) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fdgpu.embedding import BetonSource, image_source
+from fdgpu.embedding.loading import View
 from fdgpu.errors import InputError
 from tests.embedding.greys import grey, seen, shown
 
@@ -122,3 +123,38 @@ def test_a_file_that_is_none_or_was_cut_off(tmp_path: Path) -> None:
         image_source(cut)
     with pytest.raises(InputError, match="does not exist"):
         image_source(tmp_path / "absent.beton")
+
+
+def loader(path: Path, *, floats: bool = False, **settings: Any) -> Any:
+    from ffcv.fields.decoders import CenterCropRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import NormalizeImage, ToTensor, ToTorchImage
+
+    floating = [NormalizeImage(np.zeros(3), np.full(3, 10.0), np.float32)] if floats else []
+    steps = [CenterCropRGBImageDecoder((6, 6), 1.0), *floating, ToTensor(), ToTorchImage()]
+    return Loader(
+        str(path), batch_size=2, num_workers=1, pipelines={"image": steps}, **{"order": OrderOption.RANDOM, **settings}
+    )
+
+
+def test_a_loader_gives_all_its_images_in_the_order_of_its_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "data.beton", {"image": images(), "label": (fields.IntField(), LABELS[1])})
+    source = image_source(loader(path, indices=[4, 2, 1]))
+    assert source.count == 3
+    assert seen(source) == [("4", 210, 2, None), ("2", 110, 0, None), ("1", 60, 1, None)]
+    assert shown(source, 2, 0) == [60, 210]
+    assert "FFCV's Loader makes of them, 6 x 6 pixels" in source.doubts[0]
+    (batch,) = source.batches(4, View(lambda image: image[:, :2, :2], takes_image=True))
+    assert batch.views[0].float().mean((1, 2, 3)).tolist() == [210, 110, 60]
+    assert [len(batch.ids) for batch in source.batches(1, lambda pixels: pixels)] == [1, 1, 1]
+
+
+def test_a_loader_of_floats_serves_the_classifier(tmp_path: Path) -> None:
+    path = written(tmp_path / "data.beton", {"image": images("raw"), "label": (fields.IntField(), LABELS[1])})
+    source = image_source(loader(path, floats=True))
+    assert source.transformed
+    assert source.doubts == ()
+    assert seen(source) == [(str(i), level, LABELS[1][i], None) for i, level in enumerate(LEVELS)]
+    (batch,) = source.batches(8, lambda pixels: pixels[:, :8, :8], View(None))
+    assert [view.shape[-1] for view in batch.views] == [8, 6]
+    assert batch.views[1].mean((1, 2, 3)).tolist() == pytest.approx([level / 10 for level in LEVELS])

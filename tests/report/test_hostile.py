@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fdgpu.findings import ClassFindings, Findings, PlantedTruth, Thumbnails
+from fdgpu.findings import AskedModel, ClassFindings, Findings, PlantedTruth, Thumbnails
 from fdgpu.report import render_report
 
 from .conftest import BuildClass, BuildFindings
@@ -48,7 +48,8 @@ def poisoned(value: Any, poison: str) -> Any:
 def findings(
     build_class: BuildClass, build_findings: BuildFindings, no_direction: ClassFindings, planted: PlantedTruth
 ) -> Findings:
-    return build_findings(build_class(planted=planted, C_at_edge=True), no_direction)
+    asked = AskedModel("resnet50", "scaled to 232", 1000, "logits", "cpu", "float32", "0a")
+    return build_findings(build_class(planted=planted, C_at_edge=True), no_direction, classifier=asked)
 
 
 @pytest.mark.parametrize("poison", HOSTILE)

@@ -1,0 +1,119 @@
+"""The options of the command line, what each takes and how it explains itself."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path, typer.Option(help="Folder for the report and its data; made if it is not there.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random: the same seed gives the same answer.")]
+Permutations = Annotated[
+    int, typer.Option(min=0, help="Permutations of right and wrong that test every class; 0 tests none.")
+]
+Directions = Annotated[int, typer.Option(min=1, help="Failure modes to look for in each class.")]
+StopAfter = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="End a class's permutations after that many scores as high as its own, and draw on where they do not "
+        "decide; 0 to draw just as many as asked for.",
+    ),
+]
+MinErrors = Annotated[int, typer.Option(min=0, help="Fewest errors of a class that is looked at.")]
+Nested = Annotated[bool, typer.Option("--nested", help="Also an unbiased score, by nested cross-validation.")]
+Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
+Decode = Annotated[
+    bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
+]
+Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
+Precision = Annotated[
+    str,
+    typer.Option(help="What to embed in: auto (float16 on CUDA, float32 elsewhere), float16, bfloat16 or float32."),
+]
+
+Images = Annotated[
+    Path, typer.Option(exists=True, file_okay=False, help="Folder that the paths in the table start from.")
+]
+ClassifierName = Annotated[
+    str,
+    typer.Option(help="Model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION."),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="CSV or Parquet with the columns path,label and optionally split; by default the folders of the images "
+        "are their classes: CLASS/1.jpg, or val/CLASS/1.jpg.",
+    ),
+]
+Columns = Annotated[
+    str | None, typer.Option(help="What the table calls its columns: path=filename,label=target, for example.")
+]
+ClassNamesFile = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True, dir_okay=False, help="Text file with one class name a line, if the table has class numbers."
+    ),
+]
+Outside = Annotated[bool, typer.Option("--allow-outside", help="Take paths that lead out of the folder of images.")]
+
+# The folder is read, not the recipes: to import what reads them takes seconds.
+RECIPES = sorted(
+    entry.name.removesuffix(".toml")
+    for entry in (resources.files("fdgpu") / "captions" / "recipes").iterdir()
+    if entry.name.endswith(".toml")
+)
+
+PERMUTATIONS, STOP_AFTER = 200, 10  # an audit's (fdgpu.directions.parameters.AUDIT), whose import takes seconds too
+
+
+class Groups(StrEnum):
+    """What is done about images that belong together."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
+PredictionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="CSV or Parquet with the columns path,label,prediction,split and optionally confidence, "
+        "true_probability and group.",
+    ),
+]
+ClassifierInPlace = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of predictions, the model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or "
+        "FILE.py:FUNCTION."
+    ),
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option(help="Needed: an open_clip model, ViT-B-32:openai, or bundled, which knows the demo's garments only."),
+]
+Grammar = Annotated[
+    str | None,
+    typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
+]
+GroupsOption = Annotated[
+    Groups,
+    typer.Option(
+        help="auto: the CSV's column group, or else near-duplicates, count as one piece of evidence; none: every "
+        "image counts as its own."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")]
+ReducedDecoding = Annotated[
+    bool,
+    typer.Option(
+        "--reduced-decoding", help="Decode JPEGs much larger than the model's input at a fraction of their size."
+    ),
+]
