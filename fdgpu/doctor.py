@@ -32,7 +32,6 @@ from fdgpu.device import (
     has_faiss,
     why_no_cuml,
 )
-from fdgpu.embedding.image_file import suffixes, torchcodec_decoders
 from fdgpu.extras import install
 from fdgpu.packages import installed
 from fdgpu.version import __version__
@@ -219,6 +218,10 @@ def _backend_cuml() -> Line:
 
 def _decoders() -> Line:
     """Say what decodes images; without torchcodec Pillow decodes all of them, in more time."""
+    try:
+        from fdgpu.embedding.image_file import suffixes, torchcodec_decoders
+    except ImportError as error:  # of what is required, which has a line of its own
+        return Line("torchcodec", State.ABSENT, f"not looked at, as fdgpu.embedding cannot be imported ({error})")
     decoders = torchcodec_decoders()
     if isinstance(decoders, str):
         return Line("torchcodec", State.ABSENT, f"{decoders}; Pillow decodes all images")
