@@ -128,7 +128,7 @@ def audit(
     reduced_decoding: ReducedDecoding = False,
     seed: Seed = 0,
 ) -> None:
-    """Audit a model of yours: a folder of images, and a table of its predictions or the model itself.
+    """Audit a model of yours: images, and a table of its predictions or the model itself.
 
     split is train, val or test. Directions are fitted on val, which the model must not have been trained on;
     embeddings are whitened by train (by val where there is none), and examples are shown from test (from val where
@@ -142,6 +142,7 @@ def audit(
         )
     estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed)
     _check_device(device, precision)
+    _check_images(images)
     recipe = _recipe(grammar)
     from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.pipeline import audit as run_audit
@@ -178,8 +179,10 @@ def audit(
         )
     asked = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
-    paths = images.rglob("*") if table is None else (images / path for path in table.paths)
-    with ProgressBars() as progress, replaced_folder(out, chain([given] if given else [], paths)) as folder:
+    root = Path(images)
+    paths = root.rglob("*") if table is None else (root / path for path in table.paths)
+    read = [given] if given else []
+    with ProgressBars() as progress, replaced_folder(out, chain(read, [root] if root.is_file() else paths)) as folder:
         result = run_audit(
             images,
             table,
@@ -211,12 +214,13 @@ def predict(
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
-    """Ask a model of yours about a folder of images, and write a table for fdgpu audit --predictions.
+    """Ask a model of yours about images, and write a table for fdgpu audit --predictions.
 
     The table has path, label, prediction, confidence, true_probability, and split where the folders or the table of
     labels say it.
     """
     _check_device(device)
+    _check_images(images)
     names, named = _class_names(class_names), _columns(columns)
     from fdgpu.auditing.predicting import predict as run_predict
     from fdgpu.embedding.classifier import Classifier
@@ -313,6 +317,12 @@ def _check_device(device: str, precision: str = "auto") -> None:
         choose_device(device)
     with _usage("--precision"):
         choose_device(device, precision)
+
+
+def _check_images(images: str) -> None:
+    """Refuse what is not there; addresses and patterns are looked at by the source."""
+    if not Path(images).exists() and not set("*?[{") & set(images) and "://" not in images:
+        raise typer.BadParameter(f"{images!r} does not exist", param_hint="--images")
 
 
 def _recipe(grammar: str | None) -> CaptionRecipe | None:

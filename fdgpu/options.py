@@ -36,7 +36,11 @@ Precision = Annotated[
 ]
 
 Images = Annotated[
-    Path, typer.Option(exists=True, file_okay=False, help="Folder that the paths in the table start from.")
+    str,
+    typer.Option(
+        help="Folder that the paths in the table start from; or a Parquet, tar, zip or .beton file, a pattern of tar "
+        "shards, or an address such as s3://…"
+    ),
 ]
 ClassifierName = Annotated[
     str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -181,9 +182,22 @@ def test_groups_of_the_table_reach_the_audit(run: Run, world: Path, monkeypatch:
     (world / "predictions.csv").write_text("\n".join([f"{lines[0]},group", *(f"{line},g" for line in lines[1:])]))
     arguments = ["audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
     assert run(*arguments)[0] == 0
-    assert (given["images"], given["groups"], given["allow_outside"]) == (world, ["g"] * 80, False)
+    assert (given["images"], given["groups"], given["allow_outside"]) == (str(world), ["g"] * 80, False)
     assert run(*arguments, "--allow-outside")[0] == 0
     assert given["allow_outside"]
+
+
+def test_images_may_lie_in_an_archive(run: Run, world: Path, tmp_path: Path) -> None:
+    """By path, as from the folder, in the archive's order."""
+    shutil.make_archive(str(tmp_path / "photos"), "zip", world)
+    arguments = ["audit", "--predictions", world / "predictions.csv", "--model", "bundled", "--permutations", "0"]
+    code, _, complained = run(*arguments, "--images", tmp_path / "photos.zip", "--out", tmp_path / "zipped")
+    assert code == 0, complained
+    assert run(*arguments, "--images", world, "--out", tmp_path / "plain")[0] == 0
+    zipped, plain = (json.loads((tmp_path / name / "audit.json").read_text()) for name in ("zipped", "plain"))
+    for one, other in zip(zipped["classes"], plain["classes"], strict=True):
+        assert [one[key] for key in ("name", "n", "n_errors")] == [other[key] for key in ("name", "n", "n_errors")]
+        assert sorted(one["hard_examples"]) == sorted(other["hard_examples"])
 
 
 def test_a_path_out_of_the_folder_is_refused(run: Run, world: Path) -> None:
