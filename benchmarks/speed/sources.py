@@ -168,7 +168,7 @@ def of_ffcv(folder: Path, jpegs: Sequence[bytes]) -> Iterator[Format]:
 
     path = folder / "images.beton"
     field = RGBImageField(write_mode="jpg", max_resolution=256)
-    pictures = [(Image.open(io.BytesIO(one)).convert("RGB"),) for one in jpegs * TIMES]
+    pictures = [(Image.open(io.BytesIO(one)).convert("RGB"),) for one in [*jpegs] * TIMES]
     DatasetWriter(str(path), {"image": field}, num_workers=1).from_indexed_dataset(pictures)
     steps = [CenterCropRGBImageDecoder((SIDE, SIDE), 1.0), ToTensor(), ToTorchImage()]
     loader = Loader(
