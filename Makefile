@@ -40,6 +40,7 @@ ffcv: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.speed.captions
+	$(BIN)/python -m benchmarks.speed.images
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

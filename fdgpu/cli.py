@@ -172,7 +172,8 @@ def audit(
         raise typer.BadParameter(
             "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
             "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
-            "knows the demo's ten garments only",
+            "knows the demo's ten garments only. Another network has directions and no captions: "
+            "features:torchvision:resnet50, features:timm:NAME",
             param_hint="--model",
         )
     asked = None if classifier is None else Classifier.from_name(classifier, device)

@@ -112,6 +112,7 @@ def examine() -> list[Line]:
         Line("solver runs on", State.OK, f"{backend.name} ({backend.reason})"),
         *_caption_index(),
         _backend_cuml(),
+        _decoders(),
     ]
 
 
@@ -213,6 +214,19 @@ def _backend_cuml() -> Line:
     if missing:
         return Line("backend cuml", State.ABSENT, missing)
     return Line("backend cuml", State.OK, "runs when asked for by name")
+
+
+def _decoders() -> Line:
+    """Say what decodes images; without torchcodec Pillow decodes all of them, in more time."""
+    try:
+        from fdgpu.embedding.image_file import suffixes, torchcodec_decoders
+    except ImportError as error:  # of what is required, which has a line of its own
+        return Line("torchcodec", State.ABSENT, f"not looked at, as fdgpu.embedding cannot be imported ({error})")
+    decoders = torchcodec_decoders()
+    if isinstance(decoders, str):
+        return Line("torchcodec", State.ABSENT, f"{decoders}; Pillow decodes all images")
+    heic = "HEIC too" if ".heic" in suffixes() else "no HEIC, for lack of libheif"
+    return Line("torchcodec", State.OK, f"{_version('torchcodec')}, decodes JPEG and PNG, and {heic}; Pillow the rest")
 
 
 def healthy(lines: list[Line]) -> bool:

@@ -97,7 +97,10 @@ ClassifierInPlace = Annotated[
 ]
 Embedder = Annotated[
     str | None,
-    typer.Option(help="Needed: an open_clip model, ViT-B-32:openai, or bundled, which knows the demo's garments only."),
+    typer.Option(
+        help="Needed: an open_clip model, ViT-B-32:openai; bundled, which knows the demo's garments only; or another "
+        "network without captions, features:torchvision:resnet50 or features:timm:NAME."
+    ),
 ]
 Grammar = Annotated[
     str | None,

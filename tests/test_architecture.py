@@ -32,7 +32,7 @@ ALLOWED = {
     **{part: set() for part in MOVED},
     "auditing": BELOW | STAGES | {"auditing"},
     "demo": BELOW | STAGES | {"auditing", "demo"},
-    "doctor": BELOW,
+    "doctor": BELOW | {"embedding"},  # which decodes images, and by what
     "options": set(),
     "__main__": {"cli"},
     "cli": BELOW | STAGES | {"auditing", "demo", "doctor", "options"},

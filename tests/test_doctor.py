@@ -40,6 +40,19 @@ def test_one_that_is_there_and_cannot_be_imported_is_broken(tmp_path: Path, monk
     assert not healthy(lines)
 
 
+@pytest.mark.parametrize("suffixes", [[".heic"], []])
+def test_what_decodes_images(suffixes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fdgpu.embedding.image_file.suffixes", lambda: suffixes)
+    monkeypatch.setattr("fdgpu.embedding.image_file.torchcodec_decoders", lambda: torch)
+    line = shown("torchcodec")
+    assert line.state is State.OK
+    assert ("decodes JPEG and PNG, and HEIC too" in line.detail) is bool(suffixes)
+    monkeypatch.setattr("fdgpu.embedding.image_file.torchcodec_decoders", lambda: "torchcodec is not installed")
+    assert shown("torchcodec") == Line(
+        "torchcodec", State.ABSENT, "torchcodec is not installed; Pillow decodes all images"
+    )
+
+
 def test_no_module_is_looked_at_twice() -> None:
     looked_at = [*REQUIRED, *EXTRAS, *OPTIONAL]
     assert len(looked_at) == len(set(looked_at))

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import ast
+import csv
+import json
 import re
-import sqlite3
-from contextlib import closing
-from inspect import Parameter, signature
+import shutil
+from inspect import Parameter, isbuiltin, signature
 from pathlib import Path
-from types import BuiltinFunctionType
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+from torchvision.models import ResNet18_Weights, resnet18
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from typer.testing import CliRunner
 
 import fdgpu
 import fdgpu.repair
-from tests.embedding.greys import encoded, seen
+from fdgpu.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 MOST_WORDS = 1500  # of README
+IMAGENET = ResNet18_Weights.DEFAULT.meta["categories"]
+KINDS = ("tabby", "Siberian husky")  # two of ImageNet's classes
 CLASSES = {  # of the documents' own variables; a class has the methods of its instances
     "fd": fdgpu.FailureDirections,
     "clip": fdgpu.ClipEmbedder,
@@ -65,26 +75,69 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= MOST_WORDS
 
 
-def test_readmes_code_runs(photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def at_home(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where README's names are: photos by class, a model and a data set that their libraries find on this disk."""
     bundled = fdgpu.ClipEmbedder.bundled("cpu")  # for weights that would have to be fetched
     bundled.doubts = ()  # README's way leaves no other
-    monkeypatch.setattr(fdgpu, "ClipEmbedder", lambda model, pretrained: bundled)  # noqa: ARG005
+    monkeypatch.setattr(fdgpu.ClipEmbedder, "from_name", lambda *_, **__: bundled)
+    weights = resnet18(num_classes=1000).eval()
+    with torch.no_grad():  # two outputs of a thousand are ever the highest
+        weights.fc.bias.fill_(-1e4)
+        weights.fc.bias[[IMAGENET.index(name) for name in KINDS]] = 0
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: weights.state_dict())
+    rows = list(csv.DictReader((photos / "predictions.csv").read_text().splitlines()))
+    for row in rows:
+        split = {"val": "validation"}.get(row["split"], row["split"])
+        for root, name in (
+            (Path("your/photos") / split, row["label"]),
+            (Path("by_kind"), KINDS[row["label"] == "dog"]),
+        ):
+            (photos / root / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(photos / "photos" / row["path"], photos / root / name)
+    config = ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=32, patch_size=16,
+        id2label={0: "cat", 1: "dog"}, label2id={"cat": 0, "dog": 1},
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(photos / "your/model")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(photos / "your/model")
+    monkeypatch.setenv("HF_HOME", str(photos / "cache"))
     monkeypatch.chdir(photos)
-    (block,) = blocks("README.md")
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own lines
+    return photos
+
+
+def statements(block: str) -> int:
+    return sum(not isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(block).body)
+
+
+def test_readmes_code_runs_in_three_statements(at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, hugging_face, loaded = blocks("README.md")
+    assert [statements(block) for block in (folder, hugging_face, loaded)] == [1, 3, 2]
+    Path("photos").rename("flat")
+    Path("by_kind").rename("photos")
+    for block in (folder, hugging_face):
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own lines
+    assert (at_home / "report" / "report.html").is_file()
+    of_folder = json.loads((at_home / "report" / "audit.json").read_text())
+    assert [one["name"] for one in of_folder["classes"]] == sorted(KINDS)
+    assert of_folder["n_images"]["val"] == 60
+    seen = transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()])
+    items = DataLoader(ImageFolder("your/photos/validation", seen), batch_size=4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    exec(compile(loaded, "README.md", "exec"), {"loader": items, "model": model})  # noqa: S102
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["cat", "dog"]
-    assert (photos / "report" / "report.html").is_file()
 
 
-def test_the_source_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with closing(sqlite3.connect("photos.db")) as rows, rows:
-        rows.execute("CREATE TABLE photos (name TEXT, image BLOB, label TEXT, split TEXT)")
-        rows.executemany("INSERT INTO photos VALUES (?, ?, 'cat', 'val')", [(f"{i}.png", encoded(i)) for i in (60, 10)])
-    variables = {"clip": fdgpu.ClipEmbedder.bundled("cpu")}
-    exec(compile(blocks("docs/sources.md")[-1], "sources.md", "exec"), variables)  # noqa: S102  our own lines
-    assert variables["embeddings"].shape[0] == 2
-    assert seen(variables["Database"]("photos.db")) == [("10.png", 10, "cat", "val"), ("60.png", 60, "cat", "val")]
+@pytest.mark.parametrize("place", [0, 1])
+def test_readmes_command_lines_run(place: int, at_home: Path) -> None:
+    lines = re.findall(r"^fdgpu audit .*$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(lines) == 2
+    if place == 0:
+        Path("photos").rename("flat")
+        Path("by_kind").rename("photos")
+    result = CliRunner().invoke(app, lines[place].split()[1:])
+    assert result.exit_code == 0, result.output
+    assert (at_home / "report" / "report.html").is_file()
 
 
 def test_every_name_is_there_and_takes_the_arguments_that_it_is_given() -> None:
@@ -92,7 +145,7 @@ def test_every_name_is_there_and_takes_the_arguments_that_it_is_given() -> None:
     checked = 0
     for call in nodes(ast.Call):
         function = resolved(call.func, bound)
-        if function is None or isinstance(function, BuiltinFunctionType):  # which have no signature
+        if function is None or isbuiltin(function):  # of which some have no signature
             continue
         parameters = signature(function).parameters
         if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):

@@ -198,9 +198,10 @@ class ModelAnswers:
             )
         answered = read[found.usable]
         skipped = dict.fromkeys(read[~found.usable].tolist(), NO_ANSWER)
-        if found.each is not None:
+        if labels.ndim == 2:
             every = np.zeros(labels.shape)
-            every[answered] = found.each[found.usable]
+            if found.each is not None:
+                every[answered] = found.each[found.usable]
             unknown = np.ones(len(labels), bool)
             unknown[answered] = False
             labels = np.where(unknown[:, None], UNKNOWN, labels)

@@ -129,6 +129,11 @@ def judge_conditions(
     )
 
 
+def nouns_without(conditions: Iterable[Condition]) -> dict[str, str]:
+    """Return what captions call an image without a condition, by its class: for recipes that do not know it."""
+    return {f"no {one.name}": f"picture without {one.name}" for one in conditions}
+
+
 def best_f1_threshold(scores: Floats, positive: NDArray[np.bool_]) -> float:
     """Return the threshold t for which "score ≥ t" has the best F1 (paper, A.3): of several the highest.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
-from fdgpu.auditing.conditions import UNKNOWN
+from fdgpu.auditing.conditions import UNKNOWN, nouns_without
 from fdgpu.auditing.gathering import THUMBNAIL
 from fdgpu.auditing.images import AuditImages, chosen_rows
 from fdgpu.captions.candidates import CaptionRecipe
@@ -103,7 +103,7 @@ def extreme_captions(findings: Findings, grammar: object = None) -> dict[str, di
         grammar: what the audit took its captions from, for its reference captions; None: the general recipe's.
     """
     names = [found.name for found in findings.classes]
-    references = CaptionRecipe.resolve(grammar, names).classes
+    references = CaptionRecipe.resolve(grammar, names, nouns_without(findings.conditions)).classes
     captions = {}
     for found, entry in zip(findings.classes, references, strict=True):
         mode = found.strongest

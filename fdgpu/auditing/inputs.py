@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, to_numpy
 from fdgpu.auditing.answers import read_scores
 from fdgpu.auditing.class_names import ClassNames, match_classes
-from fdgpu.auditing.conditions import has_conditions, judge_conditions
+from fdgpu.auditing.conditions import has_conditions, judge_conditions, nouns_without
 from fdgpu.auditing.one_column import as_column, as_scores, has_scores
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
@@ -84,7 +84,7 @@ class AuditInputs:
     @property
     def nouns(self) -> dict[str, str]:
         """What captions call an image without a condition, by its class: for recipes that do not know it."""
-        return {f"no {one.name}": f"picture without {one.name}" for one in self.conditions}
+        return nouns_without(self.conditions)
 
     def condition_of(self, class_id: int) -> Condition | None:
         """Return the condition that a class is a side of."""

@@ -38,10 +38,10 @@ class ClipEmbedder(ImageEmbedder):
         batch_size: images, or captions of full length, at a time; halved whenever the device runs out of memory.
         precision: what the model multiplies in, ``"float16"``, ``"bfloat16"`` or ``"float32"``; ``"auto"`` is float16
             on CUDA and float32 elsewhere. Layer norms compute in float32, and the vectors are float32.
-        reduced_decoding: decode JPEGs of six times the model's input or more at a half, a quarter or an eighth of their
-            size, no side below three times the input's: at 4000 x 3000 about twice as fast. The least cosine to vectors
-            of whole pictures, of crops of two photographs with grain, was 0.99990 for the bundled CLIP and 0.99999 for
-            a ViT-B/32 of random weights, and 0.9997 where the grain was as fine as the reduced picture's pixels.
+        reduced_decoding: decode JPEGs that are much larger than the model's input at a half, a quarter or an eighth of
+            their size, where no side gets below twice the input's or below 256 pixels. The least cosine to vectors of
+            the whole pictures (crops of two photographs) was 0.99994 for the bundled CLIP, and 0.99997 for a ViT-B/32
+            of random weights. A classifier in the same pass sees whole pictures: then nothing is reduced.
 
     Attributes:
         dimension: length d of the vectors.

@@ -130,8 +130,7 @@ class ImageEmbedder:
         model: the network, whose weights an audit fingerprints; None where there is none.
         activation_: of the network, and what decided it; None where nothing had to be decided.
         reduced_decoding: decode JPEGs that are much larger than the model's input at a half, a quarter or an eighth of
-            their size, each side of at least :data:`fdgpu.embedding.preprocess.REDUCED_TO` times the input's. Off by
-            default. A classifier in the same pass sees whole pictures, so that there nothing is reduced.
+            their size, as :class:`fdgpu.ClipEmbedder` says. Off by default.
     """
 
     preprocess: Preprocess

@@ -27,6 +27,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from fdgpu.cuda import version_of
 from fdgpu.embedding.picture import (
     TURNS,
     Picture,
@@ -67,6 +68,7 @@ BRANDS = {
 }
 PNG_TURNS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")  # what may hold a PNG's orientation
 END_OF_IMAGE = b"\xff\xd9"
+FIRST_TORCH = (2, 11)  # of torchcodec 0.16, the first with decoders of images
 START_OF_SCAN, APP1, APP15 = 0xDA, 0xE1, 0xEF  # markers of a JPEG's segments
 
 _one_large = threading.Lock()
@@ -107,8 +109,8 @@ def made_of_file(file: File, use: Callable[[Picture], T], smallest: int | None =
     Args:
         file: a path, the bytes of a file, or a file that is open, which is read from its start.
         use: what is made of the picture.
-        smallest: decode a JPEG at a half, a quarter or an eighth of its size where both sides keep so many pixels;
-            None for the whole size.
+        smallest: decode a JPEG at a half, a quarter or an eighth of its size where that is a whole number of pixels,
+            and so many for each side; None for the whole size.
 
     Raises:
         InputError: as :func:`read_picture`.
@@ -174,10 +176,14 @@ _ADDRESSES = {"http:", "https:", "ftp:", "s3:", "gs:"}
 
 
 def _reduces(image: Image.Image, smallest: int) -> bool:
-    """Have a JPEG decoded at a fraction of its size, if both sides keep ``smallest`` pixels; whether it will be."""
-    whole = image.size
-    if image.format in ("JPEG", "MPO"):
-        image.draft(image.mode, (smallest, smallest))
+    """Have a JPEG decoded at a fraction of its size, if both sides keep ``smallest`` pixels; whether it will be.
+
+    Only at one that divides both sides: at others libjpeg rounds up, which stretches the picture by up to a pixel.
+    """
+    whole = width, height = image.size
+    fits = (n for n in (8, 4, 2) if width % n == height % n == 0 and min(width, height) >= n * smallest)
+    if image.format in ("JPEG", "MPO") and (n := next(fits, None)):
+        image.draft(image.mode, (width // n, height // n))
     return image.size != whole
 
 
@@ -186,7 +192,9 @@ def _reduces(image: Image.Image, smallest: int) -> bool:
 
 @cache
 def torchcodec_decoders() -> ModuleType | str:
-    """Return torchcodec's decoders, or the reason why there are none: it is built for some versions of torch only."""
+    """Return torchcodec's decoders, or the reason why there are none; its wheels say nothing of torch's version."""
+    if version_of(torch.__version__) < FIRST_TORCH:
+        return f"torchcodec decodes images with torch 2.11 or later, and this is {torch.__version__}"
     try:
         decoders = importlib.import_module("torchcodec.decoders")
     except ModuleNotFoundError as error:
@@ -194,7 +202,7 @@ def torchcodec_decoders() -> ModuleType | str:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return f"torchcodec cannot be imported: it may be built for another torch ({one_line(error)})"
     if not hasattr(decoders, "decode_jpeg"):
-        return "this torchcodec has no decoders of images: 0.16 has, which needs torch 2.11"
+        return "this torchcodec has no decoders of images: 0.16 or later has"
     return decoders
 
 

@@ -96,7 +96,8 @@ def _at_once(jpegs: Sequence[Plain]) -> list[list[Plain]]:
 
 def handed_over(tensors: Sequence[Tensor], ready: torch.cuda.Event) -> None:
     """Let the current stream of a device use what another has made: the device waits for it, the host does not."""
-    current = torch.cuda.current_stream(tensors[0].device)
-    current.wait_event(ready)
     for tensor in tensors:
-        tensor.record_stream(current)
+        if tensor.is_cuda:  # nothing of a batch may have been readable
+            current = torch.cuda.current_stream(tensor.device)
+            current.wait_event(ready)
+            tensor.record_stream(current)

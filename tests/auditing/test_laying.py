@@ -18,7 +18,7 @@ import fdgpu
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import AuditResult
 from fdgpu.embedding.classifier import Classifier
-from fdgpu.errors import FdgpuWarning
+from fdgpu.errors import FdgpuWarning, InputError
 from tests.auditing.conftest import CLASSES
 
 TRANSFORM = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)])
@@ -152,3 +152,9 @@ def test_what_gives_transformed_images_only_says_what_clip_sees(
         result = fdgpu.audit(images, model=Scaled(), class_names=CLASSES, embedder=clip)
     same_report(result, all_val)
     assert any("with its transform only" in note for note in result.findings.notes)
+
+
+def test_probabilities_beside_a_model_are_refused(folder: Path, lookup: Lookup) -> None:
+    for name in ("confidence", "true_probability"):
+        with pytest.raises(InputError, match=f"{name} is given, and a model too, which says it: leave it out"):
+            fdgpu.audit(folder, model=lookup, preprocess=TRANSFORM, **{name: [0.5] * 10})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,7 @@ def same_findings(here: AuditResult, there: AuditResult) -> None:
     assert here.findings.model_fingerprint == there.findings.model_fingerprint
     for one, other in zip(here.findings.classes, there.findings.classes, strict=True):
         assert (one.status, one.n_errors, one.n_shown) == (other.status, other.n_errors, other.n_shown)
-        assert one.cv_score == pytest.approx(other.cv_score, abs=1e-9)
+        assert one.cv_score == pytest.approx(other.cv_score, abs=1e-9, nan_ok=True)
         assert one.p_value == pytest.approx(other.p_value, nan_ok=True)
         assert one.nested_score == pytest.approx(other.nested_score, nan_ok=True)
         for mine, yours in zip(shown(one), shown(other), strict=True):
@@ -216,7 +217,9 @@ def test_a_models_answers_come_down_once(monkeypatch: pytest.MonkeyPatch) -> Non
         n = len(result.mode_decisions)
         answers = [one.bytes for one in crossings if one.why == "the model's answers"]
         assert answers == [7 * 8 * n]
-        others = [one for one in crossings if one.why != "the model's answers"]
+        _, of_the_classifier = (one for one in crossings if one.why == "a digest of weights")
+        others = [one for one in crossings if one.why != "the model's answers" and one is not of_the_classifier]
+        assert replace(result.findings.classifier, device="cpu") == other.findings.classifier
         check(result, others, {}, on_device=True)
         same_findings(other, result)
         np.testing.assert_allclose(other.findings.classes[0].n_errors, result.findings.classes[0].n_errors)
@@ -285,5 +288,6 @@ def test_what_comes_down_of_conditions_is_a_number_a_sample(monkeypatch: pytest.
         of = {one.why: one.bytes for one in crossings}
         assert of["decision values"] == 8 * n * 2
         assert of["which images are near-duplicates"] == 8 * n // 2
-        assert of["right or wrong, the images nearest to a caption first"] == 2 * n  # two samples of each shown image
-        assert max(of.values()) == of["decision values"] or max(of.values()) == of["what was found"]
+        shown_of_classes = sum(one.n_shown for one in result.findings.classes)  # of those with a direction
+        assert of["right or wrong, the images nearest to a caption first"] == 2 * shown_of_classes
+        assert max(of.values()) < 4 * n * 128  # no vector

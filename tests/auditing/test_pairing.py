@@ -295,3 +295,27 @@ def test_an_object_in_a_frame_is_named_with_its_row(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Series, "to_list", lambda _: ["a", {}])
     with pytest.raises(InputError, match="labels, row 1: path is a dict: pass text"):
         read_frame(frame)
+
+
+def test_columns_of_other_names_are_joined_by_path(folder: Path) -> None:
+    names = {"path": "where", "label": "truth", "prediction": "said", "confidence": "sure"}
+    frame = {names.get(name, name): column for name, column in rows().items() if name != "group"}
+    for labels in (pa.table(frame), Frame(frame)):
+        assert by_path(pair(folder, given_columns(labels), names=names)) == EXPECTED
+    for odd in (LABELS, dict(zip(NAMES, LABELS, strict=True))):
+        with pytest.raises(InputError, match="columns says what a table calls its columns, and labels is no table"):
+            pair(folder, given_columns(odd, odd), names=names)
+
+
+def test_scores_are_joined_by_path(folder: Path) -> None:
+    scores = {f"val/{name}": [i / 12, 1 - i / 12] for i, name in enumerate(NAMES)}
+    labels = {path: int(row[1] > 0.5) for path, row in reversed(scores.items())}
+    of_mapping = pair(folder, given_columns(labels, scores))
+    of_table = pair(folder, given_columns(pa.table({"path": list(scores), "label": [labels[one] for one in scores],
+                                                    "probabilities": list(scores.values())})))  # fmt: skip
+    for paired in (of_mapping, of_table):
+        inputs = check_inputs(**paired.columns, class_names=["a", "b"])
+        assert inputs.confidence is not None
+        expected = [max(scores[f"val/{Path(own).name}"]) for own in paired.source.ids]
+        np.testing.assert_allclose(inputs.confidence, expected, atol=1e-6)
+        assert inputs.correct.all()

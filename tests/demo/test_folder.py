@@ -58,6 +58,10 @@ def test_the_world_stays_while_it_is_audited_and_goes_with_the_next(tmp_path: Pa
     assert (out / "truth.json").read_bytes() != truth
 
     table = read_predictions(out / "predictions.csv")
+    assert table.confidence is not None
+    assert table.true_probability is not None
+    answers = zip(table.labels, table.predictions or (), table.confidence, table.true_probability, strict=True)
+    assert all((true == sure) if label == said else (true <= sure) for label, said, sure, true in answers)
     kept = {name: (out / name).read_bytes() for name in listed(out, "truth.json")}
     result = audit(out / "images", table, directions=plain, out=out, embedder=_bundled())
     assert result.out == out

@@ -216,14 +216,16 @@ def test_bytes_that_are_no_picture_are_named() -> None:
         (ModuleNotFoundError("No module named 'torchcodec'", name="torchcodec"), "torchcodec is not installed"),
         (OSError("libx.so: undefined symbol"), r"torchcodec cannot be imported: .* \(libx.so: undefined symbol\)"),
         (RuntimeError("Could not load"), r"torchcodec cannot be imported: .* \(Could not load\)"),
-        (None, r"this torchcodec has no decoders of images: 0\.16 has, which needs torch 2\.11"),
+        (None, r"this torchcodec has no decoders of images: 0\.16 or later has"),
+        ("2.10.0+cu128", r"torchcodec decodes images with torch 2\.11 or later, and this is 2\.10\.0\+cu128"),
     ],
 )
 def test_without_torchcodec_pillow_does_everything(
-    error: Exception | None, reason: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception | str | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(name: str) -> ModuleType:
         assert name == "torchcodec.decoders"
+        assert not isinstance(error, str)
         if error:
             raise error
         return ModuleType(name)
@@ -231,6 +233,8 @@ def test_without_torchcodec_pillow_does_everything(
     content = written(photograph(), "JPEG")
     expected = read(content)
     monkeypatch.setattr(image_file.importlib, "import_module", load)
+    if isinstance(error, str):
+        monkeypatch.setattr(torch, "__version__", error)
     torchcodec_decoders.cache_clear()
     image_file._stands_in.cache_clear()
     try:
@@ -457,6 +461,8 @@ def test_a_decompression_bomb_is_skipped(tmp_path: Path, monkeypatch: pytest.Mon
         ((400, 304), 20, (50, 38)),
         ((304, 400), 76, (76, 100)),
         ((1600, 30), 20, (1600, 30)),
+        ((1602, 800), 50, (801, 400)),
+        ((1601, 800), 50, (1601, 800)),
     ],
 )
 def test_a_jpeg_is_decoded_at_a_fraction_that_keeps_enough_pixels(
@@ -481,7 +487,7 @@ def test_a_reduced_picture_is_turned_and_hardly_another() -> None:
 
 
 def test_an_embedder_reduces_where_it_was_asked_to_and_says_so(tmp_path: Path) -> None:
-    photograph(800, 1000).save(tmp_path / "a.jpg", quality=90)
+    photograph(1024, 1280).save(tmp_path / "a.jpg", quality=90)
     plain, reducing = ClipEmbedder.bundled("cpu"), ClipEmbedder.bundled("cpu", reduced_decoding=True)
     sizes: list[tuple[int, ...]] = []
     resize = Preprocess.resize
@@ -493,6 +499,6 @@ def test_an_embedder_reduces_where_it_was_asked_to_and_says_so(tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Preprocess, "resize", recording)
         one, other = plain.images([tmp_path / "a.jpg"]), reducing.images([tmp_path / "a.jpg"])
-    assert sizes == [(3, 800, 1000), (3, 200, 250)]
+    assert sizes == [(3, 1024, 1280), (3, 256, 320)]
     assert float(one[0] @ other[0]) >= 0.9999
-    assert reducing.preprocessing == f"{plain.preprocessing}; JPEGs decoded at a reduced size, no side below 192"
+    assert reducing.preprocessing == f"{plain.preprocessing}; JPEGs decoded at a reduced size, no side below 256"

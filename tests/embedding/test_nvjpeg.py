@@ -164,6 +164,15 @@ def test_an_embedder_has_its_jpegs_decoded_there(
     torch.testing.assert_close(inner(vectors), on_the_host, atol=1e-5, rtol=0)
 
 
+def test_a_batch_of_which_nothing_can_be_read(tmp_path: Path, device: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"\xff\xd8 no picture")
+    with pretend_cuda(monkeypatch):
+        (batch,) = batches([tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    assert (len(batch.pixels), batch.read, set(batch.unreadable)) == (0, [], {"a.jpg", "b.jpg"})
+    assert device.calls == []
+
+
 def test_a_jpeg_without_its_end_is_left_to_the_host() -> None:
     stream = BytesIO()
     noise(0).save(stream, "JPEG")

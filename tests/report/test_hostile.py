@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fdgpu.findings import AskedModel, ClassFindings, Findings, PlantedTruth, Thumbnails
+from fdgpu.findings import AnswerKind, AskedModel, ClassFindings, Condition, Findings, PlantedTruth, Split, Thumbnails
 from fdgpu.report import render_report
 
 from .conftest import BuildClass, BuildFindings
@@ -80,6 +80,20 @@ def test_no_string_becomes_part_of_the_page(
     assert poison in root.find("h1")[0].text
     if "<" in poison:
         assert poison not in page
+
+
+@pytest.mark.parametrize("poison", HOSTILE)
+def test_no_condition_and_no_name_in_a_picture_s_place_becomes_part_of_the_page(
+    findings: Findings, poison: str
+) -> None:
+    of_two = replace(findings, conditions=(Condition("mass", AnswerKind.LOGITS, 0.4, 0.9, Split.TRAIN, 2),))
+    clean = read(render_report(of_two, Thumbnails(only_names=True)))
+    root = read(render_report(poisoned(of_two, poison), Thumbnails(only_names=True)))
+    assert [(e.tag, sorted(e.attributes)) for e in root.walk()] == [(e.tag, sorted(e.attributes)) for e in clean.walk()]
+    (section,) = root.find("section", cls="conditions")
+    assert section.find("tbody")[0].find("th")[0].text == " ".join(f"mass{poison}".split())
+    assert not root.find("span", cls="tile")
+    assert root.find("ol", cls="names")[0].find("li")[0].text == " ".join(f"cat/hard/0.png{poison}".split())
 
 
 def test_every_string_is_shown_as_it_is(findings: Findings) -> None:
