@@ -25,7 +25,8 @@ test: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # FFCV is built against OpenCV and libjpeg-turbo. What it needs lies in .venv already, and is seen from its own
-# environment, so that nothing there is replaced; opencv-python-headless is the OpenCV that needs no display.
+# environment, so that nothing there is replaced; opencv-python-headless is the OpenCV that needs no display. At exit,
+# numba may stumble over what FFCV's threads have compiled: that is no test's failure.
 ffcv: $(INSTALLED)
 	$(AS_ROOT) apt-get update
 	$(AS_ROOT) apt-get install --yes --no-install-recommends g++ libopencv-dev libturbojpeg0-dev pkg-config
@@ -34,7 +35,7 @@ ffcv: $(INSTALLED)
 		> "$$($(FFCV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
 	$(FFCV)/bin/python -m pip install --no-deps --no-build-isolation \
 		'ffcv==1.0.2' opencv-python-headless assertpy fastargs pytorch-pfn-extras terminaltables
-	$(FFCV)/bin/python -m pytest -n 0 tests/embedding/test_beton.py
+	$(FFCV)/bin/python -m pytest -n 0 -p no:unraisableexception tests/embedding/test_beton.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
