@@ -150,28 +150,36 @@ def _labelled(images: object, columns: Columns) -> Paired:
 
 
 def check_agreement(inputs: AuditInputs, source: ImageSource, labels: Sequence[object], ids: Sequence[str]) -> None:
-    """Check labels that were given against those that came with the images.
+    """Check labels that were given against those that came with the images: by name, where both know the names.
+
+    Where they do not, images of one label of the source have to have one label of those given, and no others have it.
 
     Raises:
         InputError: says how many differ, and the first.
     """
-    if inputs.conditions or all(label is None for label in labels):
+    rows = [row for row, label in enumerate(labels) if label is not None]
+    if inputs.conditions or not rows:
         return
-    names, numbers = source.class_names, {name: k for k, name in enumerate(inputs.given_names)}
-
-    def named(label: object) -> object:
-        own = label.tolist() if hasattr(label, "tolist") else label
-        own = names[own] if names and isinstance(own, int) and 0 <= own < len(names) else own
-        return own if isinstance(own, int) else numbers.get(str(own), own)
-
-    differ = [row for row, label in enumerate(labels) if label is not None and named(label) != int(inputs.labels[row])]
+    own = {row: _name_of(labels[row], source.class_names) for row in rows}
+    given = {row: inputs.given_names[int(inputs.labels[row])] for row in rows}
+    if set(own.values()) <= set(inputs.given_names):
+        differ = [row for row in rows if own[row] != given[row]]
+    else:
+        first_given, first_own = (
+            {one[row]: other[row] for row in reversed(rows)} for one, other in ((own, given), (given, own))
+        )
+        differ = [row for row in rows if first_given[own[row]] != given[row] or first_own[given[row]] != own[row]]
     if differ:
         row = differ[0]
         raise InputError(
-            f"labels says {shown(inputs.label_of(row))} of the image {ids[row]}, and its source says "
-            f"{shown(str(labels[row]))} ({len(differ)} of {len(labels)} differ): leave labels out to take the "
-            "source's, or pass class_names that both count into"
+            f"labels says {shown(given[row])} of the image {ids[row]}, and its source says {shown(own[row])} "
+            f"({len(differ)} of {len(rows)} differ): leave labels out to take the source's, or correct one of them"
         )
+
+
+def _name_of(label: object, names: Sequence[str] | None) -> str:
+    own = label.tolist() if hasattr(label, "tolist") else label
+    return names[own] if names and isinstance(own, int) and 0 <= own < len(names) else str(own)
 
 
 def _by_path(columns: Columns, names: ColumnNames | None, answered: bool) -> tuple[list[str] | None, Columns]:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from fdgpu.arrays import bring_down, to_device
 from fdgpu.batches import as_input
 from fdgpu.checks import check_kind, shown
-from fdgpu.device import BatchSize, choose_device, halving_batches
+from fdgpu.device import BatchSize, choose_device, halving_batches, out_of_memory
 from fdgpu.embedding.loading import View
 from fdgpu.embedding.named_networks import LIBRARIES, called, preprocess_of_timm
 from fdgpu.embedding.preprocess import Preprocess
-from fdgpu.errors import LONGEST_REASON, InputError
+from fdgpu.errors import LONGEST_REASON, FdgpuError, InputError, ModelError, one_line
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 
 SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
@@ -139,15 +139,23 @@ class Classifier:
         Raises:
             InputError: unless the model gives k ≥ 2 scores an image, the same k for every batch and as many as there
                 are class names.
+            ModelError: for what the model itself raises, from that.
         """
         device, dtype = self.device, dtype_of(self.model)
         self._fitting = self._fitting or BatchSize(len(inputs))
 
         def run(start: int, stop: int) -> Tensor:
             some = to_device(inputs[start:stop], device)
-            if self._ours is not None:
-                return scores_of(self.model, self._ours.normalise(some, dtype)).float()
-            return scores_of(self.model, as_input(some, dtype)).float()
+            some = as_input(some, dtype) if self._ours is None else self._ours.normalise(some, dtype)
+            try:
+                return scores_of(self.model, some).float()
+            except Exception as error:
+                if out_of_memory(error) or isinstance(error, FdgpuError):
+                    raise
+                raise ModelError(
+                    f"{self.name} raises {type(error).__name__} ({one_line(error)}) for images {tuple(some.shape)} of "
+                    f"{dtype}: is this its preprocessing? {self.preprocessing}"
+                ) from error
 
         with evaluating(self.model), torch.no_grad():
             parts, start = list[Tensor](), 0

@@ -17,8 +17,11 @@ from torchvision.datasets import ImageFolder
 import fdgpu
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import AuditResult
+from fdgpu.auditing.inputs import check_inputs
+from fdgpu.auditing.pairing import check_agreement
 from fdgpu.embedding.classifier import Classifier
-from fdgpu.errors import FdgpuWarning, InputError
+from fdgpu.embedding.sources import IterableSource
+from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from tests.auditing.conftest import CLASSES
 
 TRANSFORM = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)])
@@ -158,3 +161,46 @@ def test_probabilities_beside_a_model_are_refused(folder: Path, lookup: Lookup) 
     for name in ("confidence", "true_probability"):
         with pytest.raises(InputError, match=f"{name} is given, and a model too, which says it: leave it out"):
             fdgpu.audit(folder, model=lookup, preprocess=TRANSFORM, **{name: [0.5] * 10})
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "message"),
+    [
+        (("cat", "dog"), ["cat", "dog", "cat"], None),
+        (("cat", "dog"), [0, 1, 0], None),
+        (None, ["kitten", "puppy", "kitten"], None),  # other names for the same
+        (
+            ("cat", "dog"),
+            ["dog", "cat", "dog"],
+            r"labels says 'dog' of the image 0, and its source says 'cat' \(3 of 3 differ",
+        ),
+        (
+            None,
+            ["kitten", "kitten", "puppy"],
+            r"labels says 'kitten' of the image 1, and its source says '1' \(2 of 3 differ",
+        ),
+        (
+            ("cat", "dog"),
+            ["kitten", "kitten", "kitten"],
+            r"says 'kitten' of the image 1, and its source says 'dog' \(1 of 3",
+        ),
+    ],
+)
+def test_labels_that_contradict_the_images_own(names: tuple | None, labels: list, message: str | None) -> None:
+    source = IterableSource([])
+    source.class_names = names
+    inputs = check_inputs(labels, labels, names if isinstance(labels[0], int) else None)
+    if message is None:
+        check_agreement(inputs, source, [0, 1, torch.tensor(0)], ["0", "1", "2"])
+        return
+    with pytest.raises(InputError, match=message):
+        check_agreement(inputs, source, [0, 1, torch.tensor(0)], ["0", "1", "2"])
+
+
+def test_what_a_model_raises_is_said_with_what_it_was_given(folder: Path, clip: ClipEmbedder) -> None:
+    small = transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(5, 3))
+    with pytest.raises(
+        ModelError, match=r"Sequential raises RuntimeError \(mat1 and mat2.*images \(\d+, 3, 8, 8\) of .*Resize"
+    ):
+        fdgpu.audit(ImageFolder(folder / "val", small), model=model, embedder=clip)
