@@ -42,7 +42,7 @@ from benchmarks.stored import store
 from fdgpu.device import cpu_count
 from fdgpu.embedding.image_file import read_picture
 from fdgpu.embedding.loading import View
-from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.embedding.sources import FileSource
 from fdgpu.embedding.written import Written
 
@@ -116,7 +116,7 @@ class Comparison:
     def __init__(self, paths: Sequence[Path], folder: Path) -> None:
         model = open_clip.create_model("ViT-B-32", None, load_weights=False).eval()
         self.model, self.paths, self.folder = model, list(paths), folder
-        self.preprocess = Preprocess.of_model(model.visual.preprocess_cfg)
+        self.preprocess, self.memory = Preprocess.of_model(model.visual.preprocess_cfg), Memory()
         cfg = model.visual.preprocess_cfg
         self.transform = open_clip.image_transform(
             cfg["size"], is_train=False, mean=cfg["mean"], std=cfg["std"], resize_mode=cfg["resize_mode"]
@@ -126,7 +126,7 @@ class Comparison:
         """Go the way of an embedder: decoded by threads, normalised by batches."""
         source = FileSource(self.paths, [path.name for path in self.paths])
         for batch in source.batches(BATCH, View(self.preprocess.resize, smallest=smallest)):
-            yield self.preprocess.normalise(batch.pixels, torch.float32)
+            yield self.preprocess.normalise(batch.pixels, torch.float32, self.memory.of(batch.pixels))
 
     def by_threads(self, threads: int) -> Iterator[Tensor]:
         """Go through open_clip's transform in a pool."""
@@ -177,7 +177,8 @@ class Comparison:
             written = Written(len(sized), 1)
             for row, one in enumerate(sized):
                 written.put(row, (one,))
-            self.preprocess.normalise(written.whole(0, range(len(sized)), sized), torch.float32)
+            whole = written.whole(0, range(len(sized)), sized)
+            self.preprocess.normalise(whole, torch.float32, self.memory.of(whole))
 
         @torch.inference_mode()
         def embed() -> None:

@@ -20,7 +20,7 @@ from fdgpu.checks import check_kind, shown
 from fdgpu.device import BatchSize, choose_device, halving_batches, out_of_memory
 from fdgpu.embedding.loading import View
 from fdgpu.embedding.named_networks import LIBRARIES, called, preprocess_of_timm
-from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import LONGEST_REASON, FdgpuError, InputError, ModelError, one_line
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 
@@ -54,6 +54,7 @@ class Classifier:
         self.outputs: int | None = None
         self._ours: Preprocess | None = None
         self._fitting: BatchSize | None = None
+        self._memory = Memory()
         self.view: View | None = None
         self.preprocessing = "by the source of the images"
         if isinstance(preprocess, Preprocess):
@@ -146,7 +147,11 @@ class Classifier:
 
         def run(start: int, stop: int) -> Tensor:
             some = to_device(inputs[start:stop], device)
-            some = as_input(some, dtype) if self._ours is None else self._ours.normalise(some, dtype)
+            some = (
+                as_input(some, dtype)
+                if self._ours is None
+                else self._ours.normalise(some, dtype, self._memory.of(some))
+            )
             try:
                 return scores_of(self.model, some).float()
             except Exception as error:

@@ -18,7 +18,7 @@ from fdgpu.device import BatchSize, Choice, choose_device, halving_batches
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.picture import Treatment
-from fdgpu.embedding.preprocess import Preprocess
+from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
 
@@ -143,7 +143,7 @@ class ImageEmbedder:
     def __init__(self, name: str, device: str | torch.device, batch_size: int, precision: str = "auto") -> None:
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
         self.placement = choose_device(device, precision)
-        self.name = name
+        self.name, self._memory = name, Memory()
 
     @property
     def preprocessing(self) -> str:
@@ -221,7 +221,8 @@ class ImageEmbedder:
 
         @torch.inference_mode()
         def encode(start: int, stop: int) -> Tensor:
-            pixels = self.preprocess.normalise(to_device(batch.pixels[start:stop], device), self.placement.dtype)
+            there = to_device(batch.pixels[start:stop], device)
+            pixels = self.preprocess.normalise(there, self.placement.dtype, self._memory.of(there))
             return F.normalize(self._features(pixels).float(), dim=1)
 
         parts = [rows for _, rows in halving_batches(encode, len(batch.pixels), self._fitting)]

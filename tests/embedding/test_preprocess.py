@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
 from fdgpu.embedding.picture import as_picture, as_pictures, on_white
-from fdgpu.embedding.preprocess import Preprocess, ResizeMode
+from fdgpu.embedding.preprocess import Memory, Preprocess, ResizeMode
 from fdgpu.errors import InputError
 
 
@@ -88,3 +88,29 @@ def test_an_image_in_the_models_size_is_scaled_too_where_the_centre_is_cropped()
     expected = V.center_crop(V.resize(whole, [8], antialias=True), [4])
     torch.testing.assert_close(ours.resize(whole), expected)
     assert not torch.equal(ours.resize(whole), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("order", ["channels first", "channels last", "part of larger images"])
+def test_normalising_is_its_plain_formula_in_any_order_and_memory(dtype: torch.dtype, order: str) -> None:
+    config = {"size": 6, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25), "interpolation": "bicubic"}
+    ours = Preprocess.of_model({**config, "resize_mode": "shortest"})
+    images = torch.randint(0, 256, (5, 3, 6, 7), dtype=torch.uint8)
+    if dtype.is_floating_point:
+        images = images.to(dtype) / 255
+    if order == "channels last":
+        images = images.contiguous(memory_format=torch.channels_last)
+    elif order == "part of larger images":
+        images = images[:, :, 1:5, :3]
+    before = images.clone()
+    whole = images.double() / (255 if dtype == torch.uint8 else 1)
+    mean, std = (torch.tensor(config[name], dtype=torch.float64)[:, None, None] for name in ("mean", "std"))
+    expected = ((whole - mean) / std).float()
+    memory = Memory()
+    for out in (None, memory.of(images), memory.of(images)):
+        found = ours.normalise(images, torch.float32, out)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        assert out is None or found.data_ptr() == out.data_ptr()
+        assert torch.equal(images, before)
+    assert (memory.of(images) is None) == (order == "part of larger images")
+    assert ours.normalise(images, torch.float16).dtype == torch.float16
