@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,7 @@ from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import shown
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import View
-from fdgpu.embedding.sources import ImageSource, TensorSource
+from fdgpu.embedding.sources import FileSource, ImageSource, TensorSource
 from fdgpu.errors import InputError
 
 Model = Classifier | nn.Module | str
@@ -63,6 +64,9 @@ class Laid:
         """
         n = len(embedded.ids)
         inputs, source = self.inputs, self.source
+        if len(set(embedded.ids)) < n and not isinstance(source, FileSource):  # of which one may be listed twice
+            twice, count = Counter(embedded.ids).most_common(1)[0]
+            raise InputError(f"images gave {count} images the id {shown(twice)}: give every image an id of its own")
         splits_came = self.paired.columns["splits"] is None and any(one is not None for one in embedded.splits)
         if inputs is None or splits_came:
             columns = dict(self.paired.joined(embedded.ids))

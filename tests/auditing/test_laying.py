@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +204,13 @@ def test_what_a_model_raises_is_said_with_what_it_was_given(folder: Path, clip: 
         ModelError, match=r"Sequential raises RuntimeError \(mat1 and mat2.*images \(\d+, 3, 8, 8\) of .*Resize"
     ):
         fdgpu.audit(ImageFolder(folder / "val", small), model=model, embedder=clip)
+
+
+def test_ids_that_occur_twice_are_refused(clip: ClipEmbedder) -> None:
+    class Twice(fdgpu.ImageSource):
+        def samples(self) -> Iterator[fdgpu.Sample]:
+            for row in range(6):
+                yield fdgpu.Sample(f"scan {row % 5}", np.full((8, 8, 3), 40 * row, np.uint8), row % 2)
+
+    with pytest.raises(InputError, match="gave 2 images the id 'scan 0': give every image an id of its own"):
+        fdgpu.audit(Twice(), predictions=[0] * 6, embedder=clip)
