@@ -122,7 +122,7 @@ def _by_every_name(names: Sequence[str]) -> dict[str, int]:
 def _imagenet() -> dict[str, str]:
     """Return ImageNet's class names by WordNet id."""
     with (bundled_folder() / "imagenet_classes.csv").open(encoding="utf-8") as stream:
-        return {row["also"]: row["name"] for row in csv.DictReader(stream)}
+        return {row["also"].partition(";")[0]: row["name"] for row in csv.DictReader(stream)}  # the first is the id
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ from torch import nn
 from fdgpu.auditing.answers import NO_ANSWER, AnsweredColumns, ModelAnswers
 from fdgpu.auditing.conditions import UNKNOWN
 from fdgpu.auditing.output_names import Outputs
+from fdgpu.captions.recipe import bundled_folder
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.embedding.named_networks import timm_network, torchvision_network
@@ -80,6 +82,16 @@ def test_imagenet_goes_by_names_and_by_wordnet_ids(of: str) -> None:
     assert outputs.columns_of(labels).tolist() == [0, 0, 1, 2, 2, 2]
     folders = Outputs(Classifier.from_model(network.model, class_names=network.class_names), ["n01443537", "n01440764"])
     assert folders.columns_of([0, 1]).tolist() == [1, 0]  # ImageFolder's numbers of a part of ImageNet
+
+
+@pytest.mark.parametrize("of", ["torchvision", "timm"])
+def test_every_folder_of_imagenet_finds_its_output(of: str) -> None:
+    """ImageNet numbers its classes in the order of their WordNet ids; two share a name with another."""
+    network = torchvision_network("resnet18", "none") if of == "torchvision" else timm_network("test_resnet", "none")
+    with (bundled_folder() / "imagenet_classes.csv").open(encoding="utf-8") as stream:
+        ids = sorted(re.findall(r"\bn\d{8}\b", stream.read()))
+    outputs = Outputs(Classifier.from_model(network.model, class_names=network.class_names))
+    assert outputs.columns_of(ids).tolist() == list(range(1000))
 
 
 def test_a_way_to_write_that_two_outputs_share_finds_none() -> None:
