@@ -196,6 +196,8 @@ class _Functions(TorchFunctionMode):
 class Stream:
     """All work is done at once and in order."""
 
+    cuda_stream = 0  # the number of the default one, which DLPack asks for
+
     def record_event(self) -> None: ...
 
     def wait_event(self, event: None) -> None: ...

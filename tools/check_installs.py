@@ -34,7 +34,6 @@ CUDA = {"gpu-cu12": 12, "gpu-cu13": 13}
 COLUMNS = {  # heading: what may bring it
     "torch": ("torch",),
     "of CUDA": ("nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime"),
-    "torchcodec": ("torchcodec",),
     "Triton": ("triton",),
     "numba": ("numba",),
     "NumPy": ("numpy",),

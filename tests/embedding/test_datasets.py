@@ -180,6 +180,7 @@ def test_a_loader_that_makes_batches_in_its_own_way() -> None:
     assert image_source(shuffled).pictures([0], 4) == [None]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has loaded it
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_item_that_cannot_be_had_is_skipped_with_its_reason(workers: int) -> None:
     items = [
