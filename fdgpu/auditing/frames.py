@@ -20,7 +20,6 @@ from fdgpu.auditing.tables import (
     check_there,
     checked_columns,
     named_columns,
-    with_split,
 )
 from fdgpu.checks import shown
 from fdgpu.errors import InputError, one_line
@@ -33,7 +32,7 @@ def read_frame(
 ) -> Predictions:
     """Read a data frame of pandas, polars or pyarrow with the columns of :func:`~fdgpu.auditing.read_predictions`.
 
-    Labels, predictions and groups may be numbers too; without ``split``, every image is for validation. A column
+    Labels, predictions and groups may be numbers too; without ``split``, that is as the images' source says, or val. A column
     ``logits`` or ``probabilities``, of k numbers a row, stands for ``prediction``.
 
     Args:
@@ -55,7 +54,6 @@ def read_frame(
         raise InputError(f"{what}, a table, cannot be read ({error}): give every column one type") from None
     if not len(found["path"]):
         raise InputError(f"{what} is empty: there is nothing to audit")
-    found = with_split(found)
     for name in (*REQUIRED, *SCORES):
         if name in found and found[name].null_count:
             row = int(np.argmax(np.asarray(found[name].is_null())))
@@ -81,7 +79,7 @@ def read_parquet(path: Path, columns: ColumnNames | None, needed: Sequence[str])
 def _chosen(header: Sequence[str], columns: ColumnNames | None, needed: Sequence[str], what: str) -> dict[str, str]:
     """Return what the table calls each of our columns."""
     places = named_columns(header, columns)
-    needed = [name for name in needed if name != "split"]  # every image is for validation
+    needed = [name for name in needed if name != "split"]  # images may have theirs
     check_there(places, needed, columns, f"{what}, a table", ", ".join(header))
     return {name: header[own[0]] for name, own in places.items()}
 

@@ -32,7 +32,6 @@ from fdgpu.auditing.tables import (
     check_there,
     checked_columns,
     named_columns,
-    with_split,
 )
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
@@ -55,7 +54,7 @@ def read_predictions(
     Args:
         path: of a CSV or a Parquet file; its content tells which.
         columns: what the file calls them, such as ``{"path": "filename"}``.
-        needed: columns that have to be there. Without ``split``, every image is for validation.
+        needed: columns that have to be there. Without ``split``, that is as the images' source says, or val.
 
     Raises:
         InputError: names the file, the line or row, what was expected and what came.
@@ -201,7 +200,7 @@ def _parsed_by_arrow(stream: BinaryIO, start: int, layout: _Layout, has_quotes: 
         )
         columns = {name: _trimmed(table[str(i)]) for name, i in layout.place.items()}
         del table
-        return checked_columns(with_split(columns), str) if len(columns["path"]) else None
+        return checked_columns(columns, str) if len(columns["path"]) else None
     except (pa.ArrowException, InputError):
         return None
 
@@ -273,7 +272,6 @@ def _parsed_exactly(stream: BinaryIO, start: int, layout: _Layout, path: Path) -
     columns = {name: pa.array(own[: len(lines)], pa.string()) for name, own in cells.items() if name not in numbers}
     columns |= {name: columns[name].dictionary_encode() for name in set(columns) - {"path"}}
     columns |= {name: pa.array(own[: len(lines)], pa.float64()) for name, own in numbers.items()}
-    columns = with_split(columns)
     checked = checked_columns(columns, lambda row: f"{path}, line {lines[row]}") if lines else None
     if fault is not None:
         raise fault

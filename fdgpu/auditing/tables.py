@@ -43,7 +43,7 @@ class Predictions:
     """A checked table of predictions, one row an image.
 
     Attributes:
-        columns: a :class:`pyarrow.Table` with ``path``, ``label`` and ``split``, and where they were given
+        columns: a :class:`pyarrow.Table` with ``path`` and ``label``, and where they were given ``split``,
             ``prediction``, ``confidence``, ``true_probability``, ``logits`` or ``probabilities`` (a list of k a row),
             and ``group``; an image without a group is null there. The properties are its columns as lists, made when
             they are asked for; None where there is no such column.
@@ -85,8 +85,8 @@ class Predictions:
 
     @property
     def splits(self) -> list[str]:
-        """Names of :class:`~fdgpu.findings.Split`."""
-        return list(self._listed("split"))
+        """Names of :class:`~fdgpu.findings.Split`; val where there is no such column."""
+        return [str(Split.VAL)] * len(self) if self.column("split") is None else list(self._listed("split"))
 
     @property
     def confidence(self) -> list[float] | None:
@@ -159,8 +159,10 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
             faults += [(row, f"{name} is empty") for row in _first(columns[name], lambda values: pc.equal(values, ""))]
         if name in LONGEST:
             faults += _too_long(columns[name], name, LONGEST[name])
-    known = pa.array([Split.named(own) for own in columns["split"].dictionary.to_pylist()], pa.string())
-    for row in _first(columns["split"], lambda _: known.is_null()):
+    given_splits = columns.get("split")
+    names = [] if given_splits is None else [Split.named(own) for own in given_splits.dictionary.to_pylist()]
+    known = pa.array(names, pa.string())
+    for row in [] if given_splits is None else _first(given_splits, lambda _: known.is_null()):
         faults.append((row, f"split is {shown(columns['split'][row].as_py())}, use one of {', '.join(Split)}"))
     for name in (name for name in NUMBERS if name in columns):
         given = columns[name].to_numpy()
@@ -170,19 +172,13 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
     if faults:
         row, what = min(faults, key=lambda fault: fault[0])
         raise InputError(f"{place(row)}: {what}")
-    codes = known.dictionary_encode()
-    splits = pa.DictionaryArray.from_arrays(codes.indices.take(columns["split"].indices), codes.dictionary)
-    checked = {**columns, "split": splits}
+    checked = dict(columns)
+    if given_splits is not None:
+        codes = known.dictionary_encode()
+        checked["split"] = pa.DictionaryArray.from_arrays(codes.indices.take(given_splits.indices), codes.dictionary)
     if "group" in columns:
         checked["group"] = _without_empty(columns["group"])
     return checked
-
-
-def with_split(columns: dict[str, Any]) -> dict[str, Any]:
-    """Return columns with a split: where none was given, every image is for validation."""
-    if "split" in columns:
-        return columns
-    return {**columns, "split": pa.array(["val"] * len(columns["path"])).dictionary_encode()}
 
 
 def _is_text(column: Any) -> bool:

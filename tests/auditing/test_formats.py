@@ -46,6 +46,13 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"id": [f"{i}.png" for i in range(N)], "image": images, "label": LABELS, "split": SPLITS})
 
 
+def by_split() -> pd.DataFrame:
+    """Columns by the ids that images of several splits have, in another order."""
+    ids = [f"val/{i}" for i in range(16)] + [f"test/{i}" for i in range(N - 16)]
+    names = [[NAMES[one] for one in column] for column in (LABELS, PREDICTIONS)]
+    return pd.DataFrame({"path": ids, "label": names[0], "prediction": names[1]})[::-1]
+
+
 def zipped(folder: Path) -> Path:
     with ZipFile(folder / "images.zip", "w") as file:
         for i in reversed(range(N)):
@@ -73,6 +80,8 @@ def case(name: str, folder: Path) -> tuple[object, dict[str, object]]:
     return {
         "a DatasetDict": (splits(), {"predictions": PREDICTIONS}),
         "a DatasetDict beside labels": (splits(), {"labels": LABELS, "predictions": PREDICTIONS}),
+        "a DatasetDict beside a table without splits": (splits(), {"labels": by_split()}),
+        "streamed splits beside a table without splits": (streamed, {"labels": by_split()}),
         "streamed splits": (streamed, {"predictions": PREDICTIONS}),
         "streamed splits beside labels": (streamed, {"labels": LABELS, "predictions": PREDICTIONS}),
         "a frame": (frame(), {"predictions": PREDICTIONS, "class_names": NAMES}),
@@ -87,6 +96,7 @@ def case(name: str, folder: Path) -> tuple[object, dict[str, object]]:
     [
         "a DatasetDict", "a DatasetDict beside labels", "streamed splits", "streamed splits beside labels", "a frame",
         "a frame joined by id", "a zip file", "a tar by its path as text",
+        "a DatasetDict beside a table without splits", "streamed splits beside a table without splits",
     ],
 )  # fmt: skip
 def test_what_comes_with_the_images_reaches_the_findings(name: str, tmp_path: Path) -> None:
