@@ -32,8 +32,8 @@ def read_frame(
 ) -> Predictions:
     """Read a data frame of pandas, polars or pyarrow with the columns of :func:`~fdgpu.auditing.read_predictions`.
 
-    Labels, predictions and groups may be numbers too; without ``split``, that is as the images' source says, or val. A column
-    ``logits`` or ``probabilities``, of k numbers a row, stands for ``prediction``.
+    Labels, predictions and groups may be numbers too; without ``split``, that is as the images' source says, or val. A
+    column ``logits`` or ``probabilities``, of k numbers a row, stands for ``prediction``.
 
     Args:
         frame: the table.
