@@ -216,8 +216,8 @@ def predict(
 ) -> None:
     """Ask a model of yours about images, and write a table for fdgpu audit --predictions.
 
-    The table has path, label, prediction, confidence, true_probability, and split where the folders or the table of
-    labels say it.
+    The table has path, label, prediction, confidence, true_probability, and split, as the folders or the table of
+    labels say it, else val.
     """
     _check_device(device)
     _check_images(images)

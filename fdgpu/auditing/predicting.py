@@ -22,6 +22,7 @@ from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.files import write_atomically
+from fdgpu.findings import Split
 from fdgpu.progress import OneBar, Reporter
 
 BATCH = 256  # images at a time
@@ -33,7 +34,7 @@ class Predicted:
 
     Attributes:
         table: of pyarrow, one row an image, with ``path``, ``label``, ``prediction``, ``confidence``,
-            ``true_probability``, and ``split`` where it is known.
+            ``true_probability`` and ``split``, which is val where nobody says.
         skipped: the reason for each image without an answer, by path.
         accuracy: share of the images with an answer on which the model is right.
     """
@@ -107,7 +108,6 @@ def predict(
         "confidence": answered.confidence[kept],
         "true_probability": answered.true_probability[kept],
     }
-    if any(split is not None for split in known):
-        made["split"] = [str(known[row]) for row in kept]
+    made["split"] = [str(known[row] or Split.VAL) for row in kept]
     right = (answered.labels == answered.predictions)[kept]
     return Predicted(pa.table(made), reasons, float(right.mean()))
