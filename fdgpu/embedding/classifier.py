@@ -61,7 +61,7 @@ class Classifier:
             self._ours = preprocess
             self.view, self.preprocessing = View(preprocess.resize), str(preprocess)
         elif preprocess is not None:
-            self.view, self.preprocessing = View(_Transform(preprocess), takes_image=True), _described(preprocess)
+            self.view, self.preprocessing = View(preprocess, takes_image=True), _described(preprocess)
 
     @classmethod
     def from_model(
@@ -190,19 +190,6 @@ class Classifier:
                 "in their order"
             )
         self.outputs = k
-
-
-class _Transform:
-    """A user's preprocessing of one image, of whatever kind its result is."""
-
-    def __init__(self, function: Callable[[Any], object]) -> None:
-        self.function = function
-
-    def __call__(self, image: object) -> object:
-        made = self.function(image)
-        if isinstance(made, Mapping) and "pixel_values" in made:
-            made = made["pixel_values"][0]  # an image processor of Hugging Face, for a list of one
-        return torch.from_numpy(made) if isinstance(made, np.ndarray) and made.dtype.kind in "fu" else made
 
 
 def _described(function: object) -> str:

@@ -1,8 +1,9 @@
 """An image file, by its path, its bytes or its stream → what is made of its picture; or why there is none.
 
-Pillow reads every header, which says what the file holds. What is plain by it (8 bits, opaque, one frame; JPEG, PNG or
-WebP) is decoded by torchcodec where that runs: bit for bit as Pillow would, but faster, and without a copy. All else is
-Pillow's, and so is what torchcodec refuses: one decoder says what is broken. Pillow is the faster one at AVIF and GIF.
+Pillow reads every header, which says what the file holds. What is plain by it (a JPEG or PNG of 8 bits, opaque, one
+frame) is decoded by torchcodec where that runs: bit for bit as Pillow would, but faster, and without a copy. All else
+is Pillow's, and so is what torchcodec refuses: one decoder says what is broken. Pillow is the faster one at AVIF and
+GIF, and the stricter one at WebP.
 Where it has no plugin for AVIF or HEIC, torchcodec stands in.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,14 +48,15 @@ class Sample:
             without arguments that returns one of these: a thread calls it, some images ahead of the model.
         label: a class name or an id, or (k,) of 0 and 1 where it has several; None without one.
         split: "train", "val" or "test", where the source knows.
-        transformed: what the source made of the image for a classifier, where the image itself cannot be had apart.
+        transformed: what the source itself makes of the image for a classifier: a tensor (c, h, w), or a function of
+            the image that gives it.
     """
 
     id: str
     image: object
     label: object = None
     split: str | None = None
-    transformed: Tensor | None = None
+    transformed: Tensor | Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,13 @@ class View:
         Raises:
             InputError: if the function gives no tensor (c, h, w).
         """
-        if self.function is None:
-            made: object = sample.transformed
-        else:
-            made = self.function(_as_image(image, pixels) if self.takes_image else pixels)
+        function: object = sample.transformed if self.function is None else self.function
+        takes_image = self.takes_image or self.function is None
+        made = function(_as_image(image, pixels) if takes_image else pixels) if callable(function) else function
+        if isinstance(made, Mapping) and "pixel_values" in made:
+            made = made["pixel_values"][0]  # an image processor of Hugging Face, for a list of one
+        if isinstance(made, np.ndarray) and made.dtype.kind in "fu":
+            made = torch.from_numpy(made)
         if not isinstance(made, Tensor) or made.ndim != 3:
             what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise WrongViewError(

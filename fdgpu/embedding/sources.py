@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -261,7 +262,7 @@ class Names:
 
     def once(self, sample: Sample) -> Sample:
         """Return the next sample under its id."""
-        return Sample(self.of(sample.id), sample.image, sample.label, sample.split)
+        return replace(sample, id=self.of(sample.id))
 
 
 class SplitSource(ImageSource):
@@ -279,7 +280,12 @@ class SplitSource(ImageSource):
         if len(names) > 1:
             raise InputError("images has splits whose classes differ in name or order: pass splits of one data set")
         self.class_names = names.pop() if names else None
-        self.transform = next((part.transform for part in self.parts.values()), None)
+        transforms = {id(part.transform): part.transform for part in self.parts.values()}
+        if len(transforms) == 1:
+            (self.transform,) = transforms.values()
+        self.transformed = self.transform is None and all(
+            part.transformed or part.transform is not None for part in self.parts.values()
+        )
         self.doubts = tuple(dict.fromkeys(doubt for part in self.parts.values() for doubt in part.doubts))
 
     def samples(self) -> Iterator[Sample]:
@@ -287,7 +293,7 @@ class SplitSource(ImageSource):
         for name, part in self.parts.items():
             count = 0
             for sample in part.samples():
-                yield _in_split(sample, name)
+                yield self._in_split(sample, name)
                 count += 1
             self._counts[name] = count
 
@@ -299,11 +305,16 @@ class SplitSource(ImageSource):
             stop = start + self._counts[name] if name in self._counts else None
             own = [row for row in dict.fromkeys(rows) if row >= start and (stop is None or row < stop)]
             samples = part.again([row - start for row in own]) if own else []
-            found |= {row: one and _in_split(one, name) for row, one in zip(own, samples, strict=True)}
+            found |= {row: one and self._in_split(one, name) for row, one in zip(own, samples, strict=True)}
             if stop is None:
                 break
             start = stop
         return [found.get(row) for row in rows]
+
+    def _in_split(self, sample: Sample, split: str) -> Sample:
+        """Return a sample of one split, with the transform of its own: for training it is often another."""
+        own = self.parts[split].transform if sample.transformed is None else sample.transformed
+        return replace(sample, id=f"{split}/{sample.id}", split=split, transformed=own)
 
 
 def _as_view(view: View | Function) -> View:
@@ -320,10 +331,6 @@ def _split_of(name: str) -> str:
     if known is None:
         raise InputError(f"images maps {shown(name)} to a source: its keys are the splits {', '.join(Split)}")
     return known
-
-
-def _in_split(sample: Sample, split: str) -> Sample:
-    return Sample(f"{split}/{sample.id}", sample.image, sample.label, split, sample.transformed)
 
 
 def printable(path: str | Path) -> str:

@@ -214,3 +214,23 @@ def test_ids_that_occur_twice_are_refused(clip: ClipEmbedder) -> None:
 
     with pytest.raises(InputError, match="gave 2 images the id 'scan 0': give every image an id of its own"):
         fdgpu.audit(Twice(), predictions=[0] * 6, embedder=clip)
+
+
+def test_each_split_keeps_its_own_transform(folder: Path, clip: ClipEmbedder) -> None:
+    """That of training augments; the model's answers to val are of val's."""
+    black = transforms.Compose([TRANSFORM, lambda pixels: pixels * 0 - 1])
+    parts = {"train": ImageFolder(folder / "test", black), "val": ImageFolder(folder / "val", TRANSFORM)}
+    seen: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, pixels: Tensor) -> Tensor:
+            seen.extend(pixels)
+            return torch.eye(3)[torch.zeros(len(pixels), dtype=torch.long)]
+
+    fdgpu.audit(parts, model=Watching(), embedder=clip)
+    rows = len(parts["train"])
+    assert all(bool((one == -1).all()) for one in seen[:rows])
+    assert torch.equal(torch.stack(seen[rows:]), torch.stack([image for image, _ in parts["val"]]))
+    parts["train"].transform = parts["train"].transforms = None  # of one split it is not known
+    with pytest.raises(InputError, match="it is not known how the model's images are preprocessed"):
+        fdgpu.audit(parts, model=Watching(), embedder=clip)

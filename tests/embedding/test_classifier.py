@@ -14,6 +14,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from fdgpu.arrays import counted_crossings
 from fdgpu.embedding.classifier import Answers, Classifier
+from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.preprocess import Preprocess
 from fdgpu.errors import InputError
@@ -90,7 +91,7 @@ def test_hugging_faces_model_and_image_processor() -> None:
     classifier = Classifier.from_model(model, processor)
     assert classifier.class_names == ("cat", "dog")
     assert classifier.view is not None
-    inputs = classifier.view.function(PICTURE)[None]
+    inputs = classifier.view.of(Sample("a", PICTURE), PICTURE, torch.empty(0))[None]
     expected = processor(PICTURE, return_tensors="pt")
     torch.testing.assert_close(inputs, expected["pixel_values"])
     torch.testing.assert_close(classifier.answer(inputs), model(**expected).logits)
