@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import CIFAR10, FakeData, ImageFolder
@@ -138,10 +138,12 @@ def test_images_that_come_transformed_are_taken_back_as_far_as_that_is_known() -
         image_source(Plain([(grey(3.0), 0)]))
 
 
-def test_a_random_transform_is_doubted(folder: Path) -> None:
-    flipping = transforms.Compose([transforms.RandomCrop(8), transforms.ToTensor()])
-    source = image_source(ImageFolder(folder, flipping))
-    assert source.transform is flipping
+@pytest.mark.parametrize("drawn", [transforms.RandomCrop(8), transforms.RandomHorizontalFlip()])
+def test_a_random_transform_is_doubted(folder: Path, drawn: nn.Module) -> None:
+    torch.manual_seed(0)
+    random = transforms.Compose([drawn, transforms.ToTensor()])
+    source = image_source(ImageFolder(folder, random))
+    assert source.transform is random
     assert "another image each time" in source.doubts[0]
 
 
