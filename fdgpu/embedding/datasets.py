@@ -27,7 +27,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from fdgpu.arrays import is_array
+from fdgpu.arrays import is_array, to_host
 from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.sources import ImageSource, IndexedSource, printable
 from fdgpu.errors import InputError, one_line
@@ -332,7 +332,7 @@ def _class_names(dataset: Items) -> tuple[str, ...] | None:
 
 
 def _in_unit(image: Tensor) -> bool:
-    return bool((image.amin() >= 0) & (image.amax() <= 1))
+    return bool(to_host((image.amin() >= 0) & (image.amax() <= 1), "whether the first image lies in [0, 1]"))
 
 
 def _un_normalised(dataset: Items, image: object) -> Callable[[Tensor], Tensor] | None:

@@ -143,3 +143,13 @@ def test_jax_images_come_by_dlpack() -> None:
     array = jax.numpy.asarray(images[0].numpy())
     (batch,) = image_source([array]).batches(1, lambda one: one)
     assert torch.equal(batch.pixels[0], images[0])
+
+
+@pytest.mark.usefixtures("on_cuda")
+def test_labels_that_come_with_images_come_down_a_batch_at_a_time() -> None:
+    images, labels = pictures(6).to("cuda"), torch.arange(6).to("cuda")
+    source = image_source(zip(images, labels, strict=True))
+    batches: list = []
+    crossings = crossings_of(lambda: batches.extend(source.batches(4, lambda one: one)))
+    assert [int(label) for batch in batches for label in batch.labels] == [0, 1, 2, 3, 4, 5]
+    assert len(crossings) == 2
