@@ -17,10 +17,10 @@ import fdgpu
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
-STAGES = AUDITED | {"index", "repair"}
+STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
     "arrays", "batches", "cgroups", "checks", "cuda", "device", "errors", "extras", "files", "findings", "folders",
-    "networks", "packages", "progress", "version",
+    "networks", "packages", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}
@@ -29,6 +29,7 @@ ALLOWED = {
     **{stage: BELOW | {stage} for stage in STAGES},
     "kernels": {"kernels"},
     "index": BELOW | {"captions", "index"},
+    "store": BELOW | {"embedding", "store"},
     **{part: set() for part in MOVED},
     "auditing": BELOW | STAGES | {"auditing"},
     "demo": BELOW | STAGES | {"auditing", "demo"},

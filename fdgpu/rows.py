@@ -1,0 +1,88 @@
+"""Vectors that are had in parts: a tensor that is there, or more than memory holds, read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import Array, to_device, to_torch
+
+Ints = NDArray[np.int64]
+
+
+class Rows:
+    """n vectors of d numbers, of one type, on one device; a subclass writes :meth:`take` and :meth:`blocks`.
+
+    Attributes:
+        shape: (n, d).
+        dtype: of the numbers.
+        device: where the parts arrive.
+    """
+
+    shape: tuple[int, int]
+    dtype: torch.dtype
+    device: torch.device
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, rows: Ints) -> torch.Tensor:
+        """Return some rows (m, d), in the order that is asked for; the host does not wait for the device."""
+        raise NotImplementedError
+
+    def blocks(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield all rows in their order, ``size`` at a time."""
+        raise NotImplementedError
+
+    def chosen(self, rows: Ints) -> Rows:
+        """Return some rows as rows again; nothing is read."""
+        return ChosenRows(self, rows)
+
+
+class TensorRows(Rows):
+    """A tensor (n, d)."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.dtype, self.device = tensor, tensor.dtype, tensor.device
+        self.shape = (tensor.shape[0], tensor.shape[1])
+
+    def take(self, rows: Ints) -> torch.Tensor:
+        """Return some rows."""
+        return self.tensor[to_device(rows, self.device)]
+
+    def blocks(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield views."""
+        return iter(self.tensor.split(size))
+
+    def chosen(self, rows: Ints) -> Rows:
+        """Copy some rows; all of them are the tensor itself."""
+        return self if np.array_equal(rows, np.arange(len(self))) else TensorRows(self.take(rows))
+
+
+class ChosenRows(Rows):
+    """Some rows of others, in an order of their own."""
+
+    def __init__(self, of: Rows, rows: Ints) -> None:
+        self.of, self.rows, self.dtype, self.device = of, rows, of.dtype, of.device
+        self.shape = (len(rows), of.shape[1])
+
+    def take(self, rows: Ints) -> torch.Tensor:
+        """Return some of the rows."""
+        return self.of.take(self.rows[rows])
+
+    def blocks(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield the rows, taken ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.of.take(self.rows[start : start + size])
+
+    def chosen(self, rows: Ints) -> Rows:
+        """Choose among the rows."""
+        return ChosenRows(self.of, self.rows[rows])
+
+
+def as_rows(array: Array, name: str) -> Rows:
+    """Return rows as they are, and an array (n, d) as rows where it lies; see :func:`fdgpu.arrays.to_torch`."""
+    return array if isinstance(array, Rows) else TensorRows(to_torch(array, name))
