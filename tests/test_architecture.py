@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
-    "arrays", "batches", "cgroups", "checks", "cuda", "device", "errors", "extras", "files", "findings", "folders",
+    "arrays", "batches", "cgroups", "checks", "cuda", "device", "errors", "extras", "files", "findings", "fingerprint", "folders",
     "networks", "packages", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
@@ -45,7 +45,7 @@ ON_THE_HOST = {
     ("arrays", "cpu"): "the way down",
     ("arrays", "numpy"): "the way down",
     ("auditing.drawing", "numpy"): "pictures that to_host brought, for PNG files",
-    ("decoding.fingerprint", "item"): "a number of NumPy's",
+    ("fingerprint", "item"): "a number of NumPy's",
     ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
     ("demo.renderer", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",
     ("demo.renderer", "nonzero"): "a scene, on the host",

@@ -16,11 +16,11 @@ from fdgpu.auditing.conditions import UNKNOWN, has_conditions
 from fdgpu.auditing.one_column import Column
 from fdgpu.auditing.output_names import Columns, Outputs, shown_name
 from fdgpu.checks import shown
-from fdgpu.decoding.fingerprint import weights_digest
 from fdgpu.embedding.classifier import Answered, Answers, Classifier
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.errors import InputError
 from fdgpu.findings import AskedModel
+from fdgpu.fingerprint import weights_digest
 from fdgpu.networks import dtype_of
 
 NO_ANSWER = "the model's scores of it are not finite"

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.decoding.fingerprint import Settings, component_settings
 from fdgpu.decoding.sampling import Batch, Scheduler
 from fdgpu.decoding.spaces import ClipSpace
 from fdgpu.device import Placement, choose_device
 from fdgpu.errors import ModelError
 from fdgpu.extras import require
+from fdgpu.fingerprint import Settings, component_settings
 
 FOLDER = Path(__file__).parents[1] / "demo" / "decoder"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

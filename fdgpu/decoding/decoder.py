@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from fdgpu.arrays import Array, finite_rows, restorer, rows_not_finite, to_device, to_host, to_torch
 from fdgpu.checks import check_number, check_whole
 from fdgpu.decoding.bundled import BundledNet
-from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.pipelines import Pipeline, adapt
 from fdgpu.decoding.sampling import UNGUIDED, Batch, Denoiser, Seeds, picture_seeds
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
+from fdgpu.fingerprint import Settings
 from fdgpu.progress import OneBar, Reporter
 
 # pictures at a time of a small net; on a CPU more no longer fit into a core's cache, and are a tenth slower each

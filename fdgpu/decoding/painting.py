@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fdgpu.arrays import rows_not_finite, to_host
 from fdgpu.decoding.decoder import Decoder
-from fdgpu.decoding.fingerprint import Settings, pipeline_settings, plain, weights_digest
 from fdgpu.decoding.pipelines import Pipeline
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
+from fdgpu.fingerprint import Settings, pipeline_settings, plain, weights_digest
 
 SET_HERE = ("prompt", "generator", "output_type", "return_dict", "num_images_per_prompt")
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.arrays import Array, bring_down, to_device, to_host, to_torch
-from fdgpu.decoding.fingerprint import Settings, pipeline_settings, plain
 from fdgpu.decoding.sampling import Batch, Denoiser, Predict
 from fdgpu.decoding.spaces import ClipSpace, space_named, space_of_encoder
 from fdgpu.errors import InputError
+from fdgpu.fingerprint import Settings, pipeline_settings, plain
 
 ENLARGING_STEPS = 7  # of unCLIP's second net
 

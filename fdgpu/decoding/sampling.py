@@ -16,10 +16,10 @@ from torch import Tensor
 
 from fdgpu.arrays import Array, to_device
 from fdgpu.checks import LARGEST_SEED, check_seed, shown
-from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.spaces import ClipSpace
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
+from fdgpu.fingerprint import Settings
 from fdgpu.progress import Reporter, silent
 
 UNGUIDED = 1.0

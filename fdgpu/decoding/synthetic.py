@@ -19,13 +19,13 @@ from torch import Tensor
 
 from fdgpu.checks import check_seed, check_whole
 from fdgpu.decoding.decoder import Decoder
-from fdgpu.decoding.fingerprint import Settings
 from fdgpu.decoding.painting import CaptionReader, Painter, painter_of
 from fdgpu.decoding.pipelines import Pipeline
 from fdgpu.decoding.sampling import picture_seeds
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import InputError
 from fdgpu.files import expect, parse_json, read_text_file, validated, writable_folder, write_atomically, write_png
+from fdgpu.fingerprint import Settings
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.version import __version__
 

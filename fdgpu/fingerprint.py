@@ -1,4 +1,4 @@
-"""What decides a model's pictures, as plain data: a manifest keeps it, and a later call compares."""
+"""What decides what a model makes of its input, as plain data: a manifest keeps it, and a later call compares."""
 
 from __future__ import annotations
 

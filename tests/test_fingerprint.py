@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.fingerprint import SAMPLED, pipeline_settings, plain, weights_digest
+from fdgpu.fingerprint import SAMPLED, pipeline_settings, plain, weights_digest
 from tests.decoding import tiny
 
 
