@@ -232,14 +232,44 @@ def to_host(tensor: torch.Tensor, why: str) -> Host:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     if tensor.device.type != "cpu":
-        crossing = Crossing(why, tuple(tensor.shape), tensor.numel() * tensor.element_size())
-        for crossings in _counting:
-            crossings.append(crossing)
+        _count(tensor, why)
     return np.asarray(_down(tensor.detach()).numpy())
 
 
 def _down(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.cpu()
+
+
+def coming_down(tensor: torch.Tensor, why: str) -> Callable[[], Host]:
+    """Begin a copy to the host beside the work of the device; what is returned waits for it, in any thread.
+
+    The device's queue does not wait either: the copy has a stream of its own.
+    """
+    if not tensor.is_cuda:
+        return lambda: to_host(tensor, why)
+    there, copies = tensor.detach(), torch.cuda.Stream(tensor.device)
+    copies.wait_stream(torch.cuda.current_stream(tensor.device))
+    with torch.cuda.stream(copies):
+        held = _beside(there)
+    there.record_stream(copies)
+    ready = copies.record_event()
+
+    def arrived() -> Host:
+        ready.synchronize()
+        return to_host(held, why)
+
+    _count(there, why)
+    return arrived
+
+
+def _beside(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _count(tensor: torch.Tensor, why: str) -> None:
+    crossing = Crossing(why, tuple(tensor.shape), tensor.numel() * tensor.element_size())
+    for crossings in _counting:
+        crossings.append(crossing)
 
 
 def bring_down(why: str, *tensors: torch.Tensor) -> list[NDArray[np.float64]]:
