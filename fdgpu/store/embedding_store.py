@@ -155,7 +155,7 @@ class EmbeddingStore:
 
     def labels_of(self, rows: Ints) -> list[object]:
         """Return the labels of some images as they came: names, ids, or lists of 0 and 1; None where there is none."""
-        text = self.labels.combine_chunks().take(pa.array(rows)).to_pylist()
+        text = shared_texts(self.labels.combine_chunks().take(pa.array(rows)))
         as_json = np.repeat([shard.about.get("labels") == "json" for shard in self.shards], np.diff(self.starts))
         return [
             json.loads(one) if one is not None and as_json[row] else one for one, row in zip(text, rows, strict=True)
@@ -246,6 +246,13 @@ class EmbeddingStore:
                 writer.add(piece)
                 writer.finish()
         self.refresh()
+
+
+def shared_texts(column: pa.Array) -> list[str | None]:
+    """Return a column of text as a list, in which equal entries are one object: few names, and many images."""
+    coded = column.dictionary_encode()
+    names = [*coded.dictionary.to_pylist(), None]
+    return [names[code] for code in np.asarray(coded.indices.fill_null(len(names) - 1)).tolist()]
 
 
 def _refuse_twice(ids: Sequence[str], store: EmbeddingStore) -> None:

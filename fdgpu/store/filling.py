@@ -35,7 +35,7 @@ from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
+from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
 from fdgpu.store.manifest import NAME, Complete, Manifest, source_digest
 from fdgpu.store.writing import Piece, Writer, writing
 
@@ -295,7 +295,7 @@ class _Filling:
             fingerprint=fingerprint_of(pictures),
             treated=treated,
             labels=_own(self.source.labels) or store.labels_of(at),
-            splits=_own(self.source.splits) or store.splits.combine_chunks().take(take).to_pylist(),
+            splits=_own(self.source.splits) or shared_texts(store.splits.combine_chunks().take(take)),
         )
         if self.alongside is not None:
             said = StoredAnswers(store, self.alongside, self.source, self.report, self.embedder.batch_size)
