@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import to_device
+from fdgpu.arrays import rows_finite, to_device
 from fdgpu.checks import shown
 from fdgpu.embedding.embedder import (
     SUMS,
@@ -31,10 +31,11 @@ from fdgpu.embedding.loading import ImageBatch
 from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.sources import ImageSource, OnlySource
 from fdgpu.errors import InputError
+from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
 from fdgpu.store.manifest import NAME, Complete, Manifest, source_digest
 from fdgpu.store.writing import Piece, Writer, writing
 
@@ -137,6 +138,8 @@ class _Filling:
     stage: str
     order: list[str] | None = None  # ids of the source as it was last gone through
     fresh: list[Tensor] | None = None  # vectors where they were made, as long as they are few and all are new
+    kept: int = 0  # bytes of them
+    most: int = 0  # that they may be
 
     def run(self, whole: bool) -> Embeddings:
         known = bool(len(self.store))
@@ -154,13 +157,12 @@ class _Filling:
         """Return the ids of the source, which may have to be gone through for them."""
         if self.source.ids is not None:
             return list(self.source.ids)
-        ids = [sample.id for sample in self.source.samples()]
-        if ids and self.source.again([0]) == [None]:
+        if self.source.once:
             raise InputError(
                 f"{self.store.path} holds images, and these can be gone through only once, so that nobody can tell "
                 "which of them it holds: pass a list, a folder or a data set, or leave the store out"
             )
-        return ids
+        return [sample.id for sample in self.source.samples()]
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -221,11 +223,14 @@ class _Filling:
 
     def _embed(self, ids: list[str] | None, missing: list[str] | None) -> None:
         store, known = self.store, len(self.store)
+        wanted = self.source.count if missing is None else len(missing)
+        check_folder(store.path, (wanted or 0) * store.manifest.dimension * store.manifest.kind.itemsize)
         if store.manifest.complete is not None:
             store.manifest = store.manifest.model_copy(update={"complete": None})
             store.manifest.write(store.path)
         source = self.source if missing is None or missing == ids else self.source.only(missing)
         self.fresh = [] if not known and source is self.source else None
+        self.most = held_bytes(self.embedder.placement.device)
         total = None if source.count is None else known + source.count
         answers = self.alongside.fingerprint[:16] if self.alongside else ""
         taken = [int(shard.path.stem) for shard in store.shards]
@@ -246,14 +251,17 @@ class _Filling:
     def _pieces(self, source: ImageSource, ids: list[str] | None) -> Iterator[Piece]:
         """Embed the images of a source batch by batch."""
         views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
-        every = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
-        stamps = None if source.ids is None else pa.array(source.stamps(range(len(source.ids))), pa.string())
+        first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
+        # Before the images are read, so that one that changes in between is found to have changed.
+        listed = source.ids if self.source.ids is not None else None
+        known = None if listed is None else [first[own] if first else row for row, own in enumerate(listed)]
+        stamps = None if known is None else pa.array(self.source.stamps(known), pa.string())
         start = 0
         for batch in source.batches(self.embedder.batch_size, *views):
             span = range(start, start + len(batch.ids))
-            rows = span if every is None else [every[own] for own in batch.ids]
-            own_stamps = source.stamps(span) if stamps is None else stamps[span.start : span.stop].to_pylist()
-            yield piece_of(self.embedder, batch, self.alongside, rows, own_stamps)
+            rows = span if first is None else [first[own] for own in batch.ids]
+            stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
+            yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
             start = span.stop
 
     def _keep(self, vectors: Tensor) -> None:
@@ -261,7 +269,8 @@ class _Filling:
         if self.fresh is None:
             return
         self.fresh.append(vectors)
-        if sum(one.numel() for one in self.fresh) * 4 > held_bytes(vectors.device):
+        self.kept += vectors.numel() * self.embedder.kept_in.itemsize
+        if self.kept > self.most:
             self.fresh = None
 
     # --- what was found -----------------------------------------------------------------------------------------------
@@ -300,11 +309,8 @@ class _Filling:
         device, kept = self.embedder.placement.device, self.embedder.kept_in
         if self.fresh is not None and sum(map(len, self.fresh)) == len(at):
             made = torch.cat(self.fresh).to(kept)
-            return TensorRows(made.masked_fill(~made.isfinite().all(dim=1, keepdim=True), 0.0))
-        rows = self.store.rows(device)
-        if rows.shape[0] * rows.shape[1] * 4 <= held_bytes(device):
-            return TensorRows(rows.take(at))
-        return rows if np.array_equal(at, np.arange(len(self.store))) else rows.chosen(at)
+            return TensorRows(made.masked_fill(~rows_finite(made)[:, None], 0.0), finite=True)
+        return self.store.rows(device).held(at)
 
     def _complete(self) -> None:
         """Write into the manifest that all images are there."""
@@ -318,11 +324,6 @@ class _Filling:
 
 def _own(column: Sequence[Any] | None) -> list[Any] | None:
     return None if column is None else list(column)
-
-
-def held_bytes(device: torch.device) -> int:
-    """Return how many bytes of vectors may be held where they are used."""
-    return int(torch.cuda.mem_get_info(device)[0]) // 4 if device.type == "cuda" else HELD
 
 
 def _differ(store: EmbeddingStore, at: Ints, how: str, remedy: str) -> InputError:
