@@ -153,13 +153,13 @@ def _named(path: object) -> str:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write to a neighbour and rename.
+def write_atomically(path: Path, data: bytes | str, lasting: bool = False) -> None:
+    """Write to a neighbour and rename; see :func:`written_atomically`.
 
     Raises:
         InputError: if the folder cannot be written.
     """
-    with written_atomically(path) as stream:
+    with written_atomically(path, lasting) as stream:
         # half of a surrogate pair, which UTF-8 does not know, is written as JSON and Python escape it
         stream.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
@@ -176,10 +176,11 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 @contextmanager
-def written_atomically(path: Path) -> Iterator[BinaryIO]:
+def written_atomically(path: Path, lasting: bool = False) -> Iterator[BinaryIO]:
     """Open a neighbour to write to; it becomes ``path`` when the block ends, and is gone if the block fails.
 
-    The neighbour's name is always the same: what a killed process left of it is written over.
+    The neighbour's name is always the same: what a killed process left of it is written over. What is ``lasting`` is on
+    the disk itself before it gets its name, so that it is whole after the power failed, too.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -190,13 +191,28 @@ def written_atomically(path: Path) -> Iterator[BinaryIO]:
             try:
                 with part.open("wb") as stream:
                     yield stream
+                    if lasting:
+                        stream.flush()
+                        os.fsync(stream.fileno())
                 part.replace(path)
+                if lasting:
+                    _keep_name(path.parent)
             except BaseException:
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+def _keep_name(folder: Path) -> None:
+    """Bring the names that a folder has to the disk, where its file system can be told to."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def writable_folder(path: Path) -> Path:

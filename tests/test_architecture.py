@@ -62,6 +62,7 @@ ON_THE_HOST = {
     ("kernels.draws", "numpy"): "the compiled twin, for the CPU",
     ("kernels.folds", "numpy"): "the compiled twin, for the CPU",
     ("kernels.proximal_newton", "nonzero"): "indices of a mask on the CPU",
+    ("store.embedding_store", "numpy"): "memory on the host, into which shards are read",
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "kernels"))
 FILES += sorted((PACKAGE / "kernels").glob("*.py"))  # a link, which rglob may follow or not

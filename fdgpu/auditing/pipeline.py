@@ -43,6 +43,7 @@ from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.report.page import render_report
 from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.manifest import keeps_apart
 from fdgpu.store.stored_vectors import StoredVectors, columns_of_store
 from fdgpu.version import __version__
 
@@ -285,7 +286,7 @@ def _store_of(
         if given:
             raise InputError("store is given beside embeddings, which are there already: leave it out")
         return Path(store)
-    if out is None or given or embedder.model is None or source.once:
+    if out is None or given or not keeps_apart(embedder) or source.once:
         return None
     return Path(out.out if isinstance(out, StagedFolder) else out) / STORE
 

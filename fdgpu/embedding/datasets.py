@@ -29,7 +29,7 @@ from torch.utils.data import (
 
 from fdgpu.arrays import is_array, to_host
 from fdgpu.embedding.loading import Sample
-from fdgpu.embedding.sources import FileSource, ImageSource, IndexedSource, printable
+from fdgpu.embedding.sources import FileSource, ImageSource, IndexedSource, printable, rows_of
 from fdgpu.errors import InputError, one_line
 
 CHANGING = (
@@ -120,15 +120,14 @@ class DatasetSource(IndexedSource):
 
     def only(self, ids: Collection[str]) -> ImageSource:
         """Return some items, which as many processes load."""
-        wanted, part = set(ids), copy.copy(self)
-        chosen = [row for row, own in enumerate(self.ids) if own in wanted]
+        chosen, part = rows_of(self.ids, ids), copy.copy(self)
         part.rows, part.ids = [self.rows[row] for row in chosen], [self.ids[row] for row in chosen]
         part.labels = None if self.labels is None else [self.labels[row] for row in chosen]
         return part
 
     def stamps(self, rows: Sequence[int]) -> list[str | None]:
-        """Return the size and the time of files."""
-        if self.files is None:
+        """Return the size and the time of files; none where a label may change beside them."""
+        if self.files is None or self.labels is None:
             return [None] * len(rows)
         return FileSource([self.files[0][self.rows[row]] for row in rows], [""] * len(rows)).stamps(range(len(rows)))
 
@@ -194,6 +193,7 @@ class LoadedSource(ImageSource):
         self._begun: Iterable[object] | None = chain([first], made)
         dataset = loader.dataset if isinstance(loader, DataLoader) else loader
         image = next(self._items(first))[0]
+        self.once = isinstance(loader, Iterator) or _shuffles(loader)  # ids are positions
         self.transformed = isinstance(image, Tensor) and image.is_floating_point()
         if self.transformed:
             self._invert = _un_normalised(dataset, image)
@@ -213,8 +213,7 @@ class LoadedSource(ImageSource):
 
     def again(self, rows: Sequence[int]) -> list[Sample | None]:
         """Go through once more, where that gives the same."""
-        once = isinstance(self.loader, Iterator) or _shuffles(self.loader)
-        return [None] * len(rows) if once else super().again(rows)
+        return [None] * len(rows) if self.once else super().again(rows)
 
     def _items(self, one: object) -> Iterator[tuple[object, object]]:
         """Yield the pairs of a batch, or of one item."""

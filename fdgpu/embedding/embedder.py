@@ -124,7 +124,8 @@ def checksums(pictures: Tensor) -> Tensor:
     """
     if pictures.device.type == "cpu":
         rows = pictures.contiguous().flatten(1).view(torch.uint8).numpy() if len(pictures) else ()
-        return torch.tensor([int.from_bytes(sha256(row.data).digest()[:8], "little", signed=True) for row in rows])
+        begins = [int.from_bytes(sha256(row.data).digest()[:8], "little", signed=True) for row in rows]
+        return torch.tensor(begins, dtype=torch.int64)
     sums = list[Tensor]()
     for some in pictures.flatten(1).split(CHECKED):
         whole = some.double() if some.dtype == torch.uint8 else some.double().mul_(65535).round_()

@@ -348,12 +348,12 @@ def _gathered(samples: list[Sample], made: list[Prepared | str], written: Writte
         read=rows,
         unreadable={sample.id: one for sample, one in zip(samples, made, strict=True) if isinstance(one, str)},
         treated=[one.treated if isinstance(one, Prepared) else () for one in made],
-        labels=_on_the_host([sample.label for sample in samples]),
+        labels=on_the_host([sample.label for sample in samples]),
         splits=[sample.split for sample in samples],
     )
 
 
-def _on_the_host(labels: list[object]) -> list[object]:
+def on_the_host(labels: list[object]) -> list[object]:
     """Bring labels that lie on a device down together."""
     there = [label for label in labels if isinstance(label, Tensor) and label.device.type != "cpu"]
     if not there or len(there) < len(labels):

@@ -11,8 +11,9 @@ import json
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from fdgpu.embedding.addresses import (
     read_address,
 )
 from fdgpu.embedding.loading import Sample
-from fdgpu.embedding.sources import ImageSource, Names, stamp_of_file
+from fdgpu.embedding.sources import ImageSource, Names, OnlySource, stamp_of_file
 from fdgpu.errors import InputError, one_line
 from fdgpu.files import check_regular_file
 
@@ -103,9 +104,9 @@ class ShardSource(ImageSource):
                     yield names.once(sample)
 
     def stamps(self, rows: Sequence[int]) -> list[str | None]:
-        """Return the sizes and the times of the shards."""
+        """Return the sizes and the times of all shards, in one digest."""
         each = [stamp_of_file(Path(shard)) for shard in self.shards]
-        return [None if None in each else " ".join(map(str, each))] * len(rows)
+        return [None if None in each else sha256(" ".join(map(str, each)).encode()).hexdigest()[:32]] * len(rows)
 
 
 class LoadedShards(ImageSource):
@@ -121,23 +122,28 @@ class LoadedShards(ImageSource):
 
     def samples(self) -> Iterator[Sample]:
         """Yield the image of every key."""
-        names, self._order = Names(), []
-        for sample in self._all():
-            own = names.once(sample)
-            self._order.append(own.id)
-            yield own
+        self._order = []
+        for sample in self._named():
+            self._order.append(sample.id)
+            yield sample
+
+    def only(self, ids: Collection[str]) -> ImageSource:
+        """Return some images, in an order that is none of the rows'."""
+        return OnlySource(self, ids, self._named)
 
     def again(self, rows: Sequence[int]) -> list[Sample | None]:
         """Go through the shards again, for the ids that these rows had."""
-        names = Names()
         wanted = {self._order[row]: None for row in rows if row < len(self._order)}
         found: dict[str, Sample] = {}
-        for sample in map(names.once, self._all()):
+        for sample in self._named():
             if sample.id in wanted:
                 found[sample.id] = sample
                 if len(found) == len(wanted):
                     break
         return [found.get(self._order[row]) if row < len(self._order) else None for row in rows]
+
+    def _named(self) -> Iterator[Sample]:
+        return map(Names().once, self._all())
 
     def _all(self) -> Iterator[Sample]:
         for row, one in enumerate(self.shards):

@@ -144,7 +144,7 @@ class IndexedSource(ImageSource):
 
     def only(self, ids: Collection[str]) -> ImageSource:
         """Return the images of these ids alone."""
-        rows = _rows_of(self.ids, ids)
+        rows = rows_of(self.ids, ids)
         if type(self).samples is not IndexedSource.samples or type(self).batches is not ImageSource.batches:
             return OnlySource(self, ids)  # which loads them in a way of its own
         return IndexedPart(self, rows)
@@ -172,20 +172,23 @@ class IndexedPart(IndexedSource):
 class OnlySource(ImageSource):
     """Some images of a source that is gone through from its beginning.
 
-    Attributes:
-        order: the ids of all that were gone through, the last time.
+    Args:
+        of: the source.
+        ids: of the images.
+        samples: how it is gone through; by default as the source says.
     """
 
-    def __init__(self, of: ImageSource, ids: Collection[str]) -> None:
-        self.of, self.wanted, self.order = of, ids, list[str]()
-        self.count = len(ids)
+    def __init__(
+        self, of: ImageSource, ids: Collection[str], samples: Callable[[], Iterator[Sample]] | None = None
+    ) -> None:
+        self.wanted, self._samples = ids, samples or of.samples
+        self.count = len(set(ids))
         self.transform, self.transformed, self.class_names = of.transform, of.transformed, of.class_names
 
     def samples(self) -> Iterator[Sample]:
         """Yield those that are wanted."""
-        left, self.order = set(self.wanted), []
-        for sample in self.of.samples():
-            self.order.append(sample.id)
+        left = set(self.wanted)
+        for sample in self._samples():
             if sample.id in left:
                 left.remove(sample.id)
                 yield sample
@@ -259,9 +262,10 @@ class TensorSource(IndexedSource):
 
     def only(self, ids: Collection[str]) -> ImageSource:
         """Return a part of the tensor; a run of rows is not copied."""
-        rows = _rows_of(self.ids, ids)
+        rows = rows_of(self.ids, ids)
         run = bool(rows) and rows[-1] - rows[0] + 1 == len(rows)
-        index = slice(rows[0], rows[-1] + 1) if run else to_device(torch.tensor(rows), self.images.device)
+        there = torch.tensor(rows, dtype=torch.long)
+        index = slice(rows[0], rows[-1] + 1) if run else to_device(there, self.images.device)
         return TensorSource(self.images[index], [self.ids[row] for row in rows])
 
     def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
@@ -359,6 +363,10 @@ class SplitSource(ImageSource):
         if len(self._counts) == len(self.parts):
             self.count = sum(self._counts.values())
             self.splits = [name for name, count in self._counts.items() for _ in range(count)]
+        if all(part.ids is not None for part in self.parts.values()):
+            self.ids = [f"{name}/{own}" for name, part in self.parts.items() for own in part.ids or ()]
+        if all(part.labels is not None for part in self.parts.values()):
+            self.labels = [label for part in self.parts.values() for label in part.labels or ()]
         names = {part.class_names for part in self.parts.values()}
         if len(names) > 1:
             raise InputError("images has splits whose classes differ in name or order: pass splits of one data set")
@@ -400,11 +408,23 @@ class SplitSource(ImageSource):
         found: dict[int, str | None] = {}
         start = 0
         for name, part in self.parts.items():
-            stop = start + self._counts.get(name, 0)
+            if name not in self._counts:  # whose rows nobody knows
+                break
+            stop = start + self._counts[name]
             own = [row for row in rows if start <= row < stop]
             found |= zip(own, part.stamps([row - start for row in own]), strict=True)
             start = stop
         return [found.get(row) for row in rows]
+
+    def only(self, ids: Collection[str]) -> ImageSource:
+        """Ask each split for its own, where they know their ids."""
+        if self.ids is None:
+            return super().only(ids)
+        wanted = set(ids)
+        chosen = {
+            name: [own for own in part.ids or () if f"{name}/{own}" in wanted] for name, part in self.parts.items()
+        }
+        return SplitSource({name: self.parts[name].only(own) for name, own in chosen.items() if own})
 
     def _in_split(self, sample: Sample, split: str) -> Sample:
         """Return a sample of one split, with the transform of its own: for training it is often another."""
@@ -412,7 +432,7 @@ class SplitSource(ImageSource):
         return replace(sample, id=f"{split}/{sample.id}", split=split, transformed=own)
 
 
-def _rows_of(own: Sequence[str], ids: Collection[str]) -> list[int]:
+def rows_of(own: Sequence[str], ids: Collection[str]) -> list[int]:
     """Return the rows of ids, each once, in ascending order."""
     left, rows = set(ids), []
     for row, one in enumerate(own):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +61,8 @@ class StoredAnswers:
         shards = np.searchsorted(self.store.starts, at, "right") - 1
         tables = {int(k): self._read(int(k), true) for k in np.unique(shards)}
         local = at - self.store.starts[shards]
-        lacking = [
-            row
-            for row, (k, i) in enumerate(zip(shards.tolist(), local.tolist(), strict=True))
-            if read[row] and (tables[k].rows[0, i] == UNASKED or not np.array_equal(tables[k].true[i], true[row]))
-        ]
-        if lacking:
+        lacking = np.flatnonzero(read & ~_answered(tables, shards, local, true))
+        if len(lacking):
             self._ask(found, lacking, shards, local, tables)
         return _gathered(tables, shards, local, true)
 
@@ -101,32 +99,59 @@ class StoredAnswers:
 
     def _digest(self, k: int) -> str:
         table = self.store.shards[k].columns(["id", "picture"])
-        return digest_of(table.column(0).to_pylist(), table.column(1).combine_chunks())
+        return digest_of(table.column(0).combine_chunks(), table.column(1).combine_chunks())
 
-    def _ask(
-        self, found: Embeddings, lacking: list[int], shards: Ints, local: Ints, tables: dict[int, AnswerTable]
-    ) -> None:
+    def _ask(self, found: Embeddings, lacking: Ints, shards: Ints, local: Ints, tables: dict[int, AnswerTable]) -> None:
         """Ask about images, and write the answers of a shard as soon as none of its images lacks one."""
-        row_of = {found.ids[row]: row for row in reversed(lacking)}
-        open_ = {int(k): set(local[lacking][shards[lacking] == k].tolist()) for k in np.unique(shards[lacking])}
+        row_of = {found.ids[row]: row for row in lacking[::-1].tolist()}
+        left = Counter(int(shards[row]) for row in row_of.values())
         done = 0
         with writing(self.store.path):
-            for batch in self.source.only(row_of).batches(self.batch_size, self.alongside.view):
-                rows = [row_of[own] for own in batch.ids]
-                said = answers_coming(self.alongside.take(batch.views[0], batch, rows))()
+            for rows, said in self._said(row_of):
                 for i, row in enumerate(rows):
-                    k, at = int(shards[row]), int(local[row])
-                    tables[k] = tables[k].with_answer(at, said, i)
-                    open_[k].discard(at)
-                    if not open_[k]:
+                    k = int(shards[row])
+                    tables[k] = tables[k].with_answer(int(local[row]), said, i)
+                    left[k] -= 1
+                    if not left[k]:
                         self._write(k, tables[k])
                 done += len(rows)
                 self.report("ask the model", done, len(row_of))
+            for k in +left:  # of which the source did not give all again
+                self._write(k, tables[k])
+
+    def _said(self, row_of: dict[str, int]) -> Iterator[tuple[list[int], AnswerTable]]:
+        """Yield the rows of each batch and what was said of them, while the next is at work."""
+        before: tuple[list[int], Callable[[], AnswerTable]] | None = None
+        for batch in self.source.only(row_of).batches(self.batch_size, self.alongside.view):
+            rows = [row_of[own] for own in batch.ids]
+            coming = answers_coming(self.alongside.take(batch.views[0], batch, rows))
+            if before is not None:
+                yield before[0], before[1]()
+            before = rows, coming
+        if before is not None:
+            yield before[0], before[1]()
 
     def _write(self, k: int, table: AnswerTable) -> None:
         shard = self.store.shards[k]
-        ids = shard.columns(["id"]).column(0).to_pylist()
+        ids = shard.columns(["id"]).column(0).combine_chunks()
         write_answers(self.folder / shard.path.name, ids, table, self.store.manifest.run, self._digest(k))
+
+
+def _answered(tables: dict[int, AnswerTable], shards: Ints, local: Ints, true: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return (n,) which images have an answer that was given when the same was true of them."""
+    answered = np.zeros(len(shards), bool)
+    for k, own in _of_each(shards):
+        table, rows = tables[k], local[own]
+        same = (table.true[rows] == true[own]).reshape(len(own), -1).all(axis=1)
+        answered[own] = same & (table.rows[0, rows] != UNASKED)
+    return answered
+
+
+def _of_each(shards: Ints) -> Iterator[tuple[int, Ints]]:
+    """Yield each shard with the images in it, by one sort."""
+    order = np.argsort(shards, kind="stable")
+    numbers, starts = np.unique(shards[order], return_index=True)
+    return zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
 
 
 def _gathered(tables: dict[int, AnswerTable], shards: Ints, local: Ints, true: NDArray[Any]) -> AnswerPart:
@@ -135,8 +160,8 @@ def _gathered(tables: dict[int, AnswerTable], shards: Ints, local: Ints, true: N
     k_scores = next((table.scores.shape[1] for table in tables.values() if table.scores is not None), 0)
     if k_scores:
         scores = np.full((len(shards), k_scores), np.nan, np.float32)
-    for k, table in tables.items():
-        own = np.flatnonzero(shards == k)
+    for k, own in _of_each(shards):
+        table = tables[k]
         rows[:, own] = table.rows[:, local[own]]
         if scores is not None and table.scores is not None:
             scores[own] = table.scores[local[own]]

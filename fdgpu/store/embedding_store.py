@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, empty_on_host, to_device, to_host, to_torch
-from fdgpu.checks import check_whole, shown
+from fdgpu.checks import check_kind, check_whole, shown
 from fdgpu.errors import InputError
-from fdgpu.files import unwritable
+from fdgpu.files import UNFINISHED, unwritable
+from fdgpu.findings import Split
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.manifest import KINDS, SHARD_ROWS, Manifest
 from fdgpu.store.shard import Shard, Vectors
@@ -108,7 +112,7 @@ class EmbeddingStore:
         """Write the manifest of an empty store; see :meth:`create`."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            others = [one.name for one in path.iterdir()]
+            others = [one.name for one in path.iterdir() if not one.name.endswith(UNFINISHED)]
         except OSError as error:
             raise unwritable(path, error) from None
         if others:
@@ -127,6 +131,7 @@ class EmbeddingStore:
 
     def refresh(self) -> None:
         """Forget what was read of the folder: shards came or went."""
+        self.manifest = Manifest.read(self.path)
         for name in ("shards", "starts", *COLUMNS, "ids"):
             self.__dict__.pop(name, None)
 
@@ -155,7 +160,7 @@ class EmbeddingStore:
 
     def labels_of(self, rows: Ints) -> list[object]:
         """Return the labels of some images as they came: names, ids, or lists of 0 and 1; None where there is none."""
-        text = self.labels.combine_chunks().take(pa.array(rows)).to_pylist()
+        text = shared_texts(self.labels.combine_chunks().take(pa.array(rows)))
         as_json = np.repeat([shard.about.get("labels") == "json" for shard in self.shards], np.diff(self.starts))
         return [
             json.loads(one) if one is not None and as_json[row] else one for one, row in zip(text, rows, strict=True)
@@ -181,7 +186,7 @@ class EmbeddingStore:
         return StoredRows(self, torch.device(device))
 
     def check(self) -> None:
-        """Read everything, and compare the vectors that we read with those that pyarrow reads.
+        """Read everything, and compare the vectors with those that pyarrow reads and with those that were written.
 
         Raises:
             InputError: names a shard that is damaged.
@@ -193,11 +198,9 @@ class EmbeddingStore:
             if shard.n:
                 vectors.read(every, fast)
                 vectors.read_by_parquet(every, plain)
-            if (
-                not np.array_equal(fast, plain)
-                or shard.columns(["id"]).num_rows != shard.n
-                or not np.isfinite(fast).all()
-            ):
+            whole = shard.columns(shard.footer.schema.to_arrow_schema().names).num_rows == shard.n
+            written = shard.about.get("vectors") in (None, sha256(fast.data).hexdigest())
+            if not (whole and written and np.array_equal(fast, plain) and np.isfinite(fast).all()):
                 raise InputError(
                     f"{shard.path} is damaged: delete the file, and run again; its images are embedded anew"
                 )
@@ -228,24 +231,43 @@ class EmbeddingStore:
             InputError: for entries that do not fit together, vectors that the precision does not hold, an id that is
                 there, or another writer.
         """
-        there = None if skipped is None else torch.tensor([reason is None for reason in skipped])
-        rows = _checked_rows(vectors, self.manifest, len(ids), there)
-        for name, column in (("labels", labels), ("splits", splits), ("groups", groups), ("skipped", skipped)):
-            if column is not None and len(column) != len(ids):
+        nothing: list[None] = [None] * len(ids)
+        given = {"labels": labels, "splits": splits, "groups": groups, "skipped": skipped}
+        columns: dict[str, list[Any]] = {
+            name: nothing if column is None else list(column) for name, column in given.items()
+        }
+        for name, column in columns.items():
+            if len(column) != len(ids):
                 raise InputError(f"{name} has {len(column)} entries, ids has {len(ids)}: pass one an image")
+        _check_text(ids, "ids")
+        _check_text([reason for reason in columns["skipped"] if reason is not None], "skipped")
+        odd = next((one for one in columns["splits"] if one is not None and one not in list(Split)), None)
+        if odd is not None:
+            raise InputError(f"splits holds {shown(odd)}: use {', '.join(Split)}, or None")
+        there = torch.tensor([reason is None for reason in columns["skipped"]], dtype=torch.bool)
+        rows = _checked_rows(vectors, self.manifest, len(ids), there)
         with writing(self.path):
             self.refresh()
             _refuse_twice(ids, self)
-            nothing: list[None] = [None] * len(ids)
-            piece = Piece(
-                list(ids), rows, labels or nothing, splits or nothing, groups or nothing, skipped or nothing, nothing,
-                nothing, torch.zeros(len(ids), dtype=torch.int64),
-            )  # fmt: skip
+            piece = Piece(list(ids), rows, **columns, treated=nothing, stamps=nothing, pictures=None)
             taken = [int(shard.path.stem) for shard in self.shards]
             with closing(Writer(self.path, self.manifest, taken)) as writer:
                 writer.add(piece)
                 writer.finish()
         self.refresh()
+
+
+<<<<<<< HEAD
+def shared_texts(column: pa.Array) -> list[str | None]:
+    """Return a column of text as a list, in which equal entries are one object: few names, and many images."""
+    coded = column.dictionary_encode()
+    names = [*coded.dictionary.to_pylist(), None]
+    return [names[code] for code in np.asarray(coded.indices.fill_null(len(names) - 1)).tolist()]
+=======
+def _check_text(entries: Sequence[object], name: str) -> None:
+    odd = next((entry for entry in entries if not isinstance(entry, str)), "")
+    check_kind(odd, name, isinstance(odd, str), "text")
+>>>>>>> w-survive
 
 
 def _refuse_twice(ids: Sequence[str], store: EmbeddingStore) -> None:
@@ -258,7 +280,7 @@ def _refuse_twice(ids: Sequence[str], store: EmbeddingStore) -> None:
             raise InputError(f"{shown(min(there))} is in {store.path} already: append images that are new")
 
 
-def _checked_rows(vectors: Array, manifest: Manifest, n: int, there: torch.Tensor | None) -> torch.Tensor:
+def _checked_rows(vectors: Array, manifest: Manifest, n: int, there: torch.Tensor) -> torch.Tensor:
     """Return vectors in the precision of a store, zeros where there is none."""
     rows = to_torch(vectors, "vectors")
     if rows.shape != (n, manifest.dimension):
@@ -267,9 +289,7 @@ def _checked_rows(vectors: Array, manifest: Manifest, n: int, there: torch.Tenso
         )
     if not rows.is_floating_point():
         raise InputError(f"vectors is of type {rows.dtype}: pass floating-point numbers")
-    wide = rows.float()
-    if there is not None and len(there) == n:
-        wide = wide.masked_fill(~to_device(there, wide.device)[:, None], 0.0)
+    wide = rows.float().masked_fill(~to_device(there, rows.device)[:, None], 0.0)
     kept = wide.half() if manifest.precision == "float16" else wide
     finite, lengths = kept.isfinite().all(dim=1), torch.linalg.vector_norm(wide, dim=1)
     far = ((lengths - 1).abs() > UNIT) & (lengths > 0) if manifest.precision == "float16" else ~finite
@@ -312,13 +332,12 @@ class StoredRows(Rows):
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
         """Yield all rows, ``size`` at a time; a thread reads the next while a block is worked on."""
-        spans = [np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        spans = (np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size))
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.read, span) for span in spans[:1]]
-            for span in [*spans[1:], None]:
+            ahead = [pool.submit(self.read, span) for span in islice(spans, 1)]
+            while ahead:
                 block = ahead.pop().result()
-                if span is not None:
-                    ahead.append(pool.submit(self.read, span))
+                ahead += [pool.submit(self.read, span) for span in islice(spans, 1)]
                 yield to_device(block, self.device)
 
     def held(self, at: Ints) -> Rows:
@@ -328,18 +347,26 @@ class StoredRows(Rows):
         return self if np.array_equal(at, np.arange(len(self))) else self.chosen(at)
 
     def read(self, rows: Ints) -> torch.Tensor:
-        """Read some rows into memory of the host."""
+        """Read some rows into memory of the host.
+
+        Raises:
+            IndexError: for a row that there is not.
+        """
         rows = np.asarray(rows, np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows go from {rows.min()} to {rows.max()}, and there are {len(self)}: count from 0")
         out = empty_on_host((len(rows), self.shape[1]), self.dtype)
         into = out.numpy()
         ascending = bool((np.diff(rows) > 0).all())
         order = None if ascending else np.argsort(rows, kind="stable")
         ordered = rows if order is None else rows[order]
-        bounds = np.searchsorted(ordered, self.store.starts)
-        for part, start, first, last in zip(self._parts, self.store.starts, bounds, bounds[1:], strict=False):
+        starts = self.store.starts
+        begins, ends = np.searchsorted(starts, ordered[[0, -1]], "right") - 1 if len(rows) else (0, -1)
+        bounds = np.searchsorted(ordered, starts[begins : ends + 2])
+        for k, first, last in zip(range(begins, ends + 1), bounds, bounds[1:], strict=True):
             if first == last:
                 continue
-            local = ordered[first:last] - start
+            part, local = self._parts[k], ordered[first:last] - starts[k]
             if order is None:
                 part.read(local, into[first:last])
             else:

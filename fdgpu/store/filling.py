@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,21 +26,25 @@ from fdgpu.embedding.embedder import (
     checksums,
     fingerprint_of,
 )
-from fdgpu.embedding.loading import ImageBatch
+from fdgpu.embedding.loading import ImageBatch, on_the_host
 from fdgpu.embedding.picture import Treatment
-from fdgpu.embedding.sources import ImageSource, OnlySource
+from fdgpu.embedding.sources import FileSource, ImageSource
 from fdgpu.errors import InputError
 from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
+<<<<<<< HEAD
+from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
 from fdgpu.store.manifest import NAME, Complete, Manifest, source_digest
 from fdgpu.store.writing import Piece, Writer, writing
+=======
+from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
+from fdgpu.store.manifest import NAME, Complete, Manifest
+from fdgpu.store.shard import texts
+from fdgpu.store.writing import Piece, Writer, digest_of, plain_label, writing
+>>>>>>> w-survive
 
-HELD = (
-    1 << 28
-)  # bytes of vectors that are held on the host where they are that few; of a device a quarter of what is free
 MOST_SHOWN = 3  # images in an error
 
 Ints = NDArray[np.int64]
@@ -80,24 +83,27 @@ def fill(
             stays.
     """
     manifest = Manifest.of(embedder, shard_rows)
-    if (folder / NAME).exists():
-        store = EmbeddingStore.open(folder)
-        store.manifest.refuse_other(manifest, folder)
-    else:
+    new = not (folder / NAME).exists()
+    if new:
         manifest.check()
         store = EmbeddingStore.begin(folder, manifest)
+    else:
+        store = EmbeddingStore.open(folder)
+        store.manifest.refuse_other(manifest, folder)
     try:
         with OneBar(progress) as report:
             return _Filling(store, source, embedder, report, alongside, stage).run(whole)
     finally:
-        _leave_no_empty_store(folder)
+        if new:
+            _leave_no_empty_store(folder)
 
 
 def _leave_no_empty_store(folder: Path) -> None:
-    """Remove a store in which nothing was finished, and the folders that were made for it."""
-    if not any(folder.glob("*.parquet")) and {one.name for one in folder.iterdir()} <= {NAME}:
-        (folder / NAME).unlink(missing_ok=True)
-        folder.rmdir()
+    """Remove a store in which nothing was finished, unless another run has begun to fill it."""
+    with suppress(InputError, OSError), writing(folder):
+        if [one.name for one in folder.iterdir()] == [NAME]:
+            (folder / NAME).unlink()
+            folder.rmdir()
 
 
 def piece_of(
@@ -136,43 +142,65 @@ class _Filling:
     report: Reporter
     alongside: Alongside | None
     stage: str
-    order: list[str] | None = None  # ids of the source as it was last gone through
+    order: list[str] | None = None  # ids of the source, in its order
+    told: dict[str, tuple[object, str | None]] = field(default_factory=dict)  # label and split that came with an id
     fresh: list[Tensor] | None = None  # vectors where they were made, as long as they are few and all are new
     kept: int = 0  # bytes of them
     most: int = 0  # that they may be
 
     def run(self, whole: bool) -> Embeddings:
-        known = bool(len(self.store))
-        ids = self._ids() if known or self.source.ids is not None else None
-        missing = None if ids is None else self._missing(ids, whole)
-        if missing is None or missing:
-            with writing(self.store.path):
-                self.store.refresh()  # what another run has written in between
-                if ids is not None and len(self.store) and not known:
-                    missing = self._missing(ids, whole)
-                self._embed(ids, missing)
-        return self._found(whole)
+        store = self.store
+        missing = self._missing(whole)
+        if missing is None or missing or (whole and store.manifest.complete is None):
+            with writing(store.path):
+                there = [shard.path.name for shard in store.shards]
+                store.refresh()
+                if there != [shard.path.name for shard in store.shards]:  # another run has written in between
+                    missing = self._missing(whole)
+                if missing is None or missing:
+                    self._embed(missing)
+                if whole:
+                    self._complete()
+        return self._found()
 
     def _ids(self) -> list[str]:
-        """Return the ids of the source, which may have to be gone through for them."""
+        """Return the ids of the source, which may have to be gone through for them.
+
+        Raises:
+            InputError: for a source that cannot, or has an id twice.
+        """
         if self.source.ids is not None:
-            return list(self.source.ids)
+            ids = list(self.source.ids)
+            if not isinstance(self.source, FileSource):  # of which one may be listed twice
+                _refuse_twice(Counter(ids))
+            return ids
         if self.source.once:
             raise InputError(
                 f"{self.store.path} holds images, and these can be gone through only once, so that nobody can tell "
                 "which of them it holds: pass a list, a folder or a data set, or leave the store out"
             )
-        return [sample.id for sample in self.source.samples()]
+        ids, labels, splits = list[str](), list[object](), list[str | None]()
+        for sample in self.source.samples():
+            ids.append(sample.id)
+            labels.append(sample.label)
+            splits.append(sample.split)
+        _refuse_twice(Counter(ids))
+        self.told |= zip(ids, zip(on_the_host(labels), splits, strict=True), strict=True)
+        return ids
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
-    def _missing(self, ids: list[str], whole: bool) -> list[str]:
+    def _missing(self, whole: bool) -> list[str] | None:
         """Return the ids that the store lacks, each once; those that it holds are compared.
+
+        None stands for all of a source whose ids are not known: the store is empty, so that nobody has to ask.
 
         Raises:
             InputError: for images that changed, or went.
         """
-        self.order = ids
+        if self.order is None and not len(self.store) and self.source.ids is None:
+            return None
+        ids = self.order = self.order or self._ids()
         at = self._at(ids)
         there = np.flatnonzero(at >= 0)
         if whole and len(np.unique(at[there])) < len(self.store):
@@ -184,7 +212,7 @@ class _Filling:
 
     def _at(self, ids: Sequence[str]) -> Ints:
         """Return the row of each image in the store, −1 where there is none."""
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.store.ids.combine_chunks())
+        found = pc.index_in(texts(ids), value_set=self.store.ids.combine_chunks())
         return np.asarray(found.fill_null(-1)).astype(np.int64)
 
     def _compare(self, rows: Ints, at: Ints) -> None:
@@ -215,20 +243,22 @@ class _Filling:
             found |= dict.fromkeys(batch.ids)
             read += [batch.ids[row] for row in batch.read]
             sums.append(checksums(batch.pixels))
+            self.told |= zip(batch.ids, zip(batch.labels, batch.splits, strict=True), strict=True)
             self.report("compare images", len(found), len(ids))
         found |= dict(zip(read, brought_together(sums, SUMS).tolist(), strict=True))
         return [found.get(own) for own in ids]
 
     # --- what is missing ----------------------------------------------------------------------------------------------
 
-    def _embed(self, ids: list[str] | None, missing: list[str] | None) -> None:
-        store, known = self.store, len(self.store)
+    def _embed(self, missing: list[str] | None) -> None:
+        store, known, ids = self.store, len(self.store), self.order
         wanted = self.source.count if missing is None else len(missing)
         check_folder(store.path, (wanted or 0) * store.manifest.dimension * store.manifest.kind.itemsize)
         if store.manifest.complete is not None:
             store.manifest = store.manifest.model_copy(update={"complete": None})
             store.manifest.write(store.path)
-        source = self.source if missing is None or missing == ids else self.source.only(missing)
+        every = missing is None or (missing == ids and self.source.ids is not None)
+        source = self.source if every or missing is None else self.source.only(missing)
         self.fresh = [] if not known and source is self.source else None
         self.most = held_bytes(self.embedder.placement.device)
         total = None if source.count is None else known + source.count
@@ -236,21 +266,24 @@ class _Filling:
         taken = [int(shard.path.stem) for shard in store.shards]
         self.report(self.stage, known, total)
         with closing(Writer(store.path, store.manifest, taken, answers)) as writer:
-            for piece in self._pieces(source, ids):
+            for piece in self._pieces(source):
                 writer.add(piece)
                 self._keep(piece.vectors)
                 known += len(piece)
                 self.report(self.stage, known, total)
             writer.finish()
         store.refresh()
-        if isinstance(source, OnlySource):
-            self.order = source.order
-        elif missing is None:
+        if missing is None:
             self.order = store.ids.to_pylist()
 
-    def _pieces(self, source: ImageSource, ids: list[str] | None) -> Iterator[Piece]:
-        """Embed the images of a source batch by batch."""
+    def _pieces(self, source: ImageSource) -> Iterator[Piece]:
+        """Embed the images of a source batch by batch.
+
+        Raises:
+            InputError: for an id that comes twice, of a source whose ids are not known beforehand.
+        """
         views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
+        ids, seen = self.order, Counter[str]()
         first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
         # Before the images are read, so that one that changes in between is found to have changed.
         listed = source.ids if self.source.ids is not None else None
@@ -258,6 +291,9 @@ class _Filling:
         stamps = None if known is None else pa.array(self.source.stamps(known), pa.string())
         start = 0
         for batch in source.batches(self.embedder.batch_size, *views):
+            if ids is None:
+                seen.update(batch.ids)
+                _refuse_twice(Counter({own: seen[own] for own in batch.ids}))
             span = range(start, start + len(batch.ids))
             rows = span if first is None else [first[own] for own in batch.ids]
             stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
@@ -275,10 +311,19 @@ class _Filling:
 
     # --- what was found -----------------------------------------------------------------------------------------------
 
-    def _found(self, whole: bool) -> Embeddings:
-        """Return all images of the source, from the store."""
+    def _found(self) -> Embeddings:
+        """Return all images of the source, from the store.
+
+        Raises:
+            InputError: for a source that has not given again what it gave before.
+        """
         store, ids = self.store, self.order if self.order is not None else self._ids()
         at = self._at(ids)
+        if len(at) and at.min() < 0:
+            raise InputError(
+                f"images gave {shown(ids[int(at.argmin())])} once, and not again: leave them alone while they are "
+                "embedded, and pass some that are the same each time"
+            )
         take = pa.array(at)
         table = {name: store.column(name).combine_chunks().take(take) for name in ("skipped", "treated", "picture")}
         reasons = table["skipped"]
@@ -294,15 +339,33 @@ class _Filling:
             unreadable={ids[row]: str(reasons[row]) for row in unread.tolist()},
             fingerprint=fingerprint_of(pictures),
             treated=treated,
+<<<<<<< HEAD
             labels=_own(self.source.labels) or store.labels_of(at),
-            splits=_own(self.source.splits) or store.splits.combine_chunks().take(take).to_pylist(),
+            splits=_own(self.source.splits) or shared_texts(store.splits.combine_chunks().take(take)),
+=======
+            labels=self._labels(ids, at),
+            splits=self._splits(ids, at),
+>>>>>>> w-survive
         )
         if self.alongside is not None:
             said = StoredAnswers(store, self.alongside, self.source, self.report, self.embedder.batch_size)
             self.alongside.complete([said.of_images(found, at)])
-        if whole and store.manifest.complete is None:
-            self._complete()
         return found
+
+    def _labels(self, ids: Sequence[str], at: Ints) -> list[object]:
+        """Return labels as they come with the images now, where anybody looked, else as they came then."""
+        if self.source.labels is not None:
+            return list(self.source.labels)
+        then = self.store.labels_of(at)
+        now = [plain_label(self.told[own][0]) if own in self.told else None for own in ids] if self.told else then
+        return [old if new is None else new for old, new in zip(then, now, strict=True)]
+
+    def _splits(self, ids: Sequence[str], at: Ints) -> list[str | None]:
+        """Return splits likewise."""
+        if self.source.splits is not None:
+            return list(self.source.splits)
+        then = self.store.splits.combine_chunks().take(pa.array(at)).to_pylist()
+        return [self.told[own][1] or old if own in self.told else old for own, old in zip(ids, then, strict=True)]
 
     def _rows(self, at: Ints) -> Rows:
         """Return the vectors: those that were just made, a tensor where they are few, else what reads them."""
@@ -315,15 +378,16 @@ class _Filling:
     def _complete(self) -> None:
         """Write into the manifest that all images are there."""
         store = self.store
-        pictures = np.asarray(store.column("picture").combine_chunks().fill_null(0))
-        done = Complete(images=len(store), source=source_digest(store.ids.to_pylist(), pictures))
+        digest = digest_of(store.ids.combine_chunks(), store.column("picture").combine_chunks())
+        done = Complete(images=len(store), source=digest)
         store.manifest = store.manifest.model_copy(update={"complete": done})
-        with writing(store.path):
-            store.manifest.write(store.path)
+        store.manifest.write(store.path)
 
 
-def _own(column: Sequence[Any] | None) -> list[Any] | None:
-    return None if column is None else list(column)
+def _refuse_twice(counts: Counter[str]) -> None:
+    twice, count = next(iter(counts.most_common(1)), ("", 0))
+    if count > 1:
+        raise InputError(f"images gave {count} images the id {shown(twice)}: give every image an id of its own")
 
 
 def _differ(store: EmbeddingStore, at: Ints, how: str, remedy: str) -> InputError:

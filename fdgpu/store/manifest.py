@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 from fdgpu.checks import shown
 from fdgpu.embedding.embedder import ImageEmbedder
@@ -28,6 +29,7 @@ MOST_MANIFEST = 1 << 20
 SAME = {
     "dimension": "vectors of {} numbers",
     "precision": "vectors in {}",
+    "computed": "vectors that were computed in {}",
     "model": "the model {}",
     "fingerprint": "weights with the fingerprint {}",
     "preprocessing": "the preprocessing {}",
@@ -49,6 +51,7 @@ class Manifest(BaseModel):
         format: of the store.
         dimension: numbers of a vector.
         precision: of each of them.
+        computed: in which precision the model made them; "" where nobody said.
         model: that made them, as reports show it; "" where nobody said.
         fingerprint: of its weights.
         preprocessing: of images.
@@ -60,6 +63,7 @@ class Manifest(BaseModel):
     format: Literal["fdgpu.EmbeddingStore/1"] = "fdgpu.EmbeddingStore/1"
     dimension: int = Field(ge=1)
     precision: Literal["float32", "float16"] = "float32"
+    computed: str = ""
     model: str = ""
     fingerprint: str = ""
     preprocessing: str = ""
@@ -75,17 +79,18 @@ class Manifest(BaseModel):
             shard_rows: images of a shard; by default about 4096, in whole batches.
 
         Raises:
-            InputError: for an embedder without a ``model``.
+            InputError: for an embedder without one; see :func:`keeps_apart`.
         """
-        if embedder.model is None:
+        if not keeps_apart(embedder):
             raise InputError(
                 f"{embedder.name} has no model whose weights tell it from others, and a store would mix up what they "
-                "make: set its attribute model to the torch module"
+                "make: set its attribute model to the torch.nn.Module"
             )
         batch = embedder.batch_size
         return cls(
             dimension=embedder.dimension,
             precision="float16" if embedder.kept_in == torch.float16 else "float32",
+            computed=str(embedder.placement.dtype).removeprefix("torch."),
             model=embedder.name,
             fingerprint=weights_digest({"model": embedder.model}),
             preprocessing=embedder.preprocessing,
@@ -125,7 +130,9 @@ class Manifest(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write the manifest."""
-        write_atomically(folder / NAME, json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n")
+        write_atomically(
+            folder / NAME, json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n", lasting=True
+        )
 
     @property
     def kind(self) -> np.dtype[np.floating[Any]]:
@@ -156,12 +163,11 @@ class Manifest(BaseModel):
         )
 
 
+def keeps_apart(embedder: ImageEmbedder) -> bool:
+    """Whether an embedder has a ``model`` with weights, which tell its vectors from others."""
+    model = embedder.model
+    return isinstance(model, nn.Module) and any(True for _ in chain(model.parameters(), model.buffers()))
+
+
 def _short(value: object) -> str:
     return shown(value) if isinstance(value, str) and len(value) != 64 else str(value)[:12]
-
-
-def source_digest(ids: list[str], pictures: NDArray[np.int64]) -> str:
-    """Return the SHA-256 of the ids of all images and of the checksums of their pictures."""
-    digest = sha256(json.dumps(ids).encode())
-    digest.update(pictures.tobytes())
-    return digest.hexdigest()

@@ -18,9 +18,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fdgpu.embedding.sources import printable
 from fdgpu.errors import InputError
 from fdgpu.files import written_atomically
 
@@ -29,7 +31,8 @@ ONE_PAGE = {"data_page_size": (1 << 31) - 1, "write_batch_size": 1 << 20}
 if "max_rows_per_page" in inspect.signature(pq.write_table).parameters:  # before, only bytes bounded a page
     ONE_PAGE["max_rows_per_page"] = 1 << 30
 MOST_BYTES = 1 << 30  # of the vectors of a shard: the size of a page has 31 bits
-PAGE_HEADER = 64  # bytes that the header of a page has at most
+PAGE_HEADER = 256  # bytes that the header of a page has at most, with statistics of numbers
+PLAIN = 0  # the encoding that is memory as it is
 DENSE = 4  # of a span of which so much is asked for that it is read whole: one row in so many
 TEXT = ("label", "split", "group", "skipped", "stamp")  # columns of strings beside the ids
 KINDS = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}
@@ -104,23 +107,28 @@ class Vectors:
     @cached_property
     def start(self) -> int | None:
         """First byte of the vectors; None in a file that does not have them in one piece, as others may write it."""
-        footer = self.shard.footer
-        if footer.num_row_groups != 1:
+        footer, n = self.shard.footer, self.shard.n
+        paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
+        at = next((i for i, path in enumerate(paths) if path.split(".")[0] == self.column), None)
+        if at is None or footer.num_row_groups != 1:
             return None
-        group = footer.row_group(0)
-        at = next(
-            (i for i in range(group.num_columns) if group.column(i).path_in_schema.split(".")[0] == self.column), None
-        )
-        size = self.shard.n * self.row_bytes
-        part = None if at is None else group.column(at)
-        if part is None or part.compression != "UNCOMPRESSED" or part.total_compressed_size < size:
+        part, leaf, schema = footer.row_group(0).column(at), footer.schema.column(at), footer.schema.to_arrow_schema()
+        kind = schema.field(self.column).type
+        of_ours = pa.types.is_fixed_size_list(kind) and kind.list_size == self.dimension
+        if not of_ours or kind.value_type != KINDS[self.kind] or part.compression != "UNCOMPRESSED":
             return None
         with self.shard.path.open("rb") as stream:
             stream.seek(part.data_page_offset)
-            page = _page_size(stream.read(PAGE_HEADER))
-        if page is None or not 0 <= part.total_compressed_size - page <= PAGE_HEADER:
-            return None
-        return int(part.data_page_offset + part.total_compressed_size - size)
+            page = data_page(stream.read(PAGE_HEADER))
+            if page is None or page.header + page.size != part.total_compressed_size or page.encoding != PLAIN:
+                return None
+            start = part.data_page_offset + page.header
+            for levels in (leaf.max_repetition_level, leaf.max_definition_level):
+                if levels:  # where lists begin, and what is null: their bytes, after the count of these
+                    stream.seek(start)
+                    start += 4 + int.from_bytes(stream.read(4), "little")
+        end = part.data_page_offset + part.total_compressed_size
+        return int(start) if end - start == n * self.row_bytes else None  # else some are null
 
     def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Read some rows of the shard, ascending, into ``out`` (m, d)."""
@@ -142,9 +150,21 @@ class Vectors:
                     self._read_run(stream, start, int(rows[begin]), out[begin:end])
 
     def read_by_parquet(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Read by pyarrow: the plain twin, which decodes all of the shard."""
+        """Read by pyarrow: the plain twin, which decodes all of the shard.
+
+        Raises:
+            InputError: unless every row is a list of as many numbers as the store's vectors have.
+        """
         column = self.shard.columns([self.column]).column(0).combine_chunks()
-        out[:] = column.flatten().to_numpy().reshape(-1, self.dimension)[rows]
+        every = column.flatten()
+        if not pc.all(pc.equal(pc.list_value_length(column), self.dimension), skip_nulls=False).as_py() or (
+            every.null_count or len(every) != self.shard.n * self.dimension
+        ):
+            raise InputError(
+                f"{self.shard.path} has vectors of other lengths than {self.dimension}, or none in some rows: restore "
+                "the file, or delete it and run again"
+            )
+        out[:] = every.to_numpy(zero_copy_only=False).reshape(-1, self.dimension)[rows]
 
     def _read_run(self, stream: Any, start: int, row: int, out: NDArray[Any]) -> None:
         view = memoryview(out.reshape(-1).view(np.uint8).data)
@@ -156,22 +176,68 @@ class Vectors:
             at += got
 
 
-def _page_size(header: bytes) -> int | None:
-    """Return the bytes of a data page behind its header, which begins with its kind and its two sizes (Thrift)."""
-    at, numbers = 0, []
-    for _ in range(3):
-        if header[at : at + 1] != b"\x15":  # the next field, a whole number
-            return None
-        value, shift, at = 0, 0, at + 1
-        while True:
-            byte = header[at]
-            value |= (byte & 0x7F) << shift
-            shift, at = shift + 7, at + 1
-            if not byte & 0x80:
-                break
-        numbers.append(value >> 1)  # of either sign; sizes are positive
-    kind, _plain, size = numbers
-    return size if kind == 0 else None
+@dataclass(frozen=True)
+class Page:
+    """What the header of a data page says: its own bytes, those of the page behind it, and how values are encoded."""
+
+    header: int
+    size: int
+    encoding: int
+
+
+def data_page(header: bytes) -> Page | None:
+    """Read the header of a data page of the first version (Thrift, compact); None for anything else, or half of one."""
+    try:
+        fields, end = _struct(header, 0)
+    except IndexError:
+        return None
+    kind, plain, size, about = (fields.get(name) for name in (1, 2, 3, 5))
+    if kind != 0 or not isinstance(size, int) or plain != size or not isinstance(about, dict):
+        return None
+    return Page(end, size, about.get(2, -1))
+
+
+def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+    """Return the fields of a struct by their numbers, and where it ends."""
+    fields: dict[int, Any] = {}
+    name = 0
+    while head := data[at]:
+        at, kind = at + 1, head & 0x0F
+        if head >> 4:
+            name += head >> 4
+        else:
+            number, at = _varint(data, at)
+            name = number >> 1
+        if kind in (1, 2):  # the boolean itself
+            fields[name] = kind == 1
+        elif kind in (4, 5, 6):  # whole numbers, of either sign
+            number, at = _varint(data, at)
+            fields[name] = (number >> 1) ^ -(number & 1)
+        elif kind == 8:  # bytes
+            length, at = _varint(data, at)
+            fields[name], at = data[at : at + length], at + length
+        elif kind == 12:
+            fields[name], at = _struct(data, at)
+        else:
+            raise IndexError(f"fields of the kind {kind} are in no header of a page")
+    return fields, at + 1
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not data[at - 1] & 0x80:
+            return value, at
+
+
+def texts(entries: Sequence[str | None]) -> pa.Array:
+    """Return a column of text; what UTF-8 does not hold, as the id of a source of somebody's own may, is escaped."""
+    try:
+        return pa.array(entries, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([None if one is None else printable(one) for one in entries], pa.string())
 
 
 def fixed_rows(rows: NDArray[Any]) -> pa.Array:
@@ -201,10 +267,8 @@ def write_shard(path: Path, columns: Mapping[str, pa.Array], lists: Sequence[str
     schema = pa.schema(fields, metadata={ABOUT: json.dumps(about, sort_keys=True).encode()})
     table = pa.table([column.cast(one.type) for column, one in zip(columns.values(), fields, strict=True)], schema)
     packed = {f"{name}.list.element": "NONE" for name in lists}
-    with written_atomically(path) as stream:
+    with written_atomically(path, lasting=True) as stream:
         _write(table, stream, packed | {name: "ZSTD" for name in columns if name not in lists})
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _write(table: pa.Table, stream: BinaryIO, packed: Mapping[str, str]) -> None:

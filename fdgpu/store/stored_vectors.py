@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from fdgpu.embedding.opening import image_source
 from fdgpu.errors import InputError
 from fdgpu.progress import Reporter, silent
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.embedding_store import EmbeddingStore, Ints
+from fdgpu.store.shard import texts
 
 
 class StoredVectors(ImageEmbedder):
@@ -59,7 +62,7 @@ class StoredVectors(ImageEmbedder):
         """
         images = image_source(source)
         ids = list(images.ids) if images.ids is not None else [sample.id for sample in images.samples()]
-        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.store.ids.combine_chunks())
+        found = pc.index_in(texts(ids), value_set=self.store.ids.combine_chunks())
         if found.null_count:
             row = int(np.flatnonzero(np.asarray(found.is_null()))[0])
             raise InputError(
@@ -69,12 +72,11 @@ class StoredVectors(ImageEmbedder):
         at = np.asarray(found).astype(np.int64)
         skipped = self.store.skipped.combine_chunks().take(pa.array(at))
         missing = np.flatnonzero(~np.asarray(skipped.is_null())).tolist()
-        pictures = self.store.column("picture").combine_chunks().take(pa.array(at)).drop_null()
         made = Embeddings(
             ids,
             self.store.rows(self.placement.device).held(at),
             {ids[row]: skipped[row].as_py() for row in missing},
-            fingerprint_of(np.asarray(pictures)) if fingerprint else "",
+            self._fingerprint(at) if fingerprint else "",
             labels=list(images.labels) if images.labels is not None else self.store.labels_of(at),
             splits=list(images.splits) if images.splits is not None else [None] * len(ids),
         )
@@ -82,6 +84,16 @@ class StoredVectors(ImageEmbedder):
             asked = StoredAnswers(self.store, alongside, images, progress or silent, self.batch_size)
             alongside.complete([asked.of_images(made, at)])
         return made
+
+    def _fingerprint(self, at: Ints) -> str:
+        """Return the SHA-256 of the pictures, or of the shards' vectors where nobody saw pictures."""
+        pictures = self.store.column("picture").combine_chunks().take(pa.array(at)).drop_null()
+        seen = fingerprint_of(np.asarray(pictures).astype(np.int64))
+        if len(pictures):
+            return seen
+        shards = np.unique(np.searchsorted(self.store.starts, at, "right") - 1).tolist()
+        vectors = [self.store.shards[k].about.get("vectors") for k in shards]
+        return sha256(json.dumps([vectors, at.tolist()]).encode()).hexdigest()
 
 
 def columns_of_store(
@@ -95,7 +107,7 @@ def columns_of_store(
     if own["labels"] is None:
         own["labels"] = store.labels_of(every)
     if own["splits"] is None and store.splits.null_count < len(store):
-        own["splits"] = store.splits.to_pylist()
+        own["splits"] = shared_texts(store.splits.combine_chunks())
     if own["groups"] is None or own["groups"] == "auto":
         own["groups"] = store.groups.combine_chunks() if store.groups.null_count < len(store) else own["groups"]
     return NamedImages(store.ids.to_pylist()), own

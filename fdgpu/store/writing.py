@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import coming_down, rows_finite
+from fdgpu.arrays import coming_down, rows_finite, to_device
 from fdgpu.embedding.classifier import KEPT, AnswerPart
 from fdgpu.errors import InputError
 from fdgpu.files import UNFINISHED, unwritable
 from fdgpu.store.manifest import Manifest
-from fdgpu.store.shard import fixed_rows, write_shard
+from fdgpu.store.shard import fixed_rows, texts, write_shard
 
 AHEAD = 4  # shards that wait to be written, before the device waits for the disk
 SINK = "the store's sink"
@@ -37,8 +37,9 @@ NOT_FINITE = "its embedding is not finite"
 class Piece:
     """What there is of b images in a row; of one shard, or of a part of it.
 
-    ``vectors`` (b, d) and ``pictures`` (b,) int64 are where they were made, NaN and 0 where an image was not read;
-    ``skipped`` says why. ``treated`` is what was done to an image, in words; ``answers`` what a classifier said.
+    ``vectors`` (b, d) and ``pictures`` (b,) int64 are where they were made, and mean nothing where an image was not
+    read; ``skipped`` says why. ``pictures`` is None for vectors that somebody else made. ``treated`` is what was done
+    to an image, in words; ``answers`` what a classifier said.
     """
 
     ids: Sequence[str]
@@ -49,7 +50,7 @@ class Piece:
     skipped: Sequence[str | None]
     treated: Sequence[str | None]
     stamps: Sequence[str | None]
-    pictures: Tensor
+    pictures: Tensor | None
     answers: AnswerPart | None = None
 
     def __len__(self) -> int:
@@ -57,18 +58,22 @@ class Piece:
 
     def part(self, first: int, last: int) -> Piece:
         """Return some of the images."""
-        cut = {one.name: getattr(self, one.name)[first:last] for one in fields(self) if one.name != "answers"}
+        own: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "answers"}
+        cut: dict[str, Any] = {name: None if column is None else column[first:last] for name, column in own.items()}
         return Piece(**cut, answers=None if self.answers is None else self.answers.part(first, last))
 
     @classmethod
     def joined(cls, pieces: Sequence[Piece]) -> Piece:
-        """Put pieces one after the other."""
+        """Put pieces one after the other, where the vectors are."""
+        if len(pieces) == 1:
+            return pieces[0]
+        device, pictures = pieces[0].vectors.device, [one.pictures for one in pieces if one.pictures is not None]
         answers = [one.answers for one in pieces if one.answers is not None]
         listed = ("ids", "labels", "splits", "groups", "skipped", "treated", "stamps")
         return cls(
             **{name: [entry for one in pieces for entry in getattr(one, name)] for name in listed},
             vectors=torch.cat([one.vectors for one in pieces]),
-            pictures=torch.cat([one.pictures for one in pieces]),
+            pictures=torch.cat([to_device(one, device) for one in pictures]) if pictures else None,
             answers=AnswerPart.joined(answers) if answers else None,
         )
 
@@ -85,18 +90,24 @@ class Writer:
 
     def __init__(self, folder: Path, manifest: Manifest, taken: Sequence[int], answers: str = "") -> None:
         self.folder, self.manifest, self.answers = folder, manifest, answers
-        self.numbers = (number for number in count() if number not in set(taken))
+        gone = frozenset(taken)
+        self.numbers = (number for number in count() if number not in gone)
         self._pieces: list[Piece] = []
+        self._waiting = 0  # images of them
         self._pool = ThreadPoolExecutor(1, "store")
         self._writes: list[Future[None]] = []
 
     def add(self, piece: Piece) -> None:
         """Take further images; full shards are written by a thread."""
         self._pieces.append(piece)
-        while sum(map(len, self._pieces)) >= self.manifest.shard_rows:
-            whole = Piece.joined(self._pieces)
-            self.write(next(self.numbers), whole.part(0, self.manifest.shard_rows))
-            self._pieces = [whole.part(self.manifest.shard_rows, len(whole))]
+        self._waiting += len(piece)
+        rows = self.manifest.shard_rows
+        if self._waiting < rows:
+            return
+        whole, rest = Piece.joined(self._pieces), self._waiting % rows
+        for first in range(0, self._waiting - rest, rows):
+            self.write(next(self.numbers), whole.part(first, first + rows))
+        self._pieces, self._waiting = [whole.part(self._waiting - rest, self._waiting)], rest
 
     def write(self, number: int, shard: Piece) -> None:
         """Write a shard under a number; a thread does, and the device does not wait for it.
@@ -107,16 +118,17 @@ class Writer:
         finite = rows_finite(shard.vectors)
         kind = torch.float16 if self.manifest.precision == "float16" else torch.float32
         vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(kind)
-        coming = [coming_down(one, SINK) for one in (vectors, finite, shard.pictures)]
+        pictures = torch.empty(0, dtype=torch.int64) if shard.pictures is None else shard.pictures
+        coming = [coming_down(one, SINK) for one in (vectors, finite, pictures)]
         said = None if shard.answers is None else answers_coming(shard.answers)
         self._settle(AHEAD)
         self._writes.append(self._pool.submit(self._write, number, shard, coming, said))
 
     def finish(self) -> None:
         """Write what is left, and wait until all is on the disk."""
-        if sum(map(len, self._pieces)):
+        if self._waiting:
             self.write(next(self.numbers), Piece.joined(self._pieces))
-        self._pieces = []
+        self._pieces, self._waiting = [], 0
         self._settle(0)
 
     def close(self) -> None:
@@ -134,41 +146,55 @@ class Writer:
         coming: Sequence[Callable[[], NDArray[Any]]],
         said: Callable[[], AnswerTable] | None,
     ) -> None:
-        vectors, finite, pictures = (arrived() for arrived in coming)
+        vectors, finite, pictures = (np.ascontiguousarray(arrived()) for arrived in coming)
         skipped = [
             reason or (None if there else NOT_FINITE)
             for reason, there in zip(shard.skipped, finite.tolist(), strict=True)
         ]
+        unread = np.array([reason is not None for reason in shard.skipped], bool)
         label_kind, labels = labels_as_text(shard.labels)
         columns = {
-            "id": pa.array(shard.ids, pa.string()),
+            "id": texts(shard.ids),
             "vector": fixed_rows(vectors),
             "label": labels,
-            "split": pa.array(shard.splits, pa.string()),
-            "group": pa.array([None if one is None else str(one) for one in shard.groups], pa.string()),
-            "skipped": pa.array(skipped, pa.string()),
-            "treated": pa.array(shard.treated, pa.string()),
-            "picture": pa.array(pictures, mask=pictures == 0),  # not read, or vectors that somebody else made
-            "stamp": pa.array(shard.stamps, pa.string()),
+            "split": texts(shard.splits),
+            "group": texts([None if one is None else str(one) for one in shard.groups]),
+            "skipped": texts(skipped),
+            "treated": texts(shard.treated),
+            "picture": pa.nulls(len(shard), pa.int64()) if shard.pictures is None else pa.array(pictures, mask=unread),
+            "stamp": texts(shard.stamps),
         }
-        name = f"{number:05d}.parquet"
-        write_shard(self.folder / name, columns, ("vector",), {"run": self.manifest.run, "labels": label_kind})
+        name, ids = f"{number:05d}.parquet", columns["id"]
+        about = {"run": self.manifest.run, "labels": label_kind, "vectors": sha256(vectors.data).hexdigest()}
+        write_shard(self.folder / name, columns, ("vector",), about)
         if said is not None:
-            of = digest_of(shard.ids, columns["picture"])
-            write_answers(self.folder / ANSWERS / self.answers / name, shard.ids, said(), self.manifest.run, of)
+            of = digest_of(ids, columns["picture"])
+            write_answers(self.folder / ANSWERS / self.answers / name, ids, said(), self.manifest.run, of)
+
+
+def plain_label(label: object) -> object:
+    """Return a label as Python has it: NumPy's numbers and tensors as numbers and lists."""
+    return label.tolist() if hasattr(label, "tolist") else label
 
 
 def labels_as_text(labels: Sequence[object]) -> tuple[str, pa.Array]:
-    """Return labels as a column of text, and how it is to be read: as a name, or as JSON for anything else."""
-    own = [label.tolist() if hasattr(label, "tolist") else label for label in labels]
+    """Return labels as a column of text, and how it is to be read: as a name, or as JSON for anything else.
+
+    Raises:
+        InputError: for what JSON does not hold.
+    """
+    own: list[Any] = [plain_label(label) for label in labels]
     names = all(label is None or isinstance(label, str) for label in own)
-    text = own if names else [None if label is None else json.dumps(label) for label in own]
-    return "name" if names else "json", pa.array(text, pa.string())
+    try:
+        text = own if names else [None if label is None else json.dumps(label) for label in own]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"labels cannot be stored ({error}): give names, ids, or lists of 0 and 1") from None
+    return "name" if names else "json", texts(text)
 
 
-def digest_of(ids: Sequence[str], pictures: pa.Array) -> str:
+def digest_of(ids: pa.Array, pictures: pa.Array) -> str:
     """Return the SHA-256 of images, by their ids and the checksums of their pictures."""
-    digest = sha256(json.dumps(list(ids)).encode())
+    digest = sha256(json.dumps(ids.to_pylist()).encode())
     digest.update(np.asarray(pictures.fill_null(0)).tobytes())
     return digest.hexdigest()
 
@@ -204,9 +230,9 @@ def answers_coming(part: AnswerPart) -> Callable[[], AnswerTable]:
     return lambda: AnswerTable(rows(), part.true, None if scores is None else scores(), part.outputs)
 
 
-def write_answers(path: Path, ids: Sequence[str], table: AnswerTable, run: str, of: str) -> None:
+def write_answers(path: Path, ids: pa.Array, table: AnswerTable, run: str, of: str) -> None:
     """Write what a classifier said of the images of a shard, row by row; ``of`` is the digest of these."""
-    columns: dict[str, pa.Array] = {"id": pa.array(ids, pa.string())}
+    columns: dict[str, pa.Array] = {"id": ids}
     lists = []
     for name, row in zip(KEPT, table.rows, strict=True):
         columns[name] = pa.array(row.astype(np.int32) if name == "prediction" else row)

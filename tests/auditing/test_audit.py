@@ -65,7 +65,7 @@ def test_classes_without_a_direction_say_why(audited) -> None:
 def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     names = {path.name for path in audited.out.iterdir()}
     tables = {"examples.parquet", "captions.parquet", "effects.parquet"}
-    assert names == tables | {"report.html", "audit.json", "directions.safetensors"}
+    assert names == tables | {"report.html", "audit.json", "directions.safetensors", "embeddings"}
     document = json.loads((audited.out / "audit.json").read_text())
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
     assert document["text_method"] == "prefix_tree"

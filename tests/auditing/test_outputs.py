@@ -29,6 +29,7 @@ from fdgpu.findings import (
     Split,
 )  # fmt: skip
 from fdgpu.report.formats import duration
+from fdgpu.auditing.pipeline import STORE
 from tests.auditing.conftest import NAN, SHOWN
 
 
@@ -212,12 +213,12 @@ def test_the_tables_have_the_documented_columns(
 
 def test_every_file_of_the_folder_is_documented(audited: AuditResult) -> None:
     words = DOCUMENTED.read_text()
-    assert all(f"| `{path.name}` |" in words for path in audited.out.iterdir())
+    assert all(f"| `{path.name}{'/' * path.is_dir()}` |" in words for path in audited.out.iterdir())
 
 
 def test_the_json_lists_every_file_of_the_folder(audited: AuditResult) -> None:
     listed = json.loads((audited.out / "audit.json").read_text())["files"]
-    assert sorted(listed) == sorted(path.name for path in audited.out.iterdir())
+    assert sorted(listed) == sorted(path.name for path in audited.out.iterdir() if path.name != STORE)
 
 
 def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:

@@ -19,10 +19,11 @@ from fdgpu.directions.batch import Layout
 from fdgpu.directions.labellings import permuted_labels
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
-from fdgpu.directions.whitening import CHUNK_BYTES, Whitening
+from fdgpu.directions.whitening import Whitening
 from fdgpu.kernels.draws import choose_reference
 from fdgpu.kernels.folds import assign_folds_reference
 from fdgpu.kernels.smo_batch import GramBatch, Solutions
+from fdgpu.rows import CHUNK_BYTES
 from tests.directions.planting import make_classes
 
 CPU = torch.device("cpu")

@@ -313,7 +313,7 @@ def test_backends_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = resamples(NumbaBackend(1))
     tolerance = 3e-3 * np.linalg.norm(expected, axis=-1).max()
     assert np.abs(resamples(CumlBackend("cpu")) - expected).max() <= tolerance
-    monkeypatch.setattr(numba_backend, "BATCH_BYTES", 4 * 30**2)  # too large for its Gram matrix now
+    monkeypatch.setattr(numba_backend, "CLASS_BYTES", 4 * 30**2)  # too large for its Gram matrix now
     assert NumbaBackend(1).open([one_class()], SETTINGS).solver == "newton"
     assert np.abs(resamples(NumbaBackend(1)) - expected).max() <= tolerance
 
