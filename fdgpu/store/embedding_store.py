@@ -257,17 +257,16 @@ class EmbeddingStore:
         self.refresh()
 
 
-<<<<<<< HEAD
 def shared_texts(column: pa.Array) -> list[str | None]:
     """Return a column of text as a list, in which equal entries are one object: few names, and many images."""
     coded = column.dictionary_encode()
     names = [*coded.dictionary.to_pylist(), None]
     return [names[code] for code in np.asarray(coded.indices.fill_null(len(names) - 1)).tolist()]
-=======
+
+
 def _check_text(entries: Sequence[object], name: str) -> None:
     odd = next((entry for entry in entries if not isinstance(entry, str)), "")
     check_kind(odd, name, isinstance(odd, str), "text")
->>>>>>> w-survive
 
 
 def _refuse_twice(ids: Sequence[str], store: EmbeddingStore) -> None:

@@ -34,16 +34,10 @@ from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
-<<<<<<< HEAD
 from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
-from fdgpu.store.manifest import NAME, Complete, Manifest, source_digest
-from fdgpu.store.writing import Piece, Writer, writing
-=======
-from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
 from fdgpu.store.manifest import NAME, Complete, Manifest
 from fdgpu.store.shard import texts
 from fdgpu.store.writing import Piece, Writer, digest_of, plain_label, writing
->>>>>>> w-survive
 
 MOST_SHOWN = 3  # images in an error
 
@@ -339,13 +333,8 @@ class _Filling:
             unreadable={ids[row]: str(reasons[row]) for row in unread.tolist()},
             fingerprint=fingerprint_of(pictures),
             treated=treated,
-<<<<<<< HEAD
-            labels=_own(self.source.labels) or store.labels_of(at),
-            splits=_own(self.source.splits) or shared_texts(store.splits.combine_chunks().take(take)),
-=======
             labels=self._labels(ids, at),
             splits=self._splits(ids, at),
->>>>>>> w-survive
         )
         if self.alongside is not None:
             said = StoredAnswers(store, self.alongside, self.source, self.report, self.embedder.batch_size)
@@ -364,7 +353,7 @@ class _Filling:
         """Return splits likewise."""
         if self.source.splits is not None:
             return list(self.source.splits)
-        then = self.store.splits.combine_chunks().take(pa.array(at)).to_pylist()
+        then = shared_texts(self.store.splits.combine_chunks().take(pa.array(at)))
         return [self.told[own][1] or old if own in self.told else old for own, old in zip(ids, then, strict=True)]
 
     def _rows(self, at: Ints) -> Rows:

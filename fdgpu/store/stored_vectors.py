@@ -20,7 +20,7 @@ from fdgpu.embedding.opening import image_source
 from fdgpu.errors import InputError
 from fdgpu.progress import Reporter, silent
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore, Ints
+from fdgpu.store.embedding_store import EmbeddingStore, Ints, shared_texts
 from fdgpu.store.shard import texts
 
 

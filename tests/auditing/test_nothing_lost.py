@@ -178,13 +178,13 @@ def test_a_fault_of_ours_is_no_note_and_leaves_the_old_audit(
     small: Callable[..., AuditResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     small()
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in names_in(tmp_path / "out")}
     for stage in ("caption_classes", "write_audit"):
         with monkeypatch.context() as patch:
             patch.setattr(f"fdgpu.auditing.pipeline.{stage}", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
             with pytest.raises(RuntimeError, match="a bug"):
                 small()
-        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+        assert {name: (tmp_path / "out" / name).read_bytes() for name in names_in(tmp_path / "out")} == before
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

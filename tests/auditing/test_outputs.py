@@ -16,6 +16,7 @@ from fdgpu.auditing import AuditResult
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.outputs import audit_json, write_audit
+from fdgpu.auditing.pipeline import STORE
 from fdgpu.findings import (
     AnswerKind,
     AskedModel,
@@ -29,7 +30,6 @@ from fdgpu.findings import (
     Split,
 )  # fmt: skip
 from fdgpu.report.formats import duration
-from fdgpu.auditing.pipeline import STORE
 from tests.auditing.conftest import NAN, SHOWN
 
 
