@@ -1,0 +1,154 @@
+"""From ImageNet's files to the report, each stage metered; and from its vectors alone, at full size, from the fit on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import fdgpu
+from benchmarks.imagenet_scale.layout import imagenet
+from benchmarks.imagenet_scale.meter import Meter
+from benchmarks.imagenet_scale.stages import REPORTS, Row
+from benchmarks.imagenet_scale.synthetic import Columns, Stored, World, captions, write_store
+from fdgpu.auditing.predictions import read_predictions
+from fdgpu.captions.candidates import CaptionRecipe
+from fdgpu.directions.parameters import AUDIT, SolverSettings
+from fdgpu.embedding.classifier import Classifier
+from fdgpu.embedding.features import named_embedder
+from fdgpu.embedding.given import NamedImages
+from fdgpu.files import writable_folder
+
+RECIPE = "imagenet"
+WARM = World(train=400, val=100, classes=2)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is audited with, and where results go.
+
+    Attributes:
+        out: folder of the store, the report and the table.
+        model: that embeds, as ``--model`` of the command line.
+        classifier: that answers in the same pass, by name; None where ``predictions`` are given.
+        predictions: table of what a classifier said; None beside ``classifier``.
+        device: where images are embedded and classes solved.
+        precision: of embedding.
+        batch_size: images at a time.
+        permutations: of each class's test.
+    """
+
+    out: Path
+    model: str = "ViT-B-32:openai"
+    classifier: str | None = "torchvision:resnet50"
+    predictions: Path | None = None
+    device: str = "cpu"
+    precision: str = "auto"
+    batch_size: int = 256
+    permutations: int = 200
+
+    def directions(self) -> fdgpu.FailureDirections:
+        """Return the estimator of an audit, which is fitted once."""
+        search = replace(AUDIT, n_permutations=self.permutations)
+        return fdgpu.FailureDirections.from_settings(SolverSettings(), search)
+
+
+def audit_images(place: Path, fraction: float, job: Job) -> list[Row]:
+    """Audit a share of ImageNet from its files, and once more from the store that the first audit has left.
+
+    Raises:
+        RuntimeError: if the second found anything else.
+    """
+    meter = Meter(job.device, REPORTS)
+    meter.begin("list")
+    source = imagenet(place, fraction)
+    meter.begin("load models")
+    embedder = named_embedder(job.model, job.device, job.batch_size, job.precision)
+    table = None if job.predictions is None else read_predictions(job.predictions)
+    asked = None if job.classifier is None else Classifier.from_name(job.classifier, job.device)
+    run = partial(fdgpu.audit, source, table, model=asked, embedder=embedder, grammar=RECIPE, store=job.out / "store")
+    meter.begin("embed")
+    result = run(directions=job.directions(), out=job.out / "report", progress=meter)
+    meter.end()
+    again = Meter(job.device, {**REPORTS, "embed images": "reread"})
+    again.begin("reread")
+    same = run(directions=job.directions(), progress=again)
+    again.end()
+    if same.findings.classes != result.findings.classes:
+        raise RuntimeError("the audit from the store found something else than the audit from the images")
+    divide(meter, result)
+    meter.usage["reread"] = again.usage["reread"]
+    return rows_of(meter, result)
+
+
+def audit_vectors(world: World, job: Job) -> list[Row]:
+    """Write the vectors of a world into a store, and audit from it; the store is deleted at the end."""
+    warm_up(job)
+    store = writable_folder(job.out) / "store"
+    meter = Meter(job.device, {**REPORTS, "embed images": "reread"})
+    meter.begin("write the store")
+    try:
+        told = write_store(world, store)
+        meter.begin("reread")
+        return rows_of(meter, audit_store(store, world, told, job, meter))
+    finally:
+        shutil.rmtree(store)
+
+
+def warm_up(job: Job) -> None:
+    """Audit a small world: what is compiled and imported with it is not counted."""
+    with TemporaryDirectory() as folder:
+        own = replace(job, out=Path(folder), permutations=20)
+        store = own.out / "store"
+        audit_store(store, WARM, write_store(WARM, store), own, Meter(job.device, REPORTS))
+
+
+def audit_store(store: Path, world: World, told: Columns, job: Job, meter: Meter) -> fdgpu.AuditResult:
+    """Audit the vectors of a world from their store."""
+    recipe = CaptionRecipe.resolve(RECIPE, world.names)
+    result = fdgpu.audit(
+        NamedImages(told.ids),
+        told.labels,
+        told.predictions,
+        splits=told.splits,
+        class_names=world.names,
+        embedder=Stored(world.dimension, job.device),
+        captions=captions(world, recipe),
+        grammar=recipe,
+        store=store,
+        out=job.out / "report",
+        directions=job.directions(),
+        progress=meter,
+    )
+    meter.end()
+    divide(meter, result)
+    return result
+
+
+def divide(meter: Meter, result: fdgpu.AuditResult) -> None:
+    """Divide the fit's stage by its own clock: batches of classes are fitted and tested in turns."""
+    tested = result.findings.timings.get("test directions")
+    if tested is not None:
+        meter.divide("fit", "permutations", tested)
+
+
+def rows_of(meter: Meter, result: fdgpu.AuditResult) -> list[Row]:
+    """Return a line for each stage that was metered."""
+    by_split, classes = result.findings.n_images, len(result.findings.classes)
+    n = sum(by_split.values())
+    scored = sum(len(modes[0].texts) for modes in result.captions.by_class.values() if modes)
+    counts = {
+        "list": (n, "images"),
+        "write the store": (n, "images"),
+        "embed": (n, "images"),
+        "reread": (n, "images"),
+        "near-duplicates": (by_split["val"], "images"),
+        "fit": (by_split["val"], "images"),
+        "permutations": (classes * result.findings.n_permutations, "permutations at most"),
+        "decisions": (n, "images"),
+        "captions": (scored, "captions"),
+        "page": (classes, "classes"),
+    }
+    return [Row.of(stage, *counts.get(stage, (1, "time")), usage) for stage, usage in meter.usage.items()]
