@@ -18,6 +18,7 @@ _HOME = {
     "Classifier": "fdgpu.embedding",
     "ClipEmbedder": "fdgpu.embedding",
     "Decoder": "fdgpu.decoding",
+    "EmbeddingStore": "fdgpu.store",
     "FailureDirections": "fdgpu.directions",
     "ImageSource": "fdgpu.embedding",
     "IndexedSource": "fdgpu.embedding",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes ea
     from fdgpu.embedding import Sample as Sample
     from fdgpu.index import CaptionIndex as CaptionIndex
     from fdgpu.index import VectorIndex as VectorIndex
+    from fdgpu.store import EmbeddingStore as EmbeddingStore
 else:  # a type checker would take an __all__ that it cannot read for an empty one
     __all__ = [*_HOME, "__version__"]
 

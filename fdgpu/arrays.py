@@ -8,7 +8,7 @@ and results are small, and are NumPy arrays.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from fdgpu.errors import InputError
 Array = Any  # a torch tensor, a NumPy, CuPy or JAX array, or nested sequences of numbers
 Host = NDArray[Any]
 Restore = Callable[[Array], Array]
+Blocks = Callable[[], Iterable[torch.Tensor]]  # reads rows (n, d) once more, some at a time
 ROWS_AT_ONCE = 65536  # of a check, so that its temporaries stay small
 NUMBERS = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
 NUMBERS |= {torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64}
@@ -232,14 +233,44 @@ def to_host(tensor: torch.Tensor, why: str) -> Host:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     if tensor.device.type != "cpu":
-        crossing = Crossing(why, tuple(tensor.shape), tensor.numel() * tensor.element_size())
-        for crossings in _counting:
-            crossings.append(crossing)
+        _count(tensor, why)
     return np.asarray(_down(tensor.detach()).numpy())
 
 
 def _down(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.cpu()
+
+
+def coming_down(tensor: torch.Tensor, why: str) -> Callable[[], Host]:
+    """Begin a copy to the host beside the work of the device; what is returned waits for it, in any thread.
+
+    The device's queue does not wait either: the copy has a stream of its own.
+    """
+    if not tensor.is_cuda:
+        return lambda: to_host(tensor, why)
+    there, copies = tensor.detach(), torch.cuda.Stream(tensor.device)
+    copies.wait_stream(torch.cuda.current_stream(tensor.device))
+    with torch.cuda.stream(copies):
+        held = _beside(there)
+    there.record_stream(copies)
+    ready = copies.record_event()
+
+    def arrived() -> Host:
+        ready.synchronize()
+        return to_host(held, why)
+
+    _count(there, why)
+    return arrived
+
+
+def _beside(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _count(tensor: torch.Tensor, why: str) -> None:
+    crossing = Crossing(why, tuple(tensor.shape), tensor.numel() * tensor.element_size())
+    for crossings in _counting:
+        crossings.append(crossing)
 
 
 def bring_down(why: str, *tensors: torch.Tensor) -> list[NDArray[np.float64]]:
@@ -264,23 +295,36 @@ def finite_rows(rows: torch.Tensor, name: str) -> None:
     Raises:
         InputError: names the first row that holds NaN or infinity, and how many rows do.
     """
-    bad = rows_not_finite(rows, name)
-    if len(bad):
+    finite_blocks(lambda: rows.split(ROWS_AT_ONCE), name)
+
+
+def finite_blocks(blocks: Blocks, name: str) -> None:
+    """Check rows that come in blocks, as :func:`finite_rows`; they are read once where all are finite."""
+    finite = _finite(blocks, name)
+    if finite is not None:
+        bad = np.flatnonzero(~finite)
         raise InputError(
-            f"{name} holds NaN or infinity in {len(bad)} of {len(rows)} rows, the first is row {int(bad[0])}: "
+            f"{name} holds NaN or infinity in {len(bad)} of {len(finite)} rows, the first is row {int(bad[0])}: "
             "drop these rows, or see why the model that made them overflowed"
         )
 
 
 def rows_not_finite(rows: torch.Tensor, name: str) -> NDArray[np.int64]:
     """Return the indices of the rows of ``rows`` (n, d) that hold NaN or infinity, ascending, on the host."""
+    finite = _finite(lambda: rows.split(ROWS_AT_ONCE), name)
+    return np.empty(0, np.int64) if finite is None else np.flatnonzero(~finite)
+
+
+def _finite(blocks: Blocks, name: str) -> NDArray[np.bool_] | None:
+    """Return (n,) whether each row is finite; None where all are."""
     # A row's sum is finite only where all of its entries are. One that merely overflows is sorted out below. Sums are
     # taken in the rows' own type, thirty times faster than torch widens them; half precision would overflow too often.
-    kind = torch.float32 if rows.dtype in (torch.float16, torch.bfloat16) else rows.dtype
-    sums = [part.sum(dim=1, dtype=kind).isfinite().all() for part in rows.split(ROWS_AT_ONCE)]
+    kinds = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+    sums = [part.sum(dim=1, dtype=kinds.get(part.dtype, part.dtype)).isfinite().all() for part in blocks()]
     if not sums or bool(to_host(torch.stack(sums).all(), f"whether all {name} are finite")):
-        return np.empty(0, np.int64)
-    return np.flatnonzero(~to_host(rows_finite(rows), f"which {name} are finite"))
+        return None
+    finite = to_host(torch.cat([rows_finite(part) for part in blocks()]), f"which {name} are finite")
+    return None if finite.all() else finite
 
 
 def rows_finite(rows: torch.Tensor) -> torch.Tensor:

@@ -20,17 +20,22 @@ class Rows:
         shape: (n, d).
         dtype: of the numbers.
         device: where the parts arrive.
+        finite: all numbers are known to be finite, so that nobody has to look.
     """
 
     shape: tuple[int, int]
     dtype: torch.dtype
     device: torch.device
+    finite: bool = False
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def take(self, rows: Ints) -> torch.Tensor:
-        """Return some rows (m, d), in the order that is asked for; the host does not wait for the device."""
+        """Return some rows (m, d), in the order that is asked for; the host does not wait for the device.
+
+        Several threads may ask at once.
+        """
         raise NotImplementedError
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
@@ -45,8 +50,8 @@ class Rows:
 class TensorRows(Rows):
     """A tensor (n, d)."""
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor, self.dtype, self.device = tensor, tensor.dtype, tensor.device
+    def __init__(self, tensor: torch.Tensor, finite: bool = False) -> None:
+        self.tensor, self.dtype, self.device, self.finite = tensor, tensor.dtype, tensor.device, finite
         self.shape = (tensor.shape[0], tensor.shape[1])
 
     def take(self, rows: Ints) -> torch.Tensor:
@@ -59,14 +64,14 @@ class TensorRows(Rows):
 
     def chosen(self, rows: Ints) -> Rows:
         """Copy some rows; all of them are the tensor itself."""
-        return self if np.array_equal(rows, np.arange(len(self))) else TensorRows(self.take(rows))
+        return self if np.array_equal(rows, np.arange(len(self))) else TensorRows(self.take(rows), self.finite)
 
 
 class ChosenRows(Rows):
     """Some rows of others, in an order of their own."""
 
     def __init__(self, of: Rows, rows: Ints) -> None:
-        self.of, self.rows, self.dtype, self.device = of, rows, of.dtype, of.device
+        self.of, self.rows, self.dtype, self.device, self.finite = of, rows, of.dtype, of.device, of.finite
         self.shape = (len(rows), of.shape[1])
 
     def take(self, rows: Ints) -> torch.Tensor:

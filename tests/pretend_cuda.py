@@ -193,14 +193,21 @@ class _Functions(TorchFunctionMode):
         return OnCuda(made) if goes_up else made
 
 
+class Event:
+    """What was waited for is done."""
+
+    def synchronize(self) -> None: ...
+
+
 class Stream:
     """All work is done at once and in order."""
 
     cuda_stream = 0  # the number of the default one, which DLPack asks for
 
-    def record_event(self) -> None: ...
+    def record_event(self) -> Event:
+        return Event()
 
-    def wait_event(self, event: None) -> None: ...
+    def wait_event(self, event: Event) -> None: ...
 
     def wait_stream(self, stream: Stream) -> None: ...
 
@@ -259,6 +266,7 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, precision: torch.dtype = torch
     for name, stand_in in PATCHES.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr("fdgpu.arrays._down", inner)
+    monkeypatch.setattr("fdgpu.arrays._beside", inner)
     monkeypatch.setattr("fdgpu.embedding.nvjpeg.ThreadPoolExecutor", Here)
     placement = Placement(CUDA, precision, "pretended")
     for module in ("fdgpu.embedding.embedder", "fdgpu.decoding.bundled", "fdgpu.device"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from fdgpu.auditing.conditions import UNKNOWN, has_conditions
 from fdgpu.auditing.one_column import Column
 from fdgpu.auditing.output_names import Columns, Outputs, shown_name
 from fdgpu.checks import shown
-from fdgpu.embedding.classifier import Answered, Answers, Classifier
+from fdgpu.embedding.classifier import Answered, AnswerPart, Answers, Classifier
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.errors import InputError
 from fdgpu.findings import AskedModel
@@ -140,46 +142,72 @@ class ModelAnswers:
         self.classifier, self.outputs = classifier, outputs
         self.view = view or classifier.view or View(None)
         self._labels = to_numpy(labels, "labels") if isinstance(labels, Tensor) or is_array(labels) else labels
-        self._true: list[NDArray[Any]] = []
-        self._read: list[int] = []
-        self._n, self._answers = 0, Answers()
+        self._true: NDArray[Any] = np.empty(0, np.int64)
+        self._answers = Answers()
         self._found: Answered | None = None
 
-    def take(self, inputs: Tensor, batch: ImageBatch) -> None:
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tell the classifier from others: by its weights and its preprocessing."""
+        return sha256(f"{self._weights} {self._preprocessing}".encode()).hexdigest()
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights_digest({"model": self.classifier.model})
+
+    @property
+    def _preprocessing(self) -> str:
+        if self.view is self.classifier.view:
+            return self.classifier.preprocessing
+        return "by the source of the images" if self.view.function is None else "none: pixels as they are"
+
+    def take(self, inputs: Tensor, batch: ImageBatch, rows: Sequence[int]) -> AnswerPart:
         """Answer the images of a batch that were read; nothing is waited for.
 
         Raises:
             InputError: for a label that is missing or none of the outputs, or another number of scores than of classes.
         """
-        labels = self._labels_of(batch)
-        several = has_conditions(labels)
-        if not self._n:
-            self._answers = Answers(keep=several)
-        own = np.array([to_numpy(label, "a label") for label in labels]) if several else self.outputs.columns_of(labels)
-        if batch.read:
-            scores = self.classifier.answer(inputs)
-            k = scores.shape[1]
-            self.outputs.check(k)
-            fits = own.shape[1:] == (k,) if several else own.max() < k
-            if not fits:
-                said = f"{own.shape[-1]} conditions an image" if several else f"the class id {own.max()}"
-                raise InputError(
-                    f"labels hold {said}, and {self.outputs.model} gives {k} scores: pass labels of its classes"
-                )
-            self._answers.add(scores, None if several else own[batch.read])
-        self._true.append(own)
-        self._read += [self._n + row for row in batch.read]
-        self._n += len(batch.ids)
+        true = self.true(batch.labels, rows, batch.read, batch.ids)
+        if not batch.read:
+            return AnswerPart.of(None, (), true)
+        scores = self.classifier.answer(inputs)
+        k = scores.shape[1]
+        self.outputs.check(k)
+        several = true.ndim == 2
+        fits = true.shape[1:] == (k,) if several else true.max() < k
+        if not fits:
+            said = f"{true.shape[-1]} conditions an image" if several else f"the class id {true.max()}"
+            raise InputError(
+                f"labels hold {said}, and {self.outputs.model} gives {k} scores: pass labels of its classes"
+            )
+        return AnswerPart.of(scores, batch.read, true)
 
-    def _labels_of(self, batch: ImageBatch) -> Sequence[object]:
-        if self._labels is not None:
-            own: Sequence[object] = self._labels[self._n : self._n + len(batch.ids)]  # type: ignore[assignment]
-            if len(own) < len(batch.ids):
-                raise InputError(
-                    f"images gives more pictures than labels has entries, {len(self._labels)}: pass one each"
-                )
-            return own
-        return filled(batch.labels, batch.read, batch.ids)
+    def true(
+        self, labels: Sequence[object], rows: Sequence[int], read: Sequence[int], ids: Sequence[str]
+    ) -> NDArray[Any]:
+        """Return the true column of images, or which of their conditions hold.
+
+        Args:
+            labels: that came with the images; those that were given go before.
+            rows: of the images in the source.
+            read: which of them were read.
+            ids: of them.
+        """
+        if self._labels is None:
+            own: Sequence[object] = filled(labels, read, ids)
+        elif len(rows) and max(rows) >= len(self._labels):
+            raise InputError(f"images gives more pictures than labels has entries, {len(self._labels)}: pass one each")
+        else:
+            own = [self._labels[row] for row in rows]
+        if has_conditions(own):
+            return np.array([to_numpy(label, "a label") for label in own])
+        return self.outputs.columns_of(own)
+
+    def complete(self, parts: Sequence[AnswerPart]) -> None:
+        """Be told what was said of all images, in their order."""
+        if parts:
+            every = AnswerPart.joined(parts)
+            self._answers, self._true = Answers(part=every), every.true
 
     def finish(self) -> AnsweredColumns:
         """Bring the answers down, for which the host waits once.
@@ -188,32 +216,29 @@ class ModelAnswers:
             InputError: if no image has an answer.
         """
         found = self._found = self._answers.finish()
-        name, kind = self.outputs.model, _kind(found)
-        labels = np.concatenate(self._true) if self._true else np.empty(0, np.int64)
-        read = np.array(self._read, np.int64)
-        if len(read) and not found.usable.any():
+        name, kind, labels = self.outputs.model, _kind(found), self._true
+        read = found.prediction >= 0
+        if read.any() and not found.usable.any():
             raise InputError(
-                f"{name} gives NaN or infinity for all {len(read)} images that were read: check its weights and its "
+                f"{name} gives NaN or infinity for all {read.sum()} images that were read: check its weights and its "
                 "preprocessing, or run it in float32"
             )
-        answered = read[found.usable]
-        skipped = dict.fromkeys(read[~found.usable].tolist(), NO_ANSWER)
+        answered = found.usable
+        skipped = dict.fromkeys(np.flatnonzero(read & ~answered).tolist(), NO_ANSWER)
         if labels.ndim == 2:
             every = np.zeros(labels.shape)
             if found.each is not None:
-                every[answered] = found.each[found.usable]
-            unknown = np.ones(len(labels), bool)
-            unknown[answered] = False
-            labels = np.where(unknown[:, None], UNKNOWN, labels)
+                every[answered] = found.each[answered]
+            labels = np.where(answered[:, None], labels, UNKNOWN)
             how = "" if found.were_probabilities else ": probabilities are their sigmoid"
             note = f"{name} gives {kind} of each condition by itself{how}."
             return AnsweredColumns(labels, every, None, None, self.outputs.names, skipped, note)
-        occurring = np.union1d(labels, found.prediction[found.usable])
+        occurring = np.union1d(labels, found.prediction[answered])
         predictions = np.where(labels == occurring[0], occurring[-1], occurring[0])  # wrong, where there is no answer
-        predictions[answered] = found.prediction[found.usable]
+        predictions[answered] = found.prediction[answered]
         confidence, true_probability = np.zeros((2, len(labels)))
-        confidence[answered] = found.confidence[found.usable]
-        true_probability[answered] = found.true_probability[found.usable]
+        confidence[answered] = found.confidence[answered]
+        true_probability[answered] = found.true_probability[answered]
         own = self.outputs.names or [str(column) for column in range(self.classifier.outputs or 0)]
         names = {int(column): shown_name(own[column]) for column in occurring}
         how = "" if found.were_probabilities else ": probabilities are their softmax"
@@ -223,18 +248,14 @@ class ModelAnswers:
 
     def asked(self) -> AskedModel:
         """Say which model gave the answers, and how, for the record."""
-        model, view = self.classifier.model, self.view
-        preprocessing = self.classifier.preprocessing
-        if view is not self.classifier.view:
-            preprocessing = "by the source of the images" if view.function is None else "none: pixels as they are"
         return AskedModel(
             name=self.classifier.name,
-            preprocessing=preprocessing,
+            preprocessing=self._preprocessing,
             outputs=self.classifier.outputs or 0,
             scores="" if self._found is None else _kind(self._found),
             device=str(self.classifier.device),
-            precision=str(dtype_of(model)).removeprefix("torch."),
-            fingerprint=weights_digest({"model": model}),
+            precision=str(dtype_of(self.classifier.model)).removeprefix("torch."),
+            fingerprint=self._weights,
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
 from fdgpu.auditing.conditions import UNKNOWN, nouns_without
 from fdgpu.auditing.gathering import THUMBNAIL
-from fdgpu.auditing.images import AuditImages, chosen_rows
+from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.grid import ALPHAS, DecodedGrid, decode_grid, rotations_of
@@ -151,7 +151,7 @@ def draw_classes(
         rows &= np.isin(every, shown)
     estimator = FailureDirections.from_settings(replace(fit.solver_settings, whiten=False))
     labels = np.where(np.isin(every, shown), every, UNKNOWN)[rows]
-    plain = estimator.fit(chosen_rows(images.vectors, rows), labels, correct[rows]).fitted
+    plain = estimator.fit(images.vectors.chosen(np.flatnonzero(rows)), labels, correct[rows]).fitted
     found = np.isfinite(plain.directions[:, 0]).all(axis=1)
     ids = plain.classes[found].tolist()
     drawn = replace(

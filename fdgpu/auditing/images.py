@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import rows_finite, to_device, to_host
+from fdgpu.arrays import rows_finite, to_host
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.directions.groups import near_duplicates
 from fdgpu.embedding.embedder import Alongside, ImageEmbedder
@@ -20,6 +19,7 @@ from fdgpu.embedding.sources import ImageSource, IndexedSource
 from fdgpu.errors import InputError
 from fdgpu.findings import GroupedBy, Skipped, Split
 from fdgpu.progress import Reporter
+from fdgpu.rows import Rows, TensorRows
 
 LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
 MOST_REASONS = 3  # in an error
@@ -52,12 +52,13 @@ def none_usable(reasons: Sequence[tuple[str, str]]) -> InputError:
 class Embedded:
     """Every image as the embedder saw it.
 
-    ``vectors`` (n, d) lie on its device, and are zero where an image is not ``readable`` (n,); ``skipped`` says why.
+    ``vectors`` are n rows of d finite numbers, which come to its device, and mean nothing where an image is not
+    ``readable`` (n,); ``skipped`` says why.
     ``labels`` and ``splits`` came with the images, None where they did not.
     """
 
     ids: list[str]
-    vectors: torch.Tensor
+    vectors: Rows
     readable: NDArray[np.bool_]
     skipped: tuple[Skipped, ...]
     treated: Mapping[Treatment, int]
@@ -81,8 +82,8 @@ class Embedded:
             vectors = vectors.masked_fill(~finite[:, None], 0.0)
         skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
         return cls(
-            ids, vectors, readable, skipped, embeddings.treated, embeddings.fingerprint, embeddings.labels,
-            embeddings.splits,
+            ids, TensorRows(vectors, finite=True), readable, skipped, embeddings.treated, embeddings.fingerprint,
+            embeddings.labels, embeddings.splits,
         )  # fmt: skip
 
     def without(self, reasons: Mapping[int, str]) -> Embedded:
@@ -91,9 +92,8 @@ class Embedded:
             return self
         readable = self.readable.copy()
         readable[list(reasons)] = False
-        vectors = self.vectors.masked_fill(~to_device(torch.from_numpy(readable), self.vectors.device)[:, None], 0.0)
         further = (Skipped(self.ids[row], reason) for row, reason in reasons.items())
-        return replace(self, vectors=vectors, readable=readable, skipped=(*self.skipped, *further))
+        return replace(self, readable=readable, skipped=(*self.skipped, *further))
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ class Together:
         return int(self.sizes.sum())
 
     @classmethod
-    def of(
-        cls, given: NDArray[np.int64] | None, vectors: torch.Tensor, labels: NDArray[np.int64], look: bool
-    ) -> Together:
+    def of(cls, given: NDArray[np.int64] | None, vectors: Rows, labels: NDArray[np.int64], look: bool) -> Together:
         """Take what was given, or look for near-duplicates among the images of each class; of conditions, among all."""
         if given is not None:
             return cls(given, GroupedBy.GIVEN)
@@ -136,7 +134,7 @@ class Together:
 class AuditImages:
     """Every image of the audit after the fit, n rows; of its samples N, which are the images unless it has conditions.
 
-    ``vectors`` (n, d) lie on the embedder's device, and are zero where an image is not ``readable`` (n,); ``decisions``
+    ``vectors`` come to the embedder's device, and mean nothing where an image is not ``readable`` (n,); ``decisions``
     (N, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
     ``shown_from``; ``whitened_by`` is the split that whitened, and ``together`` says which images of the fit were one
     piece of evidence.
@@ -144,7 +142,7 @@ class AuditImages:
 
     inputs: AuditInputs
     ids: list[str]
-    vectors: torch.Tensor
+    vectors: Rows
     readable: NDArray[np.bool_]
     decisions: NDArray[np.float64]
     shown_from: Split
@@ -168,10 +166,3 @@ class AuditImages:
         rows = np.flatnonzero(self.shown)
         rows = rows[np.argsort(self.inputs.labels[rows], kind="stable")]
         return rows, np.searchsorted(self.inputs.labels[rows], np.arange(len(self.inputs.class_names) + 1))
-
-
-def chosen_rows(vectors: torch.Tensor, chosen: NDArray[np.bool_]) -> torch.Tensor:
-    """Return the rows of ``vectors`` (n, d) that ``chosen`` (n,) marks, on their device; nothing is waited for."""
-    if chosen.all():
-        return vectors
-    return vectors[to_device(np.flatnonzero(chosen), vectors.device)]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
@@ -21,7 +20,7 @@ from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
-from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, chosen_rows, none_usable
+from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, none_usable
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
@@ -280,13 +279,13 @@ def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: 
         of_val = {embedded.ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
         raise none_usable([(one.path, one.reason) for one in embedded.skipped if one.path in of_val])
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
-    reference = chosen_rows(vectors, train) if whitened_by is Split.TRAIN else None
+    reference = vectors.chosen(np.flatnonzero(train)) if whitened_by is Split.TRAIN else None
     every, correct = inputs.by_image(inputs.labels), inputs.by_image(inputs.correct)
-    fitted, labels = chosen_rows(vectors, val), every[val]
+    fitted, labels = vectors.chosen(np.flatnonzero(val)), every[val]
     together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
     fit.fit(fitted, labels, correct[val], reference, together.groups, report)
-    along = [fit.decision_function(vectors, every, direction).flatten() for direction in range(fit.n_directions)]
-    decisions = to_host(torch.stack(along, dim=1), "decision values")
+    along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
+    decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
     decisions[inputs.of_samples(~readable)] = np.nan
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)

@@ -20,6 +20,7 @@ from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.pairing import COLUMNS
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole
+from fdgpu.embedding.classifier import AnswerPart
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.files import write_atomically
 from fdgpu.findings import Split
@@ -79,14 +80,15 @@ def predict(
     answering, source = laid.answering, laid.source
     if answering is None:
         raise InputError("model is missing: pass a torch module, or the name of one")
-    ids, splits, reasons = list[str](), list[str | None](), dict[str, str]()
+    ids, splits, reasons, parts = list[str](), list[str | None](), dict[str, str](), list[AnswerPart]()
     with OneBar(progress) as report:
         for batch in source.batches(batch_size, answering.view):
-            answering.take(batch.views[0], batch)
+            parts.append(answering.take(batch.views[0], batch, range(len(ids), len(ids) + len(batch.ids))))
             ids += batch.ids
             splits += batch.splits
             reasons |= batch.unreadable
             report("predict", len(ids), source.count)
+    answering.complete(parts)
     answered = answering.finish()
     names = answered.class_names
     if answered.confidence is None or answered.true_probability is None or not isinstance(names, Mapping):

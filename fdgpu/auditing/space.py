@@ -138,7 +138,7 @@ def doubt_vectors(space: Space, source: ImageSource, embedded: Embedded) -> str:
     if not again:
         return ""
     made = embedder.embed(SomeImages([one for _, one in again]), silent).vectors
-    given = embedded.vectors[to_device(np.array([row for row, _ in again]), embedded.vectors.device)]
+    given = embedded.vectors.take(np.array([row for row, _ in again]))
     cosines = to_host((made * to_device(given, made.device)).sum(dim=1), "whether given vectors are the embedder's")
     cosines = cosines[np.isfinite(cosines)]
     other = int((cosines < SAME).sum())

@@ -23,6 +23,7 @@ from torch import Tensor
 from fdgpu.arrays import bring_down, to_device, to_host
 from fdgpu.findings import CaptionEvidence, DecidedBy, ScoredCaption, Side
 from fdgpu.kernels.alignments import alignments, caption_differences
+from fdgpu.rows import Rows, TensorRows
 
 Floats = NDArray[np.float64]
 
@@ -86,13 +87,13 @@ class Candidates:
 
 @dataclass(frozen=True)
 class ShownImages:
-    """The images by which captions are judged: ``vectors`` (n, d) on their device.
+    """The images by which captions are judged: n ``vectors`` of d numbers, of which the rows asked for are taken.
 
     ``rows`` are those of each of K classes, and ``right`` says which of these the model got right. ``held_out`` says
     that none was fitted on: the gap of others is optimistic, and proves nothing.
     """
 
-    vectors: Tensor
+    vectors: Rows
     right: Sequence[NDArray[np.bool_]]
     rows: Sequence[NDArray[np.int64]]
     held_out: bool = True
@@ -100,7 +101,7 @@ class ShownImages:
     @classmethod
     def none(cls, k: int, like: Tensor) -> ShownImages:
         """Return no image of any of ``k`` classes; then the rank alone decides."""
-        return cls(like[:0], [np.empty(0, np.bool_)] * k, [np.empty(0, np.int64)] * k)
+        return cls(TensorRows(like[:0]), [np.empty(0, np.bool_)] * k, [np.empty(0, np.int64)] * k)
 
 
 @dataclass(frozen=True)
@@ -405,7 +406,7 @@ def _nearest(captions: Tensor, images: ShownImages) -> tuple[Tensor, Tensor]:
     hits = [captions.new_zeros(0, captions.shape[1], dtype=torch.int64)]
     firsts = [captions.new_empty(0, len(SIDES), dtype=torch.bool)]
     for rows, right, own in zip(images.rows, images.right, captions, strict=True):
-        cosines = images.vectors[_up(rows, captions)] @ own.T  # (n, 2·s)
+        cosines = images.vectors.take(rows).to(own.dtype) @ own.T  # (n, 2·s)
         ordered = _up(right, captions)[cosines.sort(dim=0, descending=True, stable=True).indices]
         hits.append(ordered[: nearest_count(len(rows))].sum(dim=0, keepdim=True))
         firsts.append(ordered[:, :: captions.shape[1] // 2])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import reduce
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
 
-from fdgpu.arrays import Array, Restore, restorer, to_torch
+from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
 from fdgpu.checks import check_whole
 from fdgpu.device import Choice, choose_backend
 from fdgpu.directions.batch import SolverBackend, over_batches
@@ -25,6 +26,7 @@ from fdgpu.directions.samples import (
     check_embeddings,
     check_labels,
     check_samples,
+    check_vectors,
     group_by_class,
     rows_by_class,
     status_of,
@@ -35,6 +37,7 @@ from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
 from fdgpu.findings import Status
 from fdgpu.kernels.alignments import alignments, caption_differences
 from fdgpu.progress import Reporter, silent
+from fdgpu.rows import Rows
 
 PARAMETERS = {one.name: "solver_settings" for one in fields(SolverSettings)} | {
     one.name: "search_settings" for one in fields(SearchSettings)
@@ -160,12 +163,13 @@ class FailureDirections:
         """Find each class's failure direction.
 
         Args:
-            embeddings: (n, d) float, of a held-out set: torch, NumPy, CuPy or JAX.
+            embeddings: (n, d) float, of a held-out set: torch, NumPy, CuPy or JAX; or :class:`fdgpu.rows.Rows`, which
+                are read in blocks and class by class.
             labels: (n,) integer class ids; or (n, k) where a sample is in several classes, as an image that is judged
                 for k conditions: it is then a sample of each, and of none where its id is below 0.
             correct: bool, of the shape of ``labels``, True where the model was right.
-            reference: (m, d) embeddings whose mean and deviation whiten; default ``embeddings``. The paper takes
-                the training images'.
+            reference: (m, d) embeddings whose mean and deviation whiten, likewise; default ``embeddings``. The paper
+                takes the training images'.
             groups: (n,) ids of samples that belong together, such as frames of one video or images of one patient.
                 Folds leave a group whole (``StratifiedGroupKFold``), permutations exchange whole groups of equal size,
                 and resamples draw them; a class needs as many groups that hold errors, and right answers, as folds.
@@ -227,11 +231,11 @@ class FailureDirections:
             reasons=reasons,
             test_seconds=perf_counter() - start + sum(one.test_seconds for one in solutions),
         )
-        self._choice, self._restore = choice, restorer(embeddings)
+        self._choice, self._restore = choice, _restorer(embeddings)
         self._warn_about(self._fit)
         return self
 
-    def _fit_whitening(self, reference: torch.Tensor) -> Whitening:
+    def _fit_whitening(self, reference: Rows) -> Whitening:
         if not self.solver_settings.whiten:
             return Whitening.identity(reference.shape[1])
         if len(reference) < 2:
@@ -253,8 +257,15 @@ class FailureDirections:
     # --- use --------------------------------------------------------------------------------------------------------
 
     def transform(self, embeddings: Array) -> Array:
-        """Whiten and normalise: (n, d) embeddings to (n, d) unit vectors in the space of ``coef_``."""
-        return restorer(embeddings)(self._whitened(embeddings))
+        """Whiten and normalise: (n, d) embeddings to (n, d) unit vectors in the space of ``coef_``.
+
+        Raises:
+            InputError: for :class:`fdgpu.rows.Rows`, of which nothing as large is made: transform their blocks.
+        """
+        if isinstance(embeddings, Rows):
+            raise InputError("embeddings are had in parts: pass one of embeddings.blocks(size) at a time")
+        fit = self._fitted("coef_")
+        return restorer(embeddings)(fit.whitening(check_vectors(embeddings, "embeddings", fit.coef.shape[-1])))
 
     def decision_function(self, embeddings: Array, labels: Array, direction: int = 0) -> Array:
         """Return (n,) w·x + b of each row under its class's direction: > 0 easy, < 0 hard.
@@ -262,16 +273,9 @@ class FailureDirections:
         NaN where the class has no direction, or was not in the fit. For ``labels`` (n, k) of rows that are in several
         classes, (n, k).
         """
-        x = self._whitened(embeddings)
-        ids, fit = check_labels(labels, len(x), several=True), self._fitted("coef_")
-        at = self._checked_direction(direction)
-        if ids.ndim == 1:
-            return restorer(embeddings)(fit.decide(x, ids, at))
-        columns = [fit.decide(x, own, at) for own in ids.T]
-        values = (
-            torch.stack(columns, dim=1) if columns else torch.empty(ids.shape, dtype=torch.float64, device=x.device)
-        )
-        return restorer(embeddings)(values)
+        fit, rows = self._asked(embeddings)
+        ids = check_labels(labels, len(rows), several=True)
+        return _restorer(embeddings)(fit.decisions(rows, ids, [self._checked_direction(direction)])[..., 0])
 
     def predict(self, embeddings: Array, labels: Array) -> Array:
         """Say for each row whether the model would be right, (n,) bool: whether no direction of its class flags it.
@@ -281,17 +285,16 @@ class FailureDirections:
         Raises:
             InputError: for a label that the fit has not seen.
         """
-        x, fit = self._whitened(embeddings), self._fitted("coef_")
-        ids = check_labels(labels, len(x))
+        fit, rows = self._asked(embeddings)
+        ids = check_labels(labels, len(rows))
         unknown = np.setdiff1d(ids, fit.classes)
         if len(unknown):
             raise InputError(f"labels holds {unknown[:5].tolist()}, which fit has not seen: predict only known classes")
-        values = fit.decide(x, ids, 0)
-        for direction in range(1, self.search_settings.n_directions):
-            values = torch.fmin(values, fit.decide(x, ids, direction))
+        values = fit.decisions(rows, ids, range(self.search_settings.n_directions))
+        lowest = reduce(torch.fmin, values.unbind(dim=1))
         mostly_right = 2 * fit.n_errors <= fit.n_samples
-        usual = torch.from_numpy(mostly_right[np.searchsorted(fit.classes, ids)]).to(x.device)
-        return restorer(embeddings)(torch.where(values.isnan(), usual, values > 0))
+        usual = to_device(mostly_right[np.searchsorted(fit.classes, ids)], rows.device)
+        return _restorer(embeddings)(torch.where(lowest.isnan(), usual, lowest > 0))
 
     def score_captions(self, captions: Array, reference: Array, class_id: int, direction: int = 0) -> Array:
         """Align captions with a class's direction (paper, 2.2).
@@ -322,15 +325,15 @@ class FailureDirections:
 
     def _captions(self, captions: Array, reference: Array) -> tuple[torch.Tensor, torch.Tensor]:
         d = self._fitted("coef_").coef.shape[-1]
-        vectors = check_embeddings(captions, "captions", d)
-        base = check_embeddings(torch.atleast_2d(to_torch(reference, "reference")), "reference", d)
+        vectors = check_vectors(captions, "captions", d)
+        base = check_vectors(torch.atleast_2d(to_torch(reference, "reference")), "reference", d)
         if len(base) != 1:
             raise InputError(f"reference has {len(base)} rows: a class has one reference caption, ({d},)")
         return vectors, base[0]
 
-    def _whitened(self, embeddings: Array) -> torch.Tensor:
+    def _asked(self, embeddings: Array) -> tuple[Fit, Rows]:
         fit = self._fitted("coef_")
-        return fit.whitening(check_embeddings(embeddings, "embeddings", fit.coef.shape[-1]))
+        return fit, check_embeddings(embeddings, "embeddings", fit.coef.shape[-1])
 
     def _checked_direction(self, direction: int) -> int:
         most = self.search_settings.n_directions - 1
@@ -371,6 +374,11 @@ FailureDirections.__doc__ = f"""{FailureDirections.__doc__}
     Attributes (k classes, r directions, d dimensions; arrays are of the kind that ``fit`` was given):
 {documented([(f"{name}_", text) for name, text in ESTIMATED.items()], 8)}
     """
+
+
+def _restorer(embeddings: Array) -> Restore:
+    """Return results in the kind of the embeddings; of Rows as tensors where their parts arrive."""
+    return restorer(torch.empty(0, device=embeddings.device) if isinstance(embeddings, Rows) else embeddings)
 
 
 def backend_named(name: str, device: torch.device) -> SolverBackend:

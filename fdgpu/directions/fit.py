@@ -25,6 +25,7 @@ from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import BackendError, InputError, NotFittedError
 from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
 from fdgpu.findings import Status
+from fdgpu.rows import Rows
 from fdgpu.version import __version__
 
 FORMAT = "fdgpu.FailureDirections/2"
@@ -179,23 +180,39 @@ class Fit:
             raise InputError(f"class_id is {shown(class_id)}: use one of classes_, {self.classes[:10].tolist()}…")
         return int(found[0])
 
+    def decisions(self, rows: Rows, labels: Ints, directions: Sequence[int]) -> torch.Tensor:
+        """Return w·x + b of every row under its own classes: (n, r) where the rows are, or (n, k, r).
+
+        Each row is read and whitened once.
+
+        Args:
+            rows: n embeddings of d numbers, as they come.
+            labels: (n,) class of each row, or (n, k) where it is in several.
+            directions: r of each class's directions.
+        """
+        columns = labels[:, None] if labels.ndim == 1 else labels
+        values = torch.empty((*columns.shape, len(directions)), dtype=torch.float64, device=rows.device)
+        step = chunk_rows(rows)
+        for start, block in zip(range(0, len(rows), step), rows.blocks(step), strict=False):
+            x, part = self.whitening(block), slice(start, start + step)
+            for of_rows, into in zip(columns[part].T, values[part].unbind(dim=1), strict=True):
+                for direction, to in zip(directions, into.unbind(dim=1), strict=True):
+                    to.copy_(self.decide(x, of_rows, direction))
+        return values.reshape(*labels.shape, len(directions))
+
     def decide(self, x: torch.Tensor, labels: Ints, direction: int) -> torch.Tensor:
         """Return (n,) w·x + b under each row's own class; NaN for a class that was not fitted or has no direction.
 
         Args:
-            x: (n, d) whitened unit rows.
+            x: (n, d) whitened unit rows, a block of all.
             labels: (n,) class of each row.
             direction: which of the class's directions.
         """
         nearest = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
-        index = to_device(nearest, x.device)
         w = to_device(self.coef[:, direction], x.device).to(x.dtype)
         intercept = np.where(self.classes[nearest] == labels, self.intercept[nearest, direction], np.nan)
-        values = torch.empty(len(x), dtype=torch.float64, device=x.device)
-        step = chunk_rows(x)  # w of every row, but not of all rows at once
-        for part, of_class, into in zip(x.split(step), index.split(step), values.split(step), strict=True):
-            into.copy_(torch.linalg.vecdot(part, w[of_class]))
-        return values + to_device(intercept, x.device)
+        along: torch.Tensor = torch.linalg.vecdot(x, w[to_device(nearest, x.device)])
+        return along.double() + to_device(intercept, x.device)
 
     # --- files ------------------------------------------------------------------------------------------------------
 

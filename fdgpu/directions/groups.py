@@ -24,6 +24,7 @@ from fdgpu.directions.samples import check_embeddings, check_labels, group_by_cl
 from fdgpu.errors import InputError
 from fdgpu.kernels.draws import Segments
 from fdgpu.kernels.folds import Groups
+from fdgpu.rows import Rows
 
 Ints = NDArray[np.int64]
 
@@ -181,7 +182,8 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
     that no row of small steps joins what differs.
 
     Args:
-        embeddings: (n, d) float, where they lie; the host waits for whether all are finite, and for the result.
+        embeddings: (n, d) float, where they lie, or :class:`fdgpu.rows.Rows`, which are taken a batch of classes at a
+            time; the host waits for whether all are finite, and for the result.
         labels: (n,) integer class ids.
 
     Returns:
@@ -209,7 +211,7 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
         rows = np.full((len(batch), n), -1)
         for own, k in zip(rows, batch, strict=True):
             own[: len(classes[k])] = classes[k]
-        first = _first_alike(embeddings, to_device(rows, embeddings.device))
+        first = _first_alike(embeddings, rows)
         found.append((rows, first))
     groups = np.arange(len(embeddings))
     down = to_host(torch.cat([first.flatten() for _, first in found]), "which images are near-duplicates")
@@ -224,10 +226,12 @@ def _pairs_at_once(device: torch.device) -> int:
     return PAIR_BYTES.get(device.type, PAIR_BYTES["cuda"]) // BYTES_OF_PAIR
 
 
-def _first_alike(embeddings: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def _first_alike(embeddings: Rows, padded: Ints) -> torch.Tensor:
     """Return, for K classes (K, n) padded with -1, the first row that each is a near-duplicate of, or its own."""
+    rows = to_device(padded, embeddings.device)
     is_row = rows >= 0
-    unit = _standardised(_wide(embeddings[rows.clamp(min=0)]), is_row)
+    own = embeddings.take(padded.clip(min=0).ravel()).reshape(*padded.shape, -1)
+    unit = _standardised(_wide(own), is_row)
     n, sizes = rows.shape[1], is_row.sum(dim=1, keepdim=True)
     parts = unit.split(max(1, _pairs_at_once(rows.device) // max(1, len(rows) * n)), dim=1)
     step = log(SHELL**2) / STEPS

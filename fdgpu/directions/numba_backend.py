@@ -50,7 +50,7 @@ class NumbaBackend:
         if one.n > self._largest_class(settings):
             return None
         d, itemsize = one.embeddings.shape[1], settings.dtype.itemsize
-        return one.n * d * (itemsize + one.embeddings.element_size()) + self._gram_bytes(one.n, settings)
+        return one.n * d * (itemsize + one.embeddings.dtype.itemsize) + self._gram_bytes(one.n, settings)
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
         """Whiten classes and multiply them; one that is too large for its Gram matrix comes alone."""

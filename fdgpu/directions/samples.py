@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, finite_rows, to_device, to_numpy, to_torch
-from fdgpu.directions.whitening import Whitening
+from fdgpu.arrays import Array, finite_blocks, finite_rows, to_device, to_numpy, to_torch
+from fdgpu.directions.whitening import Whitening, chunk_rows
 from fdgpu.errors import InputError
 from fdgpu.findings import Status
+from fdgpu.rows import Rows, TensorRows
 
 DENSE = 8  # ids that span at most so many times as many numbers as there are samples are counted, not sorted
 LARGEST_ID = np.iinfo(np.int64).max
@@ -28,17 +30,34 @@ REMEDIES = {
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
-def check_embeddings(array: Array, name: str, columns: int | None = None) -> torch.Tensor:
-    """Return float rows (n, d) where they lie, all of them finite."""
-    rows = to_torch(array, name)
-    if rows.ndim != 2:
-        raise InputError(f"{name} has shape {tuple(rows.shape)}: pass one row per image, (n, d)")
-    if columns is not None and rows.shape[1] != columns:
-        raise InputError(f"{name} has {rows.shape[1]} columns, expected {columns}: use the same embedding model")
-    if not rows.is_floating_point():
-        rows = rows.float()
-    finite_rows(rows, name)
-    return rows
+def check_embeddings(array: Array, name: str, columns: int | None = None) -> Rows:
+    """Return rows (n, d) of floats, all of them finite, and an array as rows where it lies.
+
+    Rows that are not known to be finite are read once.
+    """
+    if isinstance(array, Rows):
+        _check_columns(array.shape[1], name, columns)
+        if not array.finite:
+            finite_blocks(partial(array.blocks, chunk_rows(array)), name)
+        return array
+    return TensorRows(check_vectors(array, name, columns), finite=True)
+
+
+def check_vectors(array: Array, name: str, columns: int | None = None) -> torch.Tensor:
+    """Return floats (n, d) where they lie, all of them finite."""
+    vectors = to_torch(array, name)
+    if vectors.ndim != 2:
+        raise InputError(f"{name} has shape {tuple(vectors.shape)}: pass one row per image, (n, d)")
+    _check_columns(vectors.shape[1], name, columns)
+    if not vectors.is_floating_point():
+        vectors = vectors.float()
+    finite_rows(vectors, name)
+    return vectors
+
+
+def _check_columns(came: int, name: str, columns: int | None) -> None:
+    if columns not in (None, came):
+        raise InputError(f"{name} has {came} columns, expected {columns}: use the same embedding model")
 
 
 def check_labels(array: Array, rows: int, several: bool = False) -> NDArray[np.int64]:
@@ -69,13 +88,13 @@ class Samples:
     """What is fitted: N samples, each a row of embeddings in a class.
 
     Attributes:
-        embeddings: (n, d) where they lie; a row is a sample of each class that it is in.
+        embeddings: n rows of d numbers where they lie; a row is a sample of each class that it is in.
         labels: (N,) class ids.
         right: (N,) whether the model was right.
         rows: (N,) of the embeddings.
     """
 
-    embeddings: torch.Tensor
+    embeddings: Rows
     labels: NDArray[np.int64]
     right: NDArray[np.bool_]
     rows: NDArray[np.int64]
@@ -170,7 +189,7 @@ class ClassSamples:
         index: of the class in ``classes_``, which seeds what is random in it.
         rows: (n,) its samples among all embeddings.
         right: (n,) which of them the model got right.
-        embeddings: (N, d) of all classes, where the caller's lie: no whitened copy of the whole set is ever made.
+        embeddings: N rows of d numbers, of all classes, where the caller's lie: no copy of the whole set is ever made.
         whitening: of the embeddings.
         groups: (n,) group of each sample, numbered from 0 in the class; None where each stands for itself.
     """
@@ -178,7 +197,7 @@ class ClassSamples:
     index: int
     rows: NDArray[np.int64]
     right: NDArray[np.bool_]
-    embeddings: torch.Tensor
+    embeddings: Rows
     whitening: Whitening
     groups: NDArray[np.int64] | None = None
 
@@ -191,5 +210,5 @@ class ClassSamples:
 def whitened(classes: Sequence[ClassSamples], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Gather the samples of classes of one fit, and whiten them on ``device``: (n, d) unit rows, class by class."""
     first = classes[0]
-    own = first.embeddings[to_device(np.concatenate([one.rows for one in classes]), first.embeddings.device)]
-    return first.whitening(own.to(device), dtype)
+    own = first.embeddings.take(np.concatenate([one.rows for one in classes]))
+    return first.whitening(to_device(own, device), dtype)

@@ -63,7 +63,7 @@ class TritonBackend:
         """Rows as they come, whitened, and times a dual; Gram matrix and its diagonal. None above one program's."""
         if one.n > LARGEST_CLASS:
             return None
-        d, comes = one.embeddings.shape[1], one.embeddings.element_size()
+        d, comes = one.embeddings.shape[1], one.embeddings.dtype.itemsize
         return one.n * (d * (comes + 4 + 4) + 4 * one.n + 4)
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:

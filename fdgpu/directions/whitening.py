@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_device, to_host
+from fdgpu.arrays import Array, to_device, to_host
 from fdgpu.kernels.whiten_numba import LEAST_NORMAL, LOWEST, add_moments, whiten_rows
+from fdgpu.rows import Rows, as_rows
 
 CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 copies at a time: a cache's worth, and one full launch
 # Where mean and scale lie between these, the whitened numbers of any float32 rows can be squared in float64.
@@ -31,12 +32,15 @@ class Whitening:
     scale: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, reference: torch.Tensor) -> Whitening:
-        """Take mean and standard deviation (n − 1) of ``reference`` (m, d), summed in float64."""
-        m, unit = len(reference), _units(reference)
-        shift = reference[0].double() * unit  # near enough to the mean for one pass to lose nothing
+    def fit(cls, reference: Array) -> Whitening:
+        """Take mean and standard deviation (m − 1) of ``reference`` (m, d), an array or Rows, summed in float64."""
+        rows = as_rows(reference, "reference")
+        m, unit = len(rows), _units(rows)
+        shift = (
+            rows.take(np.zeros(1, np.int64))[0].double() * unit
+        )  # near enough to the mean for one pass to lose nothing
         total, square = torch.zeros_like(shift), torch.zeros_like(shift)
-        for part in reference.split(chunk_rows(reference)):
+        for part in rows.blocks(chunk_rows(rows)):
             if part.device.type == "cpu":
                 add_moments(_plain(part), *(sums.numpy() for sums in (unit, shift, total, square)))
             else:
@@ -84,12 +88,12 @@ class Whitening:
         return bool(np.abs(self.mean).max(initial=0) <= most and ((self.scale >= least) & (self.scale <= most)).all())
 
 
-def _units(reference: torch.Tensor) -> torch.Tensor:
+def _units(reference: Rows) -> torch.Tensor:
     """Return (d,) a power of two by which no number of a column overflows when it is squared; nothing is waited for."""
     if reference.dtype != torch.float64:  # whose squares float64 holds
         return torch.ones(reference.shape[1], dtype=torch.float64, device=reference.device)
-    largest = torch.maximum(reference.amax(dim=0), -reference.amin(dim=0))
-    exponent = torch.frexp(largest).exponent.clamp(LEAST_NORMAL + 1, -LEAST_NORMAL)
+    sizes = [torch.maximum(part.amax(dim=0), -part.amin(dim=0)) for part in reference.blocks(chunk_rows(reference))]
+    exponent = torch.frexp(torch.stack(sizes).amax(dim=0)).exponent.clamp(LEAST_NORMAL + 1, -LEAST_NORMAL)
     return _power_of_two(-exponent)
 
 
@@ -120,6 +124,6 @@ def _plain(rows: torch.Tensor) -> NDArray[np.floating]:
     return (rows if rows.dtype == torch.float64 else rows.float()).contiguous().numpy()
 
 
-def chunk_rows(rows: torch.Tensor) -> int:
+def chunk_rows(rows: Rows | torch.Tensor) -> int:
     """Rows of ``rows`` (n, d) to convert to float64 at a time."""
     return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES["cpu"]) // (8 * max(1, rows.shape[1])))

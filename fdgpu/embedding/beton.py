@@ -7,7 +7,7 @@ metadata for each sample, pages of data, and at the end a table of where and how
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fdgpu.checks import shown
 from fdgpu.embedding.loading import ImageBatch, Sample, View
-from fdgpu.embedding.sources import Function, IndexedSource
+from fdgpu.embedding.sources import Function, IndexedSource, stamp_of_file
 from fdgpu.errors import InputError
 from fdgpu.files import check_regular_file
 
@@ -91,6 +91,10 @@ class BetonSource(IndexedSource):
     def sample(self, row: int) -> Sample:
         """Return one image, which a thread will read."""
         return Sample(self.ids[row], partial(self._image, row), None if self.labels is None else self.labels[row])
+
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the size and the time of the file."""
+        return [stamp_of_file(self.path)] * len(rows)
 
     def _image(self, row: int) -> bytes | NDArray[np.uint8]:
         image, span = self.images[row], self.spans[row]

@@ -24,6 +24,9 @@ from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import LONGEST_REASON, FdgpuError, InputError, ModelError, one_line
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 
+# What is kept of an image's scores: the column of the highest, whether all are finite, whether they sum to 1; of the
+# softmax the highest and that of the true class, and the same of the scores themselves.
+KEPT = ("prediction", "finite", "sums_to_one", "confidence", "true_probability", "highest_score", "true_score")
 SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
 FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION"
 
@@ -216,7 +219,7 @@ class Answered:
     """What a model answered, one entry an image, on the host.
 
     Attributes:
-        prediction: (n,) int64, the column of the highest score.
+        prediction: (n,) int64, the column of the highest score; −1 of an image that was not read.
         confidence: (n,) float64, the probability of that column.
         true_probability: (n,) float64, the probability of the true class; NaN where that is not known.
         usable: (n,) bool, False where scores are not finite, so that there is no answer.
@@ -233,6 +236,56 @@ class Answered:
     each: NDArray[np.float64] | None = None
 
 
+@dataclass(frozen=True)
+class AnswerPart:
+    """What a model said of b images in a row, where it runs.
+
+    Attributes:
+        rows: (7, b) float64, see :data:`KEPT`; of an image that was not read the first is −1, and others NaN.
+        true: (b,) int64 on the host, the column of the true class; of k conditions (b, k), those that hold.
+        scores: (b, k) float32, of several conditions an image; None for classes.
+    """
+
+    rows: Tensor
+    true: NDArray[Any]
+    scores: Tensor | None = None
+
+    @classmethod
+    def of(cls, scores: Tensor | None, read: Sequence[int], true: NDArray[Any]) -> AnswerPart:
+        """Keep what counts of the scores (m, k) of those images that were ``read``; nothing is waited for."""
+        several = true.ndim == 2
+        b = len(true)
+        if scores is None:
+            rows = torch.full((len(KEPT), b), torch.nan, dtype=torch.float64)
+            rows[0] = -1
+            return cls(rows, true, torch.full((b, true.shape[1]), torch.nan) if several else None)
+        scores = scores.float()
+        rows, each = _summary(scores, None if several else true[list(read)]), scores if several else None
+        if len(read) < b:
+            at = to_device(torch.tensor(read), scores.device)
+            every = rows.new_full((len(KEPT), b), torch.nan)
+            every[0] = -1
+            rows = every.index_copy_(1, at, rows)
+            each = each if each is None else each.new_full((b, each.shape[1]), torch.nan).index_copy_(0, at, each)
+        return cls(rows, true, each)
+
+    def part(self, first: int, last: int) -> AnswerPart:
+        """Return what was said of some of the images."""
+        scores = None if self.scores is None else self.scores[first:last]
+        return AnswerPart(self.rows[:, first:last], self.true[first:last], scores)
+
+    @classmethod
+    def joined(cls, parts: Sequence[AnswerPart]) -> AnswerPart:
+        """Put parts one after the other, on one device."""
+        device = next((one.rows.device for one in parts if one.rows.device.type != "cpu"), parts[0].rows.device)
+        scores = [to_device(one.scores, device) for one in parts if one.scores is not None]
+        return cls(
+            torch.cat([to_device(one.rows, device) for one in parts], dim=1),
+            np.concatenate([one.true for one in parts]),
+            torch.cat(scores) if scores else None,
+        )
+
+
 class Answers:
     """Collects a model's answers where it runs; they come down together in the end.
 
@@ -240,12 +293,13 @@ class Answers:
 
     Args:
         keep: keep all scores (n, k), for several labels an image: each class is then a problem of its own.
+        part: what is there already.
     """
 
-    def __init__(self, keep: bool = False) -> None:
+    def __init__(self, keep: bool = False, part: AnswerPart | None = None) -> None:
         self.keep = keep
-        self._rows: list[Tensor] = []
-        self._scores: list[Tensor] = []
+        self._rows = [] if part is None else [part.rows]
+        self._scores = [] if part is None or part.scores is None else [part.scores]
 
     def add(self, scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None = None) -> None:
         """Take a batch; nothing is waited for.
@@ -263,7 +317,7 @@ class Answers:
         if not self._rows:
             none = np.empty(0)
             return Answered(none.astype(np.int64), none, none, none.astype(bool), False)
-        kept = _each(torch.cat(self._scores)) if self.keep else ()
+        kept = _each(torch.cat(self._scores)) if self._scores else ()
         rows, *each = bring_down("the model's answers", torch.cat(self._rows, dim=1), *kept)
         prediction, finite, sums_to_one, *probabilities = rows
         usable = finite > 0
@@ -275,7 +329,7 @@ class Answers:
 
 
 def _summary(scores: Tensor, true_columns: Tensor | NDArray[np.int64] | None) -> Tensor:
-    """Return what is kept of scores (b, k): (7, b) float64."""
+    """Return what is kept of scores (b, k): (7, b) float64, see :data:`KEPT`."""
     softmax, predicted = scores.softmax(dim=1), scores.argmax(dim=1)
     in_range = ((scores >= 0) & (scores <= 1 + SUM_TO_ONE)).all(dim=1)
     parts = [

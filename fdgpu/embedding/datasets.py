@@ -9,7 +9,7 @@ not, the CLIP sees what the transform leaves, and a doubt says so.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from torch.utils.data import (
 
 from fdgpu.arrays import is_array, to_host
 from fdgpu.embedding.loading import Sample
-from fdgpu.embedding.sources import ImageSource, IndexedSource, printable
+from fdgpu.embedding.sources import FileSource, ImageSource, IndexedSource, printable
 from fdgpu.errors import InputError, one_line
 
 CHANGING = (
@@ -117,6 +117,20 @@ class DatasetSource(IndexedSource):
                 f"{type(self.dataset).__name__} had {self.length} items and has {len(self.dataset)} now: "  # type: ignore[arg-type]
                 "leave it alone while it is audited"
             )
+
+    def only(self, ids: Collection[str]) -> ImageSource:
+        """Return some items, which as many processes load."""
+        wanted, part = set(ids), copy.copy(self)
+        chosen = [row for row, own in enumerate(self.ids) if own in wanted]
+        part.rows, part.ids = [self.rows[row] for row in chosen], [self.ids[row] for row in chosen]
+        part.labels = None if self.labels is None else [self.labels[row] for row in chosen]
+        return part
+
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the size and the time of files."""
+        if self.files is None:
+            return [None] * len(rows)
+        return FileSource([self.files[0][self.rows[row]] for row in rows], [""] * len(rows)).stamps(range(len(rows)))
 
     def sample(self, row: int) -> Sample:
         """Return one item; one that cannot be had is a sample whose image says why."""

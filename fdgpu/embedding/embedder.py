@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from hashlib import sha256
+from itertools import chain
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
 from fdgpu.device import BatchSize, Choice, choose_device, halving_batches
+from fdgpu.embedding.classifier import AnswerPart
 from fdgpu.embedding.loading import ImageBatch, View
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.picture import Treatment
@@ -22,6 +26,7 @@ from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
 
+SUMS = "checksums of the pictures"
 CHECKED = 64  # pictures on a device that are made into float64 at a time
 
 
@@ -49,16 +54,33 @@ class Embeddings:
         self.labels.extend(batch.labels)
         self.splits.extend(batch.splits)
         self.unreadable.update(batch.unreadable)
-        self.treated.update(batch.treated)
+        self.treated.update(chain.from_iterable(batch.treated))
 
 
 class Alongside(Protocol):
     """A further model that takes each image of the same pass, in a view of its own."""
 
     view: View
+    fingerprint: str  # of its weights and its preprocessing
 
-    def take(self, inputs: Tensor, batch: ImageBatch) -> None:
-        """Take (m, c, h, w), of the m images of a batch that were read, in order; nothing is waited for."""
+    def true(
+        self, labels: Sequence[object], rows: Sequence[int], read: Sequence[int], ids: Sequence[str]
+    ) -> NDArray[Any]:
+        """Return the true column of images, or which of their conditions hold; see :class:`AnswerPart`."""
+        ...
+
+    def take(self, inputs: Tensor, batch: ImageBatch, rows: Sequence[int]) -> AnswerPart:
+        """Return what it says of a batch; nothing is waited for.
+
+        Args:
+            inputs: (m, c, h, w), of the m images that were read, in order.
+            batch: the images.
+            rows: of all of them in the source.
+        """
+        ...
+
+    def complete(self, parts: Sequence[AnswerPart]) -> None:
+        """Be told all that was said, in the order of the source."""
         ...
 
 
@@ -88,31 +110,36 @@ class CaptionReader(Protocol):
         ...
 
 
-class PictureDigest:
-    """Hashes pictures in their order, however they are cut into batches.
+def checksums(pictures: Tensor) -> Tensor:
+    """Return (n,) int64, a checksum of each of the pictures (n, 3, h, w), where they are; nothing is waited for.
 
-    Pictures on the host are hashed as they are. Of each on a device a checksum is made there: a sum that float64 holds
-    exactly, in whatever order it is added up. They come down at the end, all at once.
+    Of a picture on the host it is the beginning of a SHA-256. On a device it is the bits of a sum that float64 holds
+    exactly, in whatever order it is added up.
     """
+    if pictures.device.type == "cpu":
+        rows = pictures.contiguous().flatten(1).view(torch.uint8).numpy() if len(pictures) else ()
+        return torch.tensor([int.from_bytes(sha256(row.data).digest()[:8], "little", signed=True) for row in rows])
+    sums = list[Tensor]()
+    for some in pictures.flatten(1).split(CHECKED):
+        whole = some.double() if some.dtype == torch.uint8 else some.double().mul_(65535).round_()
+        weights = torch.arange(whole.shape[1], device=whole.device).mul_(40503).remainder_(65521).double() + 1
+        sums.append(whole @ weights)
+    return torch.cat(sums).view(torch.int64) if sums else torch.empty(0, dtype=torch.int64)
 
-    def __init__(self) -> None:
-        self._digest, self._sums = hashlib.sha256(), list[Tensor]()
 
-    def add(self, pictures: Tensor) -> None:
-        """Take (n, 3, h, w) pictures; nothing is waited for."""
-        if pictures.device.type == "cpu":
-            self._digest.update(pictures.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            return
-        for some in pictures.flatten(1).split(CHECKED):
-            whole = some.double() if some.dtype == torch.uint8 else some.double().mul_(65535).round_()
-            weights = torch.arange(whole.shape[1], device=whole.device).mul_(40503).remainder_(65521).double() + 1
-            self._sums.append(whole @ weights)
+def fingerprint_of(sums: NDArray[np.int64]) -> str:
+    """Return the SHA-256 of pictures, by the checksums of those that were read, in the order of the source."""
+    return sha256(sums.tobytes()).hexdigest()
 
-    def hexdigest(self) -> str:
-        """Return the hash of all."""
-        if self._sums:
-            self._digest.update(to_host(torch.cat(self._sums), "checksums of the pictures").tobytes())
-        return self._digest.hexdigest()
+
+def brought_together(parts: Sequence[Tensor], why: str) -> NDArray[np.int64]:
+    """Return (n,) integers on the host; parts that are on a device come down together."""
+    there = [part for part in parts if part.device.type != "cpu"]
+    down = to_host(torch.cat(there), why) if there else np.empty(0, np.int64)
+    each = iter(np.split(down, np.cumsum([len(part) for part in there])[:-1]))
+    return np.concatenate(
+        [np.empty(0, np.int64), *(part.numpy() if part.device.type == "cpu" else next(each) for part in parts)]
+    )
 
 
 class ImageEmbedder:
@@ -197,25 +224,37 @@ class ImageEmbedder:
         """
         images = image_source(source)
         made = Embeddings([], torch.empty(0), {})
-        rows: list[Tensor] = []
-        digest = PictureDigest()
-        smallest = self.preprocess.smallest if self.reduced_decoding else None
-        own = View(self.preprocess.resize, smallest=smallest, device=self.placement.device)
-        views = [own, *([alongside.view] if alongside else [])]
+        rows, sums, answers = list[Tensor](), list[Tensor](), list[AnswerPart]()
+        views = [self.view, *([alongside.view] if alongside else [])]
         with OneBar(progress) as report:
             report(stage, 0, images.count)
             for batch in images.batches(self.batch_size, *views):
-                rows.append(self._embed_batch(batch))
+                rows.append(self.embed_batch(batch))
                 if alongside:
-                    alongside.take(batch.views[1], batch)
+                    start = len(made.ids)
+                    answers.append(alongside.take(batch.views[1], batch, range(start, start + len(batch.ids))))
                 if fingerprint:
-                    digest.add(batch.pixels)
+                    sums.append(checksums(batch.pixels))
                 made.add(batch)
                 report(stage, len(made.ids), images.count)
+        if alongside:
+            alongside.complete(answers)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        return replace(made, vectors=vectors, fingerprint=digest.hexdigest() if fingerprint else "")
+        seen = fingerprint_of(brought_together(sums, SUMS)) if fingerprint else ""
+        return replace(made, vectors=vectors, fingerprint=seen)
 
-    def _embed_batch(self, batch: ImageBatch) -> Tensor:
+    @property
+    def view(self) -> View:
+        """What the model takes of an image."""
+        smallest = self.preprocess.smallest if self.reduced_decoding else None
+        return View(self.preprocess.resize, smallest=smallest, device=self.placement.device)
+
+    @property
+    def kept_in(self) -> torch.dtype:
+        """The type in which vectors are kept: that of the run, where a file can hold it."""
+        return torch.float16 if self.placement.dtype == torch.float16 else torch.float32
+
+    def embed_batch(self, batch: ImageBatch) -> Tensor:
         """Return one row for every id of the batch, NaN for what could not be read; nothing is waited for."""
         device = self.placement.device
 

@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from fdgpu.arrays import Array, rows_finite, to_device, to_host, to_torch
 from fdgpu.checks import shown
 from fdgpu.device import Choice, Placement
-from fdgpu.embedding.embedder import Alongside, Embeddings, ImageEmbedder, PictureDigest
+from fdgpu.embedding.embedder import (
+    SUMS,
+    Alongside,
+    Embeddings,
+    ImageEmbedder,
+    brought_together,
+    checksums,
+    fingerprint_of,
+)
 from fdgpu.embedding.loading import Sample, Shown
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.sources import ImageSource
@@ -116,20 +124,19 @@ class GivenVectors(ImageEmbedder):
         vectors = torch.where(none[:, None], torch.nan, F.normalize(rows, dim=1))
         zero = to_host(is_zero, "which of the given vectors are zero")
         unreadable = {own: ZERO for own, there in zip(made.ids, zero, strict=True) if there} | made.unreadable
-        digest = PictureDigest()
-        if fingerprint:
-            digest.add(vectors)
-        return replace(
-            made, vectors=vectors, unreadable=unreadable, fingerprint=digest.hexdigest() if fingerprint else ""
-        )
+        seen = fingerprint_of(brought_together([checksums(vectors)], SUMS)) if fingerprint else ""
+        return replace(made, vectors=vectors, unreadable=unreadable, fingerprint=seen)
 
     def _passed(self, images: ImageSource, alongside: Alongside, report: Reporter, stage: str) -> Embeddings:
         made = Embeddings([], torch.empty(0), {})
         report(stage, 0, images.count)
+        answers = []
         for batch in images.batches(self.batch_size, alongside.view):
-            alongside.take(batch.views[0], batch)
+            start = len(made.ids)
+            answers.append(alongside.take(batch.views[0], batch, range(start, start + len(batch.ids))))
             made.add(batch)
             report(stage, len(made.ids), images.count)
+        alongside.complete(answers)
         return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -111,7 +110,7 @@ class ImageBatch:
         views: for each view that was asked for (m, c, h, w), uint8 or floats: of the m images that were read, in order.
         read: which of ``ids`` these are.
         unreadable: the reason for each of the others, by id.
-        treated: counts what was done to images that are more than plain pixels.
+        treated: of every image what was done to it, where it is more than plain pixels.
         labels: of every image; None without one.
         splits: likewise.
     """
@@ -120,7 +119,7 @@ class ImageBatch:
     views: tuple[Tensor, ...]
     read: list[int]
     unreadable: dict[str, str] = field(default_factory=dict)
-    treated: Counter[Treatment] = field(default_factory=Counter)
+    treated: list[tuple[Treatment, ...]] = field(default_factory=list)
     labels: list[object] = field(default_factory=list)
     splits: list[str | None] = field(default_factory=list)
 
@@ -343,15 +342,12 @@ def _on_a_device(image: object) -> bool:
 def _gathered(samples: list[Sample], made: list[Prepared | str], written: Written) -> ImageBatch:
     usable = [(row, one) for row, one in enumerate(made) if isinstance(one, Prepared)]
     rows = [row for row, _ in usable]
-    treated: Counter[Treatment] = Counter()
-    for _, one in usable:
-        treated.update(one.treated)
     return ImageBatch(
         ids=[sample.id for sample in samples],
         views=tuple(written.whole(view, rows, [one.views[view] for _, one in usable]) for view in range(written.views)),
         read=rows,
         unreadable={sample.id: one for sample, one in zip(samples, made, strict=True) if isinstance(one, str)},
-        treated=treated,
+        treated=[one.treated if isinstance(one, Prepared) else () for one in made],
         labels=_on_the_host([sample.label for sample in samples]),
         splits=[sample.split for sample in samples],
     )

@@ -32,7 +32,7 @@ from fdgpu.embedding.addresses import (
     read_address,
 )
 from fdgpu.embedding.loading import Sample
-from fdgpu.embedding.sources import ImageSource, Names
+from fdgpu.embedding.sources import ImageSource, Names, stamp_of_file
 from fdgpu.errors import InputError, one_line
 from fdgpu.files import check_regular_file
 
@@ -101,6 +101,11 @@ class ShardSource(ImageSource):
                 sample = _keyed_sample(key, parts, self.image, self.label)
                 if sample is not None:
                     yield names.once(sample)
+
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the sizes and the times of the shards."""
+        each = [stamp_of_file(Path(shard)) for shard in self.shards]
+        return [None if None in each else " ".join(map(str, each))] * len(rows)
 
 
 class LoadedShards(ImageSource):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -31,6 +31,7 @@ from fdgpu.embedding.preprocess import shrunk
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
+STATS_AT_ONCE = 16  # files that are asked for their size and time, which over a network takes long
 SHOWN_AT_ONCE = 256  # pictures that are shrunk together, from a device on which they may be large
 
 Function = Callable[[Tensor], Tensor]
@@ -86,6 +87,17 @@ class ImageSource:
                     break
         return [found.get(row) for row in rows]
 
+    def only(self, ids: Collection[str]) -> ImageSource:
+        """Return the images of these ids alone, in the order of the source; an id that comes twice comes once."""
+        return OnlySource(self, ids)
+
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Return of some images what changes when they do, such as the size and the time of a file.
+
+        None stands for an image of which nothing is known but its picture.
+        """
+        return [None] * len(rows)
+
     def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
         """Yield batches of at most ``size`` images, with each view of them; functions are of pixels (3, h, w)."""
         return loaded(self.samples(), size, [_as_view(view) for view in views])
@@ -128,6 +140,54 @@ class IndexedSource(ImageSource):
         """Return why an image cannot be used; None where it can."""
         return unusable(self.sample(row))
 
+    def only(self, ids: Collection[str]) -> ImageSource:
+        """Return the images of these ids alone."""
+        rows = _rows_of(self.ids, ids)
+        if type(self).samples is not IndexedSource.samples or type(self).batches is not ImageSource.batches:
+            return OnlySource(self, ids)  # which loads them in a way of its own
+        return IndexedPart(self, rows)
+
+
+class IndexedPart(IndexedSource):
+    """Some rows of a source."""
+
+    def __init__(self, of: IndexedSource, rows: Sequence[int]) -> None:
+        self.of, self.rows, self.ids = of, rows, [of.ids[row] for row in rows]
+        self.transform, self.transformed, self.class_names = of.transform, of.transformed, of.class_names
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample(self, row: int) -> Sample:
+        """Return one image."""
+        return self.of.sample(self.rows[row])
+
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Return what changes when images do."""
+        return self.of.stamps([self.rows[row] for row in rows])
+
+
+class OnlySource(ImageSource):
+    """Some images of a source that is gone through from its beginning.
+
+    Attributes:
+        order: the ids of all that were gone through, the last time.
+    """
+
+    def __init__(self, of: ImageSource, ids: Collection[str]) -> None:
+        self.of, self.wanted, self.order = of, ids, list[str]()
+        self.count = len(ids)
+        self.transform, self.transformed, self.class_names = of.transform, of.transformed, of.class_names
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield those that are wanted."""
+        left, self.order = set(self.wanted), []
+        for sample in self.of.samples():
+            self.order.append(sample.id)
+            if sample.id in left:
+                left.remove(sample.id)
+                yield sample
+
 
 class FileSource(IndexedSource):
     """Image files.
@@ -161,6 +221,20 @@ class FileSource(IndexedSource):
             None if self.splits is None else self.splits[row],
         )
 
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the size and the time of each file."""
+        with ThreadPoolExecutor(STATS_AT_ONCE) as pool:
+            return list(pool.map(stamp_of_file, [self.paths[row] for row in rows], chunksize=64))
+
+
+def stamp_of_file(path: Path) -> str | None:
+    """Return the size of a file in bytes and the nanosecond of its last change; None where it cannot be asked."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
 
 class TensorSource(IndexedSource):
     """Images that already are one tensor, on any device."""
@@ -181,6 +255,13 @@ class TensorSource(IndexedSource):
     def reason(self, row: int) -> None:
         """All were looked at together."""
 
+    def only(self, ids: Collection[str]) -> ImageSource:
+        """Return a part of the tensor; a run of rows is not copied."""
+        rows = _rows_of(self.ids, ids)
+        run = bool(rows) and rows[-1] - rows[0] + 1 == len(rows)
+        index = slice(rows[0], rows[-1] + 1) if run else to_device(torch.tensor(rows), self.images.device)
+        return TensorSource(self.images[index], [self.ids[row] for row in rows])
+
     def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
         """Yield slices of the tensor, resized on its device; the batch is halved where that has no memory for more."""
         functions = [view.function if isinstance(view, View) else view for view in views]
@@ -188,7 +269,7 @@ class TensorSource(IndexedSource):
             yield from super().batches(size, *views)  # one by one
             return
         start = 0
-        alpha = [Treatment.ON_WHITE] if self.images.ndim == 4 and self.images.shape[1] == 4 else []
+        treated = (Treatment.ON_WHITE,) if self.images.ndim == 4 and self.images.shape[1] == 4 else ()
 
         def seen(first: int, last: int) -> tuple[Tensor, ...]:
             pixels = on_white(self.images[first:last])
@@ -197,8 +278,8 @@ class TensorSource(IndexedSource):
         for stop, made in halving_batches(seen, len(self), BatchSize(size)):
             n = stop - start
             nothing: list[None] = [None] * n
-            treated = Counter(alpha * n)
-            yield ImageBatch(self.ids[start:stop], made, list(range(n)), {}, treated, list(nothing), list(nothing))
+            every = [treated] * n
+            yield ImageBatch(self.ids[start:stop], made, list(range(n)), {}, every, list(nothing), list(nothing))
             start = stop
 
     def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:
@@ -315,6 +396,16 @@ class SplitSource(ImageSource):
         """Return a sample of one split, with the transform of its own: for training it is often another."""
         own = self.parts[split].transform if sample.transformed is None else sample.transformed
         return replace(sample, id=f"{split}/{sample.id}", split=split, transformed=own)
+
+
+def _rows_of(own: Sequence[str], ids: Collection[str]) -> list[int]:
+    """Return the rows of ids, each once, in ascending order."""
+    left, rows = set(ids), []
+    for row, one in enumerate(own):
+        if one in left:
+            left.remove(one)
+            rows.append(row)
+    return rows
 
 
 def _as_view(view: View | Function) -> View:

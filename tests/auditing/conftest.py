@@ -23,6 +23,7 @@ from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import load_photographs
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.findings import ClassFindings, Findings, ScoredCaption, Side, Split, WordEffect
+from fdgpu.rows import TensorRows
 
 NAN = float("nan")
 SHOWN = 8  # images of each class of the fit that needs no solver
@@ -113,7 +114,7 @@ def images(inputs: AuditInputs) -> AuditImages:
     decisions[:SHOWN, 1] = [1, 2, -4, -3, 6, 5, 4, 3]
     decisions[SHOWN : 2 * SHOWN, 0] = np.arange(SHOWN) - 1.0
     ids = [f"{i}.png" for i in range(len(inputs))]
-    vectors = torch.eye(len(inputs), 4)
+    vectors = TensorRows(torch.eye(len(inputs), 4))
     return AuditImages(inputs, ids, vectors, np.ones(len(inputs), bool), decisions, Split.VAL)
 
 

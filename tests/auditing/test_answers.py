@@ -45,12 +45,17 @@ def batches(scores: torch.Tensor, labels: list[object], unreadable: tuple[int, .
         )
 
 
+def take_all(answers: ModelAnswers, given: Iterator[ImageBatch]) -> None:
+    """Answer batches, of which all but the last have as many images."""
+    numbered = ((batch, range(int(batch.ids[0]), int(batch.ids[-1]) + 1)) for batch in given)
+    answers.complete([answers.take(batch.views[0], batch, rows) for batch, rows in numbered])
+
+
 def answered(
     classifier: Classifier, outputs: Outputs, scores: torch.Tensor, labels: list[object], **how: object
 ) -> AnsweredColumns:
     answers = ModelAnswers(classifier, outputs)
-    for batch in batches(scores, labels, **how):  # type: ignore[arg-type]
-        answers.take(batch.views[0], batch)
+    take_all(answers, batches(scores, labels, **how))  # type: ignore[arg-type]
     return answers.finish()
 
 
@@ -168,12 +173,11 @@ def test_the_classes_are_those_that_occur() -> None:
 def test_labels_beside_the_images() -> None:
     classifier = named("a", "b")
     answers = ModelAnswers(classifier, Outputs(classifier), torch.tensor([1, 0, 1, 0]))
-    for batch in batches(torch.eye(2)[[0, 0, 1, 1]], [None] * 4):
-        answers.take(batch.views[0], batch)
+    take_all(answers, batches(torch.eye(2)[[0, 0, 1, 1]], [None] * 4))
     assert answers.finish().labels.tolist() == [1, 0, 1, 0]
     few = ModelAnswers(classifier, Outputs(classifier), ["a", "b"])
     with pytest.raises(InputError, match="images gives more pictures than labels has entries, 2"):
-        few.take(batch.views[0], next(batches(torch.eye(2)[[0, 0, 1]], [None] * 3)))
+        take_all(few, batches(torch.eye(2)[[0, 0, 1]], [None] * 3))
     with pytest.raises(InputError, match="images gives no label for '1': pass labels, or pairs"):
         answered(classifier, Outputs(classifier), torch.eye(2), ["a", None])
 
@@ -181,8 +185,7 @@ def test_labels_beside_the_images() -> None:
 def test_the_record_of_what_was_asked() -> None:
     classifier = named("a", "b")
     answers = ModelAnswers(classifier, Outputs(classifier))
-    for batch in batches(torch.eye(2)[[0, 0, 1, 1]], ["a", "b", "a", "b"]):
-        answers.take(batch.views[0], batch)
+    take_all(answers, batches(torch.eye(2)[[0, 0, 1, 1]], ["a", "b", "a", "b"]))
     answers.finish()
     record = asdict(answers.asked())
     assert len(record.pop("fingerprint")) == 64

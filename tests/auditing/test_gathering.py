@@ -17,6 +17,7 @@ from fdgpu.captions import CaptionGrammar, ClassCaptions
 from fdgpu.directions import FailureDirections
 from fdgpu.findings import ClassFindings, Split
 from fdgpu.progress import silent
+from fdgpu.rows import TensorRows
 from tests.auditing.conftest import SHOWN, captions_of
 
 
@@ -28,7 +29,7 @@ def eight() -> AuditImages:
     decisions = np.full((20, 1), np.nan)
     decisions[10:18, 0] = [-4.0, -3, -2, -1, 1, 2, 3, 4]
     ids = [str(row) for row in range(20)]
-    return AuditImages(inputs, ids, torch.zeros(20, 2), readable, decisions, Split.VAL)
+    return AuditImages(inputs, ids, TensorRows(torch.zeros(20, 2)), readable, decisions, Split.VAL)
 
 
 def test_only_readable_images_of_the_class_are_shown() -> None:
@@ -40,7 +41,9 @@ def test_only_readable_images_of_the_class_are_shown() -> None:
 
 def test_sure_and_wrong_comes_first_sure_and_right_last() -> None:
     inputs = check_inputs(["a"] * 4, ["a", "b", "a", "b"], ["a", "b"], None, [0.9, 0.6, 0.5, 0.99])
-    images = AuditImages(inputs, list("0123"), torch.zeros(4, 2), np.ones(4, bool), np.zeros((4, 1)), Split.VAL)
+    images = AuditImages(
+        inputs, list("0123"), TensorRows(torch.zeros(4, 2)), np.ones(4, bool), np.zeros((4, 1)), Split.VAL
+    )
     assert confidence_order(images, np.arange(4)).tolist() == [3, 1, 2, 0]
     rows = eight().rows_of(0)
     assert rows[confidence_order(eight(), rows)[:2]].tolist() == [13, 12]
@@ -156,7 +159,7 @@ class World:
         decisions = fit.decision_function(self.vectors, inputs.labels)[:, None]
         readable = np.ones(2 * N, bool)
         shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-        vectors = torch.from_numpy(self.vectors)
+        vectors = TensorRows(torch.from_numpy(self.vectors))
         images = AuditImages(inputs, [str(i) for i in range(2 * N)], vectors, readable, decisions, shown_from)
         embedder: Any = SimpleNamespace(
             fits=lambda _: True, texts=lambda texts, _: self.text_vectors[[TEXTS.index(text) for text in texts]]

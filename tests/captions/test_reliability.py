@@ -29,6 +29,7 @@ from fdgpu.captions.reliability import (
     top_ranks,
 )
 from fdgpu.findings import Side
+from fdgpu.rows import TensorRows
 
 NAN = float("nan")
 FIRM, LOOSE, UNKNOWN = (1.0, 0.02), (0.3, 0.6), (NAN, NAN)  # the share of the top, and the noise's p
@@ -361,7 +362,7 @@ def test_the_gap_is_that_of_the_images_nearest_to_the_caption() -> None:
     right = np.array([True] * 20 + [False] * 10)
 
     def evidence(correct: np.ndarray):
-        images = ShownImages(torch.from_numpy(-vectors), [correct], [np.arange(30)])
+        images = ShownImages(TensorRows(torch.from_numpy(-vectors)), [correct], [np.arange(30)])
         found = judged(np.array([[1.0, 0.0], [-1.0, 0.0]]), [1.0, 0.0], np.empty((0, 2)), images, "cb")
         assert list(found.sides[Side.HARD]) == [1]
         assert found.nearest[Side.HARD].tolist() == correct.tolist()
@@ -391,7 +392,7 @@ def test_what_is_found_of_a_class_does_not_depend_on_the_classes_around_it(sizes
     chance = rng.random(len(sizes)) < 0.3
 
     def shown(classes: Iterable[int]) -> ShownImages:
-        return ShownImages(vectors, [right[rows[k]] for k in classes], [rows[k] for k in classes])
+        return ShownImages(TensorRows(vectors), [right[rows[k]] for k in classes], [rows[k] for k in classes])
 
     together = judge_captions(candidates(points), w, resampled, shown(range(len(sizes))), chance)
     for k, found in enumerate(together):

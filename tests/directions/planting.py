@@ -13,6 +13,7 @@ from fdgpu.directions.distilling import distil
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples
 from fdgpu.directions.whitening import Whitening
+from fdgpu.rows import TensorRows
 from tests.conftest import make_class
 
 
@@ -45,7 +46,7 @@ def plant_modes(
 
 def class_samples(x: np.ndarray, right: np.ndarray, sizes: Sequence[int] | None = None) -> list[ClassSamples]:
     """Consecutive rows as classes of ``sizes`` (one class by default) that are normalised but not whitened."""
-    embeddings, whitening = torch.from_numpy(x), Whitening.identity(x.shape[1])
+    embeddings, whitening = TensorRows(torch.from_numpy(x)), Whitening.identity(x.shape[1])
     rows = np.split(np.arange(len(x)), np.cumsum(sizes or [len(x)])[:-1])
     return [ClassSamples(k, own, right[own], embeddings, whitening) for k, own in enumerate(rows)]
 

@@ -28,6 +28,7 @@ from fdgpu.doctor import examine
 from fdgpu.errors import BackendError, FdgpuWarning, InputError
 from fdgpu.kernels.smo_batch import LARGEST_CLASS
 from fdgpu.kernels.smo_numba import smo_path
+from fdgpu.rows import TensorRows
 from tests.cards import show_card
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import SVC, stand_in
@@ -409,7 +410,7 @@ def test_duals_that_do_not_add_up_to_zero_are_not_feasible() -> None:
 
 @pytest.mark.usefixtures("fits")
 def test_a_class_that_cuml_cannot_count_is_refused_before_anything_is_solved(fits: list[SVC]) -> None:
-    rows = torch.zeros(1, 4096).expand(600_000, 4096)
+    rows = TensorRows(torch.zeros(1, 4096).expand(600_000, 4096))
     large = ClassSamples(3, np.arange(600_000), np.ones(600_000, bool), rows, Whitening.identity(4096))
     with pytest.raises(
         InputError, match="600000 samples of 4096 features, a problem of the cuml backend at most 524287"

@@ -1,0 +1,142 @@
+"""What classifiers said of a store's images: a file for each shard and classifier, so that none is asked twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.embedding.classifier import KEPT, AnswerPart
+from fdgpu.embedding.embedder import Alongside, Embeddings
+from fdgpu.embedding.sources import ImageSource
+from fdgpu.errors import InputError
+from fdgpu.progress import Reporter
+from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.shard import Shard
+from fdgpu.store.writing import ANSWERS, AnswerTable, answers_coming, digest_of, write_answers, writing
+
+Ints = NDArray[np.int64]
+UNASKED = -1  # as prediction: an image that was not read, or not in the source
+
+
+@dataclass
+class StoredAnswers:
+    """A classifier's answers of the images of a store.
+
+    Attributes:
+        store: whose images they are.
+        alongside: the classifier.
+        source: of the images that it is asked about.
+        report: is told how many it was asked about.
+        batch_size: images at a time.
+    """
+
+    store: EmbeddingStore
+    alongside: Alongside
+    source: ImageSource
+    report: Reporter
+    batch_size: int
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.store.path / ANSWERS / self.alongside.fingerprint[:16]
+
+    def of_images(self, found: Embeddings, at: Ints) -> AnswerPart:
+        """Return the answers of images in the order of their source; the classifier is asked where there is none.
+
+        Args:
+            found: the images.
+            at: (n,) row of each in the store.
+        """
+        read = np.array([own not in found.unreadable for own in found.ids], bool)
+        true = self.alongside.true(found.labels, range(len(at)), np.flatnonzero(read).tolist(), found.ids)
+        shards = np.searchsorted(self.store.starts, at, "right") - 1
+        tables = {int(k): self._read(int(k), true) for k in np.unique(shards)}
+        local = at - self.store.starts[shards]
+        lacking = [
+            row
+            for row, (k, i) in enumerate(zip(shards.tolist(), local.tolist(), strict=True))
+            if read[row] and (tables[k].rows[0, i] == UNASKED or not np.array_equal(tables[k].true[i], true[row]))
+        ]
+        if lacking:
+            self._ask(found, lacking, shards, local, tables)
+        return _gathered(tables, shards, local, true)
+
+    def _read(self, k: int, true: NDArray[Any]) -> AnswerTable:
+        """Return what there is of a shard, if it is of the same images; else a table without answers."""
+        shard = self.store.shards[k]
+        path = self.folder / shard.path.name
+        empty = np.full((len(KEPT), shard.n), np.nan)
+        empty[0] = UNASKED
+        nothing = AnswerTable(empty, np.full((shard.n, *true.shape[1:]), UNASKED, true.dtype), None)
+        if not path.is_file():
+            return nothing
+        try:
+            file = Shard.at(path, self.store.manifest.run)
+            if file.about.get("of") != self._digest(k):
+                return nothing
+            table = file.columns([name for name in file.footer.schema.to_arrow_schema().names if name != "id"])
+        except InputError:  # cut off, or of another run: it is written anew
+            return nothing
+        columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+        lists = {
+            name: np.asarray(own.flatten()).reshape(shard.n, -1) if pa.types.is_fixed_size_list(own.type) else own
+            for name, own in columns.items()
+        }
+        own = np.asarray(lists["true"])
+        if own.shape[1:] != true.shape[1:]:
+            return nothing
+        return AnswerTable(
+            np.stack([np.asarray(columns[name]).astype(np.float64) for name in KEPT]),
+            own.astype(true.dtype),
+            np.asarray(lists["scores"]) if "scores" in lists else None,
+        )
+
+    def _digest(self, k: int) -> str:
+        table = self.store.shards[k].columns(["id", "picture"])
+        return digest_of(table.column(0).to_pylist(), table.column(1).combine_chunks())
+
+    def _ask(
+        self, found: Embeddings, lacking: list[int], shards: Ints, local: Ints, tables: dict[int, AnswerTable]
+    ) -> None:
+        """Ask about images, and write the answers of a shard as soon as none of its images lacks one."""
+        row_of = {found.ids[row]: row for row in reversed(lacking)}
+        open_ = {int(k): set(local[lacking][shards[lacking] == k].tolist()) for k in np.unique(shards[lacking])}
+        done = 0
+        with writing(self.store.path):
+            for batch in self.source.only(row_of).batches(self.batch_size, self.alongside.view):
+                rows = [row_of[own] for own in batch.ids]
+                said = answers_coming(self.alongside.take(batch.views[0], batch, rows))()
+                for i, row in enumerate(rows):
+                    k, at = int(shards[row]), int(local[row])
+                    tables[k] = tables[k].with_answer(at, said, i)
+                    open_[k].discard(at)
+                    if not open_[k]:
+                        self._write(k, tables[k])
+                done += len(rows)
+                self.report("ask the model", done, len(row_of))
+
+    def _write(self, k: int, table: AnswerTable) -> None:
+        shard = self.store.shards[k]
+        ids = shard.columns(["id"]).column(0).to_pylist()
+        write_answers(self.folder / shard.path.name, ids, table, self.store.manifest.run, self._digest(k))
+
+
+def _gathered(tables: dict[int, AnswerTable], shards: Ints, local: Ints, true: NDArray[Any]) -> AnswerPart:
+    """Lay the answers of shards in the order of the source."""
+    rows, scores = np.empty((len(KEPT), len(shards))), None
+    k_scores = next((table.scores.shape[1] for table in tables.values() if table.scores is not None), 0)
+    if k_scores:
+        scores = np.full((len(shards), k_scores), np.nan, np.float32)
+    for k, table in tables.items():
+        own = np.flatnonzero(shards == k)
+        rows[:, own] = table.rows[:, local[own]]
+        if scores is not None and table.scores is not None:
+            scores[own] = table.scores[local[own]]
+    return AnswerPart(torch.from_numpy(rows), true, None if scores is None else torch.from_numpy(scores))

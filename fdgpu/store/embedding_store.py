@@ -1,0 +1,336 @@
+"""``EmbeddingStore``: the vectors of a data set on disk, with what there is of its images."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from fdgpu.arrays import Array, empty_on_host, to_device, to_host, to_torch
+from fdgpu.checks import shown
+from fdgpu.errors import InputError
+from fdgpu.files import unwritable
+from fdgpu.rows import Rows
+from fdgpu.store.manifest import KINDS, SHARD_ROWS, Manifest
+from fdgpu.store.shard import Shard, Vectors
+from fdgpu.store.writing import Piece, Writer, writing
+
+SHARD = re.compile(r"(\d{5,})\.parquet")
+COLUMNS = ("label", "split", "group", "skipped")
+UNIT = 1e-2  # how far the length of a unit vector may be off; half precision alone makes 1e-3
+Ints = NDArray[np.int64]
+
+
+class EmbeddingStore:
+    """Vectors of images in a folder of Parquet files, with their ids, labels, splits, groups and skip reasons.
+
+    ``fdgpu embed`` and :func:`fdgpu.audit` write it; :meth:`create` and :meth:`append` do for vectors that are there
+    already. It is read by whatever reads Parquet, and by :meth:`rows` block by block, without ever being whole in
+    memory.
+
+    Attributes:
+        path: the folder.
+        manifest: what it is of.
+        shards: its files, in order.
+
+    Example:
+        >>> store = EmbeddingStore.create(tmp_path / "store", dimension=2, shard_rows=2)
+        >>> store.append(["a", "b", "c"], np.eye(3, 2), labels=["cat", "dog", "cat"], splits=["val"] * 3)
+        >>> len(store), store.rows().shape, store.labels.to_pylist()
+        (3, (3, 2), ['cat', 'dog', 'cat'])
+        >>> sorted(file.name for file in store.path.iterdir())
+        ['00000.parquet', '00001.parquet', '_manifest.json']
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest) -> None:
+        self.path, self.manifest = Path(path), manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> EmbeddingStore:
+        """Open a store.
+
+        Raises:
+            InputError: if there is none, or a shard was cut off or is of another run.
+        """
+        store = cls(path, Manifest.read(Path(path)))
+        _ = store.shards
+        return store
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        dimension: int,
+        precision: str = "float32",
+        *,
+        model: str = "",
+        fingerprint: str = "",
+        preprocessing: str = "",
+        shard_rows: int = SHARD_ROWS,
+    ) -> EmbeddingStore:
+        """Make an empty store, in a folder that is new or empty.
+
+        Args:
+            path: of the folder.
+            dimension: numbers of a vector.
+            precision: ``"float32"``, or ``"float16"`` for unit vectors.
+            model: that makes the vectors, as reports show it.
+            fingerprint: of its weights.
+            preprocessing: of images.
+            shard_rows: images of a shard.
+
+        Raises:
+            InputError: for a folder that holds anything or cannot be written, or another precision.
+        """
+        if precision not in KINDS:
+            raise InputError(f"precision is {shown(precision)}: pass one of {', '.join(KINDS)}")
+        manifest = Manifest(
+            dimension=dimension, precision=precision, model=model, fingerprint=fingerprint,
+            preprocessing=preprocessing, shard_rows=shard_rows,
+        )  # fmt: skip
+        manifest.check()
+        return cls.begin(Path(path), manifest)
+
+    @classmethod
+    def begin(cls, path: Path, manifest: Manifest) -> EmbeddingStore:
+        """Write the manifest of an empty store; see :meth:`create`."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            others = [one.name for one in path.iterdir()]
+        except OSError as error:
+            raise unwritable(path, error) from None
+        if others:
+            raise InputError(f"{path} holds {shown(others[0])} and is no store: choose a folder that is new or empty")
+        manifest.write(path)
+        return cls(path, manifest)
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """The files of the store, whose footers were read."""
+        found = sorted((int(match[1]), one) for one in self.path.iterdir() if (match := SHARD.fullmatch(one.name)))
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda one: Shard.at(one[1], self.manifest.run), found))
+
+    def refresh(self) -> None:
+        """Forget what was read of the folder: shards came or went."""
+        for name in ("shards", "starts", *COLUMNS, "ids"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def starts(self) -> Ints:
+        """(shards + 1,) first row of each shard."""
+        return np.cumsum([0, *(shard.n for shard in self.shards)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column of all images, as their shards have it."""
+        parts = [shard.columns([name]).column(0) for shard in self.shards]
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=None if parts else pa.string())
+
+    @cached_property
+    def ids(self) -> pa.ChunkedArray:
+        """(n,) ids."""
+        return self.column("id")
+
+    @property
+    def labels(self) -> pa.ChunkedArray:
+        """(n,) labels as text, null where there is none: a class name, the number of one, or a JSON list of 0 and 1."""
+        return self.column("label")
+
+    def labels_of(self, rows: Ints) -> list[object]:
+        """Return the labels of some images as they came: names, ids, or lists of 0 and 1; None where there is none."""
+        text = self.labels.combine_chunks().take(pa.array(rows)).to_pylist()
+        as_json = np.repeat([shard.about.get("labels") == "json" for shard in self.shards], np.diff(self.starts))
+        return [
+            json.loads(one) if one is not None and as_json[row] else one for one, row in zip(text, rows, strict=True)
+        ]
+
+    @property
+    def splits(self) -> pa.ChunkedArray:
+        """(n,) train, val or test, null where nobody said."""
+        return self.column("split")
+
+    @property
+    def groups(self) -> pa.ChunkedArray:
+        """(n,) ids of images that belong together, null where nobody said."""
+        return self.column("group")
+
+    @property
+    def skipped(self) -> pa.ChunkedArray:
+        """(n,) why an image has no vector, null where it has one."""
+        return self.column("skipped")
+
+    def rows(self, device: str | torch.device = "cpu") -> StoredRows:
+        """Return the vectors (n, d) block by block, on a device; those of skipped images are zero."""
+        return StoredRows(self, torch.device(device))
+
+    def check(self) -> None:
+        """Read everything, and compare the vectors that we read with those that pyarrow reads.
+
+        Raises:
+            InputError: names a shard that is damaged.
+        """
+        manifest = self.manifest
+        for shard in self.shards:
+            vectors = shard.vectors("vector", manifest.dimension, manifest.kind)
+            every, fast, plain = np.arange(shard.n), *np.empty((2, shard.n, manifest.dimension), manifest.kind)
+            if shard.n:
+                vectors.read(every, fast)
+                vectors.read_by_parquet(every, plain)
+            if (
+                not np.array_equal(fast, plain)
+                or shard.columns(["id"]).num_rows != shard.n
+                or not np.isfinite(fast).all()
+            ):
+                raise InputError(
+                    f"{shard.path} is damaged: delete the file, and run again; its images are embedded anew"
+                )
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        ids: Sequence[str],
+        vectors: Array,
+        *,
+        labels: Sequence[object] | None = None,
+        splits: Sequence[str | None] | None = None,
+        groups: Sequence[object] | None = None,
+        skipped: Sequence[str | None] | None = None,
+    ) -> None:
+        """Write vectors that are there, in shards of their own.
+
+        Args:
+            ids: n names, none of which is in the store.
+            vectors: (n, d) floats, on any device; unit vectors where the store is of half precision.
+            labels: n class names or ids, or rows (k,) of 0 and 1.
+            splits: n of "train", "val" and "test".
+            groups: n ids of images that belong together.
+            skipped: n reasons why an image has no vector, None where it has.
+
+        Raises:
+            InputError: for entries that do not fit together, vectors that the precision does not hold, an id that is
+                there, or another writer.
+        """
+        there = None if skipped is None else torch.tensor([reason is None for reason in skipped])
+        rows = _checked_rows(vectors, self.manifest, len(ids), there)
+        for name, column in (("labels", labels), ("splits", splits), ("groups", groups), ("skipped", skipped)):
+            if column is not None and len(column) != len(ids):
+                raise InputError(f"{name} has {len(column)} entries, ids has {len(ids)}: pass one an image")
+        with writing(self.path):
+            self.refresh()
+            _refuse_twice(ids, self)
+            nothing: list[None] = [None] * len(ids)
+            piece = Piece(
+                list(ids), rows, labels or nothing, splits or nothing, groups or nothing, skipped or nothing, nothing,
+                nothing, torch.zeros(len(ids), dtype=torch.int64),
+            )  # fmt: skip
+            taken = [int(shard.path.stem) for shard in self.shards]
+            with closing(Writer(self.path, self.manifest, taken)) as writer:
+                writer.add(piece)
+                writer.finish()
+        self.refresh()
+
+
+def _refuse_twice(ids: Sequence[str], store: EmbeddingStore) -> None:
+    own = set(ids)
+    if len(own) < len(ids):
+        raise InputError("ids has an id twice: give every image an id of its own")
+    for shard in store.shards:
+        there = own.intersection(shard.columns(["id"]).column(0).to_pylist())
+        if there:
+            raise InputError(f"{shown(min(there))} is in {store.path} already: append images that are new")
+
+
+def _checked_rows(vectors: Array, manifest: Manifest, n: int, there: torch.Tensor | None) -> torch.Tensor:
+    """Return vectors in the precision of a store, zeros where there is none."""
+    rows = to_torch(vectors, "vectors")
+    if rows.shape != (n, manifest.dimension):
+        raise InputError(
+            f"vectors has shape {tuple(rows.shape)}: pass ({n}, {manifest.dimension}), one row for each id"
+        )
+    if not rows.is_floating_point():
+        raise InputError(f"vectors is of type {rows.dtype}: pass floating-point numbers")
+    wide = rows.float()
+    if there is not None and len(there) == n:
+        wide = wide.masked_fill(~to_device(there, wide.device)[:, None], 0.0)
+    kept = wide.half() if manifest.precision == "float16" else wide
+    finite, lengths = kept.isfinite().all(dim=1), torch.linalg.vector_norm(wide, dim=1)
+    far = ((lengths - 1).abs() > UNIT) & (lengths > 0) if manifest.precision == "float16" else ~finite
+    odd = to_host(torch.stack([~finite, far]), "vectors that cannot be stored")
+    if odd[0].any():
+        raise InputError(
+            f"vectors holds NaN, infinity or what {manifest.precision} does not hold in row {int(odd[0].argmax())}: "
+            "scale the vectors, or leave the row out"
+        )
+    if odd[1].any():
+        raise InputError(
+            f"vectors is no unit vector in row {int(odd[1].argmax())}, and the store is of half precision: divide each "
+            "row by its length, or make a store of precision float32"
+        )
+    return kept
+
+
+class StoredRows(Rows):
+    """The vectors of a store: they are read when they are asked for, and a block ahead of the device."""
+
+    finite = True  # they were when they were written
+
+    def __init__(self, store: EmbeddingStore, device: torch.device) -> None:
+        manifest = store.manifest
+        self.store, self.device = store, device
+        self.shape = (len(store), manifest.dimension)
+        self.dtype = torch.float16 if manifest.precision == "float16" else torch.float32
+        self._parts: list[Vectors] = [
+            shard.vectors("vector", manifest.dimension, manifest.kind) for shard in store.shards
+        ]
+
+    def take(self, rows: Ints) -> torch.Tensor:
+        """Return some rows (m, d)."""
+        return to_device(self.read(rows), self.device)
+
+    def blocks(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield all rows, ``size`` at a time; a thread reads the next while a block is worked on."""
+        spans = [np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self.read, span) for span in spans[:1]]
+            for span in [*spans[1:], None]:
+                block = ahead.pop().result()
+                if span is not None:
+                    ahead.append(pool.submit(self.read, span))
+                yield to_device(block, self.device)
+
+    def read(self, rows: Ints) -> torch.Tensor:
+        """Read some rows into memory of the host."""
+        rows = np.asarray(rows, np.int64)
+        out = empty_on_host((len(rows), self.shape[1]), self.dtype)
+        into = out.numpy()
+        ascending = bool((np.diff(rows) > 0).all())
+        order = None if ascending else np.argsort(rows, kind="stable")
+        ordered = rows if order is None else rows[order]
+        bounds = np.searchsorted(ordered, self.store.starts)
+        for part, start, first, last in zip(self._parts, self.store.starts, bounds, bounds[1:], strict=False):
+            if first == last:
+                continue
+            local = ordered[first:last] - start
+            if order is None:
+                part.read(local, into[first:last])
+            else:
+                distinct, again = np.unique(local, return_inverse=True)
+                got = np.empty((len(distinct), self.shape[1]), into.dtype)
+                part.read(distinct, got)
+                into[order[first:last]] = got[again]
+        return out

@@ -1,0 +1,219 @@
+"""One shard on disk: a Parquet file that anyone reads, and whose vectors we read as they lie in it.
+
+Parquet keeps the numbers of a column in pages. Here all vectors of a file are in one page, uncompressed and one after
+the other, so that the last bytes of the column are the rows as memory has them: reading one is a seek, and reading all
+goes as fast as the disk. What pyarrow reads of the same file is the same; it takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fdgpu.errors import InputError
+from fdgpu.files import written_atomically
+
+ABOUT = b"fdgpu"  # key of what the footer says of a shard, as JSON
+ONE_PAGE = {"data_page_size": (1 << 31) - 1, "write_batch_size": 1 << 20}
+if "max_rows_per_page" in inspect.signature(pq.write_table).parameters:  # before, only bytes bounded a page
+    ONE_PAGE["max_rows_per_page"] = 1 << 30
+MOST_BYTES = 1 << 30  # of the vectors of a shard: the size of a page has 31 bits
+PAGE_HEADER = 64  # bytes that the header of a page has at most
+DENSE = 4  # of a span of which so much is asked for that it is read whole: one row in so many
+TEXT = ("label", "split", "group", "skipped", "stamp")  # columns of strings beside the ids
+KINDS = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}
+
+About = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of n rows, whose footer was read.
+
+    Attributes:
+        path: of the file.
+        n: rows.
+        about: what the footer says of it.
+        footer: Parquet's own.
+    """
+
+    path: Path
+    n: int
+    about: About
+    footer: Any
+
+    @classmethod
+    def at(cls, path: Path, run: str) -> Shard:
+        """Read the footer of a shard of a run.
+
+        Raises:
+            InputError: if the file was cut off, is damaged, or is of another run.
+        """
+        try:
+            footer = pq.read_metadata(path)
+            about = json.loads((footer.metadata or {})[ABOUT])
+            of = about["run"]
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is no shard of a store, or was cut off ({' '.join(str(error).split())[:120]}): delete the "
+                "file, and run again; its images are embedded anew"
+            ) from None
+        if of != run:
+            raise InputError(
+                f"{path} is of another run than the manifest beside it: move the file away, and run again; its images "
+                "are embedded anew"
+            )
+        return cls(path, footer.num_rows, about, footer)
+
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Return some columns."""
+        return self._read(lambda: pq.read_table(self.path, columns=list(names)))
+
+    def vectors(self, column: str, dimension: int, kind: np.dtype[Any]) -> Vectors:
+        """Return where the vectors of a column are."""
+        return Vectors(self, column, dimension, kind)
+
+    def _read(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (OSError, pa.ArrowException) as error:
+            said = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{self.path} cannot be read ({said}): restore the file, or delete it and run again"
+            ) from None
+
+
+class Vectors:
+    """The vectors (n, d) of a shard, read from the file row by row or many at once."""
+
+    def __init__(self, shard: Shard, column: str, dimension: int, kind: np.dtype[Any]) -> None:
+        self.shard, self.column, self.dimension, self.kind = shard, column, dimension, kind
+        self.row_bytes = dimension * kind.itemsize
+
+    @cached_property
+    def start(self) -> int | None:
+        """First byte of the vectors; None in a file that does not have them in one piece, as others may write it."""
+        footer = self.shard.footer
+        if footer.num_row_groups != 1:
+            return None
+        group = footer.row_group(0)
+        at = next(
+            (i for i in range(group.num_columns) if group.column(i).path_in_schema.split(".")[0] == self.column), None
+        )
+        size = self.shard.n * self.row_bytes
+        part = None if at is None else group.column(at)
+        if part is None or part.compression != "UNCOMPRESSED" or part.total_compressed_size < size:
+            return None
+        with self.shard.path.open("rb") as stream:
+            stream.seek(part.data_page_offset)
+            page = _page_size(stream.read(PAGE_HEADER))
+        if page is None or not 0 <= part.total_compressed_size - page <= PAGE_HEADER:
+            return None
+        return int(part.data_page_offset + part.total_compressed_size - size)
+
+    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Read some rows of the shard, ascending, into ``out`` (m, d)."""
+        start = self.start
+        if start is None:
+            self.read_by_parquet(rows, out)
+            return
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        with self.shard.path.open("rb", buffering=0) as stream:
+            if last - first == len(rows):
+                self._read_run(stream, start, first, out)
+            elif last - first <= DENSE * len(rows):
+                span = np.empty((last - first, self.dimension), self.kind)
+                self._read_run(stream, start, first, span)
+                np.take(span, rows - first, axis=0, out=out)
+            else:
+                breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+                for begin, end in zip((0, *breaks.tolist()), (*breaks.tolist(), len(rows)), strict=True):
+                    self._read_run(stream, start, int(rows[begin]), out[begin:end])
+
+    def read_by_parquet(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Read by pyarrow: the plain twin, which decodes all of the shard."""
+        column = self.shard.columns([self.column]).column(0).combine_chunks()
+        out[:] = column.flatten().to_numpy().reshape(-1, self.dimension)[rows]
+
+    def _read_run(self, stream: Any, start: int, row: int, out: NDArray[Any]) -> None:
+        view = memoryview(out.reshape(-1).view(np.uint8))
+        at, offset = 0, start + row * self.row_bytes
+        while at < len(view):
+            got = os.preadv(stream.fileno(), [view[at:]], offset + at)
+            if not got:
+                raise InputError(f"{self.shard.path} was cut off while it was read: restore the file")
+            at += got
+
+
+def _page_size(header: bytes) -> int | None:
+    """Return the bytes of a data page behind its header, which begins with its kind and its two sizes (Thrift)."""
+    at, numbers = 0, []
+    for _ in range(3):
+        if header[at : at + 1] != b"\x15":  # the next field, a whole number
+            return None
+        value, shift, at = 0, 0, at + 1
+        while True:
+            byte = header[at]
+            value |= (byte & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if not byte & 0x80:
+                break
+        numbers.append(value >> 1)  # of either sign; sizes are positive
+    kind, _plain, size = numbers
+    return size if kind == 0 else None
+
+
+def fixed_rows(rows: NDArray[Any]) -> pa.Array:
+    """Return (n, d) as a column of lists of one length, none of which is null."""
+    kind = KINDS.get(rows.dtype) or pa.from_numpy_dtype(rows.dtype)
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).ravel(), kind), rows.shape[1])
+
+
+def write_shard(path: Path, columns: Mapping[str, pa.Array], lists: Sequence[str], about: About) -> None:
+    """Write a shard whole or not at all, and to the disk itself.
+
+    Args:
+        path: of the file.
+        columns: all of one length.
+        lists: which of them are :func:`fixed_rows`.
+        about: what the footer says, as JSON.
+
+    Raises:
+        InputError: if the folder cannot be written, or is full.
+    """
+    fields = []
+    for name, column in columns.items():
+        kind = column.type
+        if name in lists:
+            kind = pa.list_(pa.field("element", kind.value_type, nullable=False), kind.list_size)
+        fields.append(pa.field(name, kind, nullable=name not in ("id", *lists)))
+    schema = pa.schema(fields, metadata={ABOUT: json.dumps(about, sort_keys=True).encode()})
+    table = pa.table([column.cast(one.type) for column, one in zip(columns.values(), fields, strict=True)], schema)
+    packed = {f"{name}.list.element": "NONE" for name in lists}
+    with written_atomically(path) as stream:
+        _write(table, stream, packed | {name: "ZSTD" for name in columns if name not in lists})
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write(table: pa.Table, stream: BinaryIO, packed: Mapping[str, str]) -> None:
+    pq.write_table(
+        table,
+        stream,
+        row_group_size=max(1, table.num_rows),
+        compression=dict(packed),
+        use_dictionary=[name for name in TEXT if name in table.column_names],
+        write_statistics=["id"],
+        **ONE_PAGE,
+    )

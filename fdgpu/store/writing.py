@@ -1,0 +1,257 @@
+"""Writing a store: one writer at a time, each shard whole or not at all, beside the work of the device."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdgpu.arrays import coming_down, rows_finite
+from fdgpu.embedding.classifier import KEPT, AnswerPart
+from fdgpu.errors import InputError
+from fdgpu.files import UNFINISHED, unwritable
+from fdgpu.store.manifest import Manifest
+from fdgpu.store.shard import fixed_rows, write_shard
+
+AHEAD = 4  # shards that wait to be written, before the device waits for the disk
+SINK = "the store's sink"
+ANSWERS = "_answers"  # the folder of what classifiers said
+NOT_FINITE = "its embedding is not finite"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What there is of b images in a row; of one shard, or of a part of it.
+
+    ``vectors`` (b, d) and ``pictures`` (b,) int64 are where they were made, NaN and 0 where an image was not read;
+    ``skipped`` says why. ``treated`` is what was done to an image, in words; ``answers`` what a classifier said.
+    """
+
+    ids: Sequence[str]
+    vectors: Tensor
+    labels: Sequence[object]
+    splits: Sequence[str | None]
+    groups: Sequence[object]
+    skipped: Sequence[str | None]
+    treated: Sequence[str | None]
+    stamps: Sequence[str | None]
+    pictures: Tensor
+    answers: AnswerPart | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, first: int, last: int) -> Piece:
+        """Return some of the images."""
+        cut = {one.name: getattr(self, one.name)[first:last] for one in fields(self) if one.name != "answers"}
+        return Piece(**cut, answers=None if self.answers is None else self.answers.part(first, last))
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Piece]) -> Piece:
+        """Put pieces one after the other."""
+        answers = [one.answers for one in pieces if one.answers is not None]
+        listed = ("ids", "labels", "splits", "groups", "skipped", "treated", "stamps")
+        return cls(
+            **{name: [entry for one in pieces for entry in getattr(one, name)] for name in listed},
+            vectors=torch.cat([one.vectors for one in pieces]),
+            pictures=torch.cat([one.pictures for one in pieces]),
+            answers=AnswerPart.joined(answers) if answers else None,
+        )
+
+
+class Writer:
+    """Takes what comes of images, and writes a shard whenever there is one.
+
+    Args:
+        folder: of the store.
+        manifest: of it.
+        taken: numbers of the shards that are there.
+        answers: what the folder of the classifier's answers is called, where one is asked.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, taken: Sequence[int], answers: str = "") -> None:
+        self.folder, self.manifest, self.answers = folder, manifest, answers
+        self.numbers = (number for number in count() if number not in set(taken))
+        self._pieces: list[Piece] = []
+        self._pool = ThreadPoolExecutor(1, "store")
+        self._writes: list[Future[None]] = []
+
+    def add(self, piece: Piece) -> None:
+        """Take further images; full shards are written by a thread."""
+        self._pieces.append(piece)
+        while sum(map(len, self._pieces)) >= self.manifest.shard_rows:
+            whole = Piece.joined(self._pieces)
+            self.write(next(self.numbers), whole.part(0, self.manifest.shard_rows))
+            self._pieces = [whole.part(self.manifest.shard_rows, len(whole))]
+
+    def write(self, number: int, shard: Piece) -> None:
+        """Write a shard under a number; a thread does, and the device does not wait for it.
+
+        Raises:
+            InputError: if an earlier one could not be written.
+        """
+        finite = rows_finite(shard.vectors)
+        kind = torch.float16 if self.manifest.precision == "float16" else torch.float32
+        vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(kind)
+        coming = [coming_down(one, SINK) for one in (vectors, finite, shard.pictures)]
+        said = shard.answers and answers_coming(shard.answers)
+        self._settle(AHEAD)
+        self._writes.append(self._pool.submit(self._write, number, shard, coming, said))
+
+    def finish(self) -> None:
+        """Write what is left, and wait until all is on the disk."""
+        if sum(map(len, self._pieces)):
+            self.write(next(self.numbers), Piece.joined(self._pieces))
+        self._pieces = []
+        self._settle(0)
+
+    def close(self) -> None:
+        """Write what was handed over, whatever happened; what is less than a shard is lost."""
+        self._pool.shutdown(wait=True)
+
+    def _settle(self, most: int) -> None:
+        while len(self._writes) > most or (self._writes and self._writes[0].done()):
+            self._writes.pop(0).result()
+
+    def _write(
+        self,
+        number: int,
+        shard: Piece,
+        coming: Sequence[Callable[[], NDArray[Any]]],
+        said: Callable[[], AnswerTable] | None,
+    ) -> None:
+        vectors, finite, pictures = (arrived() for arrived in coming)
+        skipped = [
+            reason or (None if there else NOT_FINITE)
+            for reason, there in zip(shard.skipped, finite.tolist(), strict=True)
+        ]
+        label_kind, labels = labels_as_text(shard.labels)
+        columns = {
+            "id": pa.array(shard.ids, pa.string()),
+            "vector": fixed_rows(vectors),
+            "label": labels,
+            "split": pa.array(shard.splits, pa.string()),
+            "group": pa.array([None if one is None else str(one) for one in shard.groups], pa.string()),
+            "skipped": pa.array(skipped, pa.string()),
+            "treated": pa.array(shard.treated, pa.string()),
+            "picture": pa.array(pictures, mask=pictures == 0),  # not read, or vectors that somebody else made
+            "stamp": pa.array(shard.stamps, pa.string()),
+        }
+        name = f"{number:05d}.parquet"
+        write_shard(self.folder / name, columns, ("vector",), {"run": self.manifest.run, "labels": label_kind})
+        if said is not None:
+            of = digest_of(shard.ids, columns["picture"])
+            write_answers(self.folder / ANSWERS / self.answers / name, shard.ids, said(), self.manifest.run, of)
+
+
+def labels_as_text(labels: Sequence[object]) -> tuple[str, pa.Array]:
+    """Return labels as a column of text, and how it is to be read: as a name, or as JSON for anything else."""
+    own = [label.tolist() if hasattr(label, "tolist") else label for label in labels]
+    names = all(label is None or isinstance(label, str) for label in own)
+    text = own if names else [None if label is None else json.dumps(label) for label in own]
+    return "name" if names else "json", pa.array(text, pa.string())
+
+
+def digest_of(ids: Sequence[str], pictures: pa.Array) -> str:
+    """Return the SHA-256 of images, by their ids and the checksums of their pictures."""
+    digest = sha256(json.dumps(list(ids)).encode())
+    digest.update(np.asarray(pictures.fill_null(0)).tobytes())
+    return digest.hexdigest()
+
+
+# --- what a classifier said -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AnswerTable:
+    """Answers on the host: ``rows`` (7, b) float64, ``true`` (b,) or (b, k), ``scores`` (b, k) or None."""
+
+    rows: NDArray[np.float64]
+    true: NDArray[Any]
+    scores: NDArray[np.float32] | None
+
+    def with_answer(self, at: int, of: AnswerTable, i: int) -> AnswerTable:
+        """Write the answer ``i`` of another table to the place ``at``."""
+        self.rows[:, at], self.true[at] = of.rows[:, i], of.true[i]
+        if of.scores is None:
+            return self
+        scores = self.scores
+        if scores is None:
+            scores = np.full((len(self.true), of.scores.shape[1]), np.nan, np.float32)
+        scores[at] = of.scores[i]
+        return replace(self, scores=scores)
+
+
+def answers_coming(part: AnswerPart) -> Callable[[], AnswerTable]:
+    """Begin to bring answers down; what is returned waits for them."""
+    rows = coming_down(part.rows, SINK)
+    scores = None if part.scores is None else coming_down(part.scores, SINK)
+    return lambda: AnswerTable(rows(), part.true, None if scores is None else scores())
+
+
+def write_answers(path: Path, ids: Sequence[str], table: AnswerTable, run: str, of: str) -> None:
+    """Write what a classifier said of the images of a shard, row by row; ``of`` is the digest of these."""
+    columns: dict[str, pa.Array] = {"id": pa.array(ids, pa.string())}
+    lists = []
+    for name, row in zip(KEPT, table.rows, strict=True):
+        columns[name] = pa.array(row.astype(np.int32) if name == "prediction" else row)
+    for name, rows in (("true", table.true), ("scores", table.scores)):
+        if rows is not None and rows.ndim == 2:
+            columns[name] = fixed_rows(rows)
+            lists.append(name)
+        elif rows is not None:
+            columns[name] = pa.array(rows)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    write_shard(path, columns, lists, {"run": run, "of": of})
+
+
+# --- one at a time ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Be the only one who writes into a store; what a killed writer left half done is removed.
+
+    Raises:
+        InputError: if another process writes into it, or it may not be written.
+    """
+    try:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder} is being written by another run: wait for its end, or choose another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise unwritable(folder, PermissionError(13, os.strerror(13)))
+        for left in folder.rglob(f".*{UNFINISHED}"):
+            with suppress(OSError):
+                left.unlink()
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_UN)
+        os.close(held)
