@@ -110,9 +110,7 @@ class Memory:
         """Return how peaks grow with the sizes; ``bytes_of_one`` is the slope between the first and the last."""
         slope = (peaks[-1] - peaks[0]) / (series.sizes[-1] - series.sizes[0])
         listed = ", ".join(f"{peak / GB:.3f}" for peak in peaks)
-        return cls(
-            series.name, ", ".join(f"{n:,}" for n in series.sizes), listed, exponent(series.sizes, peaks), slope
-        )
+        return cls(series.name, ", ".join(f"{n:,}" for n in series.sizes), listed, exponent(series.sizes, peaks), slope)
 
 
 def grown(series: Series, job: Job, rounds: int) -> Iterator[Growth | Memory]:

@@ -13,8 +13,8 @@ from fdgpu.files import writable_folder, write_atomically
 GB = 1e9
 REPORTS = {  # what an audit reports → the stage of the table
     "embed images": "embed",
-    "take vectors": "take vectors",
-    "find near-duplicates": "near-duplicates",
+    "compare images": "embed",
+    "group images": "near-duplicates",
     "fit directions": "fit",
     "test directions": "fit",  # a batch of classes after the other: its seconds are divided by the fit's own clock
     "decision values": "decisions",
