@@ -1,4 +1,4 @@
-"""The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu predict``, ``fdgpu doctor``.
+"""The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu embed``, ``fdgpu predict``, ``fdgpu doctor``.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -34,6 +34,7 @@ from fdgpu.options import (
     Device,
     Directions,
     Embedder,
+    EmbedderNeeded,
     Grammar,
     Groups,
     GroupsOption,
@@ -48,7 +49,9 @@ from fdgpu.options import (
     PredictionsFile,
     ReducedDecoding,
     Seed,
+    ShardRows,
     StopAfter,
+    Store,
 )
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
@@ -113,6 +116,7 @@ def audit(
     model: Embedder = None,
     grammar: Grammar = None,
     class_names: ClassNamesFile = None,
+    store: Store = None,
     groups: GroupsOption = Groups.AUTO,
     allow_outside: Outside = False,
     permutations: Permutations = PERMUTATIONS,
@@ -192,6 +196,7 @@ def audit(
             grammar=recipe,
             decoder=decoder,
             out=folder,
+            store=store,
             groups=groups.value,
             allow_outside=allow_outside,
             directions=estimator,
@@ -200,6 +205,39 @@ def audit(
         )
     _summary(result.findings)
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+@app.command()
+def embed(
+    source: Annotated[
+        str, typer.Argument(help="Folder of images; or a Parquet, tar, zip or .beton file, tar shards, an address.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the store: made if it is not there, gone on with if it is.")],
+    model: EmbedderNeeded,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: BatchSize = 256,
+    reduced_decoding: ReducedDecoding = False,
+    shard_rows: ShardRows = None,
+) -> None:
+    """Embed images into a store: Parquet files that an audit and other programs read.
+
+    A run that was killed goes on where it was; run again with more images, it embeds those. Images that changed or
+    went, another model or another preprocessing are refused.
+    """
+    _check_device(device, precision)
+    _check_images(source, "SOURCE")
+    from fdgpu.embedding.features import named_embedder
+    from fdgpu.embedding.opening import class_folders_or_images
+    from fdgpu.progress import ProgressBars
+    from fdgpu.store.filling import fill
+
+    images = class_folders_or_images(source)
+    with ProgressBars() as progress:
+        embedder = named_embedder(model, device, batch_size, precision, reduced_decoding)
+        found = fill(out, images, embedder, progress, whole=True, shard_rows=shard_rows)
+    typer.echo(f"Store: {out}, {len(found.ids):,} images, vectors of {embedder.dimension} numbers")
+    _warn_of_skipped(found.unreadable)
 
 
 @app.command()
@@ -319,10 +357,10 @@ def _check_device(device: str, precision: str = "auto") -> None:
         choose_device(device, precision)
 
 
-def _check_images(images: str) -> None:
+def _check_images(images: str, option: str = "--images") -> None:
     """Refuse what is not there; addresses and patterns are looked at by the source."""
     if not Path(images).exists() and not set("*?[{") & set(images) and "://" not in images:
-        raise typer.BadParameter(f"{images!r} does not exist", param_hint="--images")
+        raise typer.BadParameter(f"{images!r} does not exist", param_hint=option)
 
 
 def _recipe(grammar: str | None) -> CaptionRecipe | None:
@@ -377,9 +415,13 @@ def _summary(findings: Findings) -> None:
             f"{findings.fdr:g}. The test took {duration(findings.timings.get('test directions', 0.0))}, with up to "
             f"{max(entry.n_permutations for entry in findings.classes)} permutations a class."
         )
-    skipped = findings.skipped
-    if skipped:
-        _complain("warning", f"{len(skipped)} images were skipped; the first is {skipped[0].path}: {skipped[0].reason}")
+    _warn_of_skipped({one.path: one.reason for one in findings.skipped})
+
+
+def _warn_of_skipped(reasons: Mapping[str, str]) -> None:
+    if reasons:
+        path, reason = next(iter(reasons.items()))
+        _complain("warning", f"{len(reasons)} images were skipped; the first is {path}: {reason}")
 
 
 def _status(entry: ClassFindings) -> str:

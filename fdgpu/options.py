@@ -35,6 +35,16 @@ Precision = Annotated[
     typer.Option(help="What to embed in: auto (float16 on CUDA, float32 elsewhere), float16, bfloat16 or float32."),
 ]
 
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps the embeddings; by default embeddings in --out. What it holds is not embedded again."
+    ),
+]
+ShardRows = Annotated[
+    int | None, typer.Option(min=1, help="Images of a file of a new store; by default about 4096, in whole batches.")
+]
+
 Images = Annotated[
     str,
     typer.Option(
@@ -105,6 +115,10 @@ Embedder = Annotated[
         help="Needed: an open_clip model, ViT-B-32:openai; bundled, which knows the demo's garments only; or another "
         "network without captions, features:torchvision:resnet50 or features:timm:NAME."
     ),
+]
+EmbedderNeeded = Annotated[
+    str,
+    typer.Option("--model", help="What embeds them: an open_clip model, ViT-B-32:openai; bundled; or features:NAME."),
 ]
 Grammar = Annotated[
     str | None,

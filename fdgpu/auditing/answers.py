@@ -208,6 +208,9 @@ class ModelAnswers:
         if parts:
             every = AnswerPart.joined(parts)
             self._answers, self._true = Answers(part=every), every.true
+            if every.outputs and not self.classifier.outputs:  # it was asked in another run
+                self.outputs.check(every.outputs)
+                self.classifier.outputs = every.outputs
 
     def finish(self) -> AnsweredColumns:
         """Bring the answers down, for which the host waits once.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from fdgpu.errors import InputError
 from fdgpu.findings import GroupedBy, Skipped, Split
 from fdgpu.progress import Reporter
 from fdgpu.rows import Rows, TensorRows
+from fdgpu.store.filling import fill
+from fdgpu.store.writing import NOT_FINITE
 
 LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
 MOST_REASONS = 3  # in an error
@@ -68,22 +71,31 @@ class Embedded:
 
     @classmethod
     def of(
-        cls, source: ImageSource, embedder: ImageEmbedder, report: Reporter, alongside: Alongside | None = None
+        cls,
+        source: ImageSource,
+        embedder: ImageEmbedder,
+        report: Reporter,
+        alongside: Alongside | None = None,
+        store: Path | None = None,
     ) -> Embedded:
-        """Embed a source, and let a model answer its images."""
-        embeddings = embedder.embed(source, report, fingerprint=True, alongside=alongside)
-        ids, vectors = embeddings.ids, embeddings.vectors
-        finite = rows_finite(vectors)
-        readable = to_host(finite, "which images have a vector").astype(bool)
-        reasons = dict(embeddings.unreadable)
-        for row in np.flatnonzero(~readable):
-            reasons.setdefault(ids[row], "its embedding is not finite")
-        if reasons:
-            vectors = vectors.masked_fill(~finite[:, None], 0.0)
-        skipped = tuple(Skipped(path, reason) for path, reason in reasons.items())
+        """Embed a source, through a store where there is one, and let a model answer its images."""
+        if store is None:
+            embeddings = embedder.embed(source, report, fingerprint=True, alongside=alongside)
+        else:
+            embeddings = fill(store, source, embedder, report, alongside)
+        ids, vectors, reasons = embeddings.ids, embeddings.vectors, embeddings.unreadable
+        if isinstance(vectors, Rows):
+            readable = np.array([own not in reasons for own in ids], bool)
+        else:
+            finite = rows_finite(vectors)
+            readable = to_host(finite, "which images have a vector").astype(bool)
+            if not readable.all():
+                vectors = vectors.masked_fill(~finite[:, None], 0.0)
+            vectors = TensorRows(vectors.to(embedder.kept_in), finite=True)
+        skipped = (Skipped(ids[row], reasons.get(ids[row], NOT_FINITE)) for row in np.flatnonzero(~readable))
         return cls(
-            ids, TensorRows(vectors, finite=True), readable, skipped, embeddings.treated, embeddings.fingerprint,
-            embeddings.labels, embeddings.splits,
+            ids, vectors, readable, tuple(skipped), embeddings.treated, embeddings.fingerprint, embeddings.labels,
+            embeddings.splits,
         )  # fmt: skip
 
     def without(self, reasons: Mapping[int, str]) -> Embedded:

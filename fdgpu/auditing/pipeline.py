@@ -32,14 +32,21 @@ from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
+from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
+from fdgpu.errors import InputError
 from fdgpu.findings import Findings, Split, Thumbnails
 from fdgpu.fingerprint import weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter, silent
 from fdgpu.report.page import render_report
+from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.stored_vectors import StoredVectors, columns_of_store
 from fdgpu.version import __version__
+
+STORE = "embeddings"  # the folder of the store within that of the audit
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def audit(
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
+    store: str | Path | None = None,
     splits: Array = None,
     confidence: Array = None,
     true_probability: Array = None,
@@ -137,8 +145,10 @@ def audit(
         embeddings: vectors of the images that are there already, (n, d) in the order of the images (of the labels where
             there are no images, or a folder and labels by path), or a mapping of path to vector, or
             :class:`~fdgpu.embedding.GivenVectors` with the name of what made them. They stay where they lie and are
-            made unit vectors; nothing is embedded. ``images`` are for the page's pictures then, and may be left out;
-            ``embedder`` is the CLIP that made the vectors, and reads captions.
+            made unit vectors; nothing is embedded. Or an :class:`fdgpu.EmbeddingStore`, to whose ids those of the
+            images belong; without images they are all of its own, with its labels, splits and groups. ``images`` are
+            for the page's pictures then, and may be left out; ``embedder`` is the CLIP that made the vectors, and reads
+            captions.
         captions: vectors of captions in the space of the images', where no embedder reads them: a mapping of caption to
             vector, or captions and their vectors (m, d). The candidates are those of ``grammar``, or else all for every
             class, whose reference caption, such as "a photo of a coat", has to be among them.
@@ -151,6 +161,9 @@ def audit(
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
             ``captions.parquet`` and ``effects.parquet`` into; None writes nothing. It appears whole when all is done,
             and replaces an earlier audit's files; what fdgpu did not write is kept.
+        store: folder that keeps the embeddings, by default ``embeddings`` in ``out``: images that it holds are not
+            embedded again, so that an audit that was killed goes on, and another with other settings or of another
+            model takes them from there. See :class:`fdgpu.EmbeddingStore`. Without ``out`` nothing is kept.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         true_probability: (n,) its probability of the true class, in [0, 1]: never the same as ``confidence`` where the
@@ -185,6 +198,8 @@ def audit(
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
         "true_probability": true_probability, "groups": groups,
     }  # fmt: skip
+    if isinstance(embeddings, EmbeddingStore):
+        images, given = columns_of_store(embeddings, images, given)
     laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes)
     source, inputs = laid.source, laid.inputs
     if out is not None:
@@ -200,12 +215,13 @@ def audit(
     grammar = space.grammar(grammar, decoder)
     candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
+    kept = _store_of(store, out, source, space.images)
     seconds = dict(timings or {})
     captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
     with _written_to(out, source) as folder, OneBar(progress) as report:
         with timed(seconds, "embed images" if embeddings is None else "take vectors"):
-            embedded = Embedded.of(source, space.images, report, laid.answering)
+            embedded = Embedded.of(source, space.images, report, laid.answering, kept)
             doubt = doubt_vectors(space, source, embedded)
         if doubt:
             notes.doubt(doubt)
@@ -256,6 +272,21 @@ def _written_to(
     out: str | Path | StagedFolder | None, source: ImageSource
 ) -> AbstractContextManager[StagedFolder | None]:
     return nullcontext() if out is None else replaced_folder(out, getattr(source, "paths", ()))
+
+
+def _store_of(
+    store: str | Path | None, out: str | Path | StagedFolder | None, source: ImageSource, embedder: ImageEmbedder
+) -> Path | None:
+    """Return the folder that keeps the embeddings: as given, or in that of the audit where they can be told apart."""
+    given = isinstance(embedder, (GivenVectors, StoredVectors))
+    if store is not None:
+        check_kind(store, "store", isinstance(store, (str, Path)) and str(store) != "", "the path of a folder")
+        if given:
+            raise InputError("store is given beside embeddings, which are there already: leave it out")
+        return Path(store)
+    if out is None or given or embedder.model is None or source.once:
+        return None
+    return Path(out.out if isinstance(out, StagedFolder) else out) / STORE
 
 
 def _check_kinds(decoder: object, directions: object, title: object, timings: object, progress: object) -> None:

@@ -17,6 +17,7 @@ from fdgpu.auditing.pairing import vectors_by_path
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_kind, check_text
 from fdgpu.decoding.decoder import Decoder
+from fdgpu.device import choose_device
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import CaptionReader, ImageEmbedder
 from fdgpu.embedding.features import named_embedder
@@ -24,6 +25,8 @@ from fdgpu.embedding.given import GivenCaptions, GivenVectors, SomeImages
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.progress import silent
+from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.stored_vectors import StoredVectors
 
 Embedder = ImageEmbedder | str | Callable[[], ImageEmbedder] | None  # as audit takes it
 COMPARED = 8  # images beside given vectors that are embedded again
@@ -78,8 +81,9 @@ class Space:
     @property
     def name(self) -> str:
         """The model, as reports show it."""
-        clip = getattr(self.reader, "name", None)
-        return f"{clip}, {self.images.name}" if clip and isinstance(self.images, GivenVectors) else self.images.name
+        clip, own = getattr(self.reader, "name", None), self.images.name
+        given = isinstance(self.images, (GivenVectors, StoredVectors))
+        return f"{clip}, {own}" if clip and given and clip != own else own
 
     def grammar(self, grammar: object, decoder: Decoder | None) -> object:
         """Return what captions are taken from, read as far as that goes without the classes.
@@ -128,7 +132,7 @@ def doubt_vectors(space: Space, source: ImageSource, embedded: Embedded) -> str:
     seen otherwise.
     """
     embedder = space.reader
-    if not isinstance(space.images, GivenVectors) or not isinstance(embedder, ImageEmbedder):
+    if not isinstance(space.images, (GivenVectors, StoredVectors)) or not isinstance(embedder, ImageEmbedder):
         return ""
     rows = np.flatnonzero(embedded.readable)
     rows = np.unique(rows[np.linspace(0, len(rows) - 1, min(len(rows), COMPARED)).astype(int)])
@@ -169,7 +173,9 @@ def _loaded(embedder: Embedder) -> ImageEmbedder:
     return loaded
 
 
-def _given(embeddings: Array, source: ImageSource) -> GivenVectors:
+def _given(embeddings: Array, source: ImageSource) -> GivenVectors | StoredVectors:
+    if isinstance(embeddings, EmbeddingStore):
+        return StoredVectors(embeddings, choose_device("auto").device)
     if isinstance(embeddings, Mapping):
         embeddings = vectors_by_path(embeddings, source.ids)
     return embeddings if isinstance(embeddings, GivenVectors) else GivenVectors(embeddings)

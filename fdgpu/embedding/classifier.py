@@ -244,11 +244,13 @@ class AnswerPart:
         rows: (7, b) float64, see :data:`KEPT`; of an image that was not read the first is −1, and others NaN.
         true: (b,) int64 on the host, the column of the true class; of k conditions (b, k), those that hold.
         scores: (b, k) float32, of several conditions an image; None for classes.
+        outputs: k, how many scores the model gives an image; 0 as long as none was read.
     """
 
     rows: Tensor
     true: NDArray[Any]
     scores: Tensor | None = None
+    outputs: int = 0
 
     @classmethod
     def of(cls, scores: Tensor | None, read: Sequence[int], true: NDArray[Any]) -> AnswerPart:
@@ -267,12 +269,12 @@ class AnswerPart:
             every[0] = -1
             rows = every.index_copy_(1, at, rows)
             each = each if each is None else each.new_full((b, each.shape[1]), torch.nan).index_copy_(0, at, each)
-        return cls(rows, true, each)
+        return cls(rows, true, each, scores.shape[1])
 
     def part(self, first: int, last: int) -> AnswerPart:
         """Return what was said of some of the images."""
         scores = None if self.scores is None else self.scores[first:last]
-        return AnswerPart(self.rows[:, first:last], self.true[first:last], scores)
+        return AnswerPart(self.rows[:, first:last], self.true[first:last], scores, self.outputs)
 
     @classmethod
     def joined(cls, parts: Sequence[AnswerPart]) -> AnswerPart:
@@ -283,6 +285,7 @@ class AnswerPart:
             torch.cat([to_device(one.rows, device) for one in parts], dim=1),
             np.concatenate([one.true for one in parts]),
             torch.cat(scores) if scores else None,
+            max(one.outputs for one in parts),
         )
 
 

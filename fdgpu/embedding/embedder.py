@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import chain
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
+from fdgpu.rows import Rows
 
 SUMS = "checksums of the pictures"
 CHECKED = 64  # pictures on a device that are made into float64 at a time
@@ -35,13 +36,14 @@ class Embeddings:
     """Unit vectors with the ids they belong to.
 
     ``vectors`` is (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
-    row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason. ``fingerprint`` is a
-    SHA-256 of the pictures in the model's size, where it was asked for. ``treated`` counts the images that are more
-    than plain pixels by what was done to them. ``labels`` and ``splits`` are what the source gave with its images.
+    row of an image that could not be read is NaN, and ``unreadable`` maps its id to the reason. From a store they are
+    :class:`~fdgpu.rows.Rows`, zero where there is no vector. ``fingerprint`` is a SHA-256 of the pictures in the
+    model's size, where it was asked for. ``treated`` counts the images that are more than plain pixels by what was done
+    to them. ``labels`` and ``splits`` are what the source gave with its images.
     """
 
     ids: list[str]
-    vectors: Tensor
+    vectors: Tensor | Rows
     unreadable: dict[str, str]
     fingerprint: str = ""
     treated: Counter[Treatment] = field(default_factory=Counter)
@@ -61,7 +63,11 @@ class Alongside(Protocol):
     """A further model that takes each image of the same pass, in a view of its own."""
 
     view: View
-    fingerprint: str  # of its weights and its preprocessing
+
+    @property
+    def fingerprint(self) -> str:
+        """Tell it from others, by its weights and its preprocessing."""
+        ...
 
     def true(
         self, labels: Sequence[object], rows: Sequence[int], read: Sequence[int], ids: Sequence[str]
@@ -202,7 +208,7 @@ class ImageEmbedder:
                 FdgpuWarning,
                 stacklevel=2,
             )
-        return embeddings.vectors
+        return cast(Tensor, embeddings.vectors)
 
     def embed(
         self,

@@ -87,6 +87,8 @@ class GivenVectors(ImageEmbedder):
             f"the vectors were given in {kind}",
         )
 
+    kept_in = torch.float32  # they become unit vectors anew
+
     @property
     def preprocessing(self) -> str:
         """Nothing: that is not known."""

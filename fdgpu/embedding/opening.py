@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -121,6 +122,14 @@ def _addressed(images: str | Path | list[str]) -> ImageSource | None:
 def _folder(root: Path) -> FileSource:
     paths = _found(root)
     return FileSource(paths, [printable(path.relative_to(root)) for path in paths])
+
+
+def class_folders_or_images(images: object) -> ImageSource:
+    """Make a source; of a folder with nothing but folders of classes one with labels."""
+    if isinstance(images, (str, Path)) and Path(images).is_dir():
+        with suppress(InputError):
+            return class_folders(Path(images))
+    return image_source(images)
 
 
 def class_folders(root: Path) -> FileSource:

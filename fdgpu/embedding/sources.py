@@ -50,6 +50,7 @@ class ImageSource:
             (c, h, w). None without one.
         transformed: whether its samples hold what was already transformed for a classifier.
         doubts: sentences on what a reader should know before believing a report on these images.
+        once: they can be gone through only once.
 
     Example:
         >>> class Squares(ImageSource):
@@ -68,6 +69,7 @@ class ImageSource:
     transform: Callable[[object], Tensor] | None = None
     transformed: bool = False
     doubts: tuple[str, ...] = ()
+    once: bool = False
 
     def samples(self) -> Iterator[Sample]:
         """Yield all images in order. What takes long, as decoding does, goes into a sample's ``image``, a function."""
@@ -278,7 +280,7 @@ class TensorSource(IndexedSource):
         for stop, made in halving_batches(seen, len(self), BatchSize(size)):
             n = stop - start
             nothing: list[None] = [None] * n
-            every = [treated] * n
+            every: list[tuple[Treatment, ...]] = [treated] * n
             yield ImageBatch(self.ids[start:stop], made, list(range(n)), {}, every, list(nothing), list(nothing))
             start = stop
 
@@ -313,7 +315,7 @@ class IterableSource(ImageSource):
     """
 
     def __init__(self, images: Iterable[object]) -> None:
-        self.images = images
+        self.images, self.once = images, isinstance(images, Iterator)
         self.count = len(images) if isinstance(images, Sized) else None
 
     def samples(self) -> Iterator[Sample]:
@@ -322,7 +324,7 @@ class IterableSource(ImageSource):
 
     def again(self, rows: Sequence[int]) -> list[Sample | None]:
         """Go through the iterable once more; a generator is read once."""
-        return [None] * len(rows) if isinstance(self.images, Iterator) else super().again(rows)
+        return [None] * len(rows) if self.once else super().again(rows)
 
 
 class Names:
@@ -367,6 +369,7 @@ class SplitSource(ImageSource):
         self.transformed = self.transform is None and all(
             part.transformed or part.transform is not None for part in self.parts.values()
         )
+        self.once = any(part.once for part in self.parts.values())
         self.doubts = tuple(dict.fromkeys(doubt for part in self.parts.values() for doubt in part.doubts))
 
     def samples(self) -> Iterator[Sample]:
@@ -389,6 +392,17 @@ class SplitSource(ImageSource):
             found |= {row: one and self._in_split(one, name) for row, one in zip(own, samples, strict=True)}
             if stop is None:
                 break
+            start = stop
+        return [found.get(row) for row in rows]
+
+    def stamps(self, rows: Sequence[int]) -> list[str | None]:
+        """Ask each split for its own."""
+        found: dict[int, str | None] = {}
+        start = 0
+        for name, part in self.parts.items():
+            stop = start + self._counts.get(name, 0)
+            own = [row for row in rows if start <= row < stop]
+            found |= zip(own, part.stamps([row - start for row in own]), strict=True)
             start = stop
         return [found.get(row) for row in rows]
 

@@ -95,7 +95,8 @@ class StoredAnswers:
         return AnswerTable(
             np.stack([np.asarray(columns[name]).astype(np.float64) for name in KEPT]),
             own.astype(true.dtype),
-            np.asarray(lists["scores"]) if "scores" in lists else None,
+            np.asarray(lists["scores"]).copy() if "scores" in lists else None,
+            int(file.about["outputs"]),
         )
 
     def _digest(self, k: int) -> str:
@@ -139,4 +140,5 @@ def _gathered(tables: dict[int, AnswerTable], shards: Ints, local: Ints, true: N
         rows[:, own] = table.rows[:, local[own]]
         if scores is not None and table.scores is not None:
             scores[own] = table.scores[local[own]]
-    return AnswerPart(torch.from_numpy(rows), true, None if scores is None else torch.from_numpy(scores))
+    outputs = max((table.outputs for table in tables.values()), default=0)
+    return AnswerPart(torch.from_numpy(rows), true, None if scores is None else torch.from_numpy(scores), outputs)

@@ -16,16 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, empty_on_host, to_device, to_host, to_torch
-from fdgpu.checks import shown
+from fdgpu.checks import check_whole, shown
 from fdgpu.errors import InputError
 from fdgpu.files import unwritable
-from fdgpu.rows import Rows
+from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.manifest import KINDS, SHARD_ROWS, Manifest
 from fdgpu.store.shard import Shard, Vectors
 from fdgpu.store.writing import Piece, Writer, writing
 
 SHARD = re.compile(r"(\d{5,})\.parquet")
 COLUMNS = ("label", "split", "group", "skipped")
+HELD = 1 << 28  # bytes of vectors up to which they are held on the host; on a device it is a quarter of what is free
 UNIT = 1e-2  # how far the length of a unit vector may be off; half precision alone makes 1e-3
 Ints = NDArray[np.int64]
 
@@ -93,10 +94,12 @@ class EmbeddingStore:
         """
         if precision not in KINDS:
             raise InputError(f"precision is {shown(precision)}: pass one of {', '.join(KINDS)}")
-        manifest = Manifest(
-            dimension=dimension, precision=precision, model=model, fingerprint=fingerprint,
-            preprocessing=preprocessing, shard_rows=shard_rows,
-        )  # fmt: skip
+        about = {"model": model, "fingerprint": fingerprint, "preprocessing": preprocessing}
+        sizes = {
+            "dimension": check_whole(dimension, "dimension", 1),
+            "shard_rows": check_whole(shard_rows, "shard_rows", 1),
+        }
+        manifest = Manifest.model_validate({"precision": precision, **about, **sizes})
         manifest.check()
         return cls.begin(Path(path), manifest)
 
@@ -284,6 +287,11 @@ def _checked_rows(vectors: Array, manifest: Manifest, n: int, there: torch.Tenso
     return kept
 
 
+def held_bytes(device: torch.device) -> int:
+    """Return how many bytes of vectors may be held where they are used."""
+    return int(torch.cuda.mem_get_info(device)[0]) // 4 if device.type == "cuda" else HELD
+
+
 class StoredRows(Rows):
     """The vectors of a store: they are read when they are asked for, and a block ahead of the device."""
 
@@ -312,6 +320,12 @@ class StoredRows(Rows):
                 if span is not None:
                     ahead.append(pool.submit(self.read, span))
                 yield to_device(block, self.device)
+
+    def held(self, at: Ints) -> Rows:
+        """Return some rows as a tensor where they are few, else as what reads them."""
+        if len(at) * self.shape[1] * self.dtype.itemsize <= held_bytes(self.device):
+            return TensorRows(self.take(at), finite=True)
+        return self if np.array_equal(at, np.arange(len(self))) else self.chosen(at)
 
     def read(self, rows: Ints) -> torch.Tensor:
         """Read some rows into memory of the host."""

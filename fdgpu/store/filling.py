@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import to_device
+from fdgpu.arrays import rows_finite, to_device
 from fdgpu.checks import shown
 from fdgpu.embedding.embedder import (
     SUMS,
@@ -34,7 +34,7 @@ from fdgpu.errors import InputError
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore
+from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
 from fdgpu.store.manifest import NAME, Complete, Manifest, source_digest
 from fdgpu.store.writing import Piece, Writer, writing
 
@@ -154,13 +154,12 @@ class _Filling:
         """Return the ids of the source, which may have to be gone through for them."""
         if self.source.ids is not None:
             return list(self.source.ids)
-        ids = [sample.id for sample in self.source.samples()]
-        if ids and self.source.again([0]) == [None]:
+        if self.source.once:
             raise InputError(
                 f"{self.store.path} holds images, and these can be gone through only once, so that nobody can tell "
                 "which of them it holds: pass a list, a folder or a data set, or leave the store out"
             )
-        return ids
+        return [sample.id for sample in self.source.samples()]
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -246,14 +245,17 @@ class _Filling:
     def _pieces(self, source: ImageSource, ids: list[str] | None) -> Iterator[Piece]:
         """Embed the images of a source batch by batch."""
         views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
-        every = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
-        stamps = None if source.ids is None else pa.array(source.stamps(range(len(source.ids))), pa.string())
+        first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
+        # Before the images are read, so that one that changes in between is found to have changed.
+        listed = source.ids if self.source.ids is not None else None
+        known = None if listed is None else [first[own] if first else row for row, own in enumerate(listed)]
+        stamps = None if known is None else pa.array(self.source.stamps(known), pa.string())
         start = 0
         for batch in source.batches(self.embedder.batch_size, *views):
             span = range(start, start + len(batch.ids))
-            rows = span if every is None else [every[own] for own in batch.ids]
-            own_stamps = source.stamps(span) if stamps is None else stamps[span.start : span.stop].to_pylist()
-            yield piece_of(self.embedder, batch, self.alongside, rows, own_stamps)
+            rows = span if first is None else [first[own] for own in batch.ids]
+            stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
+            yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
             start = span.stop
 
     def _keep(self, vectors: Tensor) -> None:
@@ -300,11 +302,8 @@ class _Filling:
         device, kept = self.embedder.placement.device, self.embedder.kept_in
         if self.fresh is not None and sum(map(len, self.fresh)) == len(at):
             made = torch.cat(self.fresh).to(kept)
-            return TensorRows(made.masked_fill(~made.isfinite().all(dim=1, keepdim=True), 0.0))
-        rows = self.store.rows(device)
-        if rows.shape[0] * rows.shape[1] * 4 <= held_bytes(device):
-            return TensorRows(rows.take(at))
-        return rows if np.array_equal(at, np.arange(len(self.store))) else rows.chosen(at)
+            return TensorRows(made.masked_fill(~rows_finite(made)[:, None], 0.0), finite=True)
+        return self.store.rows(device).held(at)
 
     def _complete(self) -> None:
         """Write into the manifest that all images are there."""
@@ -318,11 +317,6 @@ class _Filling:
 
 def _own(column: Sequence[Any] | None) -> list[Any] | None:
     return None if column is None else list(column)
-
-
-def held_bytes(device: torch.device) -> int:
-    """Return how many bytes of vectors may be held where they are used."""
-    return int(torch.cuda.mem_get_info(device)[0]) // 4 if device.type == "cuda" else HELD
 
 
 def _differ(store: EmbeddingStore, at: Ints, how: str, remedy: str) -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from fdgpu.store.shard import MOST_BYTES
 NAME = "_manifest.json"  # readers of Parquet pass over names that begin so
 FORMAT = "fdgpu.EmbeddingStore/1"
 SHARD_ROWS = 4096  # about: batches are not cut
-KINDS = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16)}
+KINDS: dict[str, np.dtype[np.floating[Any]]] = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16)}
 MOST_MANIFEST = 1 << 20
 # What has to be the same for vectors to belong together, and what it is called in a sentence.
 SAME = {
@@ -57,7 +57,7 @@ class Manifest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal["fdgpu.EmbeddingStore/1"] = FORMAT
+    format: Literal["fdgpu.EmbeddingStore/1"] = "fdgpu.EmbeddingStore/1"
     dimension: int = Field(ge=1)
     precision: Literal["float32", "float16"] = "float32"
     model: str = ""
@@ -128,7 +128,7 @@ class Manifest(BaseModel):
         write_atomically(folder / NAME, json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n")
 
     @property
-    def kind(self) -> np.dtype[np.floating]:
+    def kind(self) -> np.dtype[np.floating[Any]]:
         """Type of the vectors' numbers."""
         return KINDS[self.precision]
 

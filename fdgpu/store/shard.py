@@ -147,7 +147,7 @@ class Vectors:
         out[:] = column.flatten().to_numpy().reshape(-1, self.dimension)[rows]
 
     def _read_run(self, stream: Any, start: int, row: int, out: NDArray[Any]) -> None:
-        view = memoryview(out.reshape(-1).view(np.uint8))
+        view = memoryview(out.reshape(-1).view(np.uint8).data)
         at, offset = 0, start + row * self.row_bytes
         while at < len(view):
             got = os.preadv(stream.fileno(), [view[at:]], offset + at)

@@ -108,7 +108,7 @@ class Writer:
         kind = torch.float16 if self.manifest.precision == "float16" else torch.float32
         vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(kind)
         coming = [coming_down(one, SINK) for one in (vectors, finite, shard.pictures)]
-        said = shard.answers and answers_coming(shard.answers)
+        said = None if shard.answers is None else answers_coming(shard.answers)
         self._settle(AHEAD)
         self._writes.append(self._pool.submit(self._write, number, shard, coming, said))
 
@@ -178,29 +178,30 @@ def digest_of(ids: Sequence[str], pictures: pa.Array) -> str:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """Answers on the host: ``rows`` (7, b) float64, ``true`` (b,) or (b, k), ``scores`` (b, k) or None."""
+    """Answers on the host; see :class:`AnswerPart`."""
 
     rows: NDArray[np.float64]
     true: NDArray[Any]
     scores: NDArray[np.float32] | None
+    outputs: int = 0
 
     def with_answer(self, at: int, of: AnswerTable, i: int) -> AnswerTable:
         """Write the answer ``i`` of another table to the place ``at``."""
         self.rows[:, at], self.true[at] = of.rows[:, i], of.true[i]
         if of.scores is None:
-            return self
+            return self if self.outputs else replace(self, outputs=of.outputs)
         scores = self.scores
         if scores is None:
             scores = np.full((len(self.true), of.scores.shape[1]), np.nan, np.float32)
         scores[at] = of.scores[i]
-        return replace(self, scores=scores)
+        return replace(self, scores=scores, outputs=of.outputs)
 
 
 def answers_coming(part: AnswerPart) -> Callable[[], AnswerTable]:
     """Begin to bring answers down; what is returned waits for them."""
     rows = coming_down(part.rows, SINK)
     scores = None if part.scores is None else coming_down(part.scores, SINK)
-    return lambda: AnswerTable(rows(), part.true, None if scores is None else scores())
+    return lambda: AnswerTable(rows(), part.true, None if scores is None else scores(), part.outputs)
 
 
 def write_answers(path: Path, ids: Sequence[str], table: AnswerTable, run: str, of: str) -> None:
@@ -219,7 +220,7 @@ def write_answers(path: Path, ids: Sequence[str], table: AnswerTable, run: str, 
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from None
-    write_shard(path, columns, lists, {"run": run, "of": of})
+    write_shard(path, columns, lists, {"run": run, "of": of, "outputs": table.outputs})
 
 
 # --- one at a time ----------------------------------------------------------------------------------------------------

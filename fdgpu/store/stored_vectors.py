@@ -1,0 +1,101 @@
+"""A store in the place of an embedder: its vectors are those of the images of the same ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from fdgpu.checks import shown
+from fdgpu.device import Placement
+from fdgpu.embedding.embedder import Alongside, Embeddings, ImageEmbedder, fingerprint_of
+from fdgpu.embedding.given import NamedImages
+from fdgpu.embedding.opening import image_source
+from fdgpu.errors import InputError
+from fdgpu.progress import Reporter, silent
+from fdgpu.store.answers_file import StoredAnswers
+from fdgpu.store.embedding_store import EmbeddingStore
+
+
+class StoredVectors(ImageEmbedder):
+    """Stands for the model that made the vectors of a store.
+
+    Args:
+        store: of unit vectors, or vectors of any length.
+        device: to which they go.
+    """
+
+    def __init__(self, store: EmbeddingStore, device: torch.device) -> None:
+        manifest = store.manifest
+        self.store, self.name, self.dimension = store, manifest.model or "stored vectors", manifest.dimension
+        kind = torch.float16 if manifest.precision == "float16" else torch.float32
+        self.batch_size = 256
+        self.placement = Placement(
+            device, kind, f"the vectors come from {store.path.name}", f"the store keeps {manifest.precision}"
+        )
+
+    @property
+    def preprocessing(self) -> str:
+        """What the store says."""
+        return self.store.manifest.preprocessing
+
+    def embed(
+        self,
+        source: object,
+        progress: Reporter | None = None,
+        stage: str = "embed images",  # noqa: ARG002 - nothing takes long
+        *,
+        fingerprint: bool = False,
+        alongside: Alongside | None = None,
+    ) -> Embeddings:
+        """Return the vectors of images by their ids.
+
+        Raises:
+            InputError: for an image that the store has no vector of.
+        """
+        images = image_source(source)
+        ids = list(images.ids) if images.ids is not None else [sample.id for sample in images.samples()]
+        found = pc.index_in(pa.array(ids, pa.string()), value_set=self.store.ids.combine_chunks())
+        if found.null_count:
+            row = int(np.flatnonzero(np.asarray(found.is_null()))[0])
+            raise InputError(
+                f"{self.store.path} has no vector of {shown(ids[row])} ({found.null_count} of {len(ids)} images lack "
+                "one): embed them with fdgpu embed, or pass the images of the store"
+            )
+        at = np.asarray(found).astype(np.int64)
+        skipped = self.store.skipped.combine_chunks().take(pa.array(at))
+        missing = np.flatnonzero(~np.asarray(skipped.is_null())).tolist()
+        pictures = self.store.column("picture").combine_chunks().take(pa.array(at)).drop_null()
+        made = Embeddings(
+            ids,
+            self.store.rows(self.placement.device).held(at),
+            {ids[row]: skipped[row].as_py() for row in missing},
+            fingerprint_of(np.asarray(pictures)) if fingerprint else "",
+            labels=list(images.labels) if images.labels is not None else self.store.labels_of(at),
+            splits=list(images.splits) if images.splits is not None else [None] * len(ids),
+        )
+        if alongside is not None:
+            asked = StoredAnswers(self.store, alongside, images, progress or silent, self.batch_size)
+            alongside.complete([asked.of_images(made, at)])
+        return made
+
+
+def columns_of_store(
+    store: EmbeddingStore, images: object, columns: Mapping[str, Any]
+) -> tuple[object, dict[str, Any]]:
+    """Take images and columns from a store, where they were not given."""
+    own = dict(columns)
+    if images is not None:
+        return images, own
+    every = np.arange(len(store))
+    if own["labels"] is None:
+        own["labels"] = store.labels_of(every)
+    if own["splits"] is None and store.splits.null_count < len(store):
+        own["splits"] = store.splits.to_pylist()
+    if own["groups"] is None or own["groups"] == "auto":
+        own["groups"] = store.groups.combine_chunks() if store.groups.null_count < len(store) else own["groups"]
+    return NamedImages(store.ids.to_pylist()), own
