@@ -6,7 +6,7 @@ count: others had the cores too. A law is fitted to three sizes and tried on the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,25 +23,29 @@ WRITE = "write the store"
 
 @dataclass(frozen=True)
 class Series:
-    """Worlds of several sizes, of which the last is held out, and the stages that grow with them."""
+    """Worlds of four sizes, of which the last is held out, and the stages that grow with what the series is called."""
 
     name: str
-    sizes: tuple[int, ...]
-    world: Callable[[int], World]
+    worlds: tuple[World, ...]
     stages: tuple[str, ...]
 
-
-def _images(n: int) -> World:
-    return World(train=n - 5000, val=5000, classes=100)
-
-
-def _classes(k: int) -> World:
-    return World(train=100 * k, val=1000 * k, classes=k)
+    @property
+    def sizes(self) -> list[int]:
+        """How many images, or classes, each world has."""
+        return [getattr(world, self.name) for world in self.worlds]
 
 
 SERIES = (
-    Series("images", (100_000, 300_000, 600_000, 1_000_000), _images, (WRITE, "reread", "fit", "decisions")),
-    Series("classes", (10, 20, 40, 80), _classes, ("near-duplicates", "fit", "permutations", "captions", "page")),
+    Series(
+        "images",
+        tuple(World(train=n - 5000, val=5000, classes=100) for n in (100_000, 300_000, 600_000, 1_000_000)),
+        (WRITE, "reread", "check columns", "fit", "decisions"),
+    ),
+    Series(
+        "classes",
+        tuple(World(train=100 * k, val=1000 * k, classes=k) for k in (10, 20, 40, 80)),
+        ("near-duplicates", "fit", "permutations", "captions", "page"),
+    ),
 )
 
 
@@ -113,12 +117,12 @@ class Memory:
         return cls(series.name, ", ".join(f"{n:,}" for n in series.sizes), listed, exponent(series.sizes, peaks), slope)
 
 
-def grown(series: Series, job: Job, rounds: int) -> Iterator[Growth | Memory]:
-    """Measure all sizes of a series."""
-    usage = [in_a_process(best_of, series.world(size), job, rounds) for size in series.sizes]
-    for stage in series.stages:
-        yield Growth.of(series, stage, [one[stage].seconds for one in usage])
-    yield Memory.of(series, [max(one.host for stage, one in own.items() if stage != WRITE) for own in usage])
+def grown(series: Series, job: Job, rounds: int) -> tuple[list[Growth], Memory]:
+    """Measure all sizes of a series: a line for each of its stages, and one for memory."""
+    usage = [in_a_process(best_of, world, job, rounds) for world in series.worlds]
+    lines = [Growth.of(series, stage, [one[stage].seconds for one in usage]) for stage in series.stages]
+    peaks = [max(one.host for stage, one in own.items() if stage != WRITE) for own in usage]
+    return lines, Memory.of(series, peaks)
 
 
 def best_of(world: World, job: Job, rounds: int) -> dict[str, Usage]:
@@ -131,10 +135,10 @@ def best_of(world: World, job: Job, rounds: int) -> dict[str, Usage]:
             meter = Meter(job.device, {**REPORTS, "embed images": "reread"})
             if not store.exists():
                 meter.begin(WRITE)
-                told = write_store(world, store)
+                predictions = write_store(world, store)
                 meter.end()
             meter.begin("reread")
-            audit_store(store, world, told, own, meter)
+            audit_store(store, world, predictions, own, meter)
             every.append(meter.usage)
     return {stage: _best([one[stage] for one in every if stage in one]) for stage in every[0]}
 

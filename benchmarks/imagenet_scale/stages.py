@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.imagenet_scale.meter import Usage
+from fdgpu.directions.resampling import TESTING
 from fdgpu.files import writable_folder, write_atomically
 
 GB = 1e9
@@ -16,7 +17,7 @@ REPORTS = {  # what an audit reports → the stage of the table
     "compare images": "embed",
     "group images": "near-duplicates",
     "fit directions": "fit",
-    "test directions": "fit",  # a batch of classes after the other: its seconds are divided by the fit's own clock
+    TESTING: "fit",  # a batch of classes after the other: its seconds are divided by the fit's own clock
     "decision values": "decisions",
     "embed captions": "captions",
     "score captions": "captions",

@@ -16,15 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
-from torchvision.transforms import InterpolationMode
 
 from benchmarks.imagenet_scale.layout import SPLITS, wnids
 from fdgpu import EmbeddingStore
 from fdgpu.captions.candidates import CaptionRecipe
-from fdgpu.embedding.embedder import ImageEmbedder
-from fdgpu.embedding.preprocess import Preprocess, ResizeMode
-from fdgpu.fingerprint import weights_digest
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +44,14 @@ class Block:
     right: NDArray[np.bool_]
     hard: NDArray[np.bool_]
 
+    def divided(self, n: int) -> tuple[Block, Block]:
+        """Return the first n images, and the others."""
+        first, rest = (
+            Block(self.ids[own], self.vectors[own], self.split, self.label, self.right[own], self.hard[own])
+            for own in (slice(n), slice(n, None))
+        )
+        return first, rest
+
 
 @dataclass(frozen=True)
 class World:
@@ -59,6 +62,11 @@ class World:
     classes: int = 1000
     dimension: int = 512
     seed: int = 0
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return self.train + self.val
 
     def share(self, fraction: float) -> World:
         """Return a world of a share of the classes, each with as many images."""
@@ -118,67 +126,36 @@ class World:
         return np.asarray(drawn / np.linalg.norm(drawn))
 
 
-class Stored(ImageEmbedder):
-    """Stands for the model that made the vectors of a store, which is never asked for others."""
-
-    preprocess = Preprocess((1, 1), (0.0,) * 3, (1.0,) * 3, InterpolationMode.BICUBIC, ResizeMode.SHORTEST)
-
-    def __init__(self, dimension: int, device: str) -> None:
-        super().__init__("synthetic vectors", device, batch_size=256, precision="float32")
-        self.dimension, self.model = dimension, nn.Linear(dimension, 1, bias=False)
-        nn.init.zeros_(self.model.weight)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What an audit is told of the images of a world: n ids, labels, predictions and splits."""
-
-    ids: list[str]
-    labels: NDArray[np.int64]
-    predictions: NDArray[np.int64]
-    splits: list[str]
-
-
-def write_store(world: World, path: Path) -> Columns:
-    """Write the vectors of a world into a new store, some shards at a time; return what else there is of them."""
-    embedder = Stored(world.dimension, "cpu")
-    store = EmbeddingStore.create(
-        path,
-        world.dimension,
-        model=embedder.name,
-        fingerprint=weights_digest({"model": embedder.model}),
-        preprocessing=embedder.preprocessing,
-    )
+def write_store(world: World, path: Path) -> list[str]:
+    """Write the vectors of a world into a new store, some shards at a time; return what was predicted of each image."""
+    store = EmbeddingStore.create(path, world.dimension, model="synthetic vectors")
     size = AT_ONCE * store.manifest.shard_rows
-    told = Columns([], *np.empty((2, world.train + world.val), np.int64), [])
-    waiting = np.empty((size, world.dimension), np.float32)
-    held = 0
-
-    def write() -> None:
-        first = len(told.ids) - held
-        some = slice(first, len(told.ids))
-        names = [world.names[k] for k in told.labels[some]]
-        store.append(told.ids[some], waiting[:held], labels=names, splits=told.splits[some])
-
+    predictions: list[str] = []
+    waiting: list[Block] = []
     for block in world.blocks():
-        done = 0
-        while done < len(block.ids):
-            count = min(size - held, len(block.ids) - done)
-            own, at = slice(done, done + count), len(told.ids)
-            waiting[held : held + count] = block.vectors[own]
-            told.labels[at : at + count] = block.label
-            told.predictions[at : at + count] = np.where(
-                block.right[own], block.label, (block.label + 1) % world.classes
-            )
-            told.ids.extend(block.ids[own])
-            told.splits.extend([block.split] * count)
-            held, done = held + count, done + count
-            if held == size:
-                write()
-                held = 0
-    if held:
-        write()
-    return told
+        said = (block.label + ~block.right) % world.classes
+        predictions.extend(world.names[k] for k in said.tolist())
+        waiting.append(block)
+        while sum(len(one.ids) for one in waiting) >= size:
+            waiting = _appended(store, world, waiting, size)
+    while waiting:
+        waiting = _appended(store, world, waiting, size)
+    return predictions
+
+
+def _appended(store: EmbeddingStore, world: World, blocks: list[Block], size: int) -> list[Block]:
+    """Append the first images of some blocks; return the others."""
+    *whole, last = blocks
+    left = max(0, sum(len(one.ids) for one in blocks) - size)
+    first, rest = last.divided(len(last.ids) - left)
+    whole.append(first)
+    store.append(
+        [own for one in whole for own in one.ids],
+        np.concatenate([one.vectors for one in whole]),
+        labels=[world.names[one.label] for one in whole for _ in one.ids],
+        splits=[one.split for one in whole for _ in one.ids],
+    )
+    return [rest] if left else []
 
 
 def captions(world: World, recipe: CaptionRecipe) -> tuple[list[str], Floats]:

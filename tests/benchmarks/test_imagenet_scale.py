@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.imagenet_scale import extrapolate
+from benchmarks.imagenet_scale.__main__ import main, parse
+from benchmarks.imagenet_scale.extrapolate import Series, grown
+from benchmarks.imagenet_scale.job import Job, audit_images, audit_vectors
 from benchmarks.imagenet_scale.law import Law, Prediction, exponent
 from benchmarks.imagenet_scale.layout import imagenet, share, wnids
 from benchmarks.imagenet_scale.meter import Meter, Usage
 from benchmarks.imagenet_scale.miniature import Miniature, generate
-from benchmarks.imagenet_scale.synthetic import World
+from benchmarks.imagenet_scale.reading import rates
+from benchmarks.imagenet_scale.synthetic import AT_ONCE, World, write_store
+from fdgpu import EmbeddingStore
 from fdgpu.errors import InputError
 
+SAID = """
+import torch
+from torch import nn
+from torchvision import transforms
+from benchmarks.imagenet_scale.layout import wnids
+from fdgpu import Classifier
+
+def said():
+    torch.manual_seed(0)
+    seen = transforms.Compose([transforms.Resize((8, 8)), transforms.ToTensor()])
+    linear = nn.Linear(192, 1000)
+    linear.bias.data[[0, 500, 999]] += 100  # three outputs are ever the highest
+    return Classifier.from_model(nn.Sequential(nn.Flatten(), linear), seen, wnids())
+"""
 TINY = Miniature(classes=3, train=8, val=12, side=48)
 FORMS = ("folder", "tar", "beton")
 
@@ -172,3 +193,84 @@ def test_a_law_never_promises_less_than_nothing_and_says_itself() -> None:
 def test_the_exponent_of_what_grows_and_of_what_does_not() -> None:
     assert exponent([1e5, 3e5, 1e6], [2.0, 6.0, 20.0]) == pytest.approx(1)
     assert exponent([1e5, 3e5, 1e6], [2.0, 2.0, 2.0]) == pytest.approx(0, abs=1e-12)
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+KNOWN = "ignore:The images were embedded by the bundled CLIP"
+OF_IMAGES = {"list", "load models", "embed", "reread", "check columns", "near-duplicates", "decisions", "page"}
+
+
+@pytest.mark.filterwarnings(KNOWN)
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_the_miniature_goes_through_from_its_files_to_the_table(form: str, miniature: Path, tmp_path: Path) -> None:
+    place, out = miniature / form, tmp_path / "results"
+    told = ["--predictions", str(place / "predictions.csv")]
+    main([str(place), "--out", str(out), "--model", "bundled", "--device", "cpu", "--permutations", "5", *told])
+    kept = json.loads((out / "stages.json").read_text())
+    stages = {row["stage"]: row for row in kept["rows"]}
+    assert set(stages) >= OF_IMAGES | {"fit", "permutations", "captions"}
+    assert {"commit", "command", "torch"} <= set(kept["machine"])
+    n = TINY.classes * (TINY.train + TINY.val)
+    assert stages["embed"]["count"] == stages["reread"]["count"] == n
+    assert stages["embed"]["written_gb"] > 0
+    assert all(row["device_gb"] is None and row["seconds"] >= 0 for row in kept["rows"])
+    assert len(EmbeddingStore.open(out / "store")) == n
+    assert (out / "report" / "report.html").is_file()
+    assert sum(line.startswith("| ") for line in (out / "stages.md").read_text().splitlines()) == len(stages) + 2
+
+
+@pytest.mark.filterwarnings(KNOWN)
+def test_a_classifier_answers_in_the_same_pass(miniature: Path, tmp_path: Path) -> None:
+    (tmp_path / "said.py").write_text(SAID)
+    job = Job(tmp_path / "results", "bundled", f"{tmp_path / 'said.py'}:said", permutations=0)
+    stages = [row.stage for row in audit_images(miniature / "beton", 1.0, job)]
+    assert stages[:4] == ["list", "load models", "embed", "reread"]
+    assert "permutations" not in stages
+    found = json.loads((job.out / "report" / "audit.json").read_text())
+    assert found["classifier"]["outputs"] == 1000
+
+
+def test_vectors_of_a_world_go_through_a_store_to_the_table(tmp_path: Path) -> None:
+    world = World(train=60, val=100, classes=2, dimension=32)
+    rows = audit_vectors(world, Job(tmp_path, permutations=5))
+    assert [row.stage for row in rows][:3] == ["write the store", "reread", "check columns"]
+    assert not (tmp_path / "store").exists()
+    found = json.loads((tmp_path / "report" / "audit.json").read_text())
+    assert found["n_images"] == {"train": 60, "val": 100, "test": 0}
+    assert all(one["status"] == "ok" and one["hard_captions"] for one in found["classes"])
+
+
+def test_a_store_of_a_world_holds_its_blocks_whatever_the_size_of_a_shard(tmp_path: Path) -> None:
+    world = World(train=AT_ONCE * 4096 + 11, val=9, classes=3, dimension=2)
+    predictions = write_store(world, tmp_path / "store")
+    store, blocks = EmbeddingStore.open(tmp_path / "store"), list(world.blocks())
+    assert store.ids.to_pylist() == [own for one in blocks for own in one.ids]
+    assert np.array_equal(store.rows().take(np.arange(len(store))), np.concatenate([one.vectors for one in blocks]))
+    right = np.array(store.labels.to_pylist()) == np.array(predictions)
+    assert np.array_equal(right, np.concatenate([one.right for one in blocks]))
+
+
+def test_the_growth_of_a_series_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extrapolate, "in_a_process", lambda function, *given: function(*given))
+    worlds = tuple(World(train=40 * k, val=100 * k, classes=k, dimension=32) for k in (2, 3, 4))
+    lines, memory = grown(Series("classes", worlds, ("fit", "page")), Job(tmp_path, permutations=0), rounds=1)
+    assert [(line.stage, line.sizes) for line in lines] == [("fit", "2, 3, 4"), ("page", "2, 3, 4")]
+    assert all(line.at(4) == pytest.approx(line.predicted) for line in lines)
+    assert memory.sizes == "2, 3, 4"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_is_read_beside_dd_and_pyarrow(tmp_path: Path) -> None:
+    write_store(World(train=50, val=50, classes=2, dimension=32), tmp_path / "store")
+    found = {one.reader: one for one in rates(tmp_path / "store", rounds=1)}
+    assert set(found) == {"dd", "fdgpu", "pyarrow"}
+    assert found["dd"].of_dd == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
+
+
+@pytest.mark.parametrize("argv", [[], ["here", "--synthetic", "--out", "there"], ["--read", "--extrapolate"]])
+def test_one_thing_is_done_at_a_time(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(argv)
+    assert "pass the folder of ImageNet" in capsys.readouterr().err
