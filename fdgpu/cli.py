@@ -116,7 +116,7 @@ def audit(
     model: Embedder = None,
     grammar: Grammar = None,
     class_names: ClassNamesFile = None,
-    store: Store = None,
+    store: Store = "auto",
     groups: GroupsOption = Groups.AUTO,
     allow_outside: Outside = False,
     permutations: Permutations = PERMUTATIONS,

@@ -36,9 +36,10 @@ Precision = Annotated[
 ]
 
 Store = Annotated[
-    Path | None,
+    str,
     typer.Option(
-        help="Folder that keeps the embeddings; by default embeddings in --out. What it holds is not embedded again."
+        help="Folder that keeps the embeddings: what it holds is not embedded again. auto: embeddings in --out; none: "
+        "nothing is kept."
     ),
 ]
 ShardRows = Annotated[

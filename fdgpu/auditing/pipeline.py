@@ -100,7 +100,7 @@ def audit(
     grammar: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
-    store: str | Path | None = None,
+    store: str | Path = "auto",
     splits: Array = None,
     confidence: Array = None,
     true_probability: Array = None,
@@ -161,9 +161,9 @@ def audit(
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
             ``captions.parquet`` and ``effects.parquet`` into; None writes nothing. It appears whole when all is done,
             and replaces an earlier audit's files; what fdgpu did not write is kept.
-        store: folder that keeps the embeddings, by default ``embeddings`` in ``out``: images that it holds are not
-            embedded again, so that an audit that was killed goes on, and another with other settings or of another
-            model takes them from there. See :class:`fdgpu.EmbeddingStore`. Without ``out`` nothing is kept.
+        store: folder that keeps the embeddings: images that it holds are not embedded again, so that an audit that was
+            killed goes on, and another with other settings or of another model takes them from there. See
+            :class:`fdgpu.EmbeddingStore`. ``"auto"`` is ``embeddings`` in ``out``; ``"none"`` keeps nothing.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         true_probability: (n,) its probability of the true class, in [0, 1]: never the same as ``confidence`` where the
@@ -275,12 +275,14 @@ def _written_to(
 
 
 def _store_of(
-    store: str | Path | None, out: str | Path | StagedFolder | None, source: ImageSource, embedder: ImageEmbedder
+    store: str | Path, out: str | Path | StagedFolder | None, source: ImageSource, embedder: ImageEmbedder
 ) -> Path | None:
     """Return the folder that keeps the embeddings: as given, or in that of the audit where they can be told apart."""
     given = isinstance(embedder, (GivenVectors, StoredVectors))
-    if store is not None:
-        check_kind(store, "store", isinstance(store, (str, Path)) and str(store) != "", "the path of a folder")
+    check_kind(store, "store", isinstance(store, (str, Path)) and str(store) != "", "the path of a folder")
+    if store == "none":
+        return None
+    if store != "auto":
         if given:
             raise InputError("store is given beside embeddings, which are there already: leave it out")
         return Path(store)

@@ -80,6 +80,7 @@ def demo(
             embedder=embedder,
             decoder=decoder,
             out=folder,
+            store="none",  # the pictures are made anew each time
             splits=[s.name for s in splits for _ in range(len(s.labels))],
             confidence=np.concatenate([one.confidence for one in answers]),
             true_probability=np.concatenate([one.true_probability for one in answers]),

@@ -31,6 +31,7 @@ from fdgpu.embedding.loading import ImageBatch
 from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.sources import ImageSource, OnlySource
 from fdgpu.errors import InputError
+from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
@@ -137,6 +138,8 @@ class _Filling:
     stage: str
     order: list[str] | None = None  # ids of the source as it was last gone through
     fresh: list[Tensor] | None = None  # vectors where they were made, as long as they are few and all are new
+    kept: int = 0  # bytes of them
+    most: int = 0  # that they may be
 
     def run(self, whole: bool) -> Embeddings:
         known = bool(len(self.store))
@@ -220,11 +223,14 @@ class _Filling:
 
     def _embed(self, ids: list[str] | None, missing: list[str] | None) -> None:
         store, known = self.store, len(self.store)
+        wanted = self.source.count if missing is None else len(missing)
+        check_folder(store.path, (wanted or 0) * store.manifest.dimension * store.manifest.kind.itemsize)
         if store.manifest.complete is not None:
             store.manifest = store.manifest.model_copy(update={"complete": None})
             store.manifest.write(store.path)
         source = self.source if missing is None or missing == ids else self.source.only(missing)
         self.fresh = [] if not known and source is self.source else None
+        self.most = held_bytes(self.embedder.placement.device)
         total = None if source.count is None else known + source.count
         answers = self.alongside.fingerprint[:16] if self.alongside else ""
         taken = [int(shard.path.stem) for shard in store.shards]
@@ -263,7 +269,8 @@ class _Filling:
         if self.fresh is None:
             return
         self.fresh.append(vectors)
-        if sum(one.numel() for one in self.fresh) * 4 > held_bytes(vectors.device):
+        self.kept += vectors.numel() * self.embedder.kept_in.itemsize
+        if self.kept > self.most:
             self.fresh = None
 
     # --- what was found -----------------------------------------------------------------------------------------------
