@@ -233,9 +233,7 @@ class EmbeddingStore:
         """
         nothing: list[None] = [None] * len(ids)
         given = {"labels": labels, "splits": splits, "groups": groups, "skipped": skipped}
-        columns: dict[str, Any] = {
-            name: nothing if column is None else list(column) for name, column in given.items()
-        }
+        columns: dict[str, Any] = {name: nothing if column is None else list(column) for name, column in given.items()}
         for name, column in columns.items():
             if len(column) != len(ids):
                 raise InputError(f"{name} has {len(column)} entries, ids has {len(ids)}: pass one an image")
@@ -249,7 +247,7 @@ class EmbeddingStore:
         with writing(self.path):
             self.refresh()
             _refuse_twice(ids, self)
-            piece = Piece(list(ids), rows, **columns, treated=nothing, stamps=nothing, pictures=None)
+            piece = Piece(list(ids), rows, *columns.values(), treated=nothing, stamps=nothing, pictures=None)
             taken = [int(shard.path.stem) for shard in self.shards]
             with closing(Writer(self.path, self.manifest, taken)) as writer:
                 writer.add(piece)
@@ -362,7 +360,7 @@ class StoredRows(Rows):
         starts = self.store.starts
         begins, ends = np.searchsorted(starts, ordered[[0, -1]], "right") - 1 if len(rows) else (0, -1)
         bounds = np.searchsorted(ordered, starts[begins : ends + 2])
-        for k, first, last in zip(range(begins, ends + 1), bounds[:-1], bounds[1:], strict=True):
+        for k, first, last in zip(range(begins, ends + 1), bounds, bounds[1:], strict=False):
             if first == last:
                 continue
             part, local = self._parts[k], ordered[first:last] - starts[k]
