@@ -247,7 +247,17 @@ class EmbeddingStore:
         with writing(self.path):
             self.refresh()
             _refuse_twice(ids, self)
-            piece = Piece(list(ids), rows, *columns.values(), treated=nothing, stamps=nothing, pictures=None)
+            piece = Piece(
+                ids=list(ids),
+                vectors=rows,
+                labels=columns["labels"],
+                splits=columns["splits"],
+                groups=columns["groups"],
+                skipped=columns["skipped"],
+                treated=nothing,
+                stamps=nothing,
+                pictures=None,
+            )
             taken = [int(shard.path.stem) for shard in self.shards]
             with closing(Writer(self.path, self.manifest, taken)) as writer:
                 writer.add(piece)
