@@ -57,7 +57,7 @@ class TritonBackend:
         if self.device.type != "cuda":
             return FALLBACK_BYTES
         free, _ = torch.cuda.mem_get_info(self.device)
-        return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES - ROUND_BYTES
+        return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES - ROUND_BYTES["cuda"]
 
     def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:  # noqa: ARG002 - the protocol's
         """Rows whitened, and times a dual; Gram matrix and its diagonal. None above one program's."""

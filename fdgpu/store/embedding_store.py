@@ -233,7 +233,7 @@ class EmbeddingStore:
         """
         nothing: list[None] = [None] * len(ids)
         given = {"labels": labels, "splits": splits, "groups": groups, "skipped": skipped}
-        columns: dict[str, list[Any]] = {
+        columns: dict[str, Any] = {
             name: nothing if column is None else list(column) for name, column in given.items()
         }
         for name, column in columns.items():
@@ -362,7 +362,7 @@ class StoredRows(Rows):
         starts = self.store.starts
         begins, ends = np.searchsorted(starts, ordered[[0, -1]], "right") - 1 if len(rows) else (0, -1)
         bounds = np.searchsorted(ordered, starts[begins : ends + 2])
-        for k, first, last in zip(range(begins, ends + 1), bounds, bounds[1:], strict=True):
+        for k, first, last in zip(range(begins, ends + 1), bounds[:-1], bounds[1:], strict=True):
             if first == last:
                 continue
             part, local = self._parts[k], ordered[first:last] - starts[k]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from PIL import Image
 
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
+from fdgpu.auditing.images import Embedded
+from fdgpu.directions import groups
 from fdgpu.embedding.sources import FileSource, TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
-from tests.auditing.conftest import CLASSES, PER_CLASS
+from tests.auditing.conftest import CLASSES, PER_CLASS, audit_world
+from tests.counted_rows import CountedRows, read_in_blocks
 
 
 def test_it_finds_and_names_the_failure(audited) -> None:
@@ -53,6 +57,33 @@ def test_a_planted_caption_is_reliable_and_says_why(audited) -> None:
     assert by_text[heads[0]]["reliable"] is True
     assert by_text[members[0]]["group"] in heads
     assert {row["reliable"] for row in rows} >= {True, None}
+
+
+def without_seconds(out: Path) -> dict:
+    document = json.loads((out / "audit.json").read_text())
+    document.pop("timings")
+    return document
+
+
+def test_an_audit_of_vectors_that_are_had_in_parts_is_the_same(
+    audited, world: dict, clip: ClipEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[CountedRows] = []
+    of = Embedded.of
+
+    def in_parts(*args: object) -> Embedded:
+        embedded = of(*args)
+        parts.append(CountedRows(embedded.vectors.take(np.arange(len(embedded.ids)))))
+        return replace(embedded, vectors=parts[0])
+
+    monkeypatch.setattr(Embedded, "of", in_parts)
+    read_in_blocks(monkeypatch, 7, clip.dimension)
+    monkeypatch.setattr(groups, "ROW_BYTES", dict.fromkeys(("cpu", "cuda"), 4 * clip.dimension * 7))
+    audit_world(world, clip, tmp_path)
+    assert without_seconds(tmp_path) == without_seconds(audited.out)
+    for name in ("captions.parquet", "examples.parquet"):
+        assert (tmp_path / name).read_bytes() == (audited.out / name).read_bytes()
+    assert parts[0].most == 7
 
 
 def test_classes_without_a_direction_say_why(audited) -> None:

@@ -224,7 +224,10 @@ def test_the_json_lists_every_file_of_the_folder(audited: AuditResult) -> None:
 def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:
     """The findings are finished before either is written: nothing is timed any more."""
     document = json.loads((audited.out / "audit.json").read_text())
-    stages = ["embed images", "fit directions", "test directions", "score captions", "gather findings"]
+    stages = [
+        "embed images", "check columns", "group images", "fit directions", "test directions", "decision values",
+        "score captions", "gather findings",
+    ]  # fmt: skip
     assert list(document["timings"]) == list(audited.findings.timings) == stages
     rows = dict(re.findall(r'scope="row">([a-z ]+)</th>.*?([^<>]+)</td></tr>', audited.page))
     assert document["timings"] == {stage: round(seconds, 3) for stage, seconds in audited.findings.timings.items()}

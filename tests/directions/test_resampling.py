@@ -90,7 +90,7 @@ def test_an_early_stop_settles_null_classes_only() -> None:
 class _Drawn:
     """A batch whose null scores are given: permutation ``b`` scores ``null[b]``."""
 
-    solver = "gram"
+    solver, settings = "gram", SETTINGS
 
     def __init__(self, null: list[float]) -> None:
         self.layout = layout_of(np.array([True, True, False, False]))
