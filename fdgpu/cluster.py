@@ -381,6 +381,7 @@ def _connect(ray: Any, address: str) -> None:
         BackendError: if it cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that it was started
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # one error is raised, and others of its kind are no news
     if address == LOCAL:
         from fdgpu.device import cpu_count
 
