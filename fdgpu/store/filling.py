@@ -267,8 +267,6 @@ class _Filling:
                 self.report(self.stage, known, total)
             writer.finish()
         store.refresh()
-        if missing is None:
-            self.order = store.ids.to_pylist()
 
     def _pieces(self, source: ImageSource) -> Iterator[Piece]:
         """Embed the images of a source batch by batch.
@@ -277,7 +275,7 @@ class _Filling:
             InputError: for an id that comes twice, of a source whose ids are not known beforehand.
         """
         views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
-        ids, seen = self.order, Counter[str]()
+        ids, seen = self.order, Counter[str]()  # in the order in which they come
         first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
         # Before the images are read, so that one that changes in between is found to have changed.
         listed = source.ids if self.source.ids is not None else None
@@ -293,6 +291,8 @@ class _Filling:
             stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
             yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
             start = span.stop
+        if ids is None:
+            self.order = list(seen)
 
     def _keep(self, vectors: Tensor) -> None:
         """Keep new vectors where they are, so that they need not be read again."""
