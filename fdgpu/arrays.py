@@ -24,7 +24,7 @@ from fdgpu.errors import InputError
 Array = Any  # a torch tensor, a NumPy, CuPy or JAX array, or nested sequences of numbers
 Host = NDArray[Any]
 Restore = Callable[[Array], Array]
-Blocks = Callable[[], Iterable[torch.Tensor]]  # reads rows (n, d) once more, some at a time
+Parts = Callable[[], Iterable[torch.Tensor]]  # reads rows (n, d) once more, some at a time
 ROWS_AT_ONCE = 65536  # of a check, so that its temporaries stay small
 NUMBERS = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8}
 NUMBERS |= {torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64}
@@ -298,7 +298,7 @@ def finite_rows(rows: torch.Tensor, name: str) -> None:
     finite_blocks(lambda: rows.split(ROWS_AT_ONCE), name)
 
 
-def finite_blocks(blocks: Blocks, name: str) -> None:
+def finite_blocks(blocks: Parts, name: str) -> None:
     """Check rows that come in blocks, as :func:`finite_rows`; they are read once where all are finite."""
     finite = _finite(blocks, name)
     if finite is not None:
@@ -315,7 +315,7 @@ def rows_not_finite(rows: torch.Tensor, name: str) -> NDArray[np.int64]:
     return np.empty(0, np.int64) if finite is None else np.flatnonzero(~finite)
 
 
-def _finite(blocks: Blocks, name: str) -> NDArray[np.bool_] | None:
+def _finite(blocks: Parts, name: str) -> NDArray[np.bool_] | None:
     """Return (n,) whether each row is finite; None where all are."""
     # A row's sum is finite only where all of its entries are. One that merely overflows is sorted out below. Sums are
     # taken in the rows' own type, thirty times faster than torch widens them; half precision would overflow too often.

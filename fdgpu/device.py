@@ -22,6 +22,7 @@ from fdgpu.extras import install
 FAISS_GPU_REMEDY = f"pip uninstall faiss-cpu, then {GPU_EXTRAS}; side by side the CPU's build hides the other"
 PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 FIRST_WITH_BFLOAT16 = (8, 0)  # Ampere
+CORES = "FDGPU_CORES"
 # What torch, cuBLAS, cuDNN, cuSOLVER, Triton, CuPy, FAISS and C++ call it where it is no MemoryError
 FAILED_ALLOCATION = re.compile(
     r"out of memory|ALLOC(ATION)?_FAILED|DefaultCPUAllocator: (can't allocate|not enough) memory"
@@ -69,7 +70,12 @@ class Placement:
 
 
 def cpu_count() -> int:
-    """Return how many cores this process may use: those it may run on, or fewer if a container grants less time."""
+    """Return how many cores this process may use: those it may run on, or fewer if a container grants less time.
+
+    ``FDGPU_CORES`` sets it for processes that share a machine, as the workers of a cluster do.
+    """
+    if (own := os.environ.get(CORES, "")).isdigit() and int(own):
+        return int(own)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(allowed, granted_cores())))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import Array, to_device, to_torch
 
 Ints = NDArray[np.int64]
+CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 copies at a time: a cache's worth, and one full launch
 
 
 class Rows:
@@ -86,6 +87,11 @@ class ChosenRows(Rows):
     def chosen(self, rows: Ints) -> Rows:
         """Choose among the rows."""
         return ChosenRows(self.of, self.rows[rows])
+
+
+def chunk_rows(rows: Rows | torch.Tensor) -> int:
+    """Rows of ``rows`` (n, d) to read, or to convert to float64, at a time."""
+    return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES["cpu"]) // (8 * max(1, rows.shape[1])))
 
 
 def as_rows(array: Array, name: str) -> Rows:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, to_numpy
+from fdgpu.arrays import ROWS_AT_ONCE, Array, to_numpy
 from fdgpu.auditing.answers import read_scores
 from fdgpu.auditing.class_names import ClassNames, match_classes
 from fdgpu.auditing.conditions import has_conditions, judge_conditions, nouns_without
@@ -98,8 +98,11 @@ class AuditInputs:
     def fingerprint(self, ids: Sequence[str], pictures: str) -> str:
         """Return the SHA-256 of everything that was audited, ``pictures`` being the hash of the images."""
         digest = hashlib.sha256()
-        names = json.dumps([list(self.class_names), list(ids), self.splits.tolist(), pictures])
-        for part in (names.encode(), self.labels.tobytes(), self.predictions.tobytes()):
+        texts: tuple[Sequence[str] | NDArray[np.str_], ...] = (self.class_names, ids, self.splits)
+        for text in texts:  # of many images a part at a time
+            for start in range(0, len(text), ROWS_AT_ONCE):
+                digest.update(json.dumps(list(map(str, text[start : start + ROWS_AT_ONCE]))).encode())
+        for part in (pictures.encode(), self.labels.tobytes(), self.predictions.tobytes()):
             digest.update(part)
         for column in (self.confidence, self.true_probability, self.groups):
             if column is not None:

@@ -160,19 +160,19 @@ def check_agreement(inputs: AuditInputs, source: ImageSource, labels: Sequence[o
     rows = [row for row, label in enumerate(labels) if label is not None]
     if inputs.conditions or not rows:
         return
-    own = {row: _name_of(labels[row], source.class_names) for row in rows}
-    given = {row: inputs.given_names[int(inputs.labels[row])] for row in rows}
-    if set(own.values()) <= set(inputs.given_names):
-        differ = [row for row in rows if own[row] != given[row]]
+    own = [_name_of(labels[row], source.class_names) for row in rows]
+    given = [inputs.given_names[k] for k in inputs.labels[rows].tolist()]
+    pairs = list(zip(own, given, strict=True))
+    if set(own) <= set(inputs.given_names):
+        differ = [i for i, (one, other) in enumerate(pairs) if one != other]
     else:
-        first_given, first_own = (
-            {one[row]: other[row] for row in reversed(rows)} for one, other in ((own, given), (given, own))
-        )
-        differ = [row for row in rows if first_given[own[row]] != given[row] or first_own[given[row]] != own[row]]
+        first_given = dict(reversed(pairs))
+        first_own = {other: one for one, other in reversed(pairs)}
+        differ = [i for i, (one, other) in enumerate(pairs) if first_given[one] != other or first_own[other] != one]
     if differ:
-        row = differ[0]
+        i = differ[0]
         raise InputError(
-            f"labels says {shown(given[row])} of the image {ids[row]}, and its source says {shown(own[row])} "
+            f"labels says {shown(given[i])} of the image {ids[rows[i]]}, and its source says {shown(own[i])} "
             f"({len(differ)} of {len(rows)} differ): leave labels out to take the source's, or correct one of them"
         )
 

@@ -40,7 +40,7 @@ from fdgpu.findings import Findings, Split, Thumbnails
 from fdgpu.fingerprint import weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
-from fdgpu.progress import OneBar, Reporter
+from fdgpu.progress import OneBar, Reporter, silent
 from fdgpu.report.page import render_report
 from fdgpu.store.embedding_store import EmbeddingStore
 from fdgpu.store.manifest import keeps_apart
@@ -78,10 +78,12 @@ class AuditResult:
 
 
 @contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the seconds that a block takes to those of its stage."""
+def timed(seconds: dict[str, float], stage: str, report: Reporter = silent) -> Iterator[None]:
+    """Report a block as a stage, and add the seconds that it takes to those of the stage."""
     start = time.perf_counter()
+    report(stage, 0, 1)
     yield
+    report(stage, 1, 1)
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
@@ -224,17 +226,14 @@ def audit(
             doubt = doubt_vectors(space, source, embedded)
         if doubt:
             notes.doubt(doubt)
-        inputs, embedded = laid.completed(embedded, notes)
+        with timed(seconds, "check columns", report):
+            inputs, embedded = laid.completed(embedded, notes)
         check_planted(planted or {}, inputs.class_names, len(inputs))
         candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
-        with timed(seconds, "fit directions"):
-            audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", report)
-        if fit.n_permutations:
-            seconds["test directions"] = fit.test_seconds_
-            seconds["fit directions"] -= fit.test_seconds_
+        audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", seconds, report)
         if candidates is not None and space.reader is not None:
-            with timed(seconds, "score captions"), notes.instead_of("There are no captions"):
+            with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
         if decoder is not None and candidates is not None and space.reader is not None:
             into = folder.path if folder else None
@@ -244,7 +243,7 @@ def audit(
                 notes.doubt(doubt)
             if into and not drawn.by_class:
                 shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
-        with timed(seconds, "gather findings"):
+        with timed(seconds, "gather findings", report):
             classes = class_findings(fit.fitted, audited, captioned, planted or {}, drawn.by_class)
             with notes.instead_of("The page has no photographs"):
                 pictures, missing = thumbnails(classes, source, audited.ids)
@@ -260,9 +259,11 @@ def audit(
             skipped=embedded.skipped,
             notes=tuple(notes.said),
         )
+        report("write the report", 0, 1)
         page = render_report(findings, pictures)
         if folder is not None:
             write_audit(folder.path, findings, fit.fitted, page, audited, captioned)
+        report("write the report", 1, 1)
     return AuditResult(
         findings, fit, inputs.by_image(audited.decisions), captioned, page, folder.out if folder else None
     )
@@ -305,7 +306,14 @@ def _check_kinds(decoder: object, directions: object, title: object, timings: ob
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
-def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: bool, report: Reporter) -> AuditImages:
+def _fit(
+    fit: FailureDirections,
+    inputs: AuditInputs,
+    embedded: Embedded,
+    look: bool,
+    seconds: dict[str, float],
+    report: Reporter,
+) -> AuditImages:
     """Fit on val; return every image with its decision values."""
     vectors, readable = embedded.vectors, embedded.readable
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
@@ -316,10 +324,16 @@ def _fit(fit: FailureDirections, inputs: AuditInputs, embedded: Embedded, look: 
     reference = vectors.chosen(np.flatnonzero(train)) if whitened_by is Split.TRAIN else None
     every, correct = inputs.by_image(inputs.labels), inputs.by_image(inputs.correct)
     fitted, labels = vectors.chosen(np.flatnonzero(val)), every[val]
-    together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
-    fit.fit(fitted, labels, correct[val], reference, together.groups, report)
-    along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
-    decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
+    with timed(seconds, "group images", report):
+        together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
+    with timed(seconds, "fit directions", report):
+        fit.fit(fitted, labels, correct[val], reference, together.groups, report)
+    if fit.n_permutations:
+        seconds["test directions"] = fit.test_seconds_
+        seconds["fit directions"] -= fit.test_seconds_
+    with timed(seconds, "decision values", report):
+        along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
+        decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
     decisions[inputs.of_samples(~readable)] = np.nan
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)

@@ -23,7 +23,7 @@ from torch import Tensor
 from fdgpu.arrays import bring_down, to_device, to_host
 from fdgpu.findings import CaptionEvidence, DecidedBy, ScoredCaption, Side
 from fdgpu.kernels.alignments import alignments, caption_differences
-from fdgpu.rows import Rows, TensorRows
+from fdgpu.rows import ChosenRows, Rows, TensorRows, chunk_rows
 
 Floats = NDArray[np.float64]
 
@@ -406,7 +406,8 @@ def _nearest(captions: Tensor, images: ShownImages) -> tuple[Tensor, Tensor]:
     hits = [captions.new_zeros(0, captions.shape[1], dtype=torch.int64)]
     firsts = [captions.new_empty(0, len(SIDES), dtype=torch.bool)]
     for rows, right, own in zip(images.rows, images.right, captions, strict=True):
-        cosines = images.vectors.take(rows).to(own.dtype) @ own.T  # (n, 2·s)
+        shown = ChosenRows(images.vectors, rows).blocks(chunk_rows(images.vectors))
+        cosines = torch.cat([own.new_empty(0, len(own)), *(part.to(own.dtype) @ own.T for part in shown)])  # (n, 2·s)
         ordered = _up(right, captions)[cosines.sort(dim=0, descending=True, stable=True).indices]
         hits.append(ordered[: nearest_count(len(rows))].sum(dim=0, keepdim=True))
         firsts.append(ordered[:, :: captions.shape[1] // 2])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -20,16 +20,18 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import to_device
-from fdgpu.device import out_of_memory
+from fdgpu.device import Choice, out_of_memory
 from fdgpu.directions.groups import Blocks, lay_out_groups
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples
 from fdgpu.kernels.draws import Segments
 from fdgpu.kernels.folds import Groups, assign_folds
+from fdgpu.progress import Reporter
 
 Tensor = torch.Tensor
 Classes = Sequence[int] | None  # indices of the classes in the batch that a call is limited to; None for all
 T = TypeVar("T")
+R = TypeVar("R", covariant=True)
 
 SCORE_ROUNDING = 1e-12  # two scores closer than this are a tie, which the smaller C wins
 
@@ -223,6 +225,27 @@ class SolverBackend(Protocol):
         ...
 
 
+class Work(Protocol[R]):
+    """What is done with a batch of classes; it may be sent to another machine."""
+
+    def __call__(self, batch: ClassBatch, *, progress: Reporter) -> R:
+        """Do it."""
+        ...
+
+
+class Solve(Protocol):
+    """Does work on all classes in batches, here (:class:`Here`) or on a cluster (:mod:`fdgpu.directions.dealing`)."""
+
+    @property
+    def choice(self) -> Choice | None:
+        """The backend, and why it was chosen; None while nobody has."""
+        ...
+
+    def __call__(self, classes: Sequence[ClassSamples], work: Work[T]) -> Iterator[T]:
+        """Yield what the work returns of each batch; all classes of a call can be in one batch."""
+        ...
+
+
 def over_batches(
     backend: SolverBackend,
     classes: Sequence[ClassSamples],
@@ -251,6 +274,20 @@ def over_batches(
             continue
         most = (last - first) // 2
         torch.cuda.empty_cache()  # here, where the error no longer holds the tensors that did not fit
+
+
+@dataclass(frozen=True)
+class Here:
+    """Solves in this process; a :class:`Solve`."""
+
+    choice: Choice
+    backend: SolverBackend
+    settings: SolverSettings
+    progress: Reporter
+
+    def __call__(self, classes: Sequence[ClassSamples], work: Work[T]) -> Iterator[T]:
+        """Yield what the work returns of each batch."""
+        return over_batches(self.backend, classes, self.settings, partial(work, progress=self.progress))
 
 
 def _that_fit(sizes: Sequence[int | None], capacity: int) -> int:

@@ -26,8 +26,8 @@ from fdgpu.device import out_of_memory
 from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.whitening import chunk_rows
 from fdgpu.errors import BackendError, InputError
+from fdgpu.rows import chunk_rows
 
 TIGHTER = 0.5  # of tol is asked of cuML: its residual has drifted by the time that it believes in it
 ROUNDINGS = 8  # of C, of a weight, of their product and of a few steps: how far from its bound an alpha may end

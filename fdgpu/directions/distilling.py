@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import bring_down, to_device
 from fdgpu.device import Backend, Choice
-from fdgpu.directions.batch import ClassBatch, Directions, SolverBackend, over_batches
+from fdgpu.directions.batch import ClassBatch, Directions, Solve
 from fdgpu.directions.fit import Fit, Floats, Ints
 from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
@@ -116,23 +116,46 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class FurtherDraws:
+    """Permutations that are drawn on, of classes by their index among all.
+
+    Attributes:
+        search: how classes are tested.
+        draws: numbers of the permutations.
+        observed: score of each class.
+        exceeded: permutations before ``draws`` that scored at least as high.
+    """
+
+    search: SearchSettings
+    draws: range
+    observed: Mapping[int, float]
+    exceeded: Mapping[int, int]
+
+    def __call__(self, batch: ClassBatch, *, progress: Reporter) -> tuple[tuple[int, ...], Ints, Ints]:
+        """Return the indices (K,) of a batch's classes, how many scored as high by now, and how many were drawn."""
+        indices, device, search = batch.layout.indices, batch.layout.device, self.search
+        observed, before = (
+            to_device(np.array([own[index] for index in indices]), device) for own in (self.observed, self.exceeded)
+        )
+        counts = permutation_test(batch, observed, search.random_state, self.draws, search.stop_after, before, progress)
+        exceeded, drawn = bring_down("permutations that were drawn on", *counts)
+        return indices, exceeded.astype(np.int64), drawn.astype(np.int64)
+
+
 def draw_on(
-    backend: SolverBackend,
+    solve: Solve,
     parts: Sequence[Sequence[ClassSamples]],
-    settings: SolverSettings,
     search: SearchSettings,
     solutions: Sequence[BatchSolution],
-    progress: Reporter = silent,
 ) -> PermutationTests:
     """Draw on where classes are undecided, until it is known which are significant (:mod:`fdgpu.directions.testing`).
 
     Args:
-        backend: that solved the classes.
+        solve: does work on classes.
         parts: classes that are tested; those of a part can be in one batch.
-        settings: the solver's.
         search: how they are tested.
         solutions: what was found in them, and in others.
-        progress: is told how many permutations a class was given.
     """
     at = {index: (one, i) for one in solutions for i, index in enumerate(one.indices)}
     indices = np.array([one.index for part in parts for one in part], np.int64)
@@ -140,22 +163,19 @@ def draw_on(
     own = [at[index] for index in row_of]
     exceeded = np.array([one.exceeded[i] for one, i in own], np.int64)
     drawn = np.array([one.n_permutations[i] for one, i in own], np.int64)
-    observed = np.array([_chosen_score(one.explanations[0])[0, i] for one, i in own])
+    observed = [_chosen_score(one.explanations[0])[0, i] for one, i in own]
     tests = PermutationTests(search, indices, exceeded, drawn)
-
-    def draw(batch: ClassBatch) -> None:
-        rows = np.array([row_of[index] for index in batch.layout.indices])
-        scores, before = (to_device(values[rows], batch.layout.device) for values in (observed, exceeded))
-        counts = permutation_test(batch, scores, search.random_state, draws, search.stop_after, before, progress)
-        exceeded[rows], drawn[rows] = (
-            values.astype(np.int64) for values in bring_down("permutations that were drawn on", *counts)
-        )
-
     while (undecided := tests.undecided).any():
-        draws = range(int(drawn[undecided].max()), tests.next_look())
+        draw = FurtherDraws(
+            search,
+            range(int(drawn[undecided].max()), tests.next_look()),
+            dict(zip(row_of, observed, strict=True)),
+            dict(zip(row_of, exceeded.tolist(), strict=True)),
+        )
         for part in parts:
-            for _ in over_batches(backend, [one for one in part if undecided[row_of[one.index]]], settings, draw):
-                pass
+            for found, *counts in solve([one for one in part if undecided[row_of[one.index]]], draw):
+                rows = [row_of[index] for index in found]
+                exceeded[rows], drawn[rows] = counts
     return tests
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from time import perf_counter
 
@@ -14,8 +14,10 @@ import torch
 
 from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
 from fdgpu.checks import check_whole
+from fdgpu.cluster import Cluster
 from fdgpu.device import Choice, choose_backend
-from fdgpu.directions.batch import SolverBackend, over_batches
+from fdgpu.directions.batch import Here, Solve, SolverBackend
+from fdgpu.directions.dealing import Dealt
 from fdgpu.directions.distilling import distil, draw_on, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
 from fdgpu.directions.groups import check_groups, shared, why_not_tested
@@ -159,6 +161,7 @@ class FailureDirections:
         reference: Array = None,
         groups: Array = None,
         progress: Reporter = silent,
+        cluster: Cluster | None = None,
     ) -> FailureDirections:
         """Find each class's failure direction.
 
@@ -174,10 +177,12 @@ class FailureDirections:
                 Folds leave a group whole (``StratifiedGroupKFold``), permutations exchange whole groups of equal size,
                 and resamples draw them; a class needs as many groups that hold errors, and right answers, as folds.
                 A class of which no two samples belong together is treated as without groups.
-            progress: is told of the permutations, which take the longest.
+            progress: is told of the permutations, which take the longest; of a cluster how many classes it has solved.
+            cluster: whose workers solve the classes, by a backend that each chooses.
 
         Raises:
             InputError: for shapes that do not fit, NaN or infinite rows (named), or labels that are not integers.
+            BackendError: from a cluster without a worker that can solve, or with workers of several backends.
         """
         samples = check_samples(embeddings, labels, correct)
         rows, right = samples.embeddings, samples.right
@@ -203,20 +208,13 @@ class FailureDirections:
         reasons = [""] * len(classes)
         for one in solved if search.n_permutations else []:
             reasons[one.index] = why_not_tested(one.right, one.groups, search.fdr)
-        choice = self._choice or choose_backend(settings.backend)
-        backend = backend_named(choice.name, rows.device)
         most = most_permutations(search, sum(not reasons[one.index] for one in solved))
         alike = ([one for one in solved if one.groups is None], [one for one in solved if one.groups is not None])
-        solutions = [
-            solution
-            for part in alike
-            for solution in over_batches(backend, part, settings, lambda batch: distil(batch, search, most, progress))
-        ]
+        solve = self._solve(rows.device, progress, cluster)
+        work = partial(distil, search=search, most=most)
+        solutions = [solution for part in alike for solution in solve(part, work)]
         start = perf_counter()
-        tests = draw_on(
-            backend, [[one for one in part if not reasons[one.index]] for part in alike], settings, search, solutions,
-            progress,
-        )  # fmt: skip
+        tests = draw_on(solve, [[one for one in part if not reasons[one.index]] for part in alike], search, solutions)
         self._fit = gather(
             solutions,
             classes=classes,
@@ -224,16 +222,22 @@ class FailureDirections:
             n_samples=n_samples,
             n_errors=n_errors,
             whitening=whitening,
-            backend=choice,
+            backend=solve.choice or choose_backend(settings.backend),
             settings=settings,
             search=search,
             tests=tests,
             reasons=reasons,
             test_seconds=perf_counter() - start + sum(one.test_seconds for one in solutions),
         )
-        self._choice, self._restore = choice, _restorer(embeddings)
+        self._restore = _restorer(embeddings)
         self._warn_about(self._fit)
         return self
+
+    def _solve(self, device: torch.device, progress: Reporter, cluster: Cluster | None) -> Solve:
+        if cluster is not None:
+            return Dealt(cluster, self.solver_settings, backend_named, device, progress)
+        self._choice = self._choice or choose_backend(self.solver_settings.backend)
+        return Here(self._choice, backend_named(self._choice.name, device), self.solver_settings, progress)
 
     def _fit_whitening(self, reference: Rows) -> Whitening:
         if not self.solver_settings.whiten:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +22,11 @@ from fdgpu.checks import shown
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.testing import most_permutations
-from fdgpu.directions.whitening import Whitening, chunk_rows
+from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import BackendError, InputError, NotFittedError
 from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
 from fdgpu.findings import Status
-from fdgpu.rows import Rows
+from fdgpu.rows import Rows, chunk_rows
 from fdgpu.version import __version__
 
 FORMAT = "fdgpu.FailureDirections/2"
@@ -193,7 +194,7 @@ class Fit:
         columns = labels[:, None] if labels.ndim == 1 else labels
         values = torch.empty((*columns.shape, len(directions)), dtype=torch.float64, device=rows.device)
         step = chunk_rows(rows)
-        for start, block in zip(range(0, len(rows), step), rows.blocks(step), strict=False):
+        for start, block in zip(count(step=step), rows.blocks(step), strict=False):
             x, part = self.whitening(block), slice(start, start + step)
             for of_rows, into in zip(columns[part].T, values[part].unbind(dim=1), strict=True):
                 for direction, to in zip(directions, into.unbind(dim=1), strict=True):

@@ -8,9 +8,10 @@ the hypothesis that correctness has nothing to do with the embeddings, any such 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 from math import lgamma, log
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import Array, is_array, to_device, to_host, to_numpy
+from fdgpu.arrays import Array, Parts, is_array, to_device, to_host, to_numpy
 from fdgpu.checks import shown
 from fdgpu.directions.samples import check_embeddings, check_labels, group_by_class, rows_by_class
 from fdgpu.errors import InputError
@@ -162,6 +163,7 @@ MOST_PAIRS = 0.1  # share of a class's pairs
 NEAREST = 1e-5  # 1 - cosine; what is nearer is told apart by rounding
 STEPS = 32  # distances that are tried, for each factor of SHELL²
 PAIR_BYTES = {"cpu": 1 << 26, "cuda": 1 << 29}  # of what is held of pairs at once
+ROW_BYTES = PAIR_BYTES  # of a block of rows
 BYTES_OF_PAIR = 24
 
 
@@ -180,6 +182,9 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
 
     A class without such a distance has none. Nothing is chained: all of a group are within t of its first sample, so
     that no row of small steps joins what differs.
+
+    All pairs of a class are looked at, twice: of n samples that is 2 n² products of d numbers, while memory holds a
+    block of them.
 
     Args:
         embeddings: (n, d) float, where they lie, or :class:`fdgpu.rows.Rows`, which are taken a batch of classes at a
@@ -206,7 +211,7 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
     found, order = [], sorted(range(len(classes)), key=lambda k: len(classes[k]))
     while order:
         n = len(classes[order[-1]])
-        at_once = max(1, _pairs_at_once(embeddings.device) // max(1, n) ** 2)
+        at_once = max(1, min(_pairs_at_once(embeddings.device) // n, _rows_at_once(embeddings)) // n)
         batch, order = order[-at_once:], order[:-at_once]
         rows = np.full((len(batch), n), -1)
         for own, k in zip(rows, batch, strict=True):
@@ -222,24 +227,16 @@ def near_duplicates(embeddings: Array, labels: Array) -> Ints:
     return groups
 
 
-def _pairs_at_once(device: torch.device) -> int:
-    return PAIR_BYTES.get(device.type, PAIR_BYTES["cuda"]) // BYTES_OF_PAIR
-
-
 def _first_alike(embeddings: Rows, padded: Ints) -> torch.Tensor:
     """Return, for K classes (K, n) padded with -1, the first row that each is a near-duplicate of, or its own."""
-    rows = to_device(padded, embeddings.device)
-    is_row = rows >= 0
-    own = embeddings.take(padded.clip(min=0).ravel()).reshape(*padded.shape, -1)
-    unit = _standardised(_wide(own), is_row)
-    n, sizes = rows.shape[1], is_row.sum(dim=1, keepdim=True)
-    parts = unit.split(max(1, _pairs_at_once(rows.device) // max(1, len(rows) * n)), dim=1)
+    rows, n, unit = to_device(padded, embeddings.device), padded.shape[1], _standardised(embeddings, padded)
+    sizes = (rows >= 0).sum(dim=1, keepdim=True)
     step = log(SHELL**2) / STEPS
     bins = round(log((1 - ALIKE) * SHELL**2 / NEAREST) / step)
     counts = torch.zeros(len(rows), bins + 1, dtype=torch.int64, device=rows.device)
     one = torch.ones((), dtype=torch.int64, device=rows.device)
-    for part in parts:
-        bin_of = (_distances(part, unit) / NEAREST).log_().div_(step).long().clamp_(max=bins).flatten(1)
+    for _, _, distances in _pairs(unit):
+        bin_of = (distances / NEAREST).log_().div_(step).long().clamp_(max=bins).flatten(1)
         counts.scatter_add_(1, bin_of, one.expand_as(bin_of))
     counts[:, :1] -= sizes  # each with itself
     within = counts[:, :bins].cumsum(dim=1)
@@ -248,29 +245,75 @@ def _first_alike(embeddings: Rows, padded: Ints) -> torch.Tensor:
     last = torch.where(holds, torch.arange(1, near.shape[1] + 1, device=rows.device), 0).amax(dim=1)
     most = torch.where(last > 0, NEAREST * (last * step).exp(), -1.0)[:, None, None]
     place = torch.arange(n, device=rows.device)
-    first = []
-    for part, at in zip(parts, place.split(parts[0].shape[1]), strict=True):
-        alike = (_distances(part, unit) <= most) | (place == at[:, None])
-        first.append(torch.where(alike, place, n).amin(dim=2))
-    return rows.gather(1, torch.cat(first, dim=1))
+    first = place.repeat(len(rows), 1)  # each is alike to itself
+    for own, others, distances in _pairs(unit):
+        found = torch.where(distances <= most, place[others], n).amin(dim=2)
+        first[:, own] = torch.minimum(first[:, own], found)
+    return rows.gather(1, first)
 
 
-def _standardised(own: torch.Tensor, is_row: torch.Tensor) -> torch.Tensor:
-    """Bring (K, n, d) to each class's mean and deviations, and to unit length; zero where ``is_row`` (K, n) is not."""
-    own = own.masked_fill_(~is_row[..., None], 0.0)
-    count = is_row.sum(dim=1).clamp(min=1)[:, None, None]
-    mean = own.sum(dim=1, keepdim=True) / count
-    own = own.sub_(mean).masked_fill_(~is_row[..., None], 0.0)
-    deviation = torch.linalg.vector_norm(own, dim=1, keepdim=True)
-    rounding = 8 * torch.finfo(own.dtype).eps * mean.abs() * count.sqrt()  # of the mean, which is no variation
-    own = own.div_(torch.where(deviation > rounding, deviation, torch.inf))
-    length = torch.linalg.vector_norm(own, dim=2, keepdim=True)
-    return own.div_(torch.where(length > 0, length, 1.0)).float()
+def _standardised(embeddings: Rows, padded: Ints) -> Parts:
+    """Bring K classes (K, n) each to its mean and deviations, and their rows to unit length; zero where there is none.
+
+    They come in blocks (K, b, d). Those of a class that is larger than a block are taken again whenever it is asked for
+    them, those of others once.
+    """
+    size = max(1, _rows_at_once(embeddings) // len(padded))
+    parts = [padded[:, start : start + size] for start in range(0, padded.shape[1], size)]
+    count = to_device((padded >= 0).sum(axis=1).clip(min=1), embeddings.device)[:, None, None]
+
+    def again(blocks: Parts) -> Parts:
+        held = list(blocks()) if len(parts) == 1 else []
+        return (lambda: held) if held else blocks
+
+    def taken() -> Iterator[torch.Tensor]:
+        for part in parts:
+            own = embeddings.take(part.clip(min=0).ravel()).reshape(*part.shape, -1)
+            yield (own if own.dtype == torch.float64 else own.float()).masked_fill(~_is_row(part, own), 0.0)
+
+    own = again(taken)
+    mean = reduce(torch.add, (block.sum(dim=1, keepdim=True) for block in own())) / count
+
+    def centred() -> Iterator[torch.Tensor]:
+        for part, block in zip(parts, own(), strict=True):
+            yield block.sub(mean).masked_fill_(~_is_row(part, block), 0.0)
+
+    around = again(centred)
+    lengths = (torch.linalg.vector_norm(block, dim=1, keepdim=True) for block in around())
+    deviation = reduce(torch.hypot, lengths)
+    rounding = 8 * torch.finfo(mean.dtype).eps * mean.abs() * count.sqrt()  # of the mean, which is no variation
+    deviation = torch.where(deviation > rounding, deviation, torch.inf)
+
+    def unit() -> Iterator[torch.Tensor]:
+        for block in around():
+            scaled = block.div_(deviation)
+            length = torch.linalg.vector_norm(scaled, dim=2, keepdim=True)
+            yield scaled.div_(torch.where(length > 0, length, 1.0)).float()
+
+    return again(unit)
 
 
-def _distances(part: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-    return (1 - part @ unit.mT).clamp_(min=NEAREST)
+def _is_row(part: Ints, like: torch.Tensor) -> torch.Tensor:
+    return to_device(part >= 0, like.device)[..., None]
 
 
-def _wide(own: torch.Tensor) -> torch.Tensor:
-    return own if own.dtype == torch.float64 else own.float()
+def _pairs(unit: Parts) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+    """Yield which rows, which others, and their distances (K, p, q), as many as are held of pairs at once."""
+    first = 0
+    for block in unit():
+        start = 0
+        for other in unit():
+            others = slice(start, start := start + other.shape[1])
+            at_once = max(1, _pairs_at_once(block.device) // max(1, len(other) * other.shape[1]))
+            at = first
+            for part in block.split(at_once, dim=1):
+                yield slice(at, at := at + part.shape[1]), others, (1 - part @ other.mT).clamp_(min=NEAREST)
+        first += block.shape[1]
+
+
+def _pairs_at_once(device: torch.device) -> int:
+    return PAIR_BYTES.get(device.type, PAIR_BYTES["cuda"]) // BYTES_OF_PAIR
+
+
+def _rows_at_once(embeddings: Rows) -> int:
+    return ROW_BYTES.get(embeddings.device.type, ROW_BYTES["cuda"]) // (4 * max(1, embeddings.shape[1]))

@@ -21,7 +21,8 @@ from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels.folds import folds_of_class
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 
-BATCH_BYTES = 1 << 30  # what a batch of classes takes
+BATCH_BYTES = 1 << 28  # what a batch of several classes takes
+CLASS_BYTES = 1 << 30  # what a class may take of its own, which then comes alone
 SMALL = 1500  # samples of a class that is multiplied by one thread
 PIECES = 4  # pieces of work for each thread, so that none waits long for another
 CPU = torch.device("cpu")
@@ -42,15 +43,14 @@ class NumbaBackend:
         """Find nothing that cannot be solved."""
 
     def capacity(self) -> int:
-        """Bytes that one batch may take."""
+        """Bytes that one batch of several classes may take."""
         return BATCH_BYTES
 
     def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:
-        """Rows, gathered and whitened, and what is held of the Gram matrix; None for a class that is solved without."""
+        """Whitened rows, and what is held of the Gram matrix; None for a class that is solved without."""
         if one.n > self._largest_class(settings):
             return None
-        d, itemsize = one.embeddings.shape[1], settings.dtype.itemsize
-        return one.n * d * (itemsize + one.embeddings.dtype.itemsize) + self._gram_bytes(one.n, settings)
+        return one.n * one.embeddings.shape[1] * settings.dtype.itemsize + self._gram_bytes(one.n, settings)
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
         """Whiten classes and multiply them; one that is too large for its Gram matrix comes alone."""
@@ -90,7 +90,7 @@ class NumbaBackend:
         Measured on two cores, 512 dimensions: at 13 000 samples this takes 2.2 s and Newton steps 3.4 s, so that memory
         ends it just before speed would; with permutations, which share a Gram matrix, it is far ahead while it fits.
         """
-        return math.isqrt(BATCH_BYTES * 10**6 // self._gram_bytes(1000, settings))
+        return math.isqrt(CLASS_BYTES * 10**6 // self._gram_bytes(1000, settings))
 
 
 class NumbaBatch(ClassBatch):

@@ -15,8 +15,9 @@ from fdgpu.progress import Reporter, silent
 
 TESTING = "permute right and wrong"  # the stage that progress is reported of
 ROUND = 50  # permutations between two looks at which classes are settled; more where many were drawn before
-ROUND_BYTES = 1 << 30  # of the label matrices of one round, and of what they are drawn and their folds assigned with
-PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label
+ROUND_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}  # of the permutations of one round
+PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label, with what it is drawn and its fold assigned with
+SCORED_BYTES = 24  # a class, fold and C: the recall of both kinds, and their mean
 RESAMPLED_LABELS = 1 << 24  # labels of one round, whose duals take 128 MB
 
 
@@ -52,8 +53,9 @@ def permutation_test(
     observed = observed.nan_to_num(-torch.inf)
     exceeded = torch.zeros(k, dtype=torch.int64, device=layout.device) if exceeded is None else exceeded
     drawn = torch.full_like(exceeded, draws.start)
-    per_label = PERMUTED_BYTES.get(layout.device.type, PERMUTED_BYTES["cuda"])
-    most = max(1, ROUND_BYTES // (per_label * max(1, len(layout.right))))
+    kind = "cpu" if layout.device.type == "cpu" else "cuda"
+    scored = SCORED_BYTES * k * batch.settings.cv * len(batch.settings.Cs)
+    most = max(1, ROUND_BYTES[kind] // (PERMUTED_BYTES[kind] * len(layout.right) + scored))
     active, done = list(range(k)), draws.start
     while done < draws.stop and active:
         count = min(max(ROUND, done // 4), most, draws.stop - done)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, finite_blocks, finite_rows, to_device, to_numpy, to_torch
-from fdgpu.directions.whitening import Whitening, chunk_rows
+from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import InputError
 from fdgpu.findings import Status
-from fdgpu.rows import Rows, TensorRows
+from fdgpu.rows import ChosenRows, Rows, TensorRows, chunk_rows
 
 DENSE = 8  # ids that span at most so many times as many numbers as there are samples are counted, not sorted
 LARGEST_ID = np.iinfo(np.int64).max
@@ -208,7 +208,13 @@ class ClassSamples:
 
 
 def whitened(classes: Sequence[ClassSamples], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Gather the samples of classes of one fit, and whiten them on ``device``: (n, d) unit rows, class by class."""
-    first = classes[0]
-    own = first.embeddings.take(np.concatenate([one.rows for one in classes]))
-    return first.whitening(to_device(own, device), dtype)
+    """Gather the samples of classes of one fit, and whiten them on ``device``: (n, d) unit rows, class by class.
+
+    Each row is taken once, and beside the result there is only a chunk of them.
+    """
+    own = ChosenRows(classes[0].embeddings, np.concatenate([one.rows for one in classes]))
+    out = torch.empty(own.shape, dtype=dtype, device=device)
+    step = chunk_rows(out)
+    for part, into in zip(own.blocks(step), out.split(step), strict=True):
+        classes[0].whitening(to_device(part, device), dtype, into)
+    return out

@@ -18,11 +18,11 @@ from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.resampling import ROUND_BYTES
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.whitening import CHUNK_BYTES
 from fdgpu.errors import InputError
 from fdgpu.kernels.gram_triton import gram_matrices
 from fdgpu.kernels.smo_batch import LARGEST_CLASS, MOST_STEPS, SMALLEST_TOL, GramBatch
 from fdgpu.kernels.smo_triton import SCRATCH_BYTES, cross_validate_labels, fit_labels
+from fdgpu.rows import CHUNK_BYTES
 
 SHARE_OF_MEMORY = 0.8  # of what is free; the rest is for what the allocator loses between blocks
 FALLBACK_BYTES = 1 << 30  # where the device does not say how much is free
@@ -57,14 +57,13 @@ class TritonBackend:
         if self.device.type != "cuda":
             return FALLBACK_BYTES
         free, _ = torch.cuda.mem_get_info(self.device)
-        return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES - ROUND_BYTES
+        return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES - ROUND_BYTES["cuda"]
 
     def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:  # noqa: ARG002 - the protocol's
-        """Rows as they come, whitened, and times a dual; Gram matrix and its diagonal. None above one program's."""
+        """Rows whitened, and times a dual; Gram matrix and its diagonal. None above one program's."""
         if one.n > LARGEST_CLASS:
             return None
-        d, comes = one.embeddings.shape[1], one.embeddings.dtype.itemsize
-        return one.n * (d * (comes + 4 + 4) + 4 * one.n + 4)
+        return one.n * (one.embeddings.shape[1] * (4 + 4) + 4 * one.n + 4)
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
         """Whiten classes and multiply them; one that a program cannot hold is solved without a Gram matrix."""

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_device, to_host
 from fdgpu.kernels.whiten_numba import LEAST_NORMAL, LOWEST, add_moments, whiten_rows
-from fdgpu.rows import Rows, as_rows
+from fdgpu.rows import Rows, as_rows, chunk_rows
 
-CHUNK_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}  # of float64 copies at a time: a cache's worth, and one full launch
 # Where mean and scale lie between these, the whitened numbers of any float32 rows can be squared in float64.
 NEAR = (2.0**-200, 2.0**200)
 FAR_COPIES = 8  # that rows of any size take beside the one that others take
@@ -59,19 +58,23 @@ class Whitening:
         """Return the whitening that only normalises (A.7, for decoding)."""
         return cls(np.zeros(d), np.ones(d))
 
-    def __call__(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Whiten ``rows`` (n, d); returns new unit rows of ``dtype`` on the same device."""
+    def __call__(
+        self, rows: torch.Tensor, dtype: torch.dtype = torch.float32, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Whiten ``rows`` (n, d); returns unit rows on the same device, new ones of ``dtype`` or those of ``out``."""
+        out = torch.empty(rows.shape, dtype=dtype, device=rows.device) if out is None else out
         if rows.device.type != "cpu":
-            return self.through_torch(rows, dtype)
-        out = torch.empty(rows.shape, dtype=dtype)
+            return self.through_torch(rows, dtype, out)
         step = chunk_rows(rows)
         for part, into in zip(rows.split(step), out.split(step), strict=True):
             whiten_rows(_plain(part), self.mean, self.scale, into.numpy())
         return out
 
-    def through_torch(self, rows: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    def through_torch(
+        self, rows: torch.Tensor, dtype: torch.dtype = torch.float32, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Whiten ``rows`` (n, d) on any device, without waiting for it."""
-        out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
+        out = torch.empty(rows.shape, dtype=dtype, device=rows.device) if out is None else out
         mean, scale = (to_device(values, rows.device) for values in (self.mean, self.scale))
         far = rows.dtype == torch.float64 or not self._is_near
         step = max(1, chunk_rows(rows) // (FAR_COPIES if far else 1))
@@ -122,8 +125,3 @@ def _power_of_two(exponent: torch.Tensor) -> torch.Tensor:
 def _plain(rows: torch.Tensor) -> NDArray[np.floating]:
     """Return rows on the host as the compiled loops know them: float32 or float64, row by row."""
     return (rows if rows.dtype == torch.float64 else rows.float()).contiguous().numpy()
-
-
-def chunk_rows(rows: Rows | torch.Tensor) -> int:
-    """Rows of ``rows`` (n, d) to convert to float64 at a time."""
-    return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES["cpu"]) // (8 * max(1, rows.shape[1])))

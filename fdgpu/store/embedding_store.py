@@ -161,7 +161,7 @@ class EmbeddingStore:
 
     def labels_of(self, rows: Ints) -> list[object]:
         """Return the labels of some images as they came: names, ids, or lists of 0 and 1; None where there is none."""
-        text = self.labels.combine_chunks().take(pa.array(rows)).to_pylist()
+        text = shared_texts(self.labels.combine_chunks().take(pa.array(rows)))
         as_json = np.repeat([shard.about.get("labels") == "json" for shard in self.shards], np.diff(self.starts))
         return [
             json.loads(one) if one is not None and as_json[row] else one for one, row in zip(text, rows, strict=True)
@@ -234,9 +234,7 @@ class EmbeddingStore:
         """
         nothing: list[None] = [None] * len(ids)
         given = {"labels": labels, "splits": splits, "groups": groups, "skipped": skipped}
-        columns: dict[str, list[Any]] = {
-            name: nothing if column is None else list(column) for name, column in given.items()
-        }
+        columns: dict[str, Any] = {name: nothing if column is None else list(column) for name, column in given.items()}
         for name, column in columns.items():
             if len(column) != len(ids):
                 raise InputError(f"{name} has {len(column)} entries, ids has {len(ids)}: pass one an image")
@@ -250,12 +248,29 @@ class EmbeddingStore:
         with writing(self.path):
             self.refresh()
             _refuse_twice(ids, self)
-            piece = Piece(list(ids), rows, *columns.values(), treated=nothing, stamps=nothing, pictures=None)
+            piece = Piece(
+                ids=list(ids),
+                vectors=rows,
+                labels=columns["labels"],
+                splits=columns["splits"],
+                groups=columns["groups"],
+                skipped=columns["skipped"],
+                treated=nothing,
+                stamps=nothing,
+                pictures=None,
+            )
             taken = [int(shard.path.stem) for shard in self.shards]
             with closing(Writer(self.path, self.manifest, taken)) as writer:
                 writer.add(piece)
                 writer.finish()
         self.refresh()
+
+
+def shared_texts(column: pa.Array) -> list[str | None]:
+    """Return a column of text as a list, in which equal entries are one object: few names, and many images."""
+    coded = column.dictionary_encode()
+    names = [*coded.dictionary.to_pylist(), None]
+    return [names[code] for code in np.asarray(coded.indices.fill_null(len(names) - 1)).tolist()]
 
 
 def _check_text(entries: Sequence[object], name: str) -> None:

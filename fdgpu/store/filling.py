@@ -34,7 +34,7 @@ from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore, held_bytes
+from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
 from fdgpu.store.manifest import NAME, Complete, Manifest
 from fdgpu.store.shard import texts
 from fdgpu.store.writing import Piece, Writer, digest_of, plain_label, writing
@@ -353,7 +353,7 @@ class _Filling:
         """Return splits likewise."""
         if self.source.splits is not None:
             return list(self.source.splits)
-        then = self.store.splits.combine_chunks().take(pa.array(at)).to_pylist()
+        then = shared_texts(self.store.splits.combine_chunks().take(pa.array(at)))
         return [self.told[own][1] or old if own in self.told else old for own, old in zip(ids, then, strict=True)]
 
     def _rows(self, at: Ints) -> Rows:

@@ -20,7 +20,7 @@ from fdgpu.embedding.opening import image_source
 from fdgpu.errors import InputError
 from fdgpu.progress import Reporter, silent
 from fdgpu.store.answers_file import StoredAnswers
-from fdgpu.store.embedding_store import EmbeddingStore, Ints
+from fdgpu.store.embedding_store import EmbeddingStore, Ints, shared_texts
 from fdgpu.store.shard import texts
 
 
@@ -107,7 +107,7 @@ def columns_of_store(
     if own["labels"] is None:
         own["labels"] = store.labels_of(every)
     if own["splits"] is None and store.splits.null_count < len(store):
-        own["splits"] = store.splits.to_pylist()
+        own["splits"] = shared_texts(store.splits.combine_chunks())
     if own["groups"] is None or own["groups"] == "auto":
         own["groups"] = store.groups.combine_chunks() if store.groups.null_count < len(store) else own["groups"]
     return NamedImages(store.ids.to_pylist()), own

@@ -11,7 +11,7 @@ import torch
 
 import fdgpu
 from fdgpu import ClipEmbedder
-from fdgpu.auditing import Planted
+from fdgpu.auditing import AuditResult, Planted
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.gathering import class_findings
 from fdgpu.auditing.images import AuditImages
@@ -62,13 +62,16 @@ def world() -> dict:
     }
 
 
-@pytest.fixture(scope="session")
-def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFactory):
-    out = tmp_path_factory.mktemp("audit")
+def audit_world(world: dict, clip: ClipEmbedder, out: Path) -> AuditResult:
     return fdgpu.audit(
         world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip, out=out,
         grammar="demo", confidence=np.linspace(0.4, 1, len(world["labels"])),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def audited(world: dict, clip: ClipEmbedder, tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
+    return audit_world(world, clip, tmp_path_factory.mktemp("audit"))
 
 
 class StandIn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from PIL import Image
 
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
+from fdgpu.auditing.images import Embedded
+from fdgpu.directions import groups
 from fdgpu.embedding.sources import FileSource, TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
-from tests.auditing.conftest import CLASSES, PER_CLASS
+from tests.auditing.conftest import CLASSES, PER_CLASS, audit_world
+from tests.counted_rows import CountedRows, read_in_blocks
 
 
 def test_it_finds_and_names_the_failure(audited) -> None:
@@ -55,6 +59,33 @@ def test_a_planted_caption_is_reliable_and_says_why(audited) -> None:
     assert {row["reliable"] for row in rows} >= {True, None}
 
 
+def without_seconds(out: Path) -> dict:
+    document = json.loads((out / "audit.json").read_text())
+    document.pop("timings")
+    return document
+
+
+def test_an_audit_of_vectors_that_are_had_in_parts_is_the_same(
+    audited, world: dict, clip: ClipEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[CountedRows] = []
+    of = Embedded.of
+
+    def in_parts(*args: object) -> Embedded:
+        embedded = of(*args)
+        parts.append(CountedRows(embedded.vectors.take(np.arange(len(embedded.ids)))))
+        return replace(embedded, vectors=parts[0])
+
+    monkeypatch.setattr(Embedded, "of", in_parts)
+    read_in_blocks(monkeypatch, 7, clip.dimension)
+    monkeypatch.setattr(groups, "ROW_BYTES", dict.fromkeys(("cpu", "cuda"), 4 * clip.dimension * 7))
+    audit_world(world, clip, tmp_path)
+    assert without_seconds(tmp_path) == without_seconds(audited.out)
+    for name in ("captions.parquet", "examples.parquet"):
+        assert (tmp_path / name).read_bytes() == (audited.out / name).read_bytes()
+    assert parts[0].most == 7
+
+
 def test_classes_without_a_direction_say_why(audited) -> None:
     by_name = {c.name: c for c in audited.findings.classes}
     assert (by_name["bag"].status, by_name["coat"].status) == ("no_errors", "all_errors")
@@ -65,7 +96,7 @@ def test_classes_without_a_direction_say_why(audited) -> None:
 def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     names = {path.name for path in audited.out.iterdir()}
     tables = {"examples.parquet", "captions.parquet", "effects.parquet"}
-    assert names == tables | {"report.html", "audit.json", "directions.safetensors"}
+    assert names == tables | {"report.html", "audit.json", "directions.safetensors", "embeddings"}
     document = json.loads((audited.out / "audit.json").read_text())
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}
     assert document["text_method"] == "prefix_tree"

@@ -16,6 +16,7 @@ from fdgpu.auditing import AuditResult
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.outputs import audit_json, write_audit
+from fdgpu.auditing.pipeline import STORE
 from fdgpu.findings import (
     AnswerKind,
     AskedModel,
@@ -212,18 +213,21 @@ def test_the_tables_have_the_documented_columns(
 
 def test_every_file_of_the_folder_is_documented(audited: AuditResult) -> None:
     words = DOCUMENTED.read_text()
-    assert all(f"| `{path.name}` |" in words for path in audited.out.iterdir())
+    assert all(f"| `{path.name}{'/' * path.is_dir()}` |" in words for path in audited.out.iterdir())
 
 
 def test_the_json_lists_every_file_of_the_folder(audited: AuditResult) -> None:
     listed = json.loads((audited.out / "audit.json").read_text())["files"]
-    assert sorted(listed) == sorted(path.name for path in audited.out.iterdir())
+    assert sorted(listed) == sorted(path.name for path in audited.out.iterdir() if path.name != STORE)
 
 
 def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:
     """The findings are finished before either is written: nothing is timed any more."""
     document = json.loads((audited.out / "audit.json").read_text())
-    stages = ["embed images", "fit directions", "test directions", "score captions", "gather findings"]
+    stages = [
+        "embed images", "check columns", "group images", "fit directions", "test directions", "decision values",
+        "score captions", "gather findings",
+    ]  # fmt: skip
     assert list(document["timings"]) == list(audited.findings.timings) == stages
     rows = dict(re.findall(r'scope="row">([a-z ]+)</th>.*?([^<>]+)</td></tr>', audited.page))
     assert document["timings"] == {stage: round(seconds, 3) for stage, seconds in audited.findings.timings.items()}

@@ -30,6 +30,7 @@ from fdgpu.captions.reliability import (
 )
 from fdgpu.findings import Side
 from fdgpu.rows import TensorRows
+from tests.counted_rows import CountedRows, read_in_blocks
 
 NAN = float("nan")
 FIRM, LOOSE, UNKNOWN = (1.0, 0.02), (0.3, 0.6), (NAN, NAN)  # the share of the top, and the noise's p
@@ -357,12 +358,16 @@ def test_a_direction_of_length_zero_has_no_alignment_and_no_reliable_caption() -
     assert np.isnan(first.alignment)
 
 
-def test_the_gap_is_that_of_the_images_nearest_to_the_caption() -> None:
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_the_gap_is_that_of_the_images_nearest_to_the_caption(
+    kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in_blocks(monkeypatch, 7, 2)
     vectors = np.stack([np.linspace(1, 0, 30), np.zeros(30)], axis=1)  # the last is the nearest to b
     right = np.array([True] * 20 + [False] * 10)
 
     def evidence(correct: np.ndarray):
-        images = ShownImages(TensorRows(torch.from_numpy(-vectors)), [correct], [np.arange(30)])
+        images = ShownImages(CountedRows(torch.from_numpy(-vectors).to(kind)), [correct], [np.arange(30)])
         found = judged(np.array([[1.0, 0.0], [-1.0, 0.0]]), [1.0, 0.0], np.empty((0, 2)), images, "cb")
         assert list(found.sides[Side.HARD]) == [1]
         assert found.nearest[Side.HARD].tolist() == correct.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ from torch.utils._pytree import tree_leaves
 from fdgpu.directions import labellings, resampling, triton_backend
 from fdgpu.directions.batch import Layout
 from fdgpu.directions.labellings import permuted_labels
+from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
-from fdgpu.directions.whitening import CHUNK_BYTES, Whitening
+from fdgpu.directions.whitening import Whitening
 from fdgpu.kernels.draws import choose_reference
 from fdgpu.kernels.folds import assign_folds_reference
 from fdgpu.kernels.smo_batch import GramBatch, Solutions
+from fdgpu.rows import CHUNK_BYTES
 from tests.directions.planting import make_classes
 
 CPU = torch.device("cpu")
@@ -104,3 +107,16 @@ def test_a_round_of_permutations_takes_what_it_is_sized_by(monkeypatch: pytest.M
     a_label = allocations.peak / labels.numel()
     assert 0.5 * resampling.PERMUTED_BYTES["cuda"] < a_label <= resampling.PERMUTED_BYTES["cuda"]
     assert np.isfinite(a_label)
+
+
+def test_the_scores_of_a_round_take_what_they_are_sized_by() -> None:
+    settings = SolverSettings()
+    batch = NumbaBackend().open(make_classes((20,) * 40, 4), settings)
+    labels = permuted_labels(batch.layout, 0, 0, 50)
+    batch.cross_validate(labels[:1])  # compiled
+    tracemalloc.start()
+    batch.cross_validate(labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    scored = len(labels) * resampling.SCORED_BYTES * 40 * settings.cv * len(settings.Cs)
+    assert 0.8 * scored < peak <= scored + resampling.PERMUTED_BYTES["cpu"] * labels.numel()

@@ -26,7 +26,7 @@ def fitted(**settings: object) -> FailureDirections:
 
 def test_a_large_class_is_solved_without_its_gram_matrix_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = fitted(n_permutations=9, nested=True)
-    monkeypatch.setattr(numba_backend, "BATCH_BYTES", 6 * 300**2)
+    monkeypatch.setattr(numba_backend, "CLASS_BYTES", 6 * 300**2)
     monkeypatch.setattr("fdgpu.directions.newton_batch.WORK_BYTES", 8 * 16 * 400 * 3)  # three problems at once
     mixed = fitted(n_permutations=9, nested=True)
     assert usual.solver_ == ["gram"] * 3
@@ -50,12 +50,12 @@ def test_several_modes_of_a_large_class(monkeypatch: pytest.MonkeyPatch) -> None
         assert fit.solver_ == [expected]
         assert fit.n_directions_ == 2
         found.append(fit.directions_[0])
-        monkeypatch.setattr(numba_backend, "BATCH_BYTES", 1)
+        monkeypatch.setattr(numba_backend, "CLASS_BYTES", 1)
     assert np.allclose((found[0] * found[1]).sum(axis=1), 1, atol=1e-4)
 
 
 def test_the_bound_on_the_steps_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_backend, "BATCH_BYTES", 1)
+    monkeypatch.setattr(numba_backend, "CLASS_BYTES", 1)
     with pytest.warns(UserWarning, match="3 classes stopped before the KKT violation"):
         fit = fitted(max_iter=1)
     assert not fit.converged_.any()

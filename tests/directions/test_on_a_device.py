@@ -15,9 +15,11 @@ from fdgpu.device import Choice
 from fdgpu.directions import estimator, modes, triton_backend
 from fdgpu.kernels.gram_triton import gram_reference
 from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
+from fdgpu.rows import Rows, as_rows
 from tests.conftest import make_class
+from tests.counted_rows import CountedRows, read_in_blocks
 from tests.directions.planting import plant_modes
-from tests.pretend_cuda import inner, launched_as, pretend_cuda
+from tests.pretend_cuda import CUDA, inner, launched_as, pretend_cuda
 
 D = 12
 EVERYTHING = {"n_permutations": 5, "nested": True, "n_resamples": 3, "Cs": (1e-3, 1e-1)}
@@ -40,11 +42,15 @@ def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[FailureD
     monkeypatch.setattr(modes, "STARTS", 4)
 
     def run(
-        x: np.ndarray, labels: np.ndarray, right: np.ndarray, groups: np.ndarray | None = None, **settings: object
+        x: np.ndarray | Rows,
+        labels: np.ndarray,
+        right: np.ndarray,
+        groups: np.ndarray | None = None,
+        **settings: object,
     ) -> tuple[FailureDirections, list[Crossing]]:
         fit = FailureDirections(backend="triton", **(EVERYTHING | settings))
         with pretend_cuda(monkeypatch), counted_crossings() as crossings:
-            fit.fit(torch.from_numpy(x).to("cuda"), labels, right, groups=groups)
+            fit.fit(torch.from_numpy(x).to("cuda") if isinstance(x, np.ndarray) else x, labels, right, groups=groups)
         return fit, crossings
 
     return run
@@ -74,6 +80,27 @@ def test_it_finds_what_the_cpu_finds_with_the_same_draws(on_a_device, grouped: b
     assert np.allclose(fit.fitted.nested_score, plain.nested_score_, atol=0.1)
     resampled = inner(fit.fitted.resampled_coef).numpy()
     assert np.allclose(resampled, plain.resampled_coef_, atol=5e-3 * np.abs(plain.resampled_coef_).max())
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_rows_that_come_in_blocks_are_fitted_as_their_tensor_is(
+    on_a_device, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    x, labels, right = data(3, 30)
+    x = x.astype(kind)
+    read_in_blocks(monkeypatch, 7, D)
+    (plain, crossings), (found, of_rows) = (
+        on_a_device(given, labels, right) for given in (x, CountedRows(torch.from_numpy(x), CUDA))
+    )
+    for name in ("coef", "intercept", "C", "cv_scores", "p_value", "nested_score"):
+        np.testing.assert_array_equal(getattr(found.fitted, name), getattr(plain.fitted, name), err_msg=name)
+    assert table(crossings) - table(of_rows) == {"whether all embeddings are finite": 1}
+    with pretend_cuda(monkeypatch):
+        one, other = (
+            inner(plain.fitted.decisions(as_rows(given, "x"), labels, [0]))
+            for given in (torch.from_numpy(x).to("cuda"), CountedRows(torch.from_numpy(x), CUDA))
+        )
+        assert torch.equal(one, other)
 
 
 def test_what_comes_down_does_not_depend_on_the_number_of_samples_and_classes(on_a_device) -> None:

@@ -90,7 +90,7 @@ def test_an_early_stop_settles_null_classes_only() -> None:
 class _Drawn:
     """A batch whose null scores are given: permutation ``b`` scores ``null[b]``."""
 
-    solver = "gram"
+    solver, settings = "gram", SETTINGS
 
     def __init__(self, null: list[float]) -> None:
         self.layout = layout_of(np.array([True, True, False, False]))
@@ -313,7 +313,7 @@ def test_backends_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = resamples(NumbaBackend(1))
     tolerance = 3e-3 * np.linalg.norm(expected, axis=-1).max()
     assert np.abs(resamples(CumlBackend("cpu")) - expected).max() <= tolerance
-    monkeypatch.setattr(numba_backend, "BATCH_BYTES", 4 * 30**2)  # too large for its Gram matrix now
+    monkeypatch.setattr(numba_backend, "CLASS_BYTES", 4 * 30**2)  # too large for its Gram matrix now
     assert NumbaBackend(1).open([one_class()], SETTINGS).solver == "newton"
     assert np.abs(resamples(NumbaBackend(1)) - expected).max() <= tolerance
 

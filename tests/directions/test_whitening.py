@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdgpu.directions import whitening as module
+from fdgpu import rows as module
 from fdgpu.directions.whitening import Whitening
 
 

@@ -1,0 +1,248 @@
+"""Work on a cluster: two nodes on one machine, of which one is killed; and addresses where there is no cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fdgpu
+from fdgpu import cluster as cluster_module
+from fdgpu.cluster import LOCAL, TRIES, Cluster, Share
+from fdgpu.directions.fit import Fit
+from fdgpu.errors import BackendError, InputError, MissingExtraError, ModelError
+from tests.conftest import make_class
+
+ray = pytest.importorskip("ray", reason="Ray is not installed")
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}  # the least that Ray takes is 75 MB
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """Two nodes of one core each, on this machine."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    nodes = Nodes(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    nodes.add_node(**NODE)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Any) -> Iterator[Cluster]:
+    with Cluster.connect(nodes.address) as cluster:
+        yield cluster
+
+
+# --- what a worker gets -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "share"),
+    [
+        ([(8, 0)], {}, Share(0, 8, 1)),
+        ([(8, 0)], {"workers": 3}, Share(0, 2, 3)),
+        ([(8, 0)], {"workers": 30}, Share(0, 1, 8)),
+        ([(64, 8)], {}, Share(1, 8, 8)),
+        ([(64, 8)], {"gpus": 2}, Share(2, 16, 4)),
+        ([(64, 8)], {"gpus": 0}, Share(0, 64, 1)),
+        ([(2, 1)], {"gpus": 0.25}, Share(0.25, 1, 2)),
+        ([(16, 0), (32, 4), (8, 4)], {}, Share(1, 2, 8)),
+        ([(0, 0), (16, 1)], {}, Share(1, 16, 1)),
+    ],
+)
+def test_nodes_are_divided_among_workers(nodes: Any, asked: dict[str, Any], share: Share) -> None:
+    assert Share.of([{"CPU": float(cpus), "GPU": float(gpus)} for cpus, gpus in nodes], **asked) == share
+
+
+@given(
+    nodes=st.lists(st.tuples(st.integers(0, 96), st.integers(0, 8)), min_size=1, max_size=5),
+    gpus=st.sampled_from([None, 0, 0.1, 0.3, 0.5, 1, 2, 8]),
+    workers=st.none() | st.integers(1, 200),
+)
+def test_no_node_is_asked_for_more_than_it_has(
+    nodes: list[tuple[int, int]], gpus: float | None, workers: int | None
+) -> None:
+    held = [{"CPU": float(cpus), "GPU": float(cards)} for cpus, cards in nodes]
+    try:
+        share = Share.of(held, gpus, workers)
+    except BackendError:
+        least = (1 if any(cards for _, cards in nodes) else 0) if gpus is None else gpus
+        assert not any(cpus >= 1 and cards >= least for cpus, cards in nodes)
+        return
+    room = sum(
+        min(cpus // share.cores, int(cards / share.gpus) if share.gpus else cpus // share.cores)
+        for cpus, cards in nodes
+    )
+    assert 1 <= share.workers <= min(room, workers or room)
+
+
+def test_what_no_node_has_is_refused() -> None:
+    with pytest.raises(BackendError, match=r"asks for 2 GPUs and a core, and the nodes .* have 1 GPUs and 8"):
+        Share.of([{"CPU": 8.0, "GPU": 1.0}], gpus=2)
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"address": "ray://head:10001"},
+        {"address": "head"},
+        {"address": 6379},
+        {"address": ""},
+        {"gpus_per_worker": 1.5},
+        {"gpus_per_worker": -1},
+        {"workers": 0},
+    ],
+)
+def test_an_argument_that_is_none_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(asked)) if "address" not in asked else "address"):
+        Cluster.connect(**asked)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_an_address_where_nothing_listens_says_so_at_once(host: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(BackendError, match=rf"'{host}:{port}' cannot be joined \(.+\): start it by `ray start"):
+        Cluster.connect(f"{host}:{port}")
+
+
+def test_an_address_where_something_else_listens_is_not_waited_for_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "ANSWERS_WITHIN", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(BackendError, match=r"no answer within 0\.5 s"):
+            Cluster.connect(address)
+
+
+def test_a_cluster_of_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Traceback\nRuntimeError: Version mismatch: The cluster was started with: Ray: 2.9.0"
+    failed = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(BackendError, match=r"Version mismatch: .* Ray: 2\.9\.0"):
+        Cluster.connect("auto")
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"a cluster needs ray, .* pip install 'fdgpu\[ray\]'"):
+        Cluster.connect(LOCAL)
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def doing(what: Callable[[Any], Any]) -> Callable[[], Callable[[Any], Any]]:
+    """A worker that does something; it is sent by value, as a user's own function is."""
+    return lambda: what
+
+
+def test_tasks_come_back_by_their_number_and_workers_know_their_cores(cluster: Cluster) -> None:
+    def square(x: int) -> tuple[int, int, int]:
+        import torch
+
+        from fdgpu.device import cpu_count
+
+        return x * x, cpu_count(), torch.get_num_threads()
+
+    assert cluster.share == Share(gpus=0, cores=1, workers=2)
+    assert dict(cluster.deal(doing(square), range(9))) == {x: (x * x, 1, 1) for x in range(9)}
+
+
+def test_nothing_to_do_starts_nothing(cluster: Cluster) -> None:
+    assert list(cluster.deal(doing(str), [])) == []
+
+
+def test_an_error_of_ours_names_the_node_and_any_other_is_itself(cluster: Cluster) -> None:
+    def fail(kind: type[Exception]) -> None:
+        raise kind("the reason")
+
+    with pytest.raises(ModelError, match=rf"on the node {socket.gethostname()} \(.+\): the reason"):
+        list(cluster.deal(doing(fail), [ModelError]))
+    with pytest.raises(KeyError, match="the reason"):
+        list(cluster.deal(doing(fail), [KeyError]))
+
+
+def test_a_worker_that_cannot_begin_says_on_which_node(cluster: Cluster) -> None:
+    def without_weights() -> Callable[[int], int]:
+        raise ModelError("there is no file w.pt")
+
+    with pytest.raises(ModelError, match=rf"on the node {socket.gethostname()} .*there is no file w.pt"):
+        list(cluster.deal(without_weights, [1]))
+
+
+def test_what_cannot_be_sent_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(InputError, match="the third shard cannot be sent to other processes"):
+        list(cluster.deal(doing(str), [(one for one in "abc")], lambda _: "the third shard"))
+
+
+class Elsewhere:
+    """Stands for a class that a worker cannot import."""
+
+    def __reduce__(self) -> Any:
+        return __import__, ("only_on_the_drivers_disk",)
+
+
+def test_what_a_worker_cannot_import_is_named(cluster: Cluster) -> None:
+    there = Elsewhere()
+    with pytest.raises(BackendError, match=r"could not read .*No module named 'only_on_the_drivers_disk'.*all nodes"):
+        list(cluster.deal(lambda: there, [1]))  # type: ignore[arg-type, return-value]
+
+
+def test_a_task_that_ends_every_worker_ends_the_work_and_others_are_done(cluster: Cluster) -> None:
+    def die(x: str) -> str:
+        if x == "bad.jpg":
+            os._exit(1)
+        return x
+
+    done = []
+
+    def go() -> None:
+        for _, one in cluster.deal(doing(die), ["a", "bad.jpg", "b", "c"], lambda one: f"the images from {one} on"):
+            done.append(one)
+
+    with pytest.raises(BackendError, match=rf"the images from bad\.jpg on ended {TRIES} workers"):
+        go()
+    assert set(done) <= {"a", "b", "c"}
+
+
+# --- the solver -------------------------------------------------------------------------------------------------------
+
+
+def bits(fit: Fit) -> dict[str, Any]:
+    """All numbers of a fit, but for seconds."""
+    named = {name: getattr(fit, name) for name in fit.__dataclass_fields__ if name != "test_seconds"}
+    named |= {"mean": fit.whitening.mean, "scale": fit.whitening.scale}
+    arrays = {name: np.asarray(value) for name, value in named.items() if hasattr(value, "shape")}
+    return {name: (value.dtype, value.shape, value.tobytes()) for name, value in arrays.items()}
+
+
+def test_directions_are_those_of_one_process_to_the_bit(cluster: Cluster) -> None:
+    sizes, told = [40, 90, 60, 30, 70, 50, 80], []
+    parts = [make_class(n, 16, 0.3, 0.6 if n % 20 else 0.1, seed=n) for n in sizes]
+    x, right = np.concatenate([one.x for one in parts]), np.concatenate([one.right for one in parts])
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    groups = np.where(labels == 2, np.arange(len(x)) // 2, np.arange(len(x)) + len(x))
+    settings = {"n_permutations": 20, "stop_after": 8, "n_resamples": 3, "n_directions": 2, "nested": True}
+    one = fdgpu.FailureDirections(**settings).fit(x, labels, right, groups=groups)
+    many = fdgpu.FailureDirections(**settings).fit(
+        x, labels, right, groups=groups, cluster=cluster, progress=lambda *report: told.append(report)
+    )
+    assert bits(many.fitted) == bits(one.fitted)
+    assert many.fitted.n_permutations.max() > 20  # some were drawn on
+    assert many.backend_ == one.backend_
+    assert ("solve on the cluster", 6, 6) in told  # one of the seven has groups
+    assert many.fit(x, labels, right, groups=groups).fitted.coef.tobytes() == one.fitted.coef.tobytes()
