@@ -146,7 +146,8 @@ class EmbeddingStore:
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column of all images, as their shards have it."""
         parts = [shard.columns([name]).column(0) for shard in self.shards]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=None if parts else pa.string())
+        kind = None if parts else pa.int64() if name == "picture" else pa.string()
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=kind)
 
     @cached_property
     def ids(self) -> pa.ChunkedArray:

@@ -245,8 +245,6 @@ class _Filling:
                 self.report(self.stage, known, total)
             writer.finish()
         store.refresh()
-        if missing is None:
-            self.order = store.ids.to_pylist()
 
     def _written(self, source: ImageSource, writer: Writer) -> Iterator[Piece]:
         """Embed the images of a source, and yield what was handed to the writer."""
@@ -280,7 +278,7 @@ class _Filling:
 
         It raises an InputError for an id that comes twice, of a source whose ids are not known beforehand.
         """
-        ids, seen = self.order, Counter[str]()
+        ids, seen = self.order, Counter[str]()  # in the order in which they come
         first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
         start = 0
 
@@ -309,6 +307,8 @@ class _Filling:
             stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
             yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
             start = span.stop
+        if ids is None:
+            self.order = list(seen)
 
     def _keep(self, vectors: Tensor) -> None:
         """Keep new vectors where they are, so that they need not be read again."""

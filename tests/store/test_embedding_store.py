@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdgpu import EmbeddingStore
@@ -50,7 +50,7 @@ def test_labels_come_back_as_they_were(tmp_path: Path, kind: str) -> None:
 
 
 def test_labels_that_json_does_not_hold_are_refused() -> None:
-    with pytest.raises(InputError, match="labels cannot be stored .*give names, ids, or lists"):
+    with pytest.raises(InputError, match=r"labels cannot be stored .*give names, ids, or lists"):
         labels_as_text([b"cat"])
 
 
@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], s
 def test_an_id_that_is_there_is_refused_and_so_is_a_second_writer(tmp_path: Path) -> None:
     store = EmbeddingStore.create(tmp_path / "store", 2)
     store.append(["a"], np.eye(1, 2))
-    with pytest.raises(InputError, match="'a' is in .* already"):
+    with pytest.raises(InputError, match=r"'a' is in .* already"):
         EmbeddingStore.open(store.path).append(["b", "a"], np.eye(2))
     with writing(store.path), pytest.raises(InputError, match="is being written by another run"):
         store.append(["b"], np.eye(1, 2))
@@ -159,7 +159,7 @@ def test_what_was_killed_while_it_began_is_begun_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda text: "",
+        lambda _: "",
         lambda text: text[:40],
         lambda text: text.replace("Store/1", "Store/2"),
         lambda text: text.replace('"dimension": 2', '"dimension": "two"'),
@@ -176,6 +176,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, damage: Any) -> None:
         EmbeddingStore.open(store.path)
 
 
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_change_of_a_manifest_is_refused_or_is_another_run(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -15,7 +15,6 @@ from fdgpu.embedding.embedder import Embeddings, ImageEmbedder
 from fdgpu.embedding.preprocess import Preprocess, ResizeMode
 from fdgpu.rows import Rows
 from fdgpu.store.filling import fill
-from fdgpu.store.manifest import NAME
 from tests.embedding.greys import grey
 
 SIDE, DIMENSION = 4, 5
@@ -69,7 +68,7 @@ def content(store: Path) -> dict[str, bytes]:
 
 
 def shards(store: Path) -> list[str]:
-    return sorted(one.name for one in store.iterdir() if one.name != NAME and one.is_file())
+    return sorted(one.name for one in store.glob("[0-9]*.parquet"))
 
 
 def vectors_of(found: Embeddings) -> np.ndarray:
