@@ -81,7 +81,7 @@ def fill(
             stays.
     """
     manifest = Manifest.of(embedder, shard_rows)
-    new = not (folder / NAME).exists()
+    new, made = not (folder / NAME).exists(), [parent for parent in folder.parents if not parent.exists()]
     if new:
         manifest.check()
         store = EmbeddingStore.begin(folder, manifest)
@@ -93,15 +93,16 @@ def fill(
             return _Filling(store, source, embedder, report, alongside, stage, workers).run(whole)
     finally:
         if new:
-            _leave_no_empty_store(folder)
+            _leave_no_empty_store(folder, made)
 
 
-def _leave_no_empty_store(folder: Path) -> None:
-    """Remove a store in which nothing was finished, unless another run has begun to fill it."""
+def _leave_no_empty_store(folder: Path, made: Sequence[Path]) -> None:
+    """Remove a store in which nothing was finished, and the folders made for it, unless another run fills it."""
     with suppress(InputError, OSError), writing(folder):
         if [one.name for one in folder.iterdir()] == [NAME]:
             (folder / NAME).unlink()
-            folder.rmdir()
+            for empty in (folder, *made):
+                empty.rmdir()
 
 
 @dataclass
