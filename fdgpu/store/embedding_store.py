@@ -233,9 +233,7 @@ class EmbeddingStore:
         """
         nothing: list[None] = [None] * len(ids)
         given = {"labels": labels, "splits": splits, "groups": groups, "skipped": skipped}
-        columns: dict[str, Any] = {
-            name: nothing if column is None else list(column) for name, column in given.items()
-        }
+        columns: dict[str, Any] = {name: nothing if column is None else list(column) for name, column in given.items()}
         for name, column in columns.items():
             if len(column) != len(ids):
                 raise InputError(f"{name} has {len(column)} entries, ids has {len(ids)}: pass one an image")
