@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
-    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "device", "errors", "extras", "files", "findings", "fingerprint",
-    "folders", "networks", "packages", "progress", "rows", "version",
+    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "device", "errors", "extras", "files", "findings",
+    "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}

@@ -146,7 +146,8 @@ class EmbeddingStore:
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column of all images, as their shards have it."""
         parts = [shard.columns([name]).column(0) for shard in self.shards]
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=None if parts else pa.string())
+        kind = None if parts else pa.int64() if name == "picture" else pa.string()
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], type=kind)
 
     @cached_property
     def ids(self) -> pa.ChunkedArray:
@@ -247,7 +248,17 @@ class EmbeddingStore:
         with writing(self.path):
             self.refresh()
             _refuse_twice(ids, self)
-            piece = Piece(list(ids), rows, **columns, treated=nothing, stamps=nothing, pictures=None)
+            piece = Piece(
+                ids=list(ids),
+                vectors=rows,
+                labels=columns["labels"],
+                splits=columns["splits"],
+                groups=columns["groups"],
+                skipped=columns["skipped"],
+                treated=nothing,
+                stamps=nothing,
+                pictures=None,
+            )
             taken = [int(shard.path.stem) for shard in self.shards]
             with closing(Writer(self.path, self.manifest, taken)) as writer:
                 writer.add(piece)
@@ -360,7 +371,7 @@ class StoredRows(Rows):
         starts = self.store.starts
         begins, ends = np.searchsorted(starts, ordered[[0, -1]], "right") - 1 if len(rows) else (0, -1)
         bounds = np.searchsorted(ordered, starts[begins : ends + 2])
-        for k, first, last in zip(range(begins, ends + 1), bounds[:-1], bounds[1:], strict=True):
+        for k, first, last in zip(range(begins, ends + 1), bounds, bounds[1:], strict=False):
             if first == last:
                 continue
             part, local = self._parts[k], ordered[first:last] - starts[k]

@@ -81,7 +81,7 @@ def fill(
             stays.
     """
     manifest = Manifest.of(embedder, shard_rows)
-    new = not (folder / NAME).exists()
+    new, made = not (folder / NAME).exists(), [parent for parent in folder.parents if not parent.exists()]
     if new:
         manifest.check()
         store = EmbeddingStore.begin(folder, manifest)
@@ -93,15 +93,16 @@ def fill(
             return _Filling(store, source, embedder, report, alongside, stage, workers).run(whole)
     finally:
         if new:
-            _leave_no_empty_store(folder)
+            _leave_no_empty_store(folder, made)
 
 
-def _leave_no_empty_store(folder: Path) -> None:
-    """Remove a store in which nothing was finished, unless another run has begun to fill it."""
+def _leave_no_empty_store(folder: Path, made: Sequence[Path]) -> None:
+    """Remove a store in which nothing was finished, and the folders made for it, unless another run fills it."""
     with suppress(InputError, OSError), writing(folder):
         if [one.name for one in folder.iterdir()] == [NAME]:
             (folder / NAME).unlink()
-            folder.rmdir()
+            for empty in (folder, *made):
+                empty.rmdir()
 
 
 @dataclass
@@ -116,6 +117,7 @@ class _Filling:
     stage: str
     workers: Workers | None
     order: list[str] | None = None  # ids of the source, in its order
+    came: Counter[str] = field(default_factory=Counter)  # ids that were not known beforehand, in the order they came in
     told: dict[str, tuple[object, str | None]] = field(default_factory=dict)  # label and split that came with an id
     fresh: list[Tensor] | None = None  # vectors where they were made, as long as they are few and all are new
     kept: int = 0  # bytes of them
@@ -245,8 +247,8 @@ class _Filling:
                 self.report(self.stage, known, total)
             writer.finish()
         store.refresh()
-        if missing is None:
-            self.order = store.ids.to_pylist()
+        if ids is None:
+            self.order = list(self.came)
 
     def _written(self, source: ImageSource, writer: Writer) -> Iterator[Piece]:
         """Embed the images of a source, and yield what was handed to the writer."""
@@ -280,15 +282,15 @@ class _Filling:
 
         It raises an InputError for an id that comes twice, of a source whose ids are not known beforehand.
         """
-        ids, seen = self.order, Counter[str]()
+        ids = self.order
         first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
         start = 0
 
         def rows_of(following: Sequence[str]) -> Sequence[int]:
             nonlocal start
             if ids is None:
-                seen.update(following)
-                _refuse_twice(Counter({own: seen[own] for own in following}))
+                self.came.update(following)
+                _refuse_twice(Counter({own: self.came[own] for own in following}))
             span = range(start, start + len(following))
             start = span.stop
             return span if first is None else [first[own] for own in following]
