@@ -17,6 +17,7 @@ _HOME = {
     "CaptionIndex": "fdgpu.index",
     "Classifier": "fdgpu.embedding",
     "ClipEmbedder": "fdgpu.embedding",
+    "Cluster": "fdgpu.cluster",
     "Decoder": "fdgpu.decoding",
     "EmbeddingStore": "fdgpu.store",
     "FailureDirections": "fdgpu.directions",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes ea
     from fdgpu.captions import nouns_below as nouns_below
     from fdgpu.captions import visual_adjectives as visual_adjectives
     from fdgpu.captions import word_effects as word_effects
+    from fdgpu.cluster import Cluster as Cluster
     from fdgpu.decoding import Decoder as Decoder
     from fdgpu.decoding import SyntheticImages as SyntheticImages
     from fdgpu.decoding import slerp as slerp

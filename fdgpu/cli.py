@@ -47,6 +47,8 @@ from fdgpu.options import (
     Permutations,
     Precision,
     PredictionsFile,
+    Ray,
+    RayGpus,
     ReducedDecoding,
     Seed,
     ShardRows,
@@ -56,6 +58,7 @@ from fdgpu.options import (
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
     from fdgpu.captions.candidates import CaptionRecipe
+    from fdgpu.cluster import Cluster
     from fdgpu.directions.estimator import FailureDirections
     from fdgpu.findings import ClassFindings, Findings
 
@@ -117,6 +120,8 @@ def audit(
     grammar: Grammar = None,
     class_names: ClassNamesFile = None,
     store: Store = "auto",
+    ray: Ray = None,
+    ray_gpus: RayGpus = None,
     groups: GroupsOption = Groups.AUTO,
     allow_outside: Outside = False,
     permutations: Permutations = PERMUTATIONS,
@@ -186,7 +191,12 @@ def audit(
     root = Path(images)
     paths = root.rglob("*") if table is None else (root / path for path in table.paths)
     read = [given] if given else []
-    with ProgressBars() as progress, replaced_folder(out, chain(read, [root] if root.is_file() else paths)) as folder:
+    kept_from = chain(read, [root] if root.is_file() else paths)
+    with (
+        _cluster(ray, ray_gpus) as cluster,
+        ProgressBars() as progress,
+        replaced_folder(out, kept_from) as folder,
+    ):
         result = run_audit(
             images,
             table,
@@ -197,6 +207,7 @@ def audit(
             decoder=decoder,
             out=folder,
             store=store,
+            cluster=cluster,
             groups=groups.value,
             allow_outside=allow_outside,
             directions=estimator,
@@ -219,6 +230,8 @@ def embed(
     batch_size: BatchSize = 256,
     reduced_decoding: ReducedDecoding = False,
     shard_rows: ShardRows = None,
+    ray: Ray = None,
+    ray_gpus: RayGpus = None,
 ) -> None:
     """Embed images into a store: Parquet files that an audit and other programs read.
 
@@ -231,11 +244,13 @@ def embed(
     from fdgpu.embedding.opening import class_folders_or_images
     from fdgpu.progress import ProgressBars
     from fdgpu.store.filling import fill
+    from fdgpu.store.pieces import Workers
 
     images = class_folders_or_images(source)
-    with ProgressBars() as progress:
-        embedder = named_embedder(model, device, batch_size, precision, reduced_decoding)
-        found = fill(out, images, embedder, progress, whole=True, shard_rows=shard_rows)
+    make = partial(named_embedder, model, device, batch_size, precision, reduced_decoding)
+    with _cluster(ray, ray_gpus) as cluster, ProgressBars() as progress:
+        embedder, workers = make(), None if cluster is None else Workers(cluster, make)
+        found = fill(out, images, embedder, progress, whole=True, shard_rows=shard_rows, workers=workers)
     typer.echo(f"Store: {out}, {len(found.ids):,} images, vectors of {embedder.dimension} numbers")
     _warn_of_skipped(found.unreadable)
 
@@ -346,6 +361,22 @@ def _estimator(
             backend=backend,
             random_state=seed,
         )
+
+
+@contextmanager
+def _cluster(address: str | None, gpus: float | None) -> Iterator[Cluster | None]:
+    """Connect to a cluster, if one is asked for, before any work."""
+    if address is None:
+        if gpus is not None:
+            raise typer.BadParameter("there is no cluster: pass --ray too, or leave it out", param_hint="--ray-gpus")
+        yield None
+        return
+    from fdgpu.cluster import Cluster
+
+    with _usage("--ray"):
+        cluster = Cluster.connect(address, gpus_per_worker=gpus)
+    with cluster:
+        yield cluster
 
 
 def _check_device(device: str, precision: str = "auto") -> None:

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -160,7 +161,7 @@ class Cluster:
         make: Callable[[], Callable[[Task], Result]],
         tasks: Iterable[Task],
         named: Callable[[Task], str] = str,
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result]]:
         """Let workers do tasks; each holds what ``make`` makes there, and does one after the other.
 
         A task whose worker or node dies is given to another. No more are prepared than a few for each worker.
@@ -183,9 +184,9 @@ class Cluster:
 
 
 class Worker:
-    """Lives in a process of the cluster, with so many cores."""
+    """Lives in a process of the cluster, with so many cores, and in the folder of the driver where there is one."""
 
-    def __init__(self, cores: int) -> None:
+    def __init__(self, cores: int, folder: str) -> None:
         import torch
         from threadpoolctl import threadpool_limits
 
@@ -193,6 +194,8 @@ class Worker:
 
         self.work: Callable[[Any], Any] | None = None
         os.environ[CORES] = str(cores)
+        with suppress(OSError):
+            os.chdir(folder)
         threadpool_limits(cores)
         torch.set_num_threads(cores)
 
@@ -286,7 +289,7 @@ class _Dealing(Generic[Task, Result]):
         return not any(hand.ready for hand in self.hands)
 
     def _new(self) -> Actor:
-        return self.kind.remote(self.share.cores)
+        return self.kind.remote(self.share.cores, str(Path.cwd()))
 
     def _begin(self, actor: Actor) -> None:
         self.hands.append(_Hand(actor, given={actor.make.remote(self.made, __version__): None}))
@@ -378,6 +381,7 @@ def _connect(ray: Any, address: str) -> None:
         BackendError: if it cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that it was started
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # one error is raised, and others of its kind are no news
     if address == LOCAL:
         from fdgpu.device import cpu_count
 

@@ -56,6 +56,7 @@ EXTRAS = {  # what extras of fdgpu bring, or its user: for what, and how to get 
     "cupy": ("CuPy arrays in and out", GPU_EXTRAS),
     "cuml": ("SVMs of very large classes on the GPU", GPU_EXTRAS),
     "wn": ("nouns from WordNet", install("wordnet")),
+    "ray": ("work on several GPUs and machines", install("ray")),
     "datasets": ("data sets of Hugging Face as images", "pip install datasets"),
     "webdataset": ("a WebDataset as images; shards are read without it", "pip install webdataset"),
     "ffcv": ("FFCV's Loader as images; .beton files are read without it", "make ffcv, see docs/install.md"),

@@ -46,6 +46,20 @@ ShardRows = Annotated[
     int | None, typer.Option(min=1, help="Images of a file of a new store; by default about 4096, in whole batches.")
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Work on a Ray cluster: local, all GPUs of this machine; auto, the cluster that runs here; or HOST:PORT "
+        "of its head."
+    ),
+]
+RayGpus = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="GPUs of each worker of the cluster: 0.5 puts two on one; by default 1 where there are any."
+    ),
+]
+
 Images = Annotated[
     str,
     typer.Option(

@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import fdgpu
 from fdgpu import cluster as cluster_module
 from fdgpu.cluster import LOCAL, TRIES, Cluster, Share
 from fdgpu.directions.fit import Fit
+from fdgpu.embedding import Embeddings, ImageSource, image_source
+from fdgpu.embedding.features import FeatureEmbedder
+from fdgpu.embedding.sources import FileSource
 from fdgpu.errors import BackendError, InputError, MissingExtraError, ModelError
+from fdgpu.progress import silent
+from fdgpu.store import fill
+from fdgpu.store.pieces import Embedding, Images, Workers
 from tests.conftest import make_class
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -246,3 +256,125 @@ def test_directions_are_those_of_one_process_to_the_bit(cluster: Cluster) -> Non
     assert many.backend_ == one.backend_
     assert ("solve on the cluster", 6, 6) in told  # one of the seven has groups
     assert many.fit(x, labels, right, groups=groups).fitted.coef.tobytes() == one.fitted.coef.tobytes()
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+BATCH, SHARD = 4, 8
+
+
+def tiny(seed: int = 0, seconds: float = 0.0) -> Callable[[], FeatureEmbedder]:
+    """A function that loads a small network, which takes so many seconds for a batch."""
+
+    def load() -> FeatureEmbedder:
+        torch.manual_seed(seed)
+        nn = torch.nn
+        model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 6), nn.ReLU(), nn.Linear(6, 2))
+        if seconds:
+            model[0].register_forward_hook(lambda *_: time.sleep(seconds))
+        return FeatureEmbedder(model, (8, 8), name="tiny", device="cpu", batch_size=BATCH)
+
+    return load
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """43 pictures, of which one is damaged; in five shards and three more."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(43):
+        noise = np.random.default_rng(i).integers(0, 256, (9, 9, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "pictures" / f"{i:02d}.png")
+    (tmp_path / "pictures" / "17.png").write_bytes(b"no picture")
+    return tmp_path / "pictures"
+
+
+def sources(folder: Path) -> dict[str, Callable[[], ImageSource]]:
+    paths = sorted(folder.iterdir())
+    arrays = [np.asarray(Image.open(path)) for path in paths if path.name != "17.png"]
+    tensor = torch.from_numpy(np.stack(arrays)).movedim(3, 1)
+    return {
+        "a folder": lambda: image_source(folder),
+        "splits, whose samples are sent": lambda: image_source({"val": paths[:20], "test": paths[20:]}),
+        "a tensor": lambda: image_source(tensor),
+        "what can be gone through once": lambda: image_source((one, f"label {i}") for i, one in enumerate(arrays)),
+    }
+
+
+def fill_store(folder: Path, source: ImageSource, workers: Workers | None = None, **more: Any) -> Embeddings:
+    return fill(folder, source, tiny()(), silent, whole=True, shard_rows=SHARD, workers=workers, **more)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a folder", "splits, whose samples are sent", "a tensor", "what can be gone through once"]
+)
+def test_a_store_is_that_of_one_process_to_the_bit(cluster: Cluster, pictures: Path, tmp_path: Path, kind: str) -> None:
+    source = sources(pictures)[kind]
+    one = fill_store(tmp_path / "one", source())
+    many = fill_store(tmp_path / "many", source(), Workers(cluster, tiny()))
+    assert files(tmp_path / "many") == files(tmp_path / "one")
+    assert torch.equal(many.vectors.take(np.arange(42)), one.vectors.take(np.arange(42)))
+    assert (many.ids, many.unreadable, many.fingerprint) == (one.ids, one.unreadable, one.fingerprint)
+    assert len(files(tmp_path / "one")) == 1 + 6  # a manifest and shards
+
+
+def test_one_process_finishes_what_a_cluster_began(cluster: Cluster, pictures: Path, tmp_path: Path) -> None:
+    def stop(stage: str, done: int, total: int | None) -> None:
+        assert (stage, total) == ("embed images", 43)
+        if done > SHARD:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(
+            tmp_path / "both", image_source(pictures), tiny()(), stop, whole=True, shard_rows=SHARD,
+            workers=Workers(cluster, tiny()),
+        )  # fmt: skip
+    begun = files(tmp_path / "both")
+    assert 2 < len(begun) < 7
+    fill_store(tmp_path / "both", image_source(pictures))
+    fill_store(tmp_path / "one", image_source(pictures))
+    assert files(tmp_path / "both") == files(tmp_path / "one")
+    assert begun.items() - files(tmp_path / "one").items() <= {("_manifest.json", begun["_manifest.json"])}
+
+
+def test_a_worker_with_other_weights_is_refused_by_its_node(cluster: Cluster, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=rf"on the node {socket.gethostname()} .*weights with the fingerprint .*all nodes"
+    ):
+        fill_store(tmp_path / "store", image_source(pictures), Workers(cluster, tiny(seed=1)))
+    assert not (tmp_path / "store").exists()
+
+
+def test_files_that_only_the_driver_sees_are_no_damaged_images(pictures: Path) -> None:
+    source = image_source(pictures)
+    assert isinstance(source, FileSource)
+    stamps = source.stamps(range(43))
+    there, gone = (Images(source.ids[:SHARD], range(SHARD), stamps[:SHARD]) for _ in range(2))
+    embedding = Embedding(tiny()(), None, source)
+    assert len(embedding(there)) == SHARD
+    source.paths[3].unlink()
+    with pytest.raises(InputError, match=r"1 images are not there, such as 03\.png: put the images where every node"):
+        embedding(gone)
+    damaged = Images(source.ids[16:24], range(16, 24), stamps[16:24])
+    assert [own for own in embedding(damaged).skipped if own]  # which lies there, and is none
+
+
+def test_a_node_that_is_killed_costs_nothing_but_time(
+    cluster: Cluster, nodes: Any, pictures: Path, tmp_path: Path
+) -> None:
+    killed = []
+
+    def kill(_: str, done: int, __: int | None) -> None:
+        if done >= SHARD and not killed:
+            killed.append(nodes.remove_node(nodes.list_all_nodes()[1], allow_graceful=False))
+
+    fill(
+        tmp_path / "many", image_source(pictures), tiny()(), kill, whole=True, shard_rows=SHARD,
+        workers=Workers(cluster, tiny(seconds=0.1)),
+    )  # fmt: skip
+    assert killed
+    fill_store(tmp_path / "one", image_source(pictures))
+    assert files(tmp_path / "many") == files(tmp_path / "one")

@@ -22,6 +22,7 @@ from fdgpu.findings import GroupedBy, Skipped, Split
 from fdgpu.progress import Reporter
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.filling import fill
+from fdgpu.store.pieces import Workers
 from fdgpu.store.writing import NOT_FINITE
 
 LOOKED_AT = 8  # images, before a model is loaded; where none of these can be used, all others are looked at too
@@ -77,12 +78,13 @@ class Embedded:
         report: Reporter,
         alongside: Alongside | None = None,
         store: Path | None = None,
+        workers: Workers | None = None,
     ) -> Embedded:
-        """Embed a source, through a store where there is one, and let a model answer its images."""
+        """Embed a source, through a store where there is one, and let a model answer its images; by workers or here."""
         if store is None:
             embeddings = embedder.embed(source, report, fingerprint=True, alongside=alongside)
         else:
-            embeddings = fill(store, source, embedder, report, alongside)
+            embeddings = fill(store, source, embedder, report, alongside, workers=workers)
         ids, vectors, reasons = embeddings.ids, embeddings.vectors, embeddings.unreadable
         if isinstance(vectors, Rows):
             readable = np.array([own not in reasons for own in ids], bool)

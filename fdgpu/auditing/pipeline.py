@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
-from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors
+from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
 from fdgpu.checks import check_kind, check_seed, check_text
+from fdgpu.cluster import Cluster
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
@@ -44,6 +46,7 @@ from fdgpu.progress import OneBar, Reporter, silent
 from fdgpu.report.page import render_report
 from fdgpu.store.embedding_store import EmbeddingStore
 from fdgpu.store.manifest import keeps_apart
+from fdgpu.store.pieces import Workers
 from fdgpu.store.stored_vectors import StoredVectors, columns_of_store
 from fdgpu.version import __version__
 
@@ -102,6 +105,7 @@ def audit(
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
     store: str | Path = "auto",
+    cluster: Cluster | str | None = None,
     splits: Array = None,
     confidence: Array = None,
     true_probability: Array = None,
@@ -165,6 +169,8 @@ def audit(
         store: folder that keeps the embeddings: images that it holds are not embedded again, so that an audit that was
             killed goes on, and another with other settings or of another model takes them from there. See
             :class:`fdgpu.EmbeddingStore`. ``"auto"`` is ``embeddings`` in ``out``; ``"none"`` keeps nothing.
+        cluster: whose workers embed into the store and solve the classes: a :class:`~fdgpu.Cluster` or its address, as
+            :meth:`fdgpu.Cluster.connect` takes it. Each loads the embedder itself, where it is a name or a function.
         splits: (n,) of "train", "val" and "test"; None means that all images are for validation.
         confidence: (n,) the model's confidence in its prediction, in [0, 1].
         true_probability: (n,) its probability of the true class, in [0, 1]: never the same as ``confidence`` where the
@@ -193,7 +199,7 @@ def audit(
     """
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
-    _check_kinds(decoder, directions, title, timings, progress)
+    _check_kinds(decoder, directions, cluster, title, timings, progress)
     notes = Notes()
     given = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
@@ -217,12 +223,15 @@ def audit(
     candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     kept = _store_of(store, out, source, space.images)
+    if cluster is not None and embeddings is None and kept is None:
+        raise InputError("the workers of a cluster embed into a store, and there is none: pass out or store")
     seconds = dict(timings or {})
     captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
-    with _written_to(out, source) as folder, OneBar(progress) as report:
+    with _connected(cluster) as joined, _written_to(out, source) as folder, OneBar(progress) as report:
+        workers = None if joined is None else Workers(joined, partial(loaded_embedder, embedder))
         with timed(seconds, "embed images" if embeddings is None else "take vectors"):
-            embedded = Embedded.of(source, space.images, report, laid.answering, kept)
+            embedded = Embedded.of(source, space.images, report, laid.answering, kept, workers)
             doubt = doubt_vectors(space, source, embedded)
         if doubt:
             notes.doubt(doubt)
@@ -231,7 +240,7 @@ def audit(
         check_planted(planted or {}, inputs.class_names, len(inputs))
         candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
-        audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", seconds, report)
+        audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", seconds, report, joined)
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
@@ -269,6 +278,11 @@ def audit(
     )
 
 
+def _connected(cluster: Cluster | str | None) -> AbstractContextManager[Cluster | None]:
+    """Connect by an address; a cluster that was given stays as it is."""
+    return Cluster.connect(cluster) if isinstance(cluster, str) else nullcontext(cluster)
+
+
 def _written_to(
     out: str | Path | StagedFolder | None, source: ImageSource
 ) -> AbstractContextManager[StagedFolder | None]:
@@ -292,11 +306,14 @@ def _store_of(
     return Path(out.out if isinstance(out, StagedFolder) else out) / STORE
 
 
-def _check_kinds(decoder: object, directions: object, title: object, timings: object, progress: object) -> None:
+def _check_kinds(
+    decoder: object, directions: object, cluster: object, title: object, timings: object, progress: object
+) -> None:
     """Refuse what an argument cannot be, before any work."""
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    check_kind(cluster, "cluster", cluster is None or isinstance(cluster, (Cluster, str)), "a Cluster or its address")
     check_text(title, "title")
     check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
     timed = isinstance(timings, Mapping) and all(
@@ -313,6 +330,7 @@ def _fit(
     look: bool,
     seconds: dict[str, float],
     report: Reporter,
+    cluster: Cluster | None,
 ) -> AuditImages:
     """Fit on val; return every image with its decision values."""
     vectors, readable = embedded.vectors, embedded.readable
@@ -327,7 +345,7 @@ def _fit(
     with timed(seconds, "group images", report):
         together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
     with timed(seconds, "fit directions", report):
-        fit.fit(fitted, labels, correct[val], reference, together.groups, report)
+        fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster)
     if fit.n_permutations:
         seconds["test directions"] = fit.test_seconds_
         seconds["fit directions"] -= fit.test_seconds_

@@ -56,7 +56,7 @@ class Space:
         """
         reader: CaptionReader | None
         if embeddings is None:
-            images = _loaded(embedder)
+            images = loaded_embedder(embedder)
             reader = images if isinstance(images, CaptionReader) else None
         else:
             images = _given(embeddings, source)
@@ -165,7 +165,8 @@ def check_space(embedder: object, embeddings: object, images: object) -> None:
         check_text(embedder, "embedder")
 
 
-def _loaded(embedder: Embedder) -> ImageEmbedder:
+def loaded_embedder(embedder: Embedder) -> ImageEmbedder:
+    """Return what embeds images; by default the bundled CLIP."""
     if isinstance(embedder, ImageEmbedder):
         return embedder
     loaded = named_embedder(embedder) if isinstance(embedder, str) else (embedder or ClipEmbedder.bundled)()
@@ -182,7 +183,7 @@ def _given(embeddings: Array, source: ImageSource) -> GivenVectors | StoredVecto
 
 
 def _reader(embedder: Embedder) -> CaptionReader:
-    loaded = _loaded(embedder)
+    loaded = loaded_embedder(embedder)
     if not isinstance(loaded, CaptionReader):
         raise InputError(
             f"embedder is {loaded.name}, which reads no captions, and embeddings are given: leave it out, or pass the "

@@ -6,6 +6,7 @@ What is found of a class does not depend on the classes beside it, nor on where 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -113,16 +114,20 @@ class Dealt:
         """
         hands, done = list(dealt_out(classes, self.cluster.share.workers)), 0
         tasks = (Hand.of(some, work) for some in hands)
-        for number, (choice, found) in self.cluster.deal(self.make, tasks, _named):
-            if self.choice is not None and self.choice.name != choice.name:
-                raise BackendError(
-                    f"workers solve by {self.choice.name} ({self.choice.reason}) and by {choice.name} "
-                    f"({choice.reason}): name a backend that all nodes have"
-                )
-            self.choice = choice
-            yield from map(self._taken, found)
-            done += len(hands[number])
-            self.progress("solve on the cluster", done, len(classes))
+        with closing(self.cluster.deal(self.make, tasks, _named)) as solved:
+            for number, (choice, found) in solved:
+                self._agree(choice)
+                yield from map(self._taken, found)
+                done += len(hands[number])
+                self.progress("solve on the cluster", done, len(classes))
+
+    def _agree(self, choice: Choice) -> None:
+        if self.choice is not None and self.choice.name != choice.name:
+            raise BackendError(
+                f"workers solve by {self.choice.name} ({self.choice.reason}) and by {choice.name} ({choice.reason}): "
+                "name a backend that all nodes have"
+            )
+        self.choice = choice
 
     def _taken(self, found: Any) -> Any:
         if not isinstance(found, BatchSolution):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdgpu.arrays import rows_finite, to_device
+from fdgpu.arrays import rows_finite
 from fdgpu.checks import shown
 from fdgpu.embedding.embedder import (
     SUMS,
@@ -26,7 +27,7 @@ from fdgpu.embedding.embedder import (
     checksums,
     fingerprint_of,
 )
-from fdgpu.embedding.loading import ImageBatch, on_the_host
+from fdgpu.embedding.loading import Sample, on_the_host
 from fdgpu.embedding.picture import Treatment
 from fdgpu.embedding.sources import FileSource, ImageSource
 from fdgpu.errors import InputError
@@ -36,6 +37,7 @@ from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.answers_file import StoredAnswers
 from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
 from fdgpu.store.manifest import NAME, Complete, Manifest
+from fdgpu.store.pieces import Images, Workers, is_sent, piece_of
 from fdgpu.store.shard import texts
 from fdgpu.store.writing import Piece, Writer, digest_of, plain_label, writing
 
@@ -54,6 +56,7 @@ def fill(
     whole: bool = False,
     shard_rows: int | None = None,
     stage: str = "embed images",
+    workers: Workers | None = None,
 ) -> Embeddings:
     """Embed through a store: images that it holds are not embedded again.
 
@@ -66,6 +69,7 @@ def fill(
         whole: the store is of this source, and holds no others.
         shard_rows: images of a shard of a store that is new.
         stage: what the reporter is told.
+        workers: of a cluster, which embed in place of this process.
 
     Returns:
         What :meth:`ImageEmbedder.embed` returns, in the order of the source, with a fingerprint; ``vectors`` are
@@ -77,7 +81,7 @@ def fill(
             stays.
     """
     manifest = Manifest.of(embedder, shard_rows)
-    new = not (folder / NAME).exists()
+    new, made = not (folder / NAME).exists(), [parent for parent in folder.parents if not parent.exists()]
     if new:
         manifest.check()
         store = EmbeddingStore.begin(folder, manifest)
@@ -86,44 +90,19 @@ def fill(
         store.manifest.refuse_other(manifest, folder)
     try:
         with OneBar(progress) as report:
-            return _Filling(store, source, embedder, report, alongside, stage).run(whole)
+            return _Filling(store, source, embedder, report, alongside, stage, workers).run(whole)
     finally:
         if new:
-            _leave_no_empty_store(folder)
+            _leave_no_empty_store(folder, made)
 
 
-def _leave_no_empty_store(folder: Path) -> None:
-    """Remove a store in which nothing was finished, unless another run has begun to fill it."""
+def _leave_no_empty_store(folder: Path, made: Sequence[Path]) -> None:
+    """Remove a store in which nothing was finished, and the folders made for it, unless another run fills it."""
     with suppress(InputError, OSError), writing(folder):
         if [one.name for one in folder.iterdir()] == [NAME]:
             (folder / NAME).unlink()
-            folder.rmdir()
-
-
-def piece_of(
-    embedder: ImageEmbedder,
-    batch: ImageBatch,
-    alongside: Alongside | None,
-    rows: Sequence[int],
-    stamps: Sequence[str | None],
-) -> Piece:
-    """Embed a batch, and let a classifier answer it; nothing is waited for."""
-    sums = checksums(batch.pixels)
-    if len(batch.read) < len(batch.ids):
-        every = torch.zeros(len(batch.ids), dtype=torch.int64, device=sums.device)
-        sums = every.index_copy_(0, to_device(torch.tensor(batch.read, dtype=torch.int64), sums.device), sums)
-    return Piece(
-        ids=batch.ids,
-        vectors=embedder.embed_batch(batch),
-        labels=batch.labels,
-        splits=batch.splits,
-        groups=[None] * len(batch.ids),
-        skipped=[batch.unreadable.get(own) for own in batch.ids],
-        treated=["; ".join(one) or None for one in batch.treated or [()] * len(batch.ids)],
-        stamps=stamps,
-        pictures=sums,
-        answers=None if alongside is None else alongside.take(batch.views[1], batch, rows),
-    )
+            for empty in (folder, *made):
+                empty.rmdir()
 
 
 @dataclass
@@ -136,7 +115,9 @@ class _Filling:
     report: Reporter
     alongside: Alongside | None
     stage: str
+    workers: Workers | None
     order: list[str] | None = None  # ids of the source, in its order
+    came: Counter[str] = field(default_factory=Counter)  # ids that were not known beforehand, in the order they came in
     told: dict[str, tuple[object, str | None]] = field(default_factory=dict)  # label and split that came with an id
     fresh: list[Tensor] | None = None  # vectors where they were made, as long as they are few and all are new
     kept: int = 0  # bytes of them
@@ -253,46 +234,83 @@ class _Filling:
             store.manifest.write(store.path)
         every = missing is None or (missing == ids and self.source.ids is not None)
         source = self.source if every or missing is None else self.source.only(missing)
-        self.fresh = [] if not known and source is self.source else None
+        self.fresh = [] if not known and source is self.source and self.workers is None else None
         self.most = held_bytes(self.embedder.placement.device)
         total = None if source.count is None else known + source.count
         answers = self.alongside.fingerprint[:16] if self.alongside else ""
         taken = [int(shard.path.stem) for shard in store.shards]
         self.report(self.stage, known, total)
         with closing(Writer(store.path, store.manifest, taken, answers)) as writer:
-            for piece in self._pieces(source):
-                writer.add(piece)
+            for piece in self._written(source, writer):
                 self._keep(piece.vectors)
                 known += len(piece)
                 self.report(self.stage, known, total)
             writer.finish()
         store.refresh()
+        if ids is None:
+            self.order = list(self.came)
+
+    def _written(self, source: ImageSource, writer: Writer) -> Iterator[Piece]:
+        """Embed the images of a source, and yield what was handed to the writer."""
+        if self.workers is None:
+            for piece in self._pieces(source):
+                writer.add(piece)
+                yield piece
+            return
+        numbers = list[int]()
+
+        def numbered() -> Iterator[Images]:
+            for one in self._shards(source):
+                numbers.append(next(writer.numbers))
+                yield one
+
+        with closing(self.workers.shards(source, numbered(), self.store.manifest, self.alongside)) as shards:
+            for at, piece in shards:
+                writer.write(numbers[at], piece)
+                yield piece
+
+    def _shards(self, source: ImageSource) -> Iterator[Images]:
+        """Cut a source into the images of shards, for workers."""
+        rows_of = self._rows_of(source)
+        entries: Iterator[str | Sample] = iter(source.ids) if source.ids and is_sent(source) else source.samples()
+        while some := list(islice(entries, self.store.manifest.shard_rows)):
+            rows = rows_of([one if isinstance(one, str) else one.id for one in some])
+            yield Images(some, rows, self.source.stamps(rows))
+
+    def _rows_of(self, source: ImageSource) -> Callable[[Sequence[str]], Sequence[int]]:
+        """Return what finds the rows of the next images of a source among all.
+
+        It raises an InputError for an id that comes twice, of a source whose ids are not known beforehand.
+        """
+        ids = self.order
+        first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
+        start = 0
+
+        def rows_of(following: Sequence[str]) -> Sequence[int]:
+            nonlocal start
+            if ids is None:
+                self.came.update(following)
+                _refuse_twice(Counter({own: self.came[own] for own in following}))
+            span = range(start, start + len(following))
+            start = span.stop
+            return span if first is None else [first[own] for own in following]
+
+        return rows_of
 
     def _pieces(self, source: ImageSource) -> Iterator[Piece]:
-        """Embed the images of a source batch by batch.
-
-        Raises:
-            InputError: for an id that comes twice, of a source whose ids are not known beforehand.
-        """
+        """Embed the images of a source batch by batch."""
         views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
-        ids, seen = self.order, Counter[str]()  # in the order in which they come
-        first = None if ids is None or source is self.source else {own: row for row, own in reversed([*enumerate(ids)])}
+        rows_of = self._rows_of(source)
         # Before the images are read, so that one that changes in between is found to have changed.
         listed = source.ids if self.source.ids is not None else None
-        known = None if listed is None else [first[own] if first else row for row, own in enumerate(listed)]
+        known = None if listed is None else self._rows_of(source)(listed)
         stamps = None if known is None else pa.array(self.source.stamps(known), pa.string())
         start = 0
         for batch in source.batches(self.embedder.batch_size, *views):
-            if ids is None:
-                seen.update(batch.ids)
-                _refuse_twice(Counter({own: seen[own] for own in batch.ids}))
-            span = range(start, start + len(batch.ids))
-            rows = span if first is None else [first[own] for own in batch.ids]
+            span, rows = range(start, start + len(batch.ids)), rows_of(batch.ids)
             stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
             yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
             start = span.stop
-        if ids is None:
-            self.order = list(seen)
 
     def _keep(self, vectors: Tensor) -> None:
         """Keep new vectors where they are, so that they need not be read again."""
