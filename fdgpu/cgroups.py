@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+CORES = "FDGPU_CORES"  # of processes that share a machine without groups, as the workers of a cluster do
+
 
 def granted_cores(root: Path = Path("/")) -> float:
     """Return how many cores' time the control groups of this process grant; infinite if they set no limit.

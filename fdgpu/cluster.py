@@ -20,8 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from fdgpu.cgroups import CORES
 from fdgpu.checks import check_number, check_text, check_whole
-from fdgpu.errors import BackendError, FdgpuError, InputError, one_line
+from fdgpu.errors import LONGEST_REASON, BackendError, FdgpuError, InputError, one_line
 from fdgpu.extras import require
 from fdgpu.version import __version__
 
@@ -187,24 +188,19 @@ class Worker:
     """Lives in a process of the cluster, with so many cores, and in the folder of the driver where there is one."""
 
     def __init__(self, cores: int, folder: str) -> None:
-        import torch
         from threadpoolctl import threadpool_limits
 
-        from fdgpu.device import CORES
-
         self.work: Callable[[Any], Any] | None = None
-        os.environ[CORES] = str(cores)
+        os.environ[CORES] = os.environ["OMP_NUM_THREADS"] = str(cores)  # for what is loaded later, as torch is
+        threadpool_limits(cores)
         with suppress(OSError):
             os.chdir(folder)
-        threadpool_limits(cores)
-        torch.set_num_threads(cores)
 
     def make(self, make: Callable[[], Callable[[Any], Any]], version: str) -> None:
         """Make what does the tasks, such as a model that is loaded, in place of what did the last."""
-        import torch
-
         self.work = None
-        torch.cuda.empty_cache()  # of what that held
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()  # of what that held
         with _on_this_node():
             if version != __version__:
                 raise BackendError(f"fdgpu {__version__} is installed here, and {version} where the cluster is used")
@@ -256,7 +252,7 @@ class _Dealing(Generic[Task, Result]):
         """Yield numbers of tasks, and results.
 
         Args:
-            idle: workers that are there; afterwards those that can be used again.
+            idle: workers that are there, before and after; they end what they have, if this ends early.
         """
         first = next(self.left, None)
         if first is None:
@@ -278,11 +274,7 @@ class _Dealing(Generic[Task, Result]):
                 for ref in done:
                     yield from self._arrived(ref)
         finally:
-            for hand in self.hands:
-                if any(hand.given.values()):
-                    self.ray.kill(hand.actor)
-                else:
-                    idle.append(hand.actor)
+            idle.extend(hand.actor for hand in self.hands)
 
     @property
     def _none_ready(self) -> bool:
@@ -321,15 +313,15 @@ class _Dealing(Generic[Task, Result]):
             self.ended[number] += 1
             if self.ended[number] == TRIES:
                 raise BackendError(
-                    f"{self.named(task)} ended {TRIES} workers, the last with: {one_line(error)}. Look at what it "
+                    f"{self.named(task)} ended {TRIES} workers, the last with: {_end_of(error)} Look at what it "
                     "holds, and at the memory of the nodes"
                 )
         elif not hand.ready:
             self.stillborn += 1
             if self.stillborn == TRIES * self.share.workers:
                 raise BackendError(
-                    f"{self.stillborn} workers died before they had begun, the last with: {one_line(error)}. Look at "
-                    "the memory of the nodes"
+                    f"{self.stillborn} workers died before they had begun, the last with: {_end_of(error)} Look at "
+                    "the memory of the nodes, and whether each has the same fdgpu"
                 )
         self.left = chain(given, self.left)
         self._begin(self._new())
@@ -371,6 +363,11 @@ class _Dealing(Generic[Task, Result]):
                 f"{called} cannot be sent to other processes ({one_line(error)}): pass models by name or as a function "
                 "that loads them, and images as a folder, a table or a file"
             ) from error
+
+
+def _end_of(error: Exception) -> str:
+    """Return the last line of an error of Ray, which says what happened."""
+    return str(error).strip().splitlines()[-1].strip()[:LONGEST_REASON]
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from fdgpu.cgroups import granted_cores
+from fdgpu.cgroups import CORES, granted_cores
 from fdgpu.checks import check_name, check_whole, shown
 from fdgpu.cuda import GPU_EXTRAS, capability_of, quietly, why_no_cuda, why_no_triton
 from fdgpu.errors import BackendError
@@ -22,7 +22,6 @@ from fdgpu.extras import install
 FAISS_GPU_REMEDY = f"pip uninstall faiss-cpu, then {GPU_EXTRAS}; side by side the CPU's build hides the other"
 PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 FIRST_WITH_BFLOAT16 = (8, 0)  # Ampere
-CORES = "FDGPU_CORES"
 # What torch, cuBLAS, cuDNN, cuSOLVER, Triton, CuPy, FAISS and C++ call it where it is no MemoryError
 FAILED_ALLOCATION = re.compile(
     r"out of memory|ALLOC(ATION)?_FAILED|DefaultCPUAllocator: (can't allocate|not enough) memory"

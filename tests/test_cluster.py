@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -212,23 +213,6 @@ def test_what_a_worker_cannot_import_is_named(cluster: Cluster) -> None:
         list(cluster.deal(lambda: there, [1]))  # type: ignore[arg-type, return-value]
 
 
-def test_a_task_that_ends_every_worker_ends_the_work_and_others_are_done(cluster: Cluster) -> None:
-    def die(x: str) -> str:
-        if x == "bad.jpg":
-            os._exit(1)
-        return x
-
-    done = []
-
-    def go() -> None:
-        for _, one in cluster.deal(doing(die), ["a", "bad.jpg", "b", "c"], lambda one: f"the images from {one} on"):
-            done.append(one)
-
-    with pytest.raises(BackendError, match=rf"the images from bad\.jpg on ended {TRIES} workers"):
-        go()
-    assert set(done) <= {"a", "b", "c"}
-
-
 # --- the solver -------------------------------------------------------------------------------------------------------
 
 
@@ -360,6 +344,66 @@ def test_files_that_only_the_driver_sees_are_no_damaged_images(pictures: Path) -
         embedding(gone)
     damaged = Images(source.ids[16:24], range(16, 24), stamps[16:24])
     assert [own for own in embedding(damaged).skipped if own]  # which lies there, and is none
+
+
+# --- audits -----------------------------------------------------------------------------------------------------------
+
+
+def audit_json(folder: Path) -> dict[str, Any]:
+    """What an audit wrote, but for seconds and the cores of the solver."""
+    read: dict[str, Any] = json.loads((folder / "audit.json").read_text())
+    return {name: value for name, value in read.items() if name not in {"timings", "backend_reason"}}
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["of predictions", "that asks the model"])
+def test_an_audit_is_that_of_one_process(cluster: Cluster, photos: Path, tmp_path: Path, asked: bool) -> None:
+    given: dict[str, Any] = {"labels": photos / "predictions.csv"}
+    if asked:
+        greys = {path.name: Image.open(path).getpixel((0, 0))[0] for path in (photos / "photos").iterdir()}  # type: ignore[index]
+        light = torch.nn.Linear(3 * 16 * 16, 2)
+        torch.nn.init.constant_(light.weight, 1 / 768)
+        light.weight.data[1] = 0
+        light.bias.data = torch.tensor([0.0, 0.5])
+        model = fdgpu.Classifier.from_model(
+            torch.nn.Sequential(torch.nn.Flatten(), light),
+            preprocess=lambda image: torch.from_numpy(np.array(image)).movedim(2, 0) / 255,
+            class_names=["cat", "dog"],
+        )
+        given = {"labels": {own: "cat" if grey > 80 else "dog" for own, grey in greys.items()}, "model": model}
+    settings = fdgpu.FailureDirections(n_permutations=20, n_resamples=2)
+    for name, joined in (("one", None), ("many", cluster)):
+        fdgpu.audit(
+            photos / "photos", **given, embedder=tiny(), directions=settings, out=tmp_path / name, cluster=joined
+        )
+    assert audit_json(tmp_path / "many") == audit_json(tmp_path / "one")
+    stores = [files(tmp_path / name / "embeddings") for name in ("one", "many")]
+    assert stores[0] == stores[1]
+    assert any("_answers" in path for path in stores[0]) == asked
+
+
+def test_a_cluster_without_a_store_is_refused(cluster: Cluster, photos: Path) -> None:
+    with pytest.raises(InputError, match="workers of a cluster embed into a store, and there is none: pass out or"):
+        fdgpu.audit(photos / "photos", photos / "predictions.csv", embedder=tiny(), cluster=cluster)
+
+
+# --- deaths -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_ends_every_worker_ends_the_work_and_others_are_done(cluster: Cluster) -> None:
+    def die(x: str) -> str:
+        if x == "bad.jpg":
+            os._exit(1)
+        return x
+
+    done = []
+
+    def go() -> None:
+        for _, one in cluster.deal(doing(die), ["a", "bad.jpg", "b", "c"], lambda one: f"the images from {one} on"):
+            done.append(one)
+
+    with pytest.raises(BackendError, match=rf"the images from bad\.jpg on ended {TRIES} workers"):
+        go()
+    assert set(done) <= {"a", "b", "c"}
 
 
 def test_a_node_that_is_killed_costs_nothing_but_time(

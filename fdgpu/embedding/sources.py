@@ -439,6 +439,8 @@ def rows_of(own: Sequence[str], ids: Collection[str]) -> list[int]:
         if one in left:
             left.remove(one)
             rows.append(row)
+            if not left:
+                break
     return rows
 
 
