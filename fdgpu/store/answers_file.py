@@ -63,6 +63,9 @@ class StoredAnswers:
         local = at - self.store.starts[shards]
         lacking = np.flatnonzero(read & ~_answered(tables, shards, local, true))
         if len(lacking):
+            unread = np.flatnonzero(~read)  # of which is written what is true, as if they had been asked about at once
+            for k, own in _of_each(shards[unread]):
+                tables[k].true[local[unread[own]]] = true[unread[own]]
             self._ask(found, lacking, shards, local, tables)
         return _gathered(tables, shards, local, true)
 
@@ -151,7 +154,7 @@ def _of_each(shards: Ints) -> Iterator[tuple[int, Ints]]:
     """Yield each shard with the images in it, by one sort."""
     order = np.argsort(shards, kind="stable")
     numbers, starts = np.unique(shards[order], return_index=True)
-    return zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
+    return zip(numbers.tolist(), np.split(order, starts)[1:], strict=True)
 
 
 def _gathered(tables: dict[int, AnswerTable], shards: Ints, local: Ints, true: NDArray[Any]) -> AnswerPart:

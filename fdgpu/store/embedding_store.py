@@ -132,8 +132,13 @@ class EmbeddingStore:
     def refresh(self) -> None:
         """Forget what was read of the folder: shards came or went."""
         self.manifest = Manifest.read(self.path)
-        for name in ("shards", "starts", *COLUMNS, "ids"):
+        for name in ("shards", "vectors", "starts", *COLUMNS, "ids"):
             self.__dict__.pop(name, None)
+
+    @cached_property
+    def vectors(self) -> list[Vectors]:
+        """Where the vectors of each shard are."""
+        return [shard.vectors("vector", self.manifest.dimension, self.manifest.kind) for shard in self.shards]
 
     @cached_property
     def starts(self) -> Ints:
@@ -193,8 +198,7 @@ class EmbeddingStore:
             InputError: names a shard that is damaged.
         """
         manifest = self.manifest
-        for shard in self.shards:
-            vectors = shard.vectors("vector", manifest.dimension, manifest.kind)
+        for shard, vectors in zip(self.shards, self.vectors, strict=True):
             every, fast, plain = np.arange(shard.n), *np.empty((2, shard.n, manifest.dimension), manifest.kind)
             if shard.n:
                 vectors.read(every, fast)
@@ -330,9 +334,8 @@ class StoredRows(Rows):
         self.store, self.device = store, device
         self.shape = (len(store), manifest.dimension)
         self.dtype = torch.float16 if manifest.precision == "float16" else torch.float32
-        self._parts: list[Vectors] = [
-            shard.vectors("vector", manifest.dimension, manifest.kind) for shard in store.shards
-        ]
+        self._kind = manifest.kind
+        self._parts: list[Vectors] = store.vectors
 
     def take(self, rows: Ints) -> torch.Tensor:
         """Return some rows (m, d)."""
@@ -347,6 +350,15 @@ class StoredRows(Rows):
                 block = ahead.pop().result()
                 ahead += [pool.submit(self.read, span) for span in islice(spans, 1)]
                 yield to_device(block, self.device)
+
+    def _memory(self, n: int) -> torch.Tensor:
+        """Return memory for n rows: pinned where CUDA runs; else NumPy's, whose pages are large.
+
+        torch's are of 4 KiB, and to touch them for the first time takes four times as long as to read into them.
+        """
+        if torch.cuda.is_initialized():
+            return empty_on_host((n, self.shape[1]), self.dtype)
+        return torch.from_numpy(np.empty((n, self.shape[1]), self._kind))
 
     def held(self, at: Ints) -> Rows:
         """Return some rows as a tensor where they are few, else as what reads them."""
@@ -363,7 +375,7 @@ class StoredRows(Rows):
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows go from {rows.min()} to {rows.max()}, and there are {len(self)}: count from 0")
-        out = empty_on_host((len(rows), self.shape[1]), self.dtype)
+        out = self._memory(len(rows))
         into = out.numpy()
         ascending = bool((np.diff(rows) > 0).all())
         order = None if ascending else np.argsort(rows, kind="stable")

@@ -143,7 +143,7 @@ class Vectors:
             elif last - first <= DENSE * len(rows):
                 span = np.empty((last - first, self.dimension), self.kind)
                 self._read_run(stream, start, first, span)
-                np.take(span, rows - first, axis=0, out=out)
+                np.take(span, rows - first, axis=0, out=out, mode="clip")  # else NumPy takes into a buffer first
             else:
                 breaks = np.flatnonzero(np.diff(rows) != 1) + 1
                 for begin, end in zip((0, *breaks.tolist()), (*breaks.tolist(), len(rows)), strict=True):
