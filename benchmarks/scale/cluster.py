@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import ray
@@ -58,7 +59,7 @@ class Row:
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
     """Start two nodes that divide the cores."""
-    cores = {"num_cpus": max(1, cpu_count() // NODES), "object_store_memory": MEMORY}
+    cores: dict[str, Any] = {"num_cpus": max(1, cpu_count() // NODES), "object_store_memory": MEMORY}
     nodes = Nodes(initialize_head=True, head_node_args={**cores, "include_dashboard": False})
     nodes.add_node(**cores)
     try:

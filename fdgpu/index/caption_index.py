@@ -14,8 +14,8 @@ from fdgpu.arrays import ROWS_AT_ONCE, Array, restorer, to_device, to_host, to_t
 from fdgpu.checks import check_whole
 from fdgpu.errors import InputError
 from fdgpu.index.extremes import Asked, extremes
+from fdgpu.index.given_rows import batches, check_rows, check_scale, check_unit_rows, check_vector, moved
 from fdgpu.index.kinds import IndexKind
-from fdgpu.index.rows import batches, check_rows, check_scale, check_unit_rows, check_vector, moved
 from fdgpu.index.vector_index import Neighbours, VectorIndex
 from fdgpu.kernels.alignments import EQUAL, caption_differences, relative
 from fdgpu.progress import OneBar, Reporter, silent

@@ -18,9 +18,9 @@ from fdgpu.device import choose_index_backend, free_bytes, has_faiss
 from fdgpu.errors import InputError
 from fdgpu.files import expect
 from fdgpu.index.exact_store import Found
+from fdgpu.index.given_rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, moved
 from fdgpu.index.index_file import read_file, write_file
 from fdgpu.index.kinds import IndexKind, Kind, check_backend, check_kind
-from fdgpu.index.rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, moved
 from fdgpu.index.stores import FITS, Store, open_store, store_device
 
 DTYPES = ("float32", "float16")

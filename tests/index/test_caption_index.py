@@ -12,7 +12,7 @@ import torch
 import fdgpu
 from fdgpu.errors import InputError
 from fdgpu.index import CaptionIndex, IndexKind
-from fdgpu.index.rows import BLOCK, batches
+from fdgpu.index.given_rows import BLOCK, batches
 from tests.index.vectors import names, unit_rows
 
 N, D, K = 3000, 24, 6

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdgpu.index.rows import Chain, RowIds, batches
+from fdgpu.index.given_rows import Chain, RowIds, batches
 
 BLOCKS = st.lists(st.lists(st.booleans(), max_size=6), max_size=6)
 
