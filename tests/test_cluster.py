@@ -460,6 +460,20 @@ def test_the_command_embeds_on_a_cluster(
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own settings
+@pytest.mark.usefixtures("cluster")
+def test_ray_reads_a_store_without_us(tmp_path: Path) -> None:
+    ray_data = pytest.importorskip("ray.data")
+    ray_data.DataContext.get_current().enable_progress_bars = False
+    store = fdgpu.EmbeddingStore.create(tmp_path / "store", 4, shard_rows=3)
+    store.append([*"abcde"], np.eye(5, 4), labels=[*"xyxyx"])
+    (store.path / "_answers").mkdir()
+    (store.path / "_answers" / "00000.parquet").write_bytes(b"of another kind")
+    rows = sorted(ray_data.read_parquet(str(store.path)).take_all(), key=lambda row: row["id"])
+    assert [(row["id"], row["label"]) for row in rows] == [*zip("abcde", "xyxyx", strict=True)]
+    assert np.array_equal(np.stack([row["vector"] for row in rows]), np.eye(5, 4))
+
+
 def test_a_node_that_is_killed_costs_nothing_but_time(
     cluster: Cluster, nodes: Any, pictures: Path, tmp_path: Path
 ) -> None:
