@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 import fdgpu
 from fdgpu import cli
 from fdgpu import cluster as cluster_module
-from fdgpu.cluster import LOCAL, TRIES, Cluster, Share
+from fdgpu.cluster import LOCAL, TRIES, Cluster, Share, Worker
 from fdgpu.directions.fit import Fit
 from fdgpu.embedding import Embeddings, ImageSource, image_source
 from fdgpu.embedding.features import FeatureEmbedder
@@ -181,6 +181,12 @@ def test_a_cluster_that_cannot_be_is_wrong_usage(
     assert result.exit_code == 2
     assert re.search(said, result.output)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_node_with_another_fdgpu_is_named() -> None:
+    worker = Worker.__new__(Worker)  # no process of its own, whose threads it would limit
+    with pytest.raises(BackendError, match=r"on the node .*: fdgpu .* is installed here, and 0\.0\.1 where"):
+        worker.make(lambda: str, "0.0.1")
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
