@@ -26,7 +26,7 @@ from fdgpu.store.writing import AHEAD
 from tests.store.tiny import Greys, content, filled, folder_of, shards
 
 NAMES = [f"{label}/{i:03}.png" for label in ("cat", "dog") for i in range(80)]
-ROWS, BATCH, KILLS = 6, 3, 20
+ROWS, BATCH = 6, 3
 
 # Forks a child for each line that it reads, so that what is imported is imported once. The child tells of every image
 # that it embeds, slowly, and is killed by whoever wrote the line.
@@ -92,14 +92,14 @@ def run_until(server: Any, line: str, told: Path, images: int | None, by: int, p
     return int(server.stdout.readline())
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(("by", "kills"), [(signal.SIGKILL, 20), (signal.SIGTERM, 5)])
 def test_kills_at_random_moments_cost_a_shard_each(
-    tmp_path: Path, server: Any, photos: Path, whole: Path, by: int
+    tmp_path: Path, server: Any, photos: Path, whole: Path, by: int, kills: int
 ) -> None:
     store, told, moments = tmp_path / "store", tmp_path / "told", np.random.default_rng(int(by))
     told.touch()
     line, killed = f"{photos} {store} {told} {ROWS}", 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         images = int(moments.integers(1, 2 * ROWS))
         killed += run_until(server, line, told, images, by, moments.uniform(0, 0.01)) == -by
     assert killed
