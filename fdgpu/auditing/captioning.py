@@ -23,7 +23,8 @@ from fdgpu.findings import ScoredCaption, Side, Split
 from fdgpu.index import CaptionIndex
 from fdgpu.progress import Reporter
 
-BATCH_BYTES = 1 << 28  # of the candidates that are judged at once: their vectors, and numbers of each and each resample
+# Of the candidates that are judged at once: their vectors, and numbers of each and each resample.
+BATCH_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}
 NUMBERS = 6  # float64 numbers of each candidate and resample that judging holds at its peak
 
 # Of an index, these become candidates: the captions farthest out on either side of a direction; those farthest out
@@ -278,7 +279,7 @@ def _judged(
 
     most = max((len(one.rows) for one in classes), default=0)
     a_class = most * (4 * vectors.shape[1] + 8 * NUMBERS * (1 + resampled.shape[1]))
-    batch = BatchSize(max(1, BATCH_BYTES // max(1, a_class)))
+    batch = BatchSize(max(1, BATCH_BYTES.get(vectors.device.type, BATCH_BYTES["cuda"]) // max(1, a_class)))
     start = 0
     for stop, judged in halving_batches(judge, len(classes), batch):
         yield from zip(classes[start:stop], judged, strict=True)

@@ -62,7 +62,7 @@ class StoredVectors(ImageEmbedder):
         """
         images = image_source(source)
         ids = list(images.ids) if images.ids is not None else [sample.id for sample in images.samples()]
-        found = pc.index_in(texts(ids), value_set=self.store.ids.combine_chunks())
+        found = pc.index_in(texts(ids), value_set=self.store.column("id").combine_chunks())
         if found.null_count:
             row = int(np.flatnonzero(np.asarray(found.is_null()))[0])
             raise InputError(
@@ -93,7 +93,7 @@ class StoredVectors(ImageEmbedder):
             return fingerprint_of(np.asarray(every.drop_null()).astype(np.int64))
         shards = np.unique(np.searchsorted(self.store.starts, at, "right") - 1).tolist()
         vectors = [self.store.shards[k].about.get("vectors") for k in shards]
-        return sha256(json.dumps([vectors, at.tolist()]).encode()).hexdigest()
+        return sha256(json.dumps(vectors).encode() + at.tobytes()).hexdigest()
 
 
 def columns_of_store(
@@ -115,4 +115,4 @@ def columns_of_store(
         own["splits"] = shared_texts(store.splits.combine_chunks())
     if own["groups"] is None or own["groups"] == "auto":
         own["groups"] = store.groups.combine_chunks() if store.groups.null_count < len(store) else own["groups"]
-    return NamedImages(store.ids.to_pylist()), own
+    return NamedImages(store.column("id").to_pylist()), own

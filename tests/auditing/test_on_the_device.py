@@ -227,7 +227,7 @@ def test_a_models_answers_come_down_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with on_the_device(monkeypatch):
         whole, at_once = run(16, 5)
-        monkeypatch.setattr(captioning, "BATCH_BYTES", 1)  # a class at a time
+        monkeypatch.setitem(captioning.BATCH_BYTES, "cuda", 1)  # a class at a time
         result, one_by_one = run(16, 5)
     counts, more = (Counter(one.why for one in crossings) for crossings in (at_once, one_by_one))
     assert more["the alignments of candidates"] == 5 * counts["the alignments of candidates"]
