@@ -98,6 +98,7 @@ class Cluster:
     def __init__(self, share: Share, own: bool) -> None:
         self.share, self._own = share, own
         self._idle: list[Actor] = []
+        self._closed = False
 
     @classmethod
     def connect(
@@ -150,11 +151,12 @@ class Cluster:
 
     def close(self) -> None:
         """End the workers, and the connection if it is ours."""
-        ray = require("ray", "ray", "a cluster")
-        while self._idle:
-            ray.kill(self._idle.pop())
+        if self._closed:
+            return
+        ray, self._closed = require("ray", "ray", "a cluster"), True
+        for actor in self._idle:
+            ray.kill(actor)
         if self._own:
-            self._own = False
             ray.shutdown()
 
     def deal(
@@ -178,8 +180,10 @@ class Cluster:
         Raises:
             FdgpuError: that a worker raised; it says on which node.
             InputError: for what cannot be sent to another process.
-            BackendError: if a task ends three workers, or no worker can begin.
+            BackendError: if a task ends three workers, no worker can begin, or the cluster was closed.
         """
+        if self._closed:  # Ray would start anew
+            raise BackendError("the cluster was closed: connect again")
         dealing = _Dealing(require("ray", "ray", "a cluster"), self.share, make, iter(enumerate(tasks)), named)
         yield from dealing.run(self._idle)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -92,6 +92,36 @@ class ChosenRows(Rows):
 def chunk_rows(rows: Rows | torch.Tensor) -> int:
     """Rows of ``rows`` (n, d) to read, or to convert to float64, at a time."""
     return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES["cpu"]) // (8 * max(1, rows.shape[1])))
+
+
+def runs(sizes: Sequence[int], most: int) -> Iterator[slice]:
+    """Divide parts of so many rows each into runs of at most ``most`` rows; a larger part is a run of its own.
+
+    >>> list(runs([3, 1, 2, 9, 1], 5))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    """
+    start = held = 0
+    for i, size in enumerate(sizes):
+        if i > start and held + size > most:
+            yield slice(start, i)
+            start, held = i, 0
+        held += size
+    if len(sizes):
+        yield slice(start, len(sizes))
+
+
+def taken_by_part(rows: Rows, parts: Sequence[Ints]) -> Iterator[Iterable[torch.Tensor]]:
+    """Yield the rows of each part, in blocks of a chunk at most.
+
+    Small parts are taken together: a store reads rows that lie apart faster many at once.
+    """
+    most = chunk_rows(rows)
+    for run in runs([len(part) for part in parts], most):
+        own = parts[run]
+        if len(own) == 1:
+            yield ChosenRows(rows, own[0]).blocks(most)
+        else:
+            yield from ([one] for one in rows.take(np.concatenate(own)).split([len(part) for part in own]))
 
 
 def as_rows(array: Array, name: str) -> Rows:

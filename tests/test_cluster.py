@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
 import fdgpu
+from fdgpu import cli
 from fdgpu import cluster as cluster_module
 from fdgpu.cluster import LOCAL, TRIES, Cluster, Share
 from fdgpu.directions.fit import Fit
@@ -153,6 +157,32 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
         Cluster.connect(LOCAL)
 
 
+def call(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1"}).invoke(cli.app, [str(one) for one in arguments])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--ray", "127.0.0.1:1"], r"Invalid value for --ray: the Ray cluster at '127\.0\.0\.1:1' cannot be joined"),
+        (["--ray-gpus", "0.5"], "Invalid value for --ray-gpus: there is no cluster: pass --ray too"),
+        (["--ray", "local", "--ray-gpus", "1.5"], r"Invalid value for --ray: gpus_per_worker is 1\.5"),
+    ],
+)
+@pytest.mark.parametrize("command", ["embed", "audit"])
+def test_a_cluster_that_cannot_be_is_wrong_usage(
+    photos: Path, tmp_path: Path, command: str, more: list[str], said: str
+) -> None:
+    given = ["--images", photos / "photos", "--predictions", photos / "predictions.csv"]
+    result = call(
+        command, *([photos / "photos"] if command == "embed" else given), "--model", "bundled", "--out",
+        tmp_path / "out", *more,
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert re.search(said, result.output)
+    assert not (tmp_path / "out").exists()
+
+
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +201,15 @@ def test_tasks_come_back_by_their_number_and_workers_know_their_cores(cluster: C
 
     assert cluster.share == Share(gpus=0, cores=1, workers=2)
     assert dict(cluster.deal(doing(square), range(9))) == {x: (x * x, 1, 1) for x in range(9)}
+
+
+def test_a_cluster_that_was_closed_says_so(nodes: Any) -> None:
+    assert nodes
+    closed = Cluster(Share(0, 1, 2), own=False)
+    closed.close()
+    closed.close()
+    with pytest.raises(BackendError, match="the cluster was closed: connect again"):
+        list(closed.deal(doing(str), [1]))
 
 
 def test_nothing_to_do_starts_nothing(cluster: Cluster) -> None:
@@ -386,24 +425,47 @@ def test_a_cluster_without_a_store_is_refused(cluster: Cluster, photos: Path) ->
         fdgpu.audit(photos / "photos", photos / "predictions.csv", embedder=tiny(), cluster=cluster)
 
 
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_embeds_on_a_cluster(
+    cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def connect(address: str, **more: object) -> Cluster:
+        asked.append((address, more))
+        return cluster
+
+    monkeypatch.setattr(Cluster, "connect", connect)
+    monkeypatch.setattr(Cluster, "close", lambda _: asked.append("to end"))
+    for name, more in (("one", []), ("many", ["--ray", "auto", "--ray-gpus", "0"])):
+        result = call(
+            "embed", photos / "photos", "--model", "bundled", "--out", tmp_path / name, "--shard-rows", 20, *more
+        )
+        assert result.exit_code == 0, result.output
+    assert asked == [("auto", {"gpus_per_worker": 0.0}), "to end"]
+    one, many = (fdgpu.EmbeddingStore.open(tmp_path / name) for name in ("one", "many"))
+    assert one.ids == many.ids
+    assert len(files(tmp_path / "many")) == 1 + 3
+    assert torch.allclose(one.rows().take(np.arange(60)), many.rows().take(np.arange(60)), atol=1e-5)
+
+
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_ends_every_worker_ends_the_work_and_others_are_done(cluster: Cluster) -> None:
-    def die(x: str) -> str:
-        if x == "bad.jpg":
-            os._exit(1)
-        return x
-
-    done = []
-
-    def go() -> None:
-        for _, one in cluster.deal(doing(die), ["a", "bad.jpg", "b", "c"], lambda one: f"the images from {one} on"):
-            done.append(one)
-
-    with pytest.raises(BackendError, match=rf"the images from bad\.jpg on ended {TRIES} workers"):
-        go()
-    assert set(done) <= {"a", "b", "c"}
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own settings
+@pytest.mark.usefixtures("cluster")
+def test_ray_reads_a_store_without_us(tmp_path: Path) -> None:
+    ray_data = pytest.importorskip("ray.data")
+    ray_data.DataContext.get_current().enable_progress_bars = False
+    store = fdgpu.EmbeddingStore.create(tmp_path / "store", 4, shard_rows=3)
+    store.append([*"abcde"], np.eye(5, 4), labels=[*"xyxyx"])
+    (store.path / "_answers").mkdir()
+    (store.path / "_answers" / "00000.parquet").write_bytes(b"of another kind")
+    rows = sorted(ray_data.read_parquet(str(store.path)).take_all(), key=lambda row: row["id"])
+    assert [(row["id"], row["label"]) for row in rows] == [*zip("abcde", "xyxyx", strict=True)]
+    assert np.array_equal(np.stack([row["vector"] for row in rows]), np.eye(5, 4))
 
 
 def test_a_node_that_is_killed_costs_nothing_but_time(
@@ -422,3 +484,20 @@ def test_a_node_that_is_killed_costs_nothing_but_time(
     assert killed
     fill_store(tmp_path / "one", image_source(pictures))
     assert files(tmp_path / "many") == files(tmp_path / "one")
+
+
+def test_a_task_that_ends_every_worker_ends_the_work_and_others_are_done(cluster: Cluster) -> None:
+    def die(x: str) -> str:
+        if x == "bad.jpg":
+            os._exit(1)
+        return x
+
+    done = []
+
+    def go() -> None:
+        for _, one in cluster.deal(doing(die), ["a", "bad.jpg", "b", "c"], lambda one: f"the images from {one} on"):
+            done.append(one)
+
+    with pytest.raises(BackendError, match=rf"the images from bad\.jpg on ended {TRIES} workers"):
+        go()
+    assert set(done) <= {"a", "b", "c"}

@@ -23,7 +23,7 @@ from torch import Tensor
 from fdgpu.arrays import bring_down, to_device, to_host
 from fdgpu.findings import CaptionEvidence, DecidedBy, ScoredCaption, Side
 from fdgpu.kernels.alignments import alignments, caption_differences
-from fdgpu.rows import ChosenRows, Rows, TensorRows, chunk_rows
+from fdgpu.rows import Rows, TensorRows, taken_by_part
 
 Floats = NDArray[np.float64]
 
@@ -405,9 +405,11 @@ def _nearest(captions: Tensor, images: ShownImages) -> tuple[Tensor, Tensor]:
     """
     hits = [captions.new_zeros(0, captions.shape[1], dtype=torch.int64)]
     firsts = [captions.new_empty(0, len(SIDES), dtype=torch.bool)]
-    for rows, right, own in zip(images.rows, images.right, captions, strict=True):
-        shown = ChosenRows(images.vectors, rows).blocks(chunk_rows(images.vectors))
-        cosines = torch.cat([own.new_empty(0, len(own)), *(part.to(own.dtype) @ own.T for part in shown)])  # (n, 2·s)
+    shown = taken_by_part(images.vectors, images.rows)
+    for rows, blocks, right, own in zip(images.rows, shown, images.right, captions, strict=True):
+        cosines = torch.cat(
+            [own.new_empty(0, len(own)), *(block.to(own.dtype) @ own.T for block in blocks)]
+        )  # (n, 2·s)
         ordered = _up(right, captions)[cosines.sort(dim=0, descending=True, stable=True).indices]
         hits.append(ordered[: nearest_count(len(rows))].sum(dim=0, keepdim=True))
         firsts.append(ordered[:, :: captions.shape[1] // 2])

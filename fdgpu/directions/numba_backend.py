@@ -21,7 +21,7 @@ from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels.folds import folds_of_class
 from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
-from fdgpu.rows import chunk_rows
+from fdgpu.rows import chunk_rows, runs
 
 BATCH_BYTES = 1 << 28  # what a batch of several classes takes
 CLASS_BYTES = 1 << 30  # what a class may take of its own, which then comes alone
@@ -105,12 +105,9 @@ class NumbaBackend:
     def _runs(self, batch: Sequence[ClassSamples]) -> list[list[int]]:
         """Divide the small classes into some for each thread, no more than a chunk of rows at a time."""
         small = [i for i, one in enumerate(batch) if one.n <= SMALL]
-        before = np.cumsum([0, *(batch[i].n for i in small)])
-        at_once = min(chunk_rows(batch[0].embeddings), -(-int(before[-1]) // (PIECES * self.threads)))
-        runs: dict[int, list[int]] = {}
-        for i, start in zip(small, before.tolist(), strict=False):
-            runs.setdefault(start // at_once, []).append(i)
-        return list(runs.values())
+        sizes = [batch[i].n for i in small]
+        most = min(chunk_rows(batch[0].embeddings), -(-sum(sizes) // (PIECES * self.threads)))
+        return [small[run] for run in runs(sizes, most)]
 
     def _gram_bytes(self, n: int, settings: SolverSettings) -> int:
         """Bytes of a Gram matrix and of copies of parts of it: a thread makes one where most labels are zeros."""

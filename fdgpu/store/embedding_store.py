@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -31,6 +32,7 @@ from fdgpu.store.writing import Piece, Writer, writing
 SHARD = re.compile(r"(\d{5,})\.parquet")
 COLUMNS = ("label", "split", "group", "skipped")
 HELD = 1 << 28  # bytes of vectors up to which they are held on the host; on a device it is a quarter of what is free
+REUSED = 3  # blocks: in use, read ahead, and the one before, which may be held for a moment
 UNIT = 1e-2  # how far the length of a unit vector may be off; half precision alone makes 1e-3
 Ints = NDArray[np.int64]
 
@@ -344,21 +346,14 @@ class StoredRows(Rows):
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
         """Yield all rows, ``size`` at a time; a thread reads the next while a block is worked on."""
         spans = (np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size))
+        memory = _Memory(self.shape[1], self._kind)
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.read, span) for span in islice(spans, 1)]
+            ahead = [pool.submit(self.read, span, memory) for span in islice(spans, 1)]
             while ahead:
-                block = ahead.pop().result()
-                ahead += [pool.submit(self.read, span) for span in islice(spans, 1)]
-                yield to_device(block, self.device)
-
-    def _memory(self, n: int) -> torch.Tensor:
-        """Return memory for n rows: pinned where CUDA runs; else NumPy's, whose pages are large.
-
-        torch's are of 4 KiB, and to touch them for the first time takes four times as long as to read into them.
-        """
-        if torch.cuda.is_initialized():
-            return empty_on_host((n, self.shape[1]), self.dtype)
-        return torch.from_numpy(np.empty((n, self.shape[1]), self._kind))
+                block = to_device(ahead.pop().result(), self.device)
+                ahead += [pool.submit(self.read, span, memory) for span in islice(spans, 1)]
+                yield block
+                del block  # whose memory is free then, unless it is held elsewhere
 
     def held(self, at: Ints) -> Rows:
         """Return some rows as a tensor where they are few, else as what reads them."""
@@ -366,7 +361,7 @@ class StoredRows(Rows):
             return TensorRows(self.take(at), finite=True)
         return self if np.array_equal(at, np.arange(len(self))) else self.chosen(at)
 
-    def read(self, rows: Ints) -> torch.Tensor:
+    def read(self, rows: Ints, memory: _Memory | None = None) -> torch.Tensor:
         """Read some rows into memory of the host.
 
         Raises:
@@ -375,7 +370,7 @@ class StoredRows(Rows):
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows go from {rows.min()} to {rows.max()}, and there are {len(self)}: count from 0")
-        out = self._memory(len(rows))
+        out = (memory or _Memory(self.shape[1], self._kind)).rows(len(rows))
         into = out.numpy()
         ascending = bool((np.diff(rows) > 0).all())
         order = None if ascending else np.argsort(rows, kind="stable")
@@ -395,3 +390,25 @@ class StoredRows(Rows):
                 part.read(distinct, got)
                 into[order[first:last]] = got[again]
         return out
+
+
+class _Memory:
+    """Memory on the host for blocks of rows, used again when nobody holds what it was used for.
+
+    To touch memory for the first time takes longer than to read into it; NumPy's, whose pages are large, a quarter of
+    the time of torch's. Where CUDA runs, it is torch's own pinned memory, which torch uses again.
+    """
+
+    def __init__(self, dimension: int, kind: np.dtype[Any]) -> None:
+        self.dimension, self.kind = dimension, kind
+        self._arrays: list[NDArray[Any]] = []
+
+    def rows(self, n: int) -> torch.Tensor:
+        """Return (n, d), which hold anything."""
+        if torch.cuda.is_initialized():
+            return empty_on_host((n, self.dimension), torch.from_numpy(np.empty(0, self.kind)).dtype)
+        for at in range(len(self._arrays)):  # of one that is free the references are the list's and the call's
+            if sys.getrefcount(self._arrays[at]) == 2 and len(self._arrays[at]) >= n:
+                return torch.from_numpy(self._arrays[at][:n])
+        self._arrays = [*self._arrays[1 - REUSED :], np.empty((n, self.dimension), self.kind)]
+        return torch.from_numpy(self._arrays[-1][:n])

@@ -83,7 +83,13 @@ def test_an_audit_of_vectors_that_are_had_in_parts_is_the_same(
     assert without_seconds(tmp_path) == without_seconds(audited.out)
     for name in ("captions.parquet", "examples.parquet"):
         assert (tmp_path / name).read_bytes() == (audited.out / name).read_bytes()
-    assert parts[0].most == 7
+    (rows,) = parts
+    assert rows.most == 7
+    shown = rows.reads[np.array(world["splits"]) == "test"]
+    assert (shown.min(), shown.max()) == (
+        1,
+        2,
+    )  # for its decision value; and where there are captions, to judge them by
 
 
 def test_classes_without_a_direction_say_why(audited) -> None:

@@ -127,6 +127,22 @@ def test_rows_that_are_no_vectors_are_refused(tmp_path: Path, vectors: pa.Array)
         store.rows().take(np.array([0]))
 
 
+def test_blocks_that_are_held_are_not_written_over(tmp_path: Path) -> None:
+    vectors = unit_rows(40, 4)
+    rows = store_of(tmp_path / "store", vectors, shard_rows=7).rows()
+    every = list(rows.blocks(3))
+    assert torch.equal(torch.cat(every), torch.from_numpy(vectors))
+    parts, places = [], set()
+    for number, block in enumerate(rows.blocks(3)):
+        places.add(block.data_ptr())
+        if number % 3 == 0:
+            parts.append((number, block[1:2, 1:]))  # a view holds the memory, too
+        del block
+    assert all(torch.equal(part, torch.from_numpy(vectors[3 * i + 1 : 3 * i + 2, 1:])) for i, part in parts)
+    assert len({block.data_ptr() for block in every}) == len(every)
+    assert len(places) < len(every)  # what nobody holds is used again
+
+
 def test_rows_that_there_are_not_are_an_error_and_no_rubbish(tmp_path: Path) -> None:
     rows = store_of(tmp_path / "store", unit_rows(5, 2), shard_rows=2).rows()
     for wrong in ([5], [-1], [0, 7]):
