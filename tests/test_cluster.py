@@ -472,6 +472,11 @@ def test_ray_reads_a_store_without_us(tmp_path: Path) -> None:
     rows = sorted(ray_data.read_parquet(str(store.path)).take_all(), key=lambda row: row["id"])
     assert [(row["id"], row["label"]) for row in rows] == [*zip("abcde", "xyxyx", strict=True)]
     assert np.array_equal(np.stack([row["vector"] for row in rows]), np.eye(5, 4))
+    written = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(import ray.data\n.*?)```", written, flags=re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block.replace('"store"', repr(str(store.path))), found)  # noqa: S102  our own lines
+    assert [set(row) for row in found["rows"]] == [{"id", "vector"}] * 3
 
 
 def test_a_node_that_is_killed_costs_nothing_but_time(

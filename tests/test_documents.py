@@ -11,6 +11,7 @@ from inspect import Parameter, isbuiltin, signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -138,6 +139,24 @@ def test_readmes_command_lines_run(place: int, at_home: Path) -> None:
     result = CliRunner().invoke(app, lines[place].split()[1:])
     assert result.exit_code == 0, result.output
     assert (at_home / "report" / "report.html").is_file()
+
+
+def test_others_read_a_store_as_the_document_on_scale_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's block runs where there is a cluster, in tests/test_cluster.py."""
+    store = fdgpu.EmbeddingStore.create(tmp_path / "store", 4, shard_rows=3)
+    x = torch.nn.functional.normalize(torch.arange(20.0).reshape(5, 4), dim=1)
+    reasons = [None] * 4 + ["cut off"]
+    store.append([*"abcde"], x, labels=[*"xyxyx"], splits=["train", *["val"] * 4], skipped=reasons)
+    monkeypatch.chdir(tmp_path)
+    by_pyarrow, by_pandas, by_duckdb, _ = blocks("docs/scale.md")
+    found: dict[str, Any] = {}
+    for block in (by_pyarrow, by_pandas, by_duckdb):
+        exec(compile(block, "docs/scale.md", "exec"), found)  # noqa: S102  our own lines
+    assert torch.equal(torch.from_numpy(found["vectors"].copy()), store.rows().take(np.arange(1, 5)))
+    assert found["images_of_each_class"].to_dict() == {"x": 2, "y": 2}
+    own, other = found["nearest"][:2]
+    assert own == ("a", pytest.approx(1))
+    assert other == ("b", pytest.approx(float(x[0] @ x[1])))
 
 
 def test_every_name_is_there_and_takes_the_arguments_that_it_is_given() -> None:

@@ -5,7 +5,6 @@
     python -m benchmarks.imagenet_scale --generate miniature                      # the same layouts, generated
     python -m benchmarks.imagenet_scale miniature/tar --out results --model bundled --predictions FILE
     python -m benchmarks.imagenet_scale --synthetic --out results                 # vectors alone, from the fit on
-    python -m benchmarks.imagenet_scale --read --out results                      # a store beside dd and pyarrow
     python -m benchmarks.imagenet_scale --extrapolate --out results               # how the stages grow
 
 IMAGENET holds train/WNID/*.JPEG and val/WNID/*.JPEG, or train*.tar and val*.tar, or train.beton and val.beton. Images
@@ -26,21 +25,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.imagenet_scale.extrapolate import SERIES, grown
 from benchmarks.imagenet_scale.job import Job, audit_images, audit_vectors
 from benchmarks.imagenet_scale.miniature import Miniature, generate
-from benchmarks.imagenet_scale.reading import rates
 from benchmarks.imagenet_scale.stages import markdown, write
-from benchmarks.imagenet_scale.synthetic import World, write_store
+from benchmarks.imagenet_scale.synthetic import World
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.device import choose_device
 from fdgpu.files import writable_folder
 
-WORLDS = ("synthetic", "read", "extrapolate")  # what needs no images
+WORLDS = ("synthetic", "extrapolate")  # what needs no images
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -50,7 +47,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the store, the report and the table")
     parser.add_argument("--generate", type=Path, metavar="FOLDER", help="write a miniature in all three forms")
     parser.add_argument("--synthetic", action="store_true", help="vectors of that size in place of images")
-    parser.add_argument("--read", action="store_true", help="read a store of such vectors, beside dd and pyarrow")
     parser.add_argument("--extrapolate", action="store_true", help="fit laws to three sizes, and try them on a fourth")
     parser.add_argument("--fraction", type=float, default=1.0, help="of the classes")
     parser.add_argument("--model", default=Job.model, help="CLIP that embeds, as fdgpu audit takes it")
@@ -60,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", default=Job.precision)
     parser.add_argument("--batch-size", type=int, default=Job.batch_size)
     parser.add_argument("--permutations", type=int, default=Job.permutations)
-    parser.add_argument("--rounds", type=int, default=3, help="of --read and --extrapolate, of which the best counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of --extrapolate, of which the best counts")
     parser.add_argument("--write", action="store_true", help="also store figures under benchmarks/results")
     arguments = parser.parse_args(argv)
     asked = [arguments.imagenet, arguments.generate, *(getattr(arguments, one) or None for one in WORLDS)]
@@ -92,10 +88,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "command": shlex.join(["python", "-m", "benchmarks.imagenet_scale", *(sys.argv[1:] if argv is None else argv)]),
     }
     writable_folder(job.out)
-    if arguments.read:
-        lines = _rates(World().share(arguments.fraction), job, arguments.rounds)
-        _keep("imagenet_scale_reading", about, lines, arguments.write)
-        return
     if arguments.extrapolate:
         grew = [grown(series, job, arguments.rounds) for series in SERIES]
         _keep("imagenet_scale_laws", about, [asdict(line) for lines, _ in grew for line in lines], arguments.write)
@@ -111,12 +103,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         store(
             "imagenet_scale_vectors" if arguments.synthetic else "imagenet_scale", about, [asdict(row) for row in rows]
         )
-
-
-def _rates(world: World, job: Job, rounds: int) -> list[dict[str, Any]]:
-    with TemporaryDirectory(dir=job.out) as folder:
-        write_store(world, Path(folder) / "store")
-        return [asdict(one) for one in rates(Path(folder) / "store", rounds)]
 
 
 def _keep(name: str, about: dict[str, str], lines: list[dict[str, Any]], stored: bool) -> None:

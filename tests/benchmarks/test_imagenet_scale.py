@@ -20,7 +20,6 @@ from benchmarks.imagenet_scale.law import Law, Prediction, exponent
 from benchmarks.imagenet_scale.layout import imagenet, share, wnids
 from benchmarks.imagenet_scale.meter import Meter, Usage
 from benchmarks.imagenet_scale.miniature import Miniature, generate
-from benchmarks.imagenet_scale.reading import rates
 from benchmarks.imagenet_scale.synthetic import AT_ONCE, World, write_store
 from fdgpu import EmbeddingStore
 from fdgpu.errors import InputError
@@ -262,15 +261,7 @@ def test_the_growth_of_a_series_is_measured(tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.iterdir())
 
 
-def test_a_store_is_read_beside_dd_and_pyarrow(tmp_path: Path) -> None:
-    write_store(World(train=50, val=50, classes=2, dimension=32), tmp_path / "store")
-    found = {one.reader: one for one in rates(tmp_path / "store", rounds=1)}
-    assert set(found) == {"dd", "fdgpu", "pyarrow"}
-    assert found["dd"].of_dd == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"store"}
-
-
-@pytest.mark.parametrize("argv", [[], ["here", "--synthetic", "--out", "there"], ["--read", "--extrapolate"]])
+@pytest.mark.parametrize("argv", [[], ["here", "--synthetic", "--out", "there"], ["--synthetic", "--extrapolate"]])
 def test_one_thing_is_done_at_a_time(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(argv)
