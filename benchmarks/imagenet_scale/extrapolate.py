@@ -1,7 +1,8 @@
 """How each stage grows: with the images of the reference, and with classes of a thousand validation images each.
 
-Every size is audited in a process of its own, from a store that is written for it. The least seconds of the rounds
-count: others had the cores too. A law is fitted to three sizes and tried on the fourth.
+Every size is audited in a process of its own, from a store that is written for it. Seconds are of cores, which depend
+less on who else has them than those of the clock, and the least of the rounds count. A law is fitted to three sizes and
+tried on the fourth.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Growth:
         series: what grows.
         stage: of the audit.
         sizes: of the series.
-        seconds: at each size.
+        core_seconds: at each size.
         law: of all sizes but the last.
         predicted: by it for the last.
         error: of that, as a share of what was measured.
@@ -69,7 +70,7 @@ class Growth:
     series: str
     stage: str
     sizes: str
-    seconds: str
+    core_seconds: str
     law: str
     predicted: float
     error: float
@@ -120,13 +121,13 @@ class Memory:
 def grown(series: Series, job: Job, rounds: int) -> tuple[list[Growth], Memory]:
     """Measure all sizes of a series: a line for each of its stages, and one for memory."""
     usage = [in_a_process(best_of, world, job, rounds) for world in series.worlds]
-    lines = [Growth.of(series, stage, [one[stage].seconds for one in usage]) for stage in series.stages]
-    peaks = [max(one.host for stage, one in own.items() if stage != WRITE) for own in usage]
+    lines = [Growth.of(series, stage, [one[stage].cores for one in usage]) for stage in series.stages]
+    peaks = [max(1, *(one.host for stage, one in own.items() if stage != WRITE)) for own in usage]
     return lines, Memory.of(series, peaks)
 
 
 def best_of(world: World, job: Job, rounds: int) -> dict[str, Usage]:
-    """Audit a world a few times from its store; return the least seconds, and the highest peak, of each stage."""
+    """Audit a world a few times from its store; return the least seconds and the highest peak of each stage."""
     with TemporaryDirectory(dir=job.out) as folder:
         own = replace(job, out=Path(folder))
         warm_up(own)
@@ -144,4 +145,4 @@ def best_of(world: World, job: Job, rounds: int) -> dict[str, Usage]:
 
 
 def _best(usages: Sequence[Usage]) -> Usage:
-    return replace(min(usages, key=lambda one: one.seconds), host=max(one.host for one in usages))
+    return replace(min(usages, key=lambda one: one.cores), host=max(one.host for one in usages))

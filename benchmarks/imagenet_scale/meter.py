@@ -18,6 +18,7 @@ class Usage:
 
     Attributes:
         seconds: by the clock, a device's work included.
+        cores: seconds that cores of the processor have worked for it: of two in one second, two.
         read: bytes that the process asked the system for, from the disk or from the page cache; of files that it maps
             into memory none.
         written: bytes that it gave the system.
@@ -26,6 +27,7 @@ class Usage:
     """
 
     seconds: float = 0.0
+    cores: float = 0.0
     read: int = 0
     written: int = 0
     host: int = 0
@@ -36,6 +38,7 @@ class Usage:
         device = [one for one in (self.device, other.device) if one is not None]
         return Usage(
             self.seconds + other.seconds,
+            self.cores + other.cores,
             self.read + other.read,
             self.written + other.written,
             max(self.host, other.host),
@@ -58,7 +61,8 @@ class Meter:
         self.device, self.stages = torch.device(device), dict(stages or {})
         self.usage: dict[str, Usage] = {}
         self._open: str | None = None
-        self._start = self._read = self._written = 0.0
+        self._start = self._worked = 0.0
+        self._read = self._written = 0
         self._base = resident("VmRSS")
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:  # noqa: ARG002 - how far it is plays no part
@@ -76,7 +80,7 @@ class Meter:
         if self._on_device:
             torch.cuda.reset_peak_memory_stats(self.device)
         self._read, self._written = transferred()
-        self._start = time.perf_counter()
+        self._start, self._worked = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
         """End the stage that lasts."""
@@ -84,12 +88,13 @@ class Meter:
             return
         if self._on_device:
             torch.cuda.synchronize(self.device)  # what a stage has asked for is its own
-        seconds = time.perf_counter() - self._start
+        seconds, cores = time.perf_counter() - self._start, time.process_time() - self._worked
         read, written = transferred()
         self.usage[self._open] += Usage(
             seconds,
-            int(read - self._read),
-            int(written - self._written),
+            cores,
+            read - self._read,
+            written - self._written,
             max(0, resident("VmHWM") - self._base),
             torch.cuda.max_memory_allocated(self.device) if self._on_device else None,
         )
@@ -98,12 +103,13 @@ class Meter:
     def divide(self, stage: str, part: str, seconds: float) -> None:
         """Make some seconds of a stage a stage of its own; bytes stay with the first, memory is that of both."""
         whole = self.usage[stage]
+        cores = whole.cores * seconds / whole.seconds
         divided: dict[str, Usage] = {}
         for name, usage in self.usage.items():
             divided[name] = usage
             if name == stage:
-                divided[stage] = replace(whole, seconds=whole.seconds - seconds)
-                divided[part] = Usage(seconds, 0, 0, whole.host, whole.device)
+                divided[stage] = replace(whole, seconds=whole.seconds - seconds, cores=whole.cores - cores)
+                divided[part] = Usage(seconds, cores, 0, 0, whole.host, whole.device)
         self.usage = divided
 
     @property

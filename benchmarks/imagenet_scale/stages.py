@@ -24,7 +24,7 @@ REPORTS = {  # what an audit reports → the stage of the table
     "gather findings": "page",
     "write the report": "page",
 }
-HEADER = ("stage", "of", "seconds", "a second", "read, GB", "written, GB", "host, GB", "device, GB")
+HEADER = ("stage", "of", "seconds", "of cores", "a second", "read, GB", "written, GB", "host, GB", "device, GB")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Row:
         count: of what went through it.
         unit: what that is.
         seconds: by the clock.
+        core_seconds: of the processor's cores, of which two work two in one second.
         read_gb: 10^9 bytes that were read, from the disk or from the page cache.
         written_gb: 10^9 bytes that were written.
         host_gb: 10^9 bytes that the process held at most, beyond what it held before the first stage.
@@ -46,6 +47,7 @@ class Row:
     count: int
     unit: str
     seconds: float
+    core_seconds: float
     read_gb: float
     written_gb: float
     host_gb: float
@@ -55,7 +57,8 @@ class Row:
     def of(cls, stage: str, count: int, unit: str, usage: Usage) -> Row:
         """Return the line of a stage."""
         device = None if usage.device is None else usage.device / GB
-        return cls(stage, count, unit, usage.seconds, usage.read / GB, usage.written / GB, usage.host / GB, device)
+        sizes = (usage.read / GB, usage.written / GB, usage.host / GB)
+        return cls(stage, count, unit, usage.seconds, usage.cores, *sizes, device)
 
     @property
     def cells(self) -> list[str]:
@@ -63,7 +66,7 @@ class Row:
         return [
             self.stage,
             f"{self.count:,} {self.unit}",
-            f"{self.seconds:.3g}" if self.seconds < 1000 else f"{self.seconds:,.0f}",
+            *(f"{one:.3g}" if one < 1000 else f"{one:,.0f}" for one in (self.seconds, self.core_seconds)),
             _figure(self.count / self.seconds) if self.seconds else "",
             *("–" if one < 5e-4 else f"{one:.3f}" for one in (self.read_gb, self.written_gb)),
             f"{self.host_gb:.2f}",

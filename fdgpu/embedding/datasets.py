@@ -126,8 +126,8 @@ class DatasetSource(IndexedSource):
         return part
 
     def stamps(self, rows: Sequence[int]) -> list[str | None]:
-        """Return the size and the time of files; none where a label may change beside them."""
-        if self.files is None or self.labels is None:
+        """Return the size and the time of files; none where the label or the picture may change beside them."""
+        if self.files is None or self.labels is None or self.transformed:
             return [None] * len(rows)
         return FileSource([self.files[0][self.rows[row]] for row in rows], [""] * len(rows)).stamps(range(len(rows)))
 

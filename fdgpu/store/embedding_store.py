@@ -211,6 +211,20 @@ class EmbeddingStore:
                 raise InputError(
                     f"{shard.path} is damaged: delete the file, and run again; its images are embedded anew"
                 )
+        self.check_complete()
+
+    def check_complete(self) -> None:
+        """Check that a store that was complete still is: a shard may have been deleted.
+
+        Raises:
+            InputError: for a store that lacks images.
+        """
+        complete = self.manifest.complete
+        if complete is not None and complete.images != len(self):
+            raise InputError(
+                f"{self.path} was complete with {complete.images:,} images, and has {len(self):,}: embed the others "
+                "with fdgpu embed"
+            )
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -265,6 +279,9 @@ class EmbeddingStore:
                 stamps=nothing,
                 pictures=None,
             )
+            if self.manifest.complete is not None:
+                self.manifest = self.manifest.model_copy(update={"complete": None})
+                self.manifest.write(self.path)
             taken = [int(shard.path.stem) for shard in self.shards]
             with closing(Writer(self.path, self.manifest, taken)) as writer:
                 writer.add(piece)

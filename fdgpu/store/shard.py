@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,20 +82,21 @@ class Shard:
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Return some columns."""
-        return self._read(lambda: pq.read_table(self.path, columns=list(names)))
+        with _ending_well(self.path), pq.ParquetFile(self.path, metadata=self.footer) as file:
+            return file.read(columns=list(names))
 
     def vectors(self, column: str, dimension: int, kind: np.dtype[Any]) -> Vectors:
         """Return where the vectors of a column are."""
         return Vectors(self, column, dimension, kind)
 
-    def _read(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (OSError, pa.ArrowException) as error:
-            said = " ".join(str(error).split())[:120]
-            raise InputError(
-                f"{self.path} cannot be read ({said}): restore the file, or delete it and run again"
-            ) from None
+
+@contextmanager
+def _ending_well(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} cannot be read ({said}): restore the file, or delete it and run again") from None
 
 
 class Vectors:
@@ -137,7 +139,7 @@ class Vectors:
             self.read_by_parquet(rows, out)
             return
         first, last = int(rows[0]), int(rows[-1]) + 1
-        with self.shard.path.open("rb", buffering=0) as stream:
+        with _ending_well(self.shard.path), self.shard.path.open("rb", buffering=0) as stream:
             if last - first == len(rows):
                 self._read_run(stream, start, first, out)
             elif last - first <= DENSE * len(rows):

@@ -87,10 +87,10 @@ class StoredVectors(ImageEmbedder):
 
     def _fingerprint(self, at: Ints) -> str:
         """Return the SHA-256 of the pictures, or of the shards' vectors where nobody saw pictures."""
-        pictures = self.store.column("picture").combine_chunks().take(pa.array(at)).drop_null()
-        seen = fingerprint_of(np.asarray(pictures).astype(np.int64))
-        if len(pictures):
-            return seen
+        every = self.store.column("picture").combine_chunks().take(pa.array(at))
+        read = self.store.skipped.combine_chunks().take(pa.array(at)).is_null()
+        if not pc.any(pc.and_(every.is_null(), read)).as_py():
+            return fingerprint_of(np.asarray(every.drop_null()).astype(np.int64))
         shards = np.unique(np.searchsorted(self.store.starts, at, "right") - 1).tolist()
         vectors = [self.store.shards[k].about.get("vectors") for k in shards]
         return sha256(json.dumps(vectors).encode() + at.tobytes()).hexdigest()
@@ -99,10 +99,15 @@ class StoredVectors(ImageEmbedder):
 def columns_of_store(
     store: EmbeddingStore, images: object, columns: Mapping[str, Any]
 ) -> tuple[object, dict[str, Any]]:
-    """Take images and columns from a store, where they were not given."""
+    """Take images and columns from a store, where they were not given.
+
+    Raises:
+        InputError: for a store that lacks images that it had.
+    """
     own = dict(columns)
     if images is not None:
         return images, own
+    store.check_complete()
     every = np.arange(len(store))
     if own["labels"] is None:
         own["labels"] = store.labels_of(every)

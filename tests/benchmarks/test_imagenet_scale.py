@@ -160,7 +160,8 @@ def test_a_stage_that_goes_on_is_added_up_and_can_be_divided() -> None:
     assert list(meter.usage) == ["fit", "permutations", "captions"]
     assert meter.usage["fit"].seconds == pytest.approx(3 * meter.usage["permutations"].seconds)
     assert meter.usage["permutations"].host == whole.host
-    assert Usage(1, 2, 3, 4, 5) + Usage(1, 2, 3, 9, None) == Usage(2, 4, 6, 9, 5)
+    assert meter.usage["permutations"].cores == pytest.approx(whole.cores / 4)
+    assert Usage(1, 2, 3, 4, 5, 6) + Usage(1, 2, 3, 4, 9, None) == Usage(2, 4, 6, 8, 9, 6)
 
 
 # --- laws -------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +19,10 @@ from fdgpu import EmbeddingStore, FailureDirections
 from fdgpu.arrays import counted_crossings
 from fdgpu.auditing import AuditResult
 from fdgpu.directions import triton_backend
-from fdgpu.embedding.given import GivenVectors
-from fdgpu.errors import InputError
+from fdgpu.embedding.given import GivenVectors, NamedImages
+from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
+from fdgpu.store.stored_vectors import StoredVectors
 from fdgpu.store.writing import SINK
 from tests.auditing.test_on_the_device import gram_twin
 from tests.pretend_cuda import launched_as, pretend_cuda, up
@@ -224,3 +226,29 @@ def test_on_a_device_only_the_sink_is_as_large_as_the_vectors(
     large = [one.why for one in crossings if one.bytes >= N * 5 * precision.itemsize and one.shape[-1] == 5]
     assert large == [SINK]
     assert SINK not in {one.why for one in later}
+
+
+def test_vectors_are_found_by_their_ids(tmp_path: Path) -> None:
+    store = EmbeddingStore.create(tmp_path / "store", 2, shard_rows=2)
+    vectors = np.float32([[1, 0], [0, 1], [0, 0], [0.6, 0.8]])
+    store.append(["a", "b\udcff", "c", "d"], vectors, labels=[1, 0, None, 1], skipped=[None, None, "gone", None])
+    stands = StoredVectors(store, torch.device("cpu"))
+    found = stands.embed(NamedImages(["d", "c", "b\udcff"]), fingerprint=True)
+    assert found.vectors.take(np.arange(3)).tolist() == vectors[[3, 2, 1]].tolist()
+    assert (found.labels, found.unreadable) == ([1, None, 0], {"c": "gone"})
+    assert found.fingerprint != stands.embed(NamedImages(["d", "c", "a"]), fingerprint=True).fingerprint
+    with pytest.raises(InputError, match=r"has no vector of 'x' \(2 of 3 images lack one\)"):
+        stands.embed(NamedImages(["a", "x", "y"]))
+
+
+def test_a_generator_is_embedded_and_answered_in_one_pass(tmp_path: Path) -> None:
+    given = columns()
+    images = (picture for picture in pictures())
+    options = {"model": Answers(), "preprocess": as_floats, "predictions": None}
+    given |= {"images": images, "store": tmp_path / "store"} | options
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FdgpuWarning)
+        through = run(given)
+        plain = run(columns() | options | {"images": (picture for picture in pictures())})
+    same(through, plain)
+    assert len(EmbeddingStore.open(tmp_path / "store")) == N

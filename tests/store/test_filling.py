@@ -15,7 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms.functional import to_tensor
 
+import fdgpu
 from fdgpu import EmbeddingStore
 from fdgpu.embedding import image_source
 from fdgpu.embedding.loading import Sample
@@ -151,6 +154,20 @@ def folder_of_links(folder: Path, root: Path, paths: list[Path]) -> Path:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
     return folder
+
+
+def test_a_complete_store_that_lacks_a_shard_is_no_data_set(tmp_path: Path, whole: Path) -> None:
+    store = shutil.copytree(whole, tmp_path / "store")
+    (store / "00001.parquet").unlink()
+    said = "was complete with 12 images, and has 7: embed the others with fdgpu embed"
+    with pytest.raises(InputError, match=said):
+        EmbeddingStore.open(store).check()
+    with pytest.raises(InputError, match=said):
+        fdgpu.audit(embeddings=EmbeddingStore.open(store), predictions=["cat"] * 7)
+    again = EmbeddingStore.open(whole)
+    grown = EmbeddingStore.open(shutil.copytree(again.path, tmp_path / "grown"))
+    grown.append(["more"], np.eye(1, 5))
+    grown.check()
 
 
 def test_nothing_can_be_made_of_no_image(tmp_path: Path) -> None:
@@ -350,6 +367,25 @@ def test_images_that_changed_are_named_and_a_new_time_alone_is_nothing(tmp_path:
     assert content(tmp_path / "store") == before
     (tmp_path / "store" / "00001.parquet").unlink()
     same(filled(tmp_path / "store", own, whole=True), Greys().embed(own, fingerprint=True))
+
+
+def test_a_transform_that_changed_is_a_picture_that_changed(tmp_path: Path, photos: Path) -> None:
+    """Files are the same, and so are their times."""
+    own = shutil.copytree(photos, tmp_path / "photos", ignore=shutil.ignore_patterns("*broken*", "*\udcff*"))
+
+    class Lit(ImageFolder):
+        def __init__(self, least: float) -> None:
+            super().__init__(own)
+            self.least = least
+
+        def __getitem__(self, row: int) -> Any:
+            image, label = super().__getitem__(row)
+            return to_tensor(image).clamp(min=self.least), label
+
+    first = filled(tmp_path / "store", Lit(0.0))
+    assert filled(tmp_path / "store", Lit(0.0)).fingerprint == first.fingerprint
+    with pytest.raises(InputError, match="changed since they were embedded"):
+        filled(tmp_path / "store", Lit(0.9))
 
 
 def test_images_that_went_are_named(tmp_path: Path, photos: Path) -> None:

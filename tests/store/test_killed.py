@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -20,10 +22,11 @@ from fdgpu import EmbeddingStore
 from fdgpu.embedding.opening import class_folders
 from fdgpu.errors import InputError
 from fdgpu.store.manifest import NAME
+from fdgpu.store.writing import AHEAD
 from tests.store.tiny import Greys, content, filled, folder_of, shards
 
-NAMES = [f"{label}/{i:03}.png" for label in ("cat", "dog") for i in range(60)]
-ROWS, BATCH, KILLS = 6, 3, 20
+NAMES = [f"{label}/{i:03}.png" for label in ("cat", "dog") for i in range(80)]
+ROWS, BATCH = 6, 3
 
 # Forks a child for each line that it reads, so that what is imported is imported once. The child tells of every image
 # that it embeds, slowly, and is killed by whoever wrote the line.
@@ -55,9 +58,9 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[subprocess.Popen[str]]:
+def server() -> Iterator[subprocess.Popen[bytes]]:
     command, pipe = [sys.executable, "-c", SERVER], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as running:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) as running:
         assert running.stdin is not None
         yield running
         running.stdin.close()
@@ -75,26 +78,38 @@ def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     return store
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
-def test_kills_at_random_moments_cost_a_shard_each_at_most(
-    tmp_path: Path, server: Any, photos: Path, whole: Path, by: int
+def run_until(server: Any, line: str, told: Path, images: int | None, by: int, pause: float) -> int:
+    """Run once more; kill it when it has embedded so many images, and a moment has passed. Return its exit code."""
+    server.stdin.write(f"{line}\n".encode())
+    child, before = int(server.stdout.readline()), told.stat().st_size
+    ended = False
+    while images is not None and not ended and told.stat().st_size < before + images:
+        ended = bool(select.select([server.stdout], [], [], 0.0005)[0])
+    if images is not None and not ended:
+        signal.sigtimedwait([], pause)
+        with suppress(ProcessLookupError):
+            os.kill(child, by)
+    return int(server.stdout.readline())
+
+
+@pytest.mark.parametrize(("by", "kills"), [(signal.SIGKILL, 20), (signal.SIGTERM, 5)])
+def test_kills_at_random_moments_cost_a_shard_each(
+    tmp_path: Path, server: Any, photos: Path, whole: Path, by: int, kills: int
 ) -> None:
     store, told, moments = tmp_path / "store", tmp_path / "told", np.random.default_rng(int(by))
-    codes: list[int] = []
-    while 0 not in codes:
-        print(photos, store, told, ROWS, file=server.stdin, flush=True)
-        child = int(server.stdout.readline())
-        if len(codes) < KILLS:
-            signal.sigtimedwait([], moments.uniform(0.002, 0.06))
-            os.kill(child, by)  # the server may just have seen it end, but asks for no other child meanwhile
-        codes.append(int(server.stdout.readline()))
-        assert codes[-1] in (0, -by)
-    killed = len(codes) - 1
+    told.touch()
+    line, killed = f"{photos} {store} {told} {ROWS}", 0
+    for _ in range(kills):
+        images = int(moments.integers(1, 2 * ROWS))
+        killed += run_until(server, line, told, images, by, moments.uniform(0, 0.01)) == -by
     assert killed
+    assert run_until(server, line, told, None, by, 0) == 0
     assert content(store) == content(whole)
     EmbeddingStore.open(store).check()
-    told_twice = told.stat().st_size - len(NAMES)
-    assert 0 <= told_twice <= killed * (ROWS + BATCH - 1)  # a batch may lie in two shards
+    twice = told.stat().st_size - len(NAMES)
+    assert (
+        0 < twice <= killed * (AHEAD + 1) * (ROWS + BATCH)
+    )  # shards that wait for the disk are lost with the one in hand
 
 
 @pytest.mark.parametrize("room", [0, 1, 5])
