@@ -27,7 +27,7 @@ from fdgpu.files import UNFINISHED, unwritable
 from fdgpu.store.manifest import Manifest
 from fdgpu.store.shard import fixed_rows, texts, write_shard
 
-AHEAD = 4  # shards that wait to be written, before the device waits for the disk
+AHEAD = 1  # shards that wait to be written, before the device waits for the disk: a kill costs these too
 SINK = "the store's sink"
 ANSWERS = "_answers"  # the folder of what classifiers said
 NOT_FINITE = "its embedding is not finite"
