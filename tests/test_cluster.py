@@ -36,6 +36,7 @@ from fdgpu.store.pieces import Embedding, Images, Workers
 from tests.conftest import make_class
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has loaded it
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}  # the least that Ray takes is 75 MB
 
 
@@ -195,6 +196,26 @@ def test_a_node_with_another_fdgpu_is_named() -> None:
 def doing(what: Callable[[Any], Any]) -> Callable[[], Callable[[Any], Any]]:
     """A worker that does something; it is sent by value, as a user's own function is."""
     return lambda: what
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own settings
+def test_ray_reads_a_store_without_us(cluster: Cluster, tmp_path: Path) -> None:
+    ray_data = pytest.importorskip("ray.data")
+    while cluster._idle:  # Ray Data waits for a core, and workers hold both
+        ray.kill(cluster._idle.pop())
+    ray_data.DataContext.get_current().enable_progress_bars = False
+    store = fdgpu.EmbeddingStore.create(tmp_path / "store", 4, shard_rows=3)
+    store.append([*"abcde"], np.eye(5, 4), labels=[*"xyxyx"])
+    (store.path / "_answers").mkdir()
+    (store.path / "_answers" / "00000.parquet").write_bytes(b"of another kind")
+    rows = sorted(ray_data.read_parquet(str(store.path)).take_all(), key=lambda row: row["id"])
+    assert [(row["id"], row["label"]) for row in rows] == [*zip("abcde", "xyxyx", strict=True)]
+    assert np.array_equal(np.stack([row["vector"] for row in rows]), np.eye(5, 4))
+    written = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(import ray.data\n.*?)```", written, flags=re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(block.replace('"store"', repr(str(store.path))), found)  # noqa: S102  our own lines
+    assert [set(row) for row in found["rows"]] == [{"id", "vector"}] * 3
 
 
 def test_tasks_come_back_by_their_number_and_workers_know_their_cores(cluster: Cluster) -> None:
@@ -458,25 +479,6 @@ def test_the_command_embeds_on_a_cluster(
 
 
 # --- deaths -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own settings
-@pytest.mark.usefixtures("cluster")
-def test_ray_reads_a_store_without_us(tmp_path: Path) -> None:
-    ray_data = pytest.importorskip("ray.data")
-    ray_data.DataContext.get_current().enable_progress_bars = False
-    store = fdgpu.EmbeddingStore.create(tmp_path / "store", 4, shard_rows=3)
-    store.append([*"abcde"], np.eye(5, 4), labels=[*"xyxyx"])
-    (store.path / "_answers").mkdir()
-    (store.path / "_answers" / "00000.parquet").write_bytes(b"of another kind")
-    rows = sorted(ray_data.read_parquet(str(store.path)).take_all(), key=lambda row: row["id"])
-    assert [(row["id"], row["label"]) for row in rows] == [*zip("abcde", "xyxyx", strict=True)]
-    assert np.array_equal(np.stack([row["vector"] for row in rows]), np.eye(5, 4))
-    written = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(import ray.data\n.*?)```", written, flags=re.DOTALL)
-    found: dict[str, Any] = {}
-    exec(block.replace('"store"', repr(str(store.path))), found)  # noqa: S102  our own lines
-    assert [set(row) for row in found["rows"]] == [{"id", "vector"}] * 3
 
 
 def test_a_node_that_is_killed_costs_nothing_but_time(

@@ -29,6 +29,8 @@ from fdgpu.store.writing import writing
 from tests.embedding.greys import encoded, grey
 from tests.store.tiny import ODD, Greys, content, filled, folder_of, shards, vectors_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has loaded it
+
 NAMES = [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
 NAMES[4], NAMES[9] = "cat/4 broken.png", "dog/\udcff.png"
 ROWS = 5  # of a shard: no multiple of the batch
