@@ -67,6 +67,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def _without_folder(argument: str) -> str:
+    """Return an argument without the folders that lead to it, which mean nothing on another machine."""
+    return Path(argument).name if argument.startswith("/") else argument
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Audit, write the table, and print it."""
     arguments = parse(argv)
@@ -83,9 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_size=arguments.batch_size,
         permutations=arguments.permutations,
     )
+    given = sys.argv[1:] if argv is None else argv
     about = machine() | {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "benchmarks.imagenet_scale", *(sys.argv[1:] if argv is None else argv)]),
+        "command": shlex.join(["python", "-m", "benchmarks.imagenet_scale", *map(_without_folder, given)]),
     }
     writable_folder(job.out)
     if arguments.extrapolate:
