@@ -1,6 +1,6 @@
 """Gigabytes of vectors a second from a store in the page cache, beside dd and pyarrow on the same files.
 
-    python -m benchmarks.speed.reading [--gigabytes 1] [--repeats 7] [--folder /tmp]
+    python -m benchmarks.speed.reading [--gigabytes 1] [--repeats 7] [--folder F] [--write]
 
 # bytes: n x d x 4, once. dd reads all of the files, as blocks of 8 MiB, into one buffer; each of the others gives the
 rows, as a program takes them. Rounds alternate. What is read is compared with what pyarrow reads before anything is
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
+from benchmarks.stored import store as store_figures
 from fdgpu.store import EmbeddingStore
 
 DIMENSION, SHARD = 512, 4096
@@ -84,7 +85,8 @@ def ways(store: EmbeddingStore, whole: Path) -> Ways:
         "dd": (dd, 1.0),
         "pyarrow": (pyarrow, 1.0),
         f"blocks({SHARD:,})": (blocks(SHARD), 1.0),
-        f"blocks({16 * SHARD:,})": (blocks(16 * SHARD), 1.0),
+        f"blocks({2 * SHARD:,})": (blocks(2 * SHARD), 1.0),  # as passes over a whole store ask for them on the CPU
+        f"blocks({16 * SHARD:,})": (blocks(16 * SHARD), 1.0),  # as they do on CUDA, into pinned memory
         f"take, one row in {SCATTERED}": (take, 1 / SCATTERED),
     }
 
@@ -106,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0, help="of vectors; they have to fit into memory twice")
     parser.add_argument("--repeats", type=int, default=7, help="rounds")
     parser.add_argument("--folder", type=Path, help="where to write; by default that of temporary files")
+    parser.add_argument("--write", action="store_true", help="also store figures under benchmarks/results")
     arguments, console = parser.parse_args(argv), Console(width=120)
     console.print("  ".join(f"{name} {value}" for name, value in machine().items()))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -113,12 +116,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         check(store)
         compared = ways(store, Path(folder) / "whole")
         rates = measure(compared, len(store) * DIMENSION * 4, arguments.repeats)
+    dd = rates["dd"]
+    of_dd = {
+        name: statistics.median(one / other for one, other in zip(own, dd, strict=True)) for name, own in rates.items()
+    }
+    if arguments.write:
+        rows = [
+            {"way": name, "median": statistics.median(own), "least": min(own), "most": max(own), "of dd": of_dd[name]}
+            for name, own in rates.items()
+        ]
+        store_figures("reading", machine(), rows)
     table = Table(caption=f"{len(store):,} vectors of {DIMENSION} float32; the ratio is that of a round, its median")
     for column in ("way", "GB/s", "from", "to", "of dd's"):
         table.add_column(column)
     for name, own in rates.items():
-        of_dd = statistics.median(one / other for one, other in zip(own, rates["dd"], strict=True))
-        table.add_row(name, f"{statistics.median(own):.2f}", f"{min(own):.2f}", f"{max(own):.2f}", f"{of_dd:.0%}")
+        table.add_row(name, f"{statistics.median(own):.2f}", f"{min(own):.2f}", f"{max(own):.2f}", f"{of_dd[name]:.0%}")
     console.print(table)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,7 +33,8 @@ from fdgpu.store.writing import Piece, Writer, writing
 SHARD = re.compile(r"(\d{5,})\.parquet")
 COLUMNS = ("label", "split", "group", "skipped")
 HELD = 1 << 28  # bytes of vectors up to which they are held on the host; on a device it is a quarter of what is free
-REUSED = 3  # blocks: in use, read ahead, and the one before, which may be held for a moment
+READERS = 2  # threads that read blocks ahead: one alone does not fill the way from memory to memory
+REUSED = READERS + 2  # blocks: read ahead, in use, and the one before, which may be held for a moment
 UNIT = 1e-2  # how far the length of a unit vector may be off; half precision alone makes 1e-3
 Ints = NDArray[np.int64]
 
@@ -361,13 +363,13 @@ class StoredRows(Rows):
         return to_device(self.read(rows), self.device)
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
-        """Yield all rows, ``size`` at a time; a thread reads the next while a block is worked on."""
+        """Yield all rows, ``size`` at a time; threads read the next ones while a block is worked on."""
         spans = (np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size))
         memory = _Memory(self.shape[1], self._kind)
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.read, span, memory) for span in islice(spans, 1)]
+        with ThreadPoolExecutor(READERS) as pool:
+            ahead = [pool.submit(self.read, span, memory) for span in islice(spans, READERS)]
             while ahead:
-                block = to_device(ahead.pop().result(), self.device)
+                block = to_device(ahead.pop(0).result(), self.device)
                 ahead += [pool.submit(self.read, span, memory) for span in islice(spans, 1)]
                 yield block
                 del block  # whose memory is free then, unless it is held elsewhere
@@ -419,13 +421,15 @@ class _Memory:
     def __init__(self, dimension: int, kind: np.dtype[Any]) -> None:
         self.dimension, self.kind = dimension, kind
         self._arrays: list[NDArray[Any]] = []
+        self._one = threading.Lock()  # of the readers, who may not find the same memory free
 
     def rows(self, n: int) -> torch.Tensor:
         """Return (n, d), which hold anything."""
         if torch.cuda.is_initialized():
             return empty_on_host((n, self.dimension), torch.from_numpy(np.empty(0, self.kind)).dtype)
-        for at in range(len(self._arrays)):  # of one that is free the references are the list's and the call's
-            if sys.getrefcount(self._arrays[at]) == 2 and len(self._arrays[at]) >= n:
-                return torch.from_numpy(self._arrays[at][:n])
-        self._arrays = [*self._arrays[1 - REUSED :], np.empty((n, self.dimension), self.kind)]
-        return torch.from_numpy(self._arrays[-1][:n])
+        with self._one:
+            for at in range(len(self._arrays)):  # of one that is free the references are the list's and the call's
+                if sys.getrefcount(self._arrays[at]) == 2 and len(self._arrays[at]) >= n:
+                    return torch.from_numpy(self._arrays[at][:n])
+            self._arrays = [*self._arrays[1 - REUSED :], np.empty((n, self.dimension), self.kind)]
+            return torch.from_numpy(self._arrays[-1][:n])
