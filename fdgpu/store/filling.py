@@ -357,6 +357,7 @@ class _Filling:
         if self.alongside is not None:
             said = StoredAnswers(store, self.alongside, self.source, self.report, self.embedder.batch_size)
             self.alongside.complete([said.of_images(found, at)])
+        pa.default_memory_pool().release_unused()  # of columns of all images
         return found
 
     def _labels(self, ids: Sequence[str], at: Ints) -> list[object]:

@@ -83,6 +83,7 @@ class StoredVectors(ImageEmbedder):
         if alongside is not None:
             asked = StoredAnswers(self.store, alongside, images, progress or silent, self.batch_size)
             alongside.complete([asked.of_images(made, at)])
+        pa.default_memory_pool().release_unused()  # of columns of all images
         return made
 
     def _fingerprint(self, at: Ints) -> str:
