@@ -207,7 +207,7 @@ class ModelAnswers:
         """Be told what was said of all images, in their order."""
         if parts:
             every = AnswerPart.joined(parts)
-            self._answers, self._true = Answers(part=every), every.true
+            self._answers, self._true = Answers(every), every.true
             if every.outputs and not self.classifier.outputs:  # it was asked in another run
                 self.outputs.check(every.outputs)
                 self.classifier.outputs = every.outputs

@@ -295,12 +295,10 @@ class Answers:
     Whether scores are logits or probabilities is decided by all of them.
 
     Args:
-        keep: keep all scores (n, k), for several labels an image: each class is then a problem of its own.
         part: what is there already.
     """
 
-    def __init__(self, keep: bool = False, part: AnswerPart | None = None) -> None:
-        self.keep = keep
+    def __init__(self, part: AnswerPart | None = None) -> None:
         self._rows = [] if part is None else [part.rows]
         self._scores = [] if part is None or part.scores is None else [part.scores]
 
@@ -312,8 +310,6 @@ class Answers:
             true_columns: (b,) the column of each true class, on any device; −1 where that is none of them.
         """
         self._rows.append(_summary(scores.float(), true_columns))
-        if self.keep:
-            self._scores.append(scores.float())
 
     def finish(self) -> Answered:
         """Bring all answers down, for which the host waits once."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +32,7 @@ from fdgpu.embedding.preprocess import shrunk
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
 
+STATS_IN_A_ROW = 256  # files that a thread asks for: one task a file would take more memory than their vectors
 STATS_AT_ONCE = 16  # files that are asked for their size and time, which over a network takes long
 SHOWN_AT_ONCE = 256  # pictures that are shrunk together, from a device on which they may be large
 
@@ -228,8 +230,12 @@ class FileSource(IndexedSource):
 
     def stamps(self, rows: Sequence[int]) -> list[str | None]:
         """Return the size and the time of each file."""
+
+        def of_some(start: int) -> list[str | None]:
+            return [stamp_of_file(self.paths[row]) for row in rows[start : start + STATS_IN_A_ROW]]
+
         with ThreadPoolExecutor(STATS_AT_ONCE) as pool:
-            return list(pool.map(stamp_of_file, [self.paths[row] for row in rows], chunksize=64))
+            return list(chain.from_iterable(pool.map(of_some, range(0, len(rows), STATS_IN_A_ROW))))
 
 
 def stamp_of_file(path: Path) -> str | None:

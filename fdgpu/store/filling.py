@@ -55,7 +55,6 @@ def fill(
     *,
     whole: bool = False,
     shard_rows: int | None = None,
-    stage: str = "embed images",
     workers: Workers | None = None,
 ) -> Embeddings:
     """Embed through a store: images that it holds are not embedded again.
@@ -68,7 +67,6 @@ def fill(
         alongside: a classifier; of images that it has answered nothing is asked.
         whole: the store is of this source, and holds no others.
         shard_rows: images of a shard of a store that is new.
-        stage: what the reporter is told.
         workers: of a cluster, which embed in place of this process.
 
     Returns:
@@ -90,7 +88,7 @@ def fill(
         store.manifest.refuse_other(manifest, folder)
     try:
         with OneBar(progress) as report:
-            return _Filling(store, source, embedder, report, alongside, stage, workers).run(whole)
+            return _Filling(store, source, embedder, report, alongside, workers).run(whole)
     finally:
         if new:
             _leave_no_empty_store(folder, made)
@@ -114,7 +112,6 @@ class _Filling:
     embedder: ImageEmbedder
     report: Reporter
     alongside: Alongside | None
-    stage: str
     workers: Workers | None
     order: list[str] | None = None  # ids of the source, in its order
     came: Counter[str] = field(default_factory=Counter)  # ids that were not known beforehand, in the order they came in
@@ -239,12 +236,12 @@ class _Filling:
         total = None if source.count is None else known + source.count
         answers = self.alongside.fingerprint[:16] if self.alongside else ""
         taken = [int(shard.path.stem) for shard in store.shards]
-        self.report(self.stage, known, total)
+        self.report("embed images", known, total)
         with closing(Writer(store.path, store.manifest, taken, answers)) as writer:
             for piece in self._written(source, writer):
                 self._keep(piece.vectors)
                 known += len(piece)
-                self.report(self.stage, known, total)
+                self.report("embed images", known, total)
             writer.finish()
         store.refresh()
         if ids is None:

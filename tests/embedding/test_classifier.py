@@ -13,7 +13,7 @@ from torchvision import transforms
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from fdgpu.arrays import counted_crossings
-from fdgpu.embedding.classifier import Answers, Classifier
+from fdgpu.embedding.classifier import AnswerPart, Answers, Classifier
 from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.opening import image_source
 from fdgpu.embedding.preprocess import Preprocess
@@ -218,28 +218,23 @@ def test_no_images_no_answers() -> None:
 
 def test_several_labels_an_image_keep_every_probability() -> None:
     scores = torch.tensor([[-2.0, 0.0, 3.0], [0.5, 0.5, 0.5]])
-    answers = Answers(keep=True)
-    answers.add(scores)
+    true = np.zeros(scores.shape)
+    answers = Answers(AnswerPart.of(scores, range(2), true))
     np.testing.assert_allclose(answers.finish().each, scores.double().sigmoid(), atol=1e-6)
-    alone = Answers(keep=True)
-    alone.add(scores.sigmoid())
+    alone = Answers(AnswerPart.of(scores.sigmoid(), range(2), true))
     np.testing.assert_allclose(alone.finish().each, scores.double().sigmoid(), atol=1e-6)
 
 
 def test_answers_come_down_once_and_nothing_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, true = torch.randn(20, 4), torch.randint(-1, 4, (20,))
+    scores, true = torch.randn(20, 4), np.zeros((20, 4))
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     monkeypatch.setattr("fdgpu.embedding.classifier.device_of", lambda _: CUDA)
     with pretend_cuda(monkeypatch), counted_crossings() as crossings:
-        answers = Answers(keep=True)
-        for some, own in zip(scores.split(8), true.split(8), strict=True):
-            answers.add(up(some), own)
-        there = answers.finish()
+        parts = [AnswerPart.of(up(some), range(len(some)), true[: len(some)]) for some in scores.split(8)]
+        there = Answers(AnswerPart.joined(parts)).finish()
         classifier = Classifier.from_model(Gives(lambda x: up(model(inner(x)))))
         classifier.answer(up(torch.rand(3, 3, 2, 2)))
-    here = Answers(keep=True)
-    here.add(scores, true)
-    on_host = here.finish()
+    on_host = Answers(AnswerPart.of(scores, range(20), true)).finish()
     assert len(crossings) == 1
     for one in ("prediction", "confidence", "true_probability", "usable", "each"):
         np.testing.assert_allclose(getattr(there, one), getattr(on_host, one))
