@@ -71,7 +71,8 @@ class TintedGarments(Rendered):
 
     def _set(self, stream: int, name: str, share: float = BALANCED) -> Seen:
         settings = self.settings
-        groups = Groups(settings["groups"], settings["wrong"], settings["strength"], settings["held"])
+        wrong = settings["wrong"] if stream == TRAIN else 0.0  # validation and test have clean labels
+        groups = Groups(settings["groups"], wrong, settings["strength"], settings["held"])
         part = Part(**settings[name], seed=self.seed)
         return self.lab.see(tinted(groups, part, share, 3 * self.seed + stream))
 
