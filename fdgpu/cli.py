@@ -47,6 +47,7 @@ from fdgpu.options import (
     Permutations,
     Precision,
     PredictionsFile,
+    Published,
     Ray,
     RayGpus,
     ReducedDecoding,
@@ -129,6 +130,7 @@ def audit(
     stop_after: StopAfter = STOP_AFTER,
     min_errors: MinErrors = 0,
     nested: Nested = False,
+    published: Published = False,
     decode: Decode = False,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -149,7 +151,7 @@ def audit(
             "fdgpu.audit a decoder of that CLIP (fdgpu.Decoder.from_diffusers)",
             param_hint="--decode",
         )
-    estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed)
+    estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed, published)
     _check_device(device, precision)
     _check_images(images)
     recipe = _recipe(grammar)
@@ -341,7 +343,14 @@ def _usage(option: str | None = None) -> Iterator[None]:
 
 
 def _estimator(
-    permutations: int, directions: int, stop_after: int, min_errors: int, nested: bool, backend: str, seed: int
+    permutations: int,
+    directions: int,
+    stop_after: int,
+    min_errors: int,
+    nested: bool,
+    backend: str,
+    seed: int,
+    published: bool = False,
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together."""
     from fdgpu.checks import check_seed
@@ -360,6 +369,7 @@ def _estimator(
             nested=nested,
             backend=backend,
             random_state=seed,
+            published=published,
         )
 
 

@@ -446,6 +446,7 @@ class Findings:
     classifier: AskedModel | None = None  # where predictions were not given
     versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
     model_fingerprint: str = ""  # of the embedder's weights
+    published: bool = False  # whether the published code was reproduced, in the choice of C and in captions
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
 
     @property

@@ -25,6 +25,12 @@ StopAfter = Annotated[
 ]
 MinErrors = Annotated[int, typer.Option(min=0, help="Fewest errors of a class that is looked at.")]
 Nested = Annotated[bool, typer.Option("--nested", help="Also an unbiased score, by nested cross-validation.")]
+Published = Annotated[
+    bool,
+    typer.Option(
+        "--published", help="Reproduce the paper's published code: libsvm's roundings, and captions by its formula."
+    ),
+]
 Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
 Decode = Annotated[
     bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")

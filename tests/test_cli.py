@@ -110,6 +110,16 @@ def test_permutations_and_directions_reach_the_fit_and_the_table(run: Run, world
     assert "Tested by" in (out / "report.html").read_text()
 
 
+def test_the_published_code_is_one_flag(run: Run, world: Path) -> None:
+    asked = ["audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    code, *_ = run(*asked, "--published", "--permutations", 0)
+    assert code == 0
+    assert json.loads((world / "out" / "audit.json").read_text())["published"] is True
+    code, _, complained = run(*asked, "--published", "--backend", "cuml")
+    assert code == 2
+    assert "published" in complained
+
+
 def test_the_summary_puts_what_is_significant_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

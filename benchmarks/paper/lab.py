@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.baselines import Examples
-from benchmarks.paper.files.images import as_inputs
+from benchmarks.paper.files.images import as_inputs, for_training
 from benchmarks.paper.sets import Images, Inputs, Marked, Seen
 from fdgpu import FailureDirections
 from fdgpu.arrays import to_host
 from fdgpu.demo.base_model import halved, small_convnet
 from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
-from fdgpu.repair import Augment, Loss, TrainingRecipe, cross_entropy, fine_tune, flip_and_shift, resnet18, train
-
-CIFAR = 32  # pixels
+from fdgpu.repair import Augment, Loss, TrainingRecipe, cross_entropy, fine_tune, resnet18, train
 
 Network = Callable[[int, int], nn.Module]  # classes, seed → untrained
 
@@ -57,17 +55,16 @@ class Lab:
     def on_files(
         cls, clip: Any, recipe: TrainingRecipe, *, loss: Loss = cross_entropy, workers: int | None = None
     ) -> Lab:
-        """For a data set's own images: the paper's ResNet-18 at the recipe's resolution (A.3).
+        """For a data set's own images: the paper's ResNet-18, prepared and changed as the recipe says (A.3).
 
-        Images of CIFAR's size are flipped and shifted while training, others are taken as they are. ``workers``
-        processes load images that are files, by default one a core.
+        ``workers`` processes load images that are files, by default one a core.
         """
         return cls(
             clip,
             recipe,
-            lambda classes, seed: _seeded_resnet18(classes, recipe.resolution, seed),
-            lambda images, labels: as_inputs(images, labels, recipe.resolution),
-            flip_and_shift if recipe.resolution == CIFAR else None,
+            lambda classes, seed: recipe.normalised(_seeded_resnet18(classes, recipe.resolution, seed)),
+            lambda images, labels: as_inputs(images, labels, recipe),
+            recipe.augment,
             loss,
             cpu_count() if workers is None else workers,
         )
@@ -84,17 +81,19 @@ class Lab:
         classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
         model = (network or self.network)(classes, seed)
         in_memory = isinstance(inputs, Tensor)
-        return train(
-            model,
-            inputs,
-            labels if in_memory else None,  # a Dataset has its own
-            recipe=self.recipe,
-            seed=seed,
-            weights=weights,
-            augment=self.augment,
-            loss=self.loss,
-            workers=0 if in_memory else self.workers,
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # random parts of files are drawn by it, in this process and in the loader's
+            return train(
+                model,
+                for_training(inputs, self.recipe),
+                labels if in_memory else None,  # a Dataset has its own
+                recipe=self.recipe,
+                seed=seed,
+                weights=weights,
+                augment=self.augment,
+                loss=self.loss,
+                workers=0 if in_memory else self.workers,
+            )
 
     def fine_tune(
         self, model: nn.Module, inputs: Inputs, labels: Tensor, recipe: TrainingRecipe, seed: int

@@ -231,6 +231,7 @@ def _found_in(
     fitted, device = fit.fitted, references.device
     drawn = index.sample(min(DRAWN, len(index)), fitted.search_settings.random_state)
     ids = {k: [drawn] for _, k in classes}
+    origins = fitted.caption_origins(references)
     for direction in range(int(fitted.n_directions.max())):
         rows = [row for row, (i, _) in enumerate(classes) if fitted.n_directions[i] > direction]
         own = [classes[row][0] for row in rows]
@@ -239,7 +240,7 @@ def _found_in(
         along = torch.cat([resampled, resampled - resampled.mean(dim=1, keepdim=True)], dim=1)  # (q, 2 B, d)
         asked = [(w[:, None], FARTHEST)] + ([(along, OF_RESAMPLES)] if along.shape[1] else [])
         for directions, count in asked:
-            repeated = references[to_device(np.array(rows).repeat(directions.shape[1]), device)]
+            repeated = origins[to_device(np.array(rows).repeat(directions.shape[1]), device)]
             sides = index.extremes(directions.flatten(0, 1), repeated, fitted.scale, min(count, len(index)))
             both = torch.stack([side.ids for side in sides], dim=1).unflatten(0, directions.shape[:2])
             for row, of_class in zip(rows, to_host(both, "which captions of an index are farthest out"), strict=True):
@@ -258,7 +259,7 @@ def _judged(
     fitted = fit.fitted
     resampled = fitted.resampled(direction, vectors.device)
     chance = (fitted.search_settings.n_permutations > 0) & ~fitted.significant[:, direction]
-    scale = to_device(fitted.scale, vectors.device)
+    scale, intercepts = to_device(fitted.scale, vectors.device), fitted.caption_intercepts(direction)
 
     def judge(start: int, stop: int) -> list[JudgedCaptions]:
         own = classes[start:stop]
@@ -267,7 +268,9 @@ def _judged(
             row[: len(one.rows)] = one.rows
         indices = [one.index for one in own]
         references = vectors[to_device(np.array([one.reference for one in own]), vectors.device)]
-        candidates = Candidates([one.texts for one in own], vectors, rows, references, scale)
+        candidates = Candidates(
+            [one.texts for one in own], vectors, rows, references, scale, fitted.caption_origins(references)
+        )
         shown = _shown(images, [one.class_id for one in own], vectors)
         return judge_captions(
             candidates,
@@ -275,6 +278,7 @@ def _judged(
             resampled[to_device(np.array(indices), vectors.device)],
             shown,
             chance[indices],
+            intercepts[indices],
         )
 
     most = max((len(one.rows) for one in classes), default=0)

@@ -66,7 +66,7 @@ def grow_captions(
         raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
     if reference is None:
         reference = grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
-    base = embedder.texts(reference, silent)[0]
+    base = fitted.caption_origins(embedder.texts(reference, silent)[0])
 
     w, scale = torch.from_numpy(fitted.coef[row, direction] / length), torch.from_numpy(fitted.scale)
 

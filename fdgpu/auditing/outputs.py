@@ -97,6 +97,7 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "whitened_by": findings.whitened_by,
         "shown_from": findings.shown_from,
         "C_grid": findings.C_grid,
+        "published": findings.published,
         "n_directions": findings.n_directions,
         "n_permutations": findings.n_permutations,
         "most_permutations": findings.most_permutations,

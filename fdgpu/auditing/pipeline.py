@@ -386,6 +386,7 @@ def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str
         whitened_by=images.whitened_by if fit.whiten else "nothing (normalised only)",
         shown_from=images.shown_from,
         C_grid=fit.Cs,
+        published=fit.published,
         n_directions=fit.n_directions,
         n_permutations=fit.n_permutations,
         most_permutations=fit.fitted.most_permutations,

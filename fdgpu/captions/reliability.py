@@ -55,7 +55,7 @@ class Candidates:
 
     ``texts`` are K lists; ``vectors`` (p, d), p ≥ 1, unit vectors of texts; ``rows`` (K, m), m ≥ 1, where in them
     each class's captions are, -1 behind the last; ``references`` (K, d) the vector of each class's reference caption;
-    ``scale`` (d,) the whitening's σ.
+    ``scale`` (d,) the whitening's σ; ``origins`` (K, d) what captions are scored from, where not from the reference.
     """
 
     texts: Sequence[Sequence[str]]
@@ -63,6 +63,7 @@ class Candidates:
     rows: NDArray[np.int64]
     references: Tensor
     scale: Tensor
+    origins: Tensor | None = None
 
     @cached_property
     def captions(self) -> Tensor:
@@ -75,14 +76,17 @@ class Candidates:
         return self.vectors[_up(np.maximum(rows, 0), self.vectors)]
 
     def along(self, directions: Tensor) -> Tensor:
-        """(K, m, r) alignments with ``directions`` (K, r, d); NaN for the reference and behind a class's last."""
-        found = alignments(self.captions, self.references, directions, self.scale)
+        """(K, m, r) alignments with ``directions`` (K, r, d); NaN for the origin and behind a class's last."""
+        return self._along(directions, self.references if self.origins is None else self.origins)
+
+    def _along(self, directions: Tensor, origins: Tensor) -> Tensor:
+        found = alignments(self.captions, origins, directions, self.scale)
         return torch.where(_up(self.rows < 0, found)[..., None], torch.nan, found)
 
     def alike(self, columns: NDArray[np.int64]) -> Tensor:
         """(K, s, m) whether each caption points at what the captions in ``columns`` (K, s) point at."""
         heads = caption_differences(self.chosen(columns), self.references, self.scale)
-        return (self.along(heads) >= SAME).mT
+        return (self._along(heads, self.references) >= SAME).mT
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,12 @@ class JudgedCaptions:
 
 
 def judge_captions(
-    candidates: Candidates, w: NDArray[np.float32], resampled: Tensor, images: ShownImages, chance: NDArray[np.bool_]
+    candidates: Candidates,
+    w: NDArray[np.float32],
+    resampled: Tensor,
+    images: ShownImages,
+    chance: NDArray[np.bool_],
+    intercepts: NDArray[np.float64] | None = None,
 ) -> list[JudgedCaptions]:
     """Choose the captions of both sides of a direction of each of K classes, each a different thing, and judge them.
 
@@ -133,7 +142,9 @@ def judge_captions(
         resampled: (K, B, d) the directions of B resamples, on the captions' device; with B = 0 the gap alone decides.
         images: those that are shown; where a class has none or one the rank alone decides.
         chance: (K,) the direction was tested, and is not distinguishable from chance.
+        intercepts: (K,) added to the scores, not to the alignments; None adds nothing.
     """
+    added = np.zeros(len(w)) if intercepts is None else intercepts
     lengths = np.linalg.norm(w.astype(np.float64), axis=1)
     units = _unit(torch.cat([_up(w.astype(np.float64), resampled)[:, None], resampled.double()], dim=1))
     along = candidates.along(units)  # (K, m, 1 + B)
@@ -144,7 +155,7 @@ def judge_captions(
     judged = []
     for k, texts in enumerate(candidates.texts):
         own, n = whole[k, : len(texts)], len(images.rows[k])
-        scores, cosines = own * lengths[k], own if lengths[k] else np.full_like(own, NAN)
+        scores, cosines = own * lengths[k] + added[k], own if lengths[k] else np.full_like(own, NAN)
         total = int(images.right[k].sum())
         sides: dict[Side, dict[int, ScoredCaption]] = {}
         for s, side in enumerate(SIDES):

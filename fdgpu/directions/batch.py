@@ -172,7 +172,7 @@ class ClassBatch(Protocol):
         labels = self.layout.labels
         scores, cv_violation = self.cross_validate(labels)
         mean = mean_scores(scores)
-        C_index = choose_costs(mean)
+        C_index = choose_costs(mean, rounding=0.0 if self.settings.published else SCORE_ROUNDING)
         duals = self.fit(labels, C_index)
         return Directions(
             self.coef(duals), duals.intercept, C_index, mean, self.layout.count(labels < 0), duals.n_iter,
@@ -316,14 +316,15 @@ def largest_violation(violation: Tensor) -> Tensor:
     return torch.where(most > -torch.inf, most, torch.nan)
 
 
-def choose_costs(scores: Tensor, slack: Tensor | float = 0.0) -> Tensor:
+def choose_costs(scores: Tensor, slack: Tensor | float = 0.0, rounding: float = SCORE_ROUNDING) -> Tensor:
     """Return the index of the smallest C whose score is the best, or within ``slack`` of it.
 
     Args:
         scores: (…, c); NaN where nothing was scored, for which the index is 0.
         slack: (…, 1) or a number.
+        rounding: two scores closer than this are a tie.
     """
-    good = scores >= scores.amax(dim=-1, keepdim=True) - slack - SCORE_ROUNDING
+    good = scores >= scores.amax(dim=-1, keepdim=True) - slack - rounding
     return good.to(torch.int8).argmax(dim=-1)
 
 

@@ -15,7 +15,7 @@ import torch
 from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
 from fdgpu.checks import check_whole
 from fdgpu.cluster import Cluster
-from fdgpu.device import Choice, choose_backend
+from fdgpu.device import Choice
 from fdgpu.directions.batch import Here, Solve, SolverBackend
 from fdgpu.directions.dealing import Dealt
 from fdgpu.directions.distilling import distil, draw_on, gather
@@ -89,12 +89,13 @@ class FailureDirections:
         nested: bool = SearchSettings.nested,
         n_resamples: int = SearchSettings.n_resamples,
         min_errors: int = SearchSettings.min_errors,
+        published: bool = SolverSettings.published,
     ) -> None:
-        solver = SolverSettings(Cs, cv, whiten, tol, max_iter, backend)
+        solver = SolverSettings(Cs, cv, whiten, tol, max_iter, backend, published)
         search = SearchSettings(
             n_directions, n_permutations, stop_after, fdr, nested, n_resamples, random_state, min_errors
         )
-        self._hold(solver, search, choose_backend(solver.backend))
+        self._hold(solver, search, solver.choose_backend())
 
     @classmethod
     def from_settings(cls, solver: SolverSettings, search: SearchSettings | None = None) -> FailureDirections:
@@ -108,7 +109,7 @@ class FailureDirections:
             BackendError: for a backend that was asked for by name and cannot run here.
         """
         made = cls.__new__(cls)
-        made._hold(solver, search or SearchSettings(), choose_backend(solver.backend))
+        made._hold(solver, search or SearchSettings(), solver.choose_backend())
         return made
 
     def _hold(
@@ -222,7 +223,7 @@ class FailureDirections:
             n_samples=n_samples,
             n_errors=n_errors,
             whitening=whitening,
-            backend=solve.choice or choose_backend(settings.backend),
+            backend=solve.choice or settings.choose_backend(),
             settings=settings,
             search=search,
             tests=tests,
@@ -236,7 +237,7 @@ class FailureDirections:
     def _solve(self, device: torch.device, progress: Reporter, cluster: Cluster | None) -> Solve:
         if cluster is not None:
             return Dealt(cluster, self.solver_settings, backend_named, device, progress)
-        self._choice = self._choice or choose_backend(self.solver_settings.backend)
+        self._choice = self._choice or self.solver_settings.choose_backend()
         return Here(self._choice, backend_named(self._choice.name, device), self.solver_settings, progress)
 
     def _fit_whitening(self, reference: Rows) -> Whitening:
@@ -311,15 +312,17 @@ class FailureDirections:
 
         Returns:
             (m,) w·d of the unit differences d = (c − r) / σ; most negative is hardest. NaN for a caption that equals
-            the reference, and for a class without a direction.
+            the reference, and for a class without a direction. With ``published`` w·d + b of d = (c − r − μ) / σ,
+            scaled to length 1, μ the images' mean; the reference then has a score like any other.
         """
-        fit = self._fitted("coef_")
-        w = torch.from_numpy(fit.coef[fit.index_of(class_id), self._checked_direction(direction)])
+        fit, j = self._fitted("coef_"), self._checked_direction(direction)
+        row = fit.index_of(class_id)
         vectors, base = self._captions(captions, reference)
-        return restorer(captions)(alignments(vectors, base, w, torch.from_numpy(fit.scale)))
+        along = alignments(vectors, base, torch.from_numpy(fit.coef[row, j]), torch.from_numpy(fit.scale))
+        return restorer(captions)(along + fit.caption_intercepts(j)[row])
 
     def caption_directions(self, captions: Array, reference: Array) -> Array:
-        """Return (m, d) unit differences d = (c − r) / σ of captions, as they are scored; NaN for the reference.
+        """Return (m, d) unit differences d of captions, as :meth:`score_captions` has them; NaN for the reference.
 
         Captions whose differences point the same way say the same; a product with ``resampled_coef_`` scores them along
         the directions of resamples.
@@ -328,12 +331,13 @@ class FailureDirections:
         return restorer(captions)(caption_differences(vectors, base, torch.from_numpy(self._fitted("coef_").scale)))
 
     def _captions(self, captions: Array, reference: Array) -> tuple[torch.Tensor, torch.Tensor]:
-        d = self._fitted("coef_").coef.shape[-1]
+        fit = self._fitted("coef_")
+        d = fit.coef.shape[-1]
         vectors = check_vectors(captions, "captions", d)
         base = check_vectors(torch.atleast_2d(to_torch(reference, "reference")), "reference", d)
         if len(base) != 1:
             raise InputError(f"reference has {len(base)} rows: a class has one reference caption, ({d},)")
-        return vectors, base[0]
+        return vectors, fit.caption_origins(base[0])
 
     def _asked(self, embeddings: Array) -> tuple[Fit, Rows]:
         fit = self._fitted("coef_")

@@ -170,6 +170,17 @@ class Fit:
             )
         return self.resampled_coef[:, direction].to(device)
 
+    def caption_origins(self, references: torch.Tensor) -> torch.Tensor:
+        """Return what captions are seen from: the reference captions (…, d), or with ``published`` these + the mean."""
+        if not self.solver_settings.published:
+            return references
+        return references.double() + to_device(self.whitening.mean, references.device)
+
+    def caption_intercepts(self, direction: int) -> Floats:
+        """(k,) what is added to w·d of a caption: nothing, or with ``published`` b."""
+        own = self.intercept[:, direction]
+        return own if self.solver_settings.published else np.zeros_like(own)
+
     def index_of(self, class_id: int) -> int:
         """Return the row of a class in ``classes`` and all other results.
 
@@ -336,7 +347,8 @@ class Header(BaseModel):
     def settings(self) -> tuple[SolverSettings, SearchSettings]:
         """Return the two records, whose own checks hold for a file too."""
         names = [[one.name for one in fields(record)] for record in (SolverSettings, SearchSettings)]
-        self.parameters.setdefault("min_errors", SearchSettings.min_errors)  # which older files lack
+        for record, name in ((SearchSettings, "min_errors"), (SolverSettings, "published")):  # which older files lack
+            self.parameters.setdefault(name, getattr(record, name))
         missing = [name for own in names for name in own if name not in self.parameters]
         expect(not missing, f"the parameter {', '.join(missing)}")
         solver, search = ({name: self.parameters[name] for name in own} for own in names)

@@ -19,12 +19,14 @@ from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, l
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.errors import InputError
+from fdgpu.kernels import libsvm_numba, smo_numba
 from fdgpu.kernels.folds import folds_of_class
-from fdgpu.kernels.smo_numba import cross_validate_jobs, fit_jobs
 from fdgpu.rows import chunk_rows, runs
 
 BATCH_BYTES = 1 << 28  # what a batch of several classes takes
 CLASS_BYTES = 1 << 30  # what a class may take of its own, which then comes alone
+PUBLISHED_BYTES = 1 << 33  # what it may take where the published code is reproduced, which has no other way
 SMALL = 1500  # samples of a class that is multiplied by one thread
 PIECES = 4  # pieces of work for each thread, so that none waits long for another
 CPU = torch.device("cpu")
@@ -58,7 +60,17 @@ class NumbaBackend:
         self._pool = ThreadPoolExecutor(self.threads)
 
     def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
-        """Find nothing that cannot be solved."""
+        """Refuse a class for which libsvm's steps would need too large a Gram matrix.
+
+        Raises:
+            InputError: says how large.
+        """
+        largest = max((one.n for one in classes), default=0)
+        if settings.published and largest > (most := math.isqrt(PUBLISHED_BYTES // 8)):
+            raise InputError(
+                f"a class has {largest} samples: with published=True a Gram matrix in float64 is held, of at most "
+                f"{most} samples; use published=False, or a subset of this class"
+            )
 
     def capacity(self) -> int:
         """Bytes that one batch of several classes may take."""
@@ -68,11 +80,12 @@ class NumbaBackend:
         """Whitened rows, and what is held of the Gram matrix; None for a class that is solved without."""
         if one.n > self._largest_class(settings):
             return None
-        return one.n * one.embeddings.shape[1] * settings.dtype.itemsize + self._gram_bytes(one.n, settings)
+        itemsize = 8 if settings.published else settings.dtype.itemsize
+        return one.n * one.embeddings.shape[1] * itemsize + self._gram_bytes(one.n, settings)
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
         """Whiten classes and multiply them; one that is too large for its Gram matrix comes alone."""
-        if classes[0].n > self._largest_class(settings):
+        if classes[0].n > self._largest_class(settings) and not settings.published:
             return NewtonBatch(classes[0], settings, CPU)
         return NumbaBatch(
             Layout.of(classes, CPU), *self._prepare(classes, settings), settings, self._pool, self.threads
@@ -93,6 +106,8 @@ class NumbaBackend:
         def prepare(own: Sequence[int]) -> list[tuple[int, Rows, Rows]]:
             classes = [batch[i] for i in own]
             x = whitened(classes, settings.dtype, CPU).numpy()
+            if settings.published:  # float32 rows in float64, as scikit-learn takes them
+                x = x.astype(np.float64)
             parts = np.split(x, np.cumsum([one.n for one in classes])[:-1])
             return [(i, part, part @ part.T) for i, part in zip(own, parts, strict=True)]  # NumPy does half the work
 
@@ -111,6 +126,8 @@ class NumbaBackend:
 
     def _gram_bytes(self, n: int, settings: SolverSettings) -> int:
         """Bytes of a Gram matrix and of copies of parts of it: a thread makes one where most labels are zeros."""
+        if settings.published:
+            return 8 * n * n
         copies = min(self.threads, settings.cv) * ((settings.cv - 1) / settings.cv) ** 2
         return int(n * n * settings.dtype.itemsize * (1 + copies))
 
@@ -140,6 +157,7 @@ class NumbaBatch(ClassBatch):
         self.layout, self._x, self._grams = layout, x, grams
         self._costs = np.asarray(settings.Cs, np.float64)
         self.settings, self._pool, self._threads = settings, pool, threads
+        self._steps = libsvm_numba if settings.published else smo_numba
 
     def cross_validate(self, labels: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
         """Hold out every fold of every labelling and class."""
@@ -151,7 +169,7 @@ class NumbaBatch(ClassBatch):
             part = slice(first // cv, -(-last // cv))  # the labellings of these jobs
             begin, end = first - part.start * cv, last - part.start * cv
             folds = folds_of_class(own[part], cv, self.layout.groups_of(i))
-            cross_validate_jobs(
+            self._steps.cross_validate_jobs(
                 self._grams[i], own[part], folds, cv, begin, end, self._costs, *self._stop, recalls[i, part],
                 violation[i, part],
             )  # fmt: skip
@@ -169,7 +187,7 @@ class NumbaBatch(ClassBatch):
 
         def solve(i: int, own: Labels, first: int, last: int) -> None:
             dual = np.zeros(own.shape)
-            fit_jobs(
+            self._steps.fit_jobs(
                 self._grams[i], own, chosen[:, i], first, last, self._costs, *self._stop, dual, intercept[i],
                 violation[i], n_iter[i],
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -124,22 +124,51 @@ def _words(kind: object) -> str:
     return str(tuple(kind) if isinstance(kind, torch.Size) else kind)
 
 
-def flip_and_shift(inputs: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
-    """Mirror half of the images, and move each by up to ``pixels`` in both directions; what comes in is black.
+def randomly_changed(
+    inputs: Tensor,
+    generator: torch.Generator,
+    *,
+    flip: bool = True,
+    shift: int = 0,
+    cutout: int = 0,
+    fill: Sequence[float] = (0.0,),
+) -> Tensor:
+    """Mirror half of the images, move each by up to ``shift`` pixels in both directions, and cover a square of each.
 
     Args:
         inputs: (n, c, h, w) floats, on any device.
         generator: on the CPU.
-        pixels: largest shift.
+        flip: whether to mirror.
+        shift: largest shift.
+        cutout: side of the square, which lies wholly inside; 0 covers nothing.
+        fill: the colour of what comes in and of the square, c numbers or one.
     """
     n, _, h, w = inputs.shape
-    mirrored = to_device(torch.rand(n, generator=generator) < 0.5, inputs.device)
-    moved = to_device(torch.randint(-pixels, pixels + 1, (2, n), generator=generator), inputs.device)
+    mirrored = to_device((torch.rand(n, generator=generator) < 0.5) & flip, inputs.device)
+    moved = to_device(torch.randint(-shift, shift + 1, (2, n), generator=generator), inputs.device)
     rows = torch.arange(h, device=inputs.device) + moved[0, :, None]
     columns = torch.arange(w, device=inputs.device) + moved[1, :, None]
-    inside = ((rows >= 0) & (rows < h))[:, None, :, None] & ((columns >= 0) & (columns < w))[:, None, None, :]
+    kept = _within(rows, 0, h)[:, :, None] & _within(columns, 0, w)[:, None, :]  # (n, h, w)
+    if cutout:
+        corners = [torch.randint(side - cutout + 1, (n, 1), generator=generator) for side in (h, w)]
+        top, left = (to_device(one, inputs.device) for one in corners)
+        in_rows, in_columns = (
+            _within(torch.arange(side, device=inputs.device), start, start + cutout)
+            for side, start in ((h, top), (w, left))
+        )
+        kept &= ~(in_rows[:, :, None] & in_columns[:, None, :])
     columns = torch.where(mirrored[:, None], w - 1 - columns, columns)
     image = torch.arange(n, device=inputs.device)[:, None, None]
     # (n, h, w, c): indices of three dimensions beside a slice put the slice's dimension last
     taken = inputs[image, :, rows.clamp(0, h - 1)[:, :, None], columns.clamp(0, w - 1)[:, None, :]]
-    return (taken.movedim(-1, 1) * inside).contiguous(memory_format=torch.channels_last)
+    colour = to_device(torch.tensor(fill, dtype=inputs.dtype), inputs.device)
+    return torch.where(kept[..., None], taken, colour).movedim(-1, 1).contiguous(memory_format=torch.channels_last)
+
+
+def flip_and_shift(inputs: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
+    """Mirror half of the images, and move each by up to ``pixels`` in both directions; what comes in is black."""
+    return randomly_changed(inputs, generator, shift=pixels)
+
+
+def _within(values: Tensor, first: Tensor | int, last: Tensor | int) -> Tensor:
+    return (values >= first) & (values < last)

@@ -153,6 +153,31 @@ def test_the_caption_score_is_the_estimators(audited, clip: ClipEmbedder) -> Non
     assert np.isnan(table.scores[table.texts.index("a photo of a boot")])  # the reference has no direction
 
 
+def test_an_audit_as_the_published_code_scores_captions(world: dict, clip: ClipEmbedder, tmp_path: Path) -> None:
+    """Its formula is the estimator's, for candidates as for grown captions, and gives the reference a score."""
+    own = FailureDirections(published=True, n_resamples=4)
+    result = fdgpu.audit(
+        world["pictures"], world["labels"], world["predictions"], splits=world["splits"], embedder=clip, out=tmp_path,
+        grammar="demo", directions=own,
+    )  # fmt: skip
+    document = json.loads((tmp_path / "audit.json").read_text())
+    assert document["published"] is True
+    assert document["backend_reason"].startswith("libsvm's steps")
+    boot = result.findings.classes[1]
+    assert (boot.name, boot.status) == ("boot", "ok")
+    (mode,) = result.captions.by_class[1]
+    reference = clip.texts(["a photo of a boot"])[0]
+    expected = own.score_captions(clip.texts(mode.texts).numpy(), reference, 1)
+    assert np.isfinite(mode.scores).all()
+    assert mode.scores == pytest.approx(expected, abs=1e-5)
+    assert boot.hard_captions[0].score == pytest.approx(expected.min(), abs=1e-5)
+    grown = fdgpu.grow_captions(own, clip, 1, CaptionGrammar("a photo of a {noun}", noun=["boot", "red boot"]))
+    length = np.linalg.norm(own.coef_[1, 0])
+    both = own.score_captions(clip.texts([one.caption for one in grown.captions]).numpy(), reference, 1)
+    assert [one.alignment for one in grown.captions] == pytest.approx((both - own.intercept_[1, 0]) / length, abs=1e-5)
+    assert len(grown.captions) == 2
+
+
 def test_the_word_that_was_planted_has_the_largest_effect(audited) -> None:
     boot = next(c for c in json.loads((audited.out / "audit.json").read_text())["classes"] if c["name"] == "boot")
     (mode,) = boot["modes"]

@@ -99,7 +99,7 @@ def test_every_parameter_reaches_its_record() -> None:
     given: dict[str, Any] = {
         "Cs": (0.5, 2.0), "cv": 3, "whiten": False, "tol": 1e-2, "n_directions": 4, "n_permutations": 5, "fdr": 0.2,
         "backend": "numba", "random_state": 6, "max_iter": 7, "stop_after": 8, "nested": True, "n_resamples": 9,
-        "min_errors": 10,
+        "min_errors": 10, "published": True,
     }  # fmt: skip
     made = FailureDirections(**given)
     assert {name: getattr(made, name) for name in given} == given
@@ -145,7 +145,7 @@ def expected_of(name: str, value: Any) -> Any:
     if name in bounds:
         least, most = bounds[name]
         return int(value) if whole and least <= value <= most and (name, value) != ("n_resamples", 1) else ...
-    if name in ("whiten", "nested"):
+    if name in ("whiten", "nested", "published"):
         return bool(value) if isinstance(value, (bool, np.bool_)) else ...
     if name == "backend":
         return value if isinstance(value, str) and value in ("auto", "numba", "triton", "cuml") else ...

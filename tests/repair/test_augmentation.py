@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from fdgpu.errors import InputError
 from fdgpu.repair import augmented, flip_and_shift
+from fdgpu.repair.augmentation import randomly_changed
 
 BASE = TensorDataset(torch.arange(5 * 12, dtype=torch.float32).reshape(5, 3, 2, 2), torch.arange(5))
 
@@ -162,3 +163,33 @@ def test_flip_and_shift_moves_whole_images() -> None:
         kinds.add(matches[0])
     assert {flip for flip, _, _ in kinds} == {False, True}
     assert {dy for _, dy, _ in kinds} == {dx for _, _, dx in kinds} == set(range(5))
+
+
+def test_what_comes_in_and_a_square_of_each_image_have_the_colour_that_fills() -> None:
+    """Shifts up to 2 and squares of 4, wholly inside and anywhere; the rest is the image, mirrored or not."""
+    inputs = torch.rand(200, 3, 10, 12) / 2
+    fill = (0.9, 0.8, 0.7)
+    batch = randomly_changed(inputs, torch.Generator().manual_seed(1), shift=2, cutout=4, fill=fill)
+    colour = torch.tensor(fill)[:, None, None]
+    corners = set()
+    for image, own in zip(batch, inputs, strict=True):
+        padded = colour.repeat(1, 14, 16)
+        fitting = []
+        for flip in (False, True):
+            padded[:, 2:12, 2:14] = own.flip(-1) if flip else own
+            for dy, dx in np.ndindex(5, 5):
+                differs = (image != padded[:, dy : dy + 10, dx : dx + 12]).any(dim=0)
+                rows, columns = differs.any(dim=1).nonzero()[:, 0], differs.any(dim=0).nonzero()[:, 0]
+                # a square over a strip that came in covers what has its colour already
+                if len(rows) and int(rows[-1] - rows[0]) < 4 and int(columns[-1] - columns[0]) < 4:
+                    fitting.append((int(rows[0]), int(columns[0])))
+                    assert torch.equal(image[:, differs], colour[:, 0].expand(3, int(differs.sum())))
+        assert len(fitting) == 1
+        corners.add(fitting[0])
+    assert {row for row, _ in corners} == set(range(7))
+    assert {column for _, column in corners} == set(range(9))
+
+
+def test_nothing_is_asked_for_and_nothing_changes() -> None:
+    inputs = torch.rand(4, 3, 5, 5)
+    assert torch.equal(randomly_changed(inputs, torch.Generator(), flip=False), inputs)

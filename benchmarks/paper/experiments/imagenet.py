@@ -45,6 +45,7 @@ from benchmarks.paper.subpopulations import (
 )
 from fdgpu.captions import CaptionRecipe
 from fdgpu.device import choose_device
+from fdgpu.repair import TrainingRecipe
 
 FIRST, SECOND = "first run", "second run"
 CLASSES = 1000  # of a pre-trained network
@@ -88,7 +89,7 @@ class ImageNet(Shares):
         fit = partial(self.lab.train, train.inputs, train.labels)
         models = {SECOND: fit(self.seed + APART)}
         for name, architecture in self.settings["networks"].items():
-            models[name] = fit(self.seed, network=partial(_untrained, architecture))
+            models[name] = fit(self.seed, network=partial(_untrained, architecture, self.lab.recipe))
         for name, architecture in self.settings["pretrained"].items():
             if (model := self.pretrained(name, architecture)) is not None:
                 models[name] = model
@@ -116,11 +117,11 @@ def on_files(clip: Any, settings: Mapping[str, Any], folder: Path) -> Callable[[
     return lambda seed: ImageNet(lab, settings, seed, captions, seen)
 
 
-def _untrained(architecture: str, classes: int, seed: int) -> nn.Module:
+def _untrained(architecture: str, recipe: TrainingRecipe, classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: nn.Module = get_model(architecture, weights=None, num_classes=classes)
-        return network
+        return recipe.normalised(network)
 
 
 def run(world: World) -> list[Figure]:

@@ -58,7 +58,7 @@ class ImageNetC:
     def _noisy(self, marked: Marked, stream: int, share: float) -> Seen:
         seed = 3 * self.seed + stream
         rows = outside(marked.labels, 1 - share, torch.Generator().manual_seed(seed))
-        files = ImageFiles(marked.files, marked.labels, self.lab.recipe.resolution)
+        files = ImageFiles(marked.files, marked.labels, self.lab.recipe.resolution, self.lab.recipe.centre)
         inputs = CorruptedFiles(files, rows, self.settings["deviation"], seed)
         embeddings = self.lab.clip.images(_pictures(inputs, self.lab.workers)).cpu().numpy()
         return Seen(replace(marked, minority=rows), inputs, embeddings)
