@@ -32,7 +32,7 @@ class Difference:
     @property
     def beyond_noise(self) -> bool:
         """Whether the line is better by more than seeds differ."""
-        return self.seeds > 1 and self.mean < 0 and -self.mean > student.ppf(LEVEL, self.seeds - 1) * self.error
+        return self.seeds > 1 and -self.mean > max(0.0, float(student.ppf(LEVEL, self.seeds - 1)) * self.error)
 
 
 def by_seed(rows: Iterable[Measured]) -> Seeds:
