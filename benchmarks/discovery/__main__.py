@@ -24,7 +24,7 @@ from rich.console import Console
 
 from benchmarks.discovery.comparing import by_seed, rivals_ahead, stored_rows, tables
 from benchmarks.discovery.methods import METHODS
-from benchmarks.discovery.running import KEPT, SETTINGS, limit_threads, measurements, prepare, read, run
+from benchmarks.discovery.running import SETTINGS, TRAINED, limit_threads, measurements, prepare, read, run
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.device import cpu_count
@@ -82,7 +82,7 @@ def main() -> None:
     asked = arguments()
     about, console, record = machine(), Console(width=200), asked.cache / "measured.jsonl"
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
-    settings = [name for name in asked.settings if name in KEPT or not asked.prepare]
+    settings = [name for name in asked.settings if name in TRAINED or not asked.prepare]
     units = [(name, seed) for seed in asked.seeds for name in settings]
     do = partial(prepare, folder=asked.cache)
     if not asked.prepare:

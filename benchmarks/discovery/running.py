@@ -11,25 +11,28 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
 
 import fdgpu
+from benchmarks.discovery import garments, spotcheck
 from benchmarks.discovery.garments import EXPERIMENTS
-from benchmarks.discovery.garments import problems as garments
 from benchmarks.discovery.methods import METHODS, OURS
 from benchmarks.discovery.metric import judge
 from benchmarks.discovery.problem import Problem
 from benchmarks.discovery.worlds import WORLDS
 from fdgpu.errors import FdgpuWarning
 
-SETTINGS = (*WORLDS, *EXPERIMENTS)
-KEPT = tuple(EXPERIMENTS)  # networks are trained for these, so that problems are kept in a folder
+TRAINED: dict[str, Callable[[int], Iterator[Problem]]] = {  # networks are, so that problems are kept in a folder
+    "spotcheck": spotcheck.problems,
+    **{name: partial(garments.problems, name) for name in EXPERIMENTS},
+}
+SETTINGS = (*WORLDS, *TRAINED)
 SOURCES = [Path(__file__).parent, Path(__file__).parent.parent / "baselines"]
 OWN_SOURCES = [Path(fdgpu.__file__).parent / "directions", Path(fdgpu.__file__).parent / "kernels"]
 BESIDE = ("__main__.py", "comparing.py", "running.py")  # of the protocol, but of no influence on a measurement
@@ -74,7 +77,7 @@ def prepare(setting: str, seed: int, folder: Path) -> None:
     done = folder / setting / f"{seed}.done"
     if setting in WORLDS or done.exists():
         return
-    for i, problem in enumerate(garments(setting, seed)):
+    for i, problem in enumerate(TRAINED[setting](seed)):
         problem.save(folder / setting / f"{seed}_{i}.safetensors")
     done.touch()
 

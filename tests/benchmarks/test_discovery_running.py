@@ -91,11 +91,11 @@ def test_own_methods_depend_on_more_source_than_rivals_do() -> None:
 def test_trained_problems_are_kept_and_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trained = []
 
-    def garments(name: str, seed: int) -> object:
-        trained.append((name, seed))
-        return one_class(name, seed, 40, 3, ((0.3, 2),) * 11)
+    def made(seed: int) -> object:
+        trained.append(("celeba", seed))
+        return one_class("celeba", seed, 40, 3, ((0.3, 2),) * 11)
 
-    monkeypatch.setattr(running, "garments", garments)
+    monkeypatch.setattr(running, "TRAINED", {"celeba": made})
     first = list(running.problems("celeba", 3, tmp_path))
     again = list(running.problems("celeba", 3, tmp_path))
     assert trained == [("celeba", 3)]
