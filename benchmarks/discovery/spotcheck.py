@@ -87,7 +87,7 @@ def design(rng: np.random.Generator) -> Design:
     """Draw layers and blindspots."""
     layers = tuple(rng.permutation(OTHERS)[: rng.integers(1, 4)].tolist())
     names = [name for name in Design(layers, ()).names if name != "square there"]
-    count, spots = int(rng.integers(1, 4)), []
+    count, spots = int(rng.integers(1, 4)), list[Blindspot]()
     while len(spots) < count:
         one = _blindspot(names, layers, rng)
         if all(sum(one.get(name) == (not value) for name, value in other.items()) >= 2 for other in spots):
