@@ -41,11 +41,11 @@ def easy() -> Problem:
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """PlaneSpot reduces fewer samples, and Spotlight takes fewer steps, which take most of the time otherwise."""
+    """PlaneSpot reduces fewer samples, and Spotlight looks for one ball, which take most of the time otherwise."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planespot, "REDUCED", 200)
         patch.setattr(planespot, "STEPS", 250)
-        patch.setattr(methods, "Spotlight", partial(Spotlight, spotlights=2, steps=150))
+        patch.setattr(methods, "Spotlight", partial(Spotlight, spotlights=1))
         yield
 
 
