@@ -1,6 +1,7 @@
 """What failure directions are compared with (paper, B.1.5): other ways to rank examples by hardness."""
 
 from benchmarks.baselines.domino import Domino
+from benchmarks.baselines.planespot import PlaneSpot
 from benchmarks.baselines.ranking import (
     Chance,
     Confidence,
@@ -20,6 +21,7 @@ __all__ = [
     "Examples",
     "GeneralisedCrossEntropy",
     "ModelConfidence",
+    "PlaneSpot",
     "Ranking",
     "Spotlight",
     "early_stopped",

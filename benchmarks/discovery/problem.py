@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,7 @@ class Problem:
         val_truth: (n_val, s) the same of val, which only the probe is told.
         reference: (m, d) embeddings that whiten.
         trained: the hardness (n_test,), lower is harder, by rivals that train networks of their own.
+        groups: (n_val,) which samples of val belong together, such as near-duplicates; None where none do.
     """
 
     setting: str
@@ -66,6 +68,7 @@ class Problem:
     val_truth: NDArray[np.bool_]
     reference: NDArray[np.float32]
     trained: Mapping[str, Floats] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
@@ -76,6 +79,8 @@ class Problem:
         }
         arrays |= {"truth": self.truth, "val_truth": self.val_truth, "reference": self.reference}
         arrays |= {f"trained.{name}": np.ascontiguousarray(values) for name, values in self.trained.items()}
+        if self.groups is not None:
+            arrays["groups"] = self.groups
         about = json.dumps({"setting": self.setting, "part": self.part, "seed": self.seed})
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save(arrays, metadata={"problem": about}))
@@ -87,7 +92,7 @@ class Problem:
             about = json.loads(stored.metadata()["problem"])
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no mapping
 
-        def under(name: str) -> dict[str, NDArray[np.generic]]:
+        def under(name: str) -> dict[str, Any]:
             return {key[len(name) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{name}.")}
 
         return cls(
@@ -98,4 +103,5 @@ class Problem:
             val_truth=arrays["val_truth"],
             reference=arrays["reference"],
             trained=under("trained"),
+            groups=arrays.get("groups"),
         )

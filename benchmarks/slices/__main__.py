@@ -20,9 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.discovery.planting import grid, plant
 from benchmarks.machine import machine
 from benchmarks.slices.contenders import Measurement, contenders, measure, warm_up
-from benchmarks.slices.planting import grid, plant
 from benchmarks.slices.summary import losses, summarise
 from benchmarks.stored import store
 

@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks.discovery.metric import FOUND, precision_at
+from benchmarks.discovery.planting import Planted, Setting, plant
 from benchmarks.slices.methods import Method, confidence, directions, domino, random, spotlight
-from benchmarks.slices.metric import FOUND, precision_at
-from benchmarks.slices.planting import Planted, Setting, plant
 
 OURS = "fdgpu"
 

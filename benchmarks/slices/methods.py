@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.baselines import Domino, Examples, Spotlight
-from benchmarks.slices.planting import Samples
+from benchmarks.discovery.planting import Samples
 from fdgpu import FailureDirections
 
 Method = Callable[[Samples, Samples], NDArray[np.float64]]

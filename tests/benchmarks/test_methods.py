@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from benchmarks.discovery.metric import precision_at
+from benchmarks.discovery.planting import Geometry, Planted, Samples, Setting, plant
 from benchmarks.slices.contenders import Contender, contenders, measure, warm_up
 from benchmarks.slices.methods import Method, confidence, directions, domino, random, spotlight
-from benchmarks.slices.metric import precision_at
-from benchmarks.slices.planting import Geometry, Planted, Samples, Setting, plant
 
 EASY = Setting("rare", 0.15, separation=8.0, samples=3000, geometry=Geometry(d=32, subclasses=2, distractors=2))
 
@@ -32,6 +32,7 @@ def easy() -> Planted:
         decided(planted.validation, planted.validation.x @ centre > threshold),
         decided(planted.held_out, planted.truth[:, 0]),
         planted.truth,
+        planted.validation_truth,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.slices.planting import FAMILIES, SEPARATIONS, Geometry, Setting, grid, plant, simulate_scores
+from benchmarks.discovery.planting import FAMILIES, SEPARATIONS, Geometry, Setting, grid, plant, simulate_scores
 
 SMALL = Geometry(d=48)
 

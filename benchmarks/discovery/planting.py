@@ -99,11 +99,12 @@ class Samples:
 
 @dataclass(frozen=True)
 class Planted:
-    """A setting's data: samples to fit, samples to score, and which of these lie in which slice, (n_test, slices)."""
+    """A setting's data: samples to fit, samples to score, and which of either lie in which slice, (n, slices)."""
 
     validation: Samples
     held_out: Samples
     truth: NDArray[np.bool_]
+    validation_truth: NDArray[np.bool_]
 
 
 def grid(seeds: int, samples: int) -> list[Setting]:
@@ -123,7 +124,7 @@ def plant(setting: Setting) -> Planted:
     scores = simulate_scores(content.labels, np.asarray(content.slices.any(axis=1)), rng)
     half = np.arange(setting.samples) < setting.samples // 2  # rows come in random order
     parts = [Samples(x[rows], content.labels[rows], scores[rows]) for rows in (half, ~half)]
-    return Planted(parts[0], parts[1], content.slices[~half])
+    return Planted(parts[0], parts[1], content.slices[~half], content.slices[half])
 
 
 def simulate_scores(
