@@ -15,7 +15,7 @@ import torch
 from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
 from fdgpu.checks import check_whole
 from fdgpu.cluster import Cluster
-from fdgpu.device import Choice
+from fdgpu.device import Choice, choose_backend
 from fdgpu.directions.batch import Here, Solve, SolverBackend
 from fdgpu.directions.dealing import Dealt
 from fdgpu.directions.distilling import distil, draw_on, gather
@@ -95,7 +95,7 @@ class FailureDirections:
         search = SearchSettings(
             n_directions, n_permutations, stop_after, fdr, nested, n_resamples, random_state, min_errors
         )
-        self._hold(solver, search, solver.choose_backend())
+        self._hold(solver, search, choose_backend(solver.backend))
 
     @classmethod
     def from_settings(cls, solver: SolverSettings, search: SearchSettings | None = None) -> FailureDirections:
@@ -109,7 +109,7 @@ class FailureDirections:
             BackendError: for a backend that was asked for by name and cannot run here.
         """
         made = cls.__new__(cls)
-        made._hold(solver, search or SearchSettings(), solver.choose_backend())
+        made._hold(solver, search or SearchSettings(), choose_backend(solver.backend))
         return made
 
     def _hold(
@@ -223,7 +223,7 @@ class FailureDirections:
             n_samples=n_samples,
             n_errors=n_errors,
             whitening=whitening,
-            backend=solve.choice or settings.choose_backend(),
+            backend=solve.choice or choose_backend(settings.backend),
             settings=settings,
             search=search,
             tests=tests,
@@ -237,7 +237,7 @@ class FailureDirections:
     def _solve(self, device: torch.device, progress: Reporter, cluster: Cluster | None) -> Solve:
         if cluster is not None:
             return Dealt(cluster, self.solver_settings, backend_named, device, progress)
-        self._choice = self._choice or self.solver_settings.choose_backend()
+        self._choice = self._choice or choose_backend(self.solver_settings.backend)
         return Here(self._choice, backend_named(self._choice.name, device), self.solver_settings, progress)
 
     def _fit_whitening(self, reference: Rows) -> Whitening:
