@@ -34,12 +34,13 @@ B = TypeVar("B", bound=StrEnum)
 
 
 class Backend(StrEnum):
-    """What solves the SVMs."""
+    """What solves: SVMs, and torch the hidden classes of the latent method."""
 
     AUTO = "auto"
     NUMBA = "numba"
     TRITON = "triton"
     CUML = "cuml"
+    TORCH = "torch"
 
 
 class IndexBackend(StrEnum):

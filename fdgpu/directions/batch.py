@@ -11,121 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import accumulate
+from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_device
 from fdgpu.device import Choice, out_of_memory
-from fdgpu.directions.groups import Blocks, lay_out_groups
+from fdgpu.directions.labellings import Classes, Layout, Tensor, permuted_labels
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples
-from fdgpu.kernels.draws import Segments
-from fdgpu.kernels.folds import Groups, assign_folds
+from fdgpu.kernels.folds import assign_folds
 from fdgpu.progress import Reporter
 
-Tensor = torch.Tensor
-Classes = Sequence[int] | None  # indices of the classes in the batch that a call is limited to; None for all
 T = TypeVar("T")
 R = TypeVar("R", covariant=True)
 
+PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label, with what it is drawn and its fold assigned with
+SCORED_BYTES = 24  # a class, fold and C: the recall of both kinds, and their mean
 SCORE_ROUNDING = 1e-12  # two scores closer than this are a tie, which the smaller C wins
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which samples of a batch belong to which class: K classes one after the other, N samples in all.
-
-    Attributes:
-        sizes: samples of each class, on the host.
-        n_errors: wrong ones of each class, on the host.
-        indices: of each class among all that were fitted, which seed what is random in it.
-        segments: the same as ``sizes`` on the device.
-        right: (N,) bool on the device.
-        groups: of samples that stay together; None where each stands for itself, as are ``blocks``, how they exchange.
-    """
-
-    sizes: tuple[int, ...]
-    n_errors: tuple[int, ...]
-    indices: tuple[int, ...]
-    segments: Segments
-    right: Tensor
-    groups: Groups | None = None
-    blocks: Blocks | None = None
-
-    @classmethod
-    def of(cls, classes: Sequence[ClassSamples], device: torch.device) -> Layout:
-        """Lay classes out in their order."""
-        sizes = tuple(one.n for one in classes)
-        right = [one.right for one in classes]
-        groups = [one.groups for one in classes if one.groups is not None]
-        return cls(
-            sizes,
-            tuple(int((~one.right).sum()) for one in classes),
-            tuple(one.index for one in classes),
-            segments_of(sizes, device),
-            to_device(np.concatenate(right), device),
-            *(lay_out_groups(groups, right, device) if groups else ()),
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the batch is."""
-        return self.right.device
-
-    @cached_property
-    def starts(self) -> list[int]:
-        """K + 1 first samples of the classes, on the host."""
-        return [0, *accumulate(self.sizes)]
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """(1, N) the label matrix of what the model got right and wrong."""
-        return torch.where(self.right, 1, -1).to(torch.int8)[None]
-
-    @cached_property
-    def lengths(self) -> Tensor:
-        """(K,) samples of each class."""
-        return self.segments.starts.diff()
-
-    def rows(self, k: int) -> slice:
-        """Return the samples of class ``k``."""
-        return slice(self.starts[k], self.starts[k + 1])
-
-    def groups_of(self, k: int) -> tuple[NDArray[np.int64], int] | None:
-        """Return the group of each sample of class ``k``, numbered from 0, and how many there are; on the CPU only."""
-        if self.groups is None:
-            return None
-        first, last = self.groups.segments.starts[k : k + 2].tolist()
-        return self.groups.of[self.rows(k)].numpy() - first, last - first
-
-    def each(self, of_class: Tensor) -> Tensor:
-        """Spread (…, K) over the samples of each class: (…, N)."""
-        return of_class[..., self.segments.of]
-
-    def total(self, values: Tensor) -> Tensor:
-        """Sum (…, N) over each class: (…, K)."""
-        lengths = self.lengths.expand(*values.shape[:-1], -1)
-        return torch.segment_reduce(values, "sum", lengths=lengths, axis=values.ndim - 1, unsafe=True)
-
-    def count(self, chosen: Tensor) -> Tensor:
-        """Count the True of (…, N) in each class: (…, K)."""
-        return count_in(self.segments, chosen)
-
-
-def segments_of(sizes: Sequence[int], device: torch.device) -> Segments:
-    """Return classes of so many members on a device."""
-    starts, of = np.cumsum([0, *sizes], dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes)
-    return Segments(to_device(starts, device), to_device(of, device))
-
-
-def count_in(segments: Segments, chosen: Tensor) -> Tensor:
-    """Count the True of (…, U) in each class: (…, K)."""
-    return torch.nn.functional.pad(chosen.cumsum(dim=-1), (1, 0))[..., segments.starts].diff(dim=-1)
 
 
 class Duals(NamedTuple):
@@ -148,7 +53,9 @@ class Directions(NamedTuple, Generic[A]):
     """R directions of each of K classes, on the device, or as float64 on the host.
 
     ``coef`` (R, K, d) are w, ``cv_scores`` (R, K, c) the score of every C, the others (R, K): ``intercept``, the index
-    ``C_index`` of the chosen C, the ``n_errors`` that belong to a direction, and how the solver ended.
+    ``C_index`` of the chosen C, the ``n_errors`` that belong to a direction, how the solver ended, and the
+    ``statistic`` with which permutations are compared. The last four are of the latent method alone, see
+    :class:`fdgpu.directions.fit.Fit`: ``explained`` is (R, K, 3).
     """
 
     coef: A
@@ -158,6 +65,20 @@ class Directions(NamedTuple, Generic[A]):
     n_errors: A
     n_iter: A
     violation: A
+    statistic: A
+    loss_weight: A
+    loss_intercept: A
+    share: A
+    explained: A
+
+    @classmethod
+    def of_svms(cls, *found: Tensor) -> Directions[Tensor]:
+        """Add to all fields before ``statistic`` what stands there of a SVM: its score, and nothing of the latent method."""
+        intercept, C_index, cv_scores = found[1], found[2], found[3]
+        statistic = cv_scores.take_along_dim(C_index[..., None], dim=2)[..., 0]
+        nothing = torch.zeros_like(intercept, dtype=torch.float64)
+        unknown = torch.full_like(nothing, torch.nan)
+        return Directions(*found, statistic, nothing, nothing, unknown, unknown[..., None].expand(*unknown.shape, 3))
 
 
 class ClassBatch(Protocol):
@@ -167,17 +88,57 @@ class ClassBatch(Protocol):
     solver: Solver
     settings: SolverSettings
 
-    def paper_directions(self) -> Directions[Tensor]:
+    def one_direction(self) -> Directions[Tensor]:
         """Fit the paper's one SVM a class: choose C by cross-validation, then fit all samples with it (2.1)."""
         labels = self.layout.labels
         scores, cv_violation = self.cross_validate(labels)
         mean = mean_scores(scores)
         C_index = choose_costs(mean, rounding=0.0 if self.settings.published else SCORE_ROUNDING)
         duals = self.fit(labels, C_index)
-        return Directions(
+        return Directions.of_svms(
             self.coef(duals), duals.intercept, C_index, mean, self.layout.count(labels < 0), duals.n_iter,
             torch.maximum(cv_violation, duals.violation),
         )  # fmt: skip
+
+    def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
+        """Permute correctness within each class, and repeat the choice of C: (count, K) best scores."""
+        scores, _ = self.cross_validate(permuted_labels(self.layout, seed, first, count, classes), classes)
+        return mean_scores(scores).amax(dim=-1).nan_to_num(-torch.inf)
+
+    @property
+    def permutation_bytes(self) -> int:
+        """What one permutation of the batch takes."""
+        kind = "cpu" if self.layout.device.type == "cpu" else "cuda"
+        scored = SCORED_BYTES * len(self.layout.sizes) * self.settings.cv * len(self.settings.Cs)
+        return PERMUTED_BYTES[kind] * len(self.layout.right) + scored
+
+    def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:
+        """Fit B resamples of r label matrices (r, B, N) at the chosen C (r, K): w (r, B, K, d)."""
+        r, count = labels.shape[:2]
+        duals = self.fit(labels.flatten(0, 1), C_index.repeat_interleave(count, dim=0), classes)
+        return self.coef(duals).float().unflatten(0, (r, count))
+
+    def nested_scores(self) -> Tensor:
+        """Hold out each fold, choose C by cross-validation on the others alone, fit them, and score the one held out.
+
+        This is the score that choosing C has not made optimistic.
+
+        Returns:
+            (K,) mean balanced accuracy; NaN for a class with too few samples of a kind to cross-validate inside a fold.
+        """
+        layout, cv = self.layout, self.settings.cv
+        outer = torch.arange(cv, device=layout.device)[:, None]
+        is_held = self.folds(layout.labels) == outer  # (cv, N)
+        labels = torch.where(is_held, 0, layout.labels).to(torch.int8)
+        fewest = torch.minimum(layout.count(labels > 0), layout.count(labels < 0)).amin(dim=0)
+        scores, _ = self.cross_validate(labels)
+        C_index = torch.where(fewest >= cv, choose_costs(mean_scores(scores)), -1)
+        hit = (self.decide(self.fit(labels, C_index)) > 0) == layout.right
+        recalls = []
+        for kind in (layout.right, ~layout.right):
+            held = is_held & kind
+            recalls.append(layout.count(hit & held).double() / layout.count(held))
+        return torch.where(fewest >= cv, torch.stack(recalls).mean(dim=0).nanmean(dim=0), torch.nan)
 
     def folds(self, labels: Tensor) -> Tensor:
         """Assign scikit-learn's folds to every labelling: (P, N) int8, -1 where the label is 0."""

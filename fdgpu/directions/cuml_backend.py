@@ -23,7 +23,8 @@ import torch
 from fdgpu.arrays import Array, to_host, to_torch
 from fdgpu.cuda import GPU_EXTRAS
 from fdgpu.device import out_of_memory
-from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.errors import BackendError, InputError

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import to_device, to_host, to_torch
 from fdgpu.cluster import Cluster
-from fdgpu.device import Choice, choose_backend
+from fdgpu.device import Choice
 from fdgpu.directions.batch import SolverBackend, Work, over_batches
 from fdgpu.directions.distilling import BatchSolution
 from fdgpu.directions.parameters import SolverSettings
@@ -62,7 +62,7 @@ class Hand:
 
 def solver(settings: SolverSettings, backend_named: BackendNamed) -> Callable[[Hand], tuple[Choice, list[Any]]]:
     """Choose a backend on a worker, and return what does the work on the classes of a hand."""
-    choice = choose_backend(settings.backend)
+    choice = settings.choose_backend()
     backend = backend_named(choice.name, torch.device("cpu"))  # where the vectors arrive
 
     def solve(hand: Hand) -> tuple[Choice, list[Any]]:

@@ -15,9 +15,10 @@ from fdgpu.arrays import bring_down, to_device
 from fdgpu.device import Backend, Choice
 from fdgpu.directions.batch import ClassBatch, Directions, Solve
 from fdgpu.directions.fit import Fit, Floats, Ints
+from fdgpu.directions.latent import LatentBatch, further_mode
 from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
-from fdgpu.directions.resampling import nested_scores, permutation_test, resampled_directions
+from fdgpu.directions.resampling import permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples
 from fdgpu.directions.testing import PermutationTests, false_discovery_rates
 from fdgpu.directions.whitening import Whitening
@@ -67,18 +68,19 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
         progress: is told how many permutations a class was given.
     """
     layout, seed = batch.layout, search.random_state
-    directions = batch.paper_directions()
+    directions = batch.one_direction()
     found, resampled, nothing = [directions], [], torch.full_like(directions.intercept[0], torch.nan).double()
     if search.n_resamples:
         resampled.append(resampled_directions(batch, layout.labels, directions.C_index, seed, search.n_resamples))
     exceeded = drawn = torch.zeros_like(nothing)
     start = perf_counter()
     if search.n_permutations:
-        observed = directions.cv_scores.take_along_dim(directions.C_index[..., None], dim=2)[0, :, 0]
         draws = range(search.n_permutations)
-        exceeded, drawn = permutation_test(batch, observed, seed, draws, search.stop_after, progress=progress)
+        exceeded, drawn = permutation_test(
+            batch, directions.statistic[0], seed, draws, search.stop_after, progress=progress
+        )
     test_seconds = perf_counter() - start
-    nested = nested_scores(batch) if search.nested else nothing
+    nested = batch.nested_scores() if search.nested else nothing
     split_p_values: list[Floats] = []
     counts = np.ones(len(layout.sizes), np.int64)
     if search.n_directions > 1:
@@ -92,7 +94,8 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
         able = able_to_split(batch, open_, r)
         if not able:
             break
-        modes, labels, test = explain_by(r, batch, able, search)
+        explain = further_mode if isinstance(batch, LatentBatch) else explain_by
+        modes, labels, test = explain(r, batch, able, search)
         count = max(search.n_permutations, TEST_PERMUTATIONS)
         (p_split,) = bring_down("p-values of one more failure mode", test(count, able))
         split_p_values.append(np.full(len(counts), np.nan))
@@ -163,7 +166,7 @@ def draw_on(
     own = [at[index] for index in row_of]
     exceeded = np.array([one.exceeded[i] for one, i in own], np.int64)
     drawn = np.array([one.n_permutations[i] for one, i in own], np.int64)
-    observed = [_chosen_score(one.explanations[0])[0, i] for one, i in own]
+    observed = [one.explanations[0].statistic[0, i] for one, i in own]
     tests = PermutationTests(search, indices, exceeded, drawn)
     while (undecided := tests.undecided).any():
         draw = FurtherDraws(
@@ -264,6 +267,10 @@ def gather(
         n_errors_of=table(lambda one: one.n_errors, 0, np.int64),
         n_permutations=n_permutations,
         nested_score=nested_score,
+        loss_weight=table(lambda one: one.loss_weight, np.nan, np.float64),
+        loss_intercept=table(lambda one: one.loss_intercept, np.nan, np.float64),
+        share=table(lambda one: one.share, np.nan, np.float64),
+        explained=table(lambda one: one.explained, np.nan, np.float64, 3),
         solver=solver,
         backend=Backend(backend.name),
         backend_reason=backend.reason,

@@ -15,18 +15,20 @@ import torch
 from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
 from fdgpu.checks import check_whole
 from fdgpu.cluster import Cluster
-from fdgpu.device import Choice, choose_backend
+from fdgpu.device import Choice
 from fdgpu.directions.batch import Here, Solve, SolverBackend
 from fdgpu.directions.dealing import Dealt
 from fdgpu.directions.distilling import distil, draw_on, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
 from fdgpu.directions.groups import check_groups, shared, why_not_tested
+from fdgpu.directions.latent import TorchBackend
 from fdgpu.directions.numba_backend import NumbaBackend
-from fdgpu.directions.parameters import SearchSettings, SolverSettings, documented, documents_of
+from fdgpu.directions.parameters import Method, SearchSettings, SolverSettings, documented, documents_of
 from fdgpu.directions.samples import (
     ClassSamples,
     check_embeddings,
     check_labels,
+    check_loss,
     check_samples,
     check_vectors,
     group_by_class,
@@ -90,12 +92,13 @@ class FailureDirections:
         n_resamples: int = SearchSettings.n_resamples,
         min_errors: int = SearchSettings.min_errors,
         published: bool = SolverSettings.published,
+        method: str = SolverSettings.method,
     ) -> None:
-        solver = SolverSettings(Cs, cv, whiten, tol, max_iter, backend, published)
+        solver = SolverSettings(Cs, cv, whiten, tol, max_iter, backend, published, method)
         search = SearchSettings(
             n_directions, n_permutations, stop_after, fdr, nested, n_resamples, random_state, min_errors
         )
-        self._hold(solver, search, choose_backend(solver.backend))
+        self._hold(solver, search, solver.choose_backend())
 
     @classmethod
     def from_settings(cls, solver: SolverSettings, search: SearchSettings | None = None) -> FailureDirections:
@@ -109,7 +112,7 @@ class FailureDirections:
             BackendError: for a backend that was asked for by name and cannot run here.
         """
         made = cls.__new__(cls)
-        made._hold(solver, search or SearchSettings(), choose_backend(solver.backend))
+        made._hold(solver, search or SearchSettings(), solver.choose_backend())
         return made
 
     def _hold(
@@ -163,6 +166,7 @@ class FailureDirections:
         groups: Array = None,
         progress: Reporter = silent,
         cluster: Cluster | None = None,
+        loss: Array = None,
     ) -> FailureDirections:
         """Find each class's failure direction.
 
@@ -180,13 +184,21 @@ class FailureDirections:
                 A class of which no two samples belong together is treated as without groups.
             progress: is told of the permutations, which take the longest; of a cluster how many classes it has solved.
             cluster: whose workers solve the classes, by a backend that each chooses.
+            loss: of the shape of ``labels``, the model's loss of the true class, -log of its probability, for
+                ``method="latent"``, which without it knows right and wrong alone. The confidence of the prediction
+                cannot stand in for it.
 
         Raises:
-            InputError: for shapes that do not fit, NaN or infinite rows (named), or labels that are not integers.
+            InputError: for shapes that do not fit, NaN or infinite rows (named), labels that are not integers, or
+                losses that cannot be or contradict ``correct``.
             BackendError: from a cluster without a worker that can solve, or with workers of several backends.
         """
-        samples = check_samples(embeddings, labels, correct)
-        rows, right = samples.embeddings, samples.right
+        if loss is not None and self.method != Method.LATENT:
+            raise InputError(
+                'loss was given, but a SVM knows right and wrong alone: use method="latent", or leave it out'
+            )
+        samples = check_samples(embeddings, labels, correct, loss)
+        rows, right, margin = samples.embeddings, samples.right, samples.margin
         whitener = rows if reference is None else check_embeddings(reference, "reference", rows.shape[1])
         settings, search = self.solver_settings, self.search_settings
         whitening = self._fit_whitening(whitener)
@@ -201,6 +213,7 @@ class FailureDirections:
                 rows,
                 whitening,
                 None if together is None else shared(together[own]),
+                None if margin is None else margin[own],
             )
             for k, own in enumerate(rows_by_class(class_of, n_samples))
         ]
@@ -223,7 +236,7 @@ class FailureDirections:
             n_samples=n_samples,
             n_errors=n_errors,
             whitening=whitening,
-            backend=solve.choice or choose_backend(settings.backend),
+            backend=solve.choice or settings.choose_backend(),
             settings=settings,
             search=search,
             tests=tests,
@@ -237,7 +250,7 @@ class FailureDirections:
     def _solve(self, device: torch.device, progress: Reporter, cluster: Cluster | None) -> Solve:
         if cluster is not None:
             return Dealt(cluster, self.solver_settings, backend_named, device, progress)
-        self._choice = self._choice or choose_backend(self.solver_settings.backend)
+        self._choice = self._choice or self.solver_settings.choose_backend()
         return Here(self._choice, backend_named(self._choice.name, device), self.solver_settings, progress)
 
     def _fit_whitening(self, reference: Rows) -> Whitening:
@@ -272,15 +285,30 @@ class FailureDirections:
         fit = self._fitted("coef_")
         return restorer(embeddings)(fit.whitening(check_vectors(embeddings, "embeddings", fit.coef.shape[-1])))
 
-    def decision_function(self, embeddings: Array, labels: Array, direction: int = 0) -> Array:
+    def decision_function(self, embeddings: Array, labels: Array, direction: int = 0, loss: Array = None) -> Array:
         """Return (n,) w·x + b of each row under its class's direction: > 0 easy, < 0 hard.
 
         NaN where the class has no direction, or was not in the fit. For ``labels`` (n, k) of rows that are in several
         classes, (n, k).
+
+        Args:
+            embeddings: (n, d), or Rows.
+            labels: (n,) or (n, k) class ids.
+            direction: which of the class's directions.
+            loss: of the shape of ``labels``, each sample's own, -log of the probability of its true class. With
+                ``method="latent"`` it adds to the evidence; without, a vector alone decides.
+
+        Raises:
+            InputError: for losses that cannot be, or of a fit with ``method="svm"``.
         """
         fit, rows = self._asked(embeddings)
         ids = check_labels(labels, len(rows), several=True)
-        return _restorer(embeddings)(fit.decisions(rows, ids, [self._checked_direction(direction)])[..., 0])
+        if loss is not None and self.method != Method.LATENT:
+            raise InputError(
+                'loss was given, but a SVM looks at vectors alone: fit with method="latent", or leave it out'
+            )
+        margins = None if loss is None else check_loss(loss, ids)
+        return _restorer(embeddings)(fit.decisions(rows, ids, [self._checked_direction(direction)], margins)[..., 0])
 
     def predict(self, embeddings: Array, labels: Array) -> Array:
         """Say for each row whether the model would be right, (n,) bool: whether no direction of its class flags it.
@@ -395,6 +423,8 @@ def backend_named(name: str, device: torch.device) -> SolverBackend:
     That one runs where embeddings on ``device`` are, and on the current CUDA device if they are on the host.
     """
     on = device if device.type == "cuda" else torch.device("cuda")
+    if name == "torch":
+        return TorchBackend(device)
     if name == "triton":
         from fdgpu.directions.triton_backend import TritonBackend
 

@@ -30,6 +30,7 @@ from fdgpu.rows import Rows, chunk_rows
 from fdgpu.version import __version__
 
 FORMAT = "fdgpu.FailureDirections/2"
+LATER = {"loss_weight": 0.0, "loss_intercept": 0.0, "share": np.nan, "explained": np.nan}  # which older files lack
 KEYS = {"n_samples": "n"}  # what a field is called in the file, where that is something else
 SHARE, COUNT = (0.0, 1.0), (0.0, np.inf)
 Floats = NDArray[np.float64]
@@ -106,8 +107,32 @@ class Fit:
     nested_score: Floats = field(
         metadata=tensor("(k,) nested cross-validation's balanced accuracy; NaN unless ``nested``.", within=SHARE)
     )
+    loss_weight: Floats = field(
+        metadata=tensor(
+            "(k, r) weight of the sample's own margin log(p / (1 - p)), p the probability of its true class, clipped "
+            'to ±8, in a decision that knows it; 0 with ``method="svm"``.',
+            within=COUNT,
+        )
+    )
+    loss_intercept: Floats = field(metadata=tensor("(k, r) what such a decision adds beside it."))
+    share: Floats = field(
+        metadata=tensor(
+            '(k, r) of the class\'s samples in the hidden class; NaN with ``method="svm"``, and where the evidence is too '
+            "little to tell them.",
+            within=SHARE,
+        )
+    )
+    explained: Floats = field(
+        metadata=tensor(
+            "(k, r, 3) share of the errors that the hidden class explains, held out, and the ends of its 95 % interval: "
+            'those inside beyond the rate outside; NaN with ``method="svm"``.',
+            within=SHARE,
+        )
+    )
     solver: Sequence[Solver] = field(
-        metadata=doc('k of "gram", "newton" (where the Gram matrix was too large), "cuml", and "" without a direction.')
+        metadata=doc(
+            'k of "gram", "newton" (where the Gram matrix was too large), "cuml", "latent", and "" without a direction.'
+        )
     )
     backend: Backend = field(metadata=doc("the backend that ran."))
     backend_reason: str = field(metadata=doc("why it did."))
@@ -192,7 +217,9 @@ class Fit:
             raise InputError(f"class_id is {shown(class_id)}: use one of classes_, {self.classes[:10].tolist()}…")
         return int(found[0])
 
-    def decisions(self, rows: Rows, labels: Ints, directions: Sequence[int]) -> torch.Tensor:
+    def decisions(
+        self, rows: Rows, labels: Ints, directions: Sequence[int], margins: Floats | None = None
+    ) -> torch.Tensor:
         """Return w·x + b of every row under its own classes: (n, r) where the rows are, or (n, k, r).
 
         Each row is read and whitened once.
@@ -201,6 +228,7 @@ class Fit:
             rows: n embeddings of d numbers, as they come.
             labels: (n,) class of each row, or (n, k) where it is in several.
             directions: r of each class's directions.
+            margins: of the shape of ``labels``, each sample's own, which decides beside its vector; clipped.
         """
         columns = labels[:, None] if labels.ndim == 1 else labels
         values = torch.empty((*columns.shape, len(directions)), dtype=torch.float64, device=rows.device)
@@ -210,7 +238,16 @@ class Fit:
             for of_rows, into in zip(columns[part].T, values[part].unbind(dim=1), strict=True):
                 for direction, to in zip(directions, into.unbind(dim=1), strict=True):
                     to.copy_(self.decide(x, of_rows, direction))
-        return values.reshape(*labels.shape, len(directions))
+        values = values.reshape(*labels.shape, len(directions))
+        if margins is None:
+            return values
+        return values + to_device(self._by_margin(margins, labels, directions), values.device)
+
+    def _by_margin(self, margins: Floats, labels: Ints, directions: Sequence[int]) -> Floats:
+        """Return what samples' own margins add to their decisions, (…, r)."""
+        own = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
+        weight, intercept = (of[:, list(directions)][own] for of in (self.loss_weight, self.loss_intercept))
+        return np.asarray(weight * margins[..., None] + intercept)
 
     def decide(self, x: torch.Tensor, labels: Ints, direction: int) -> torch.Tensor:
         """Return (n,) w·x + b under each row's own class; NaN for a class that was not fitted or has no direction.
@@ -269,9 +306,11 @@ class Fit:
         sizes = {"k": len(header.status), "r": search.n_directions, "c": len(solver.Cs), "d": d[0] if d else 0}
 
         def read(name: str, kind: str, shape: Sequence[str]) -> NDArray[Any]:
+            if name not in there and name in LATER:
+                return np.full([int(sizes.get(size, size)) for size in shape], LATER[name])
             if name not in there:
                 raise ValueError(f"there is no array {name!r}")
-            array, expected = stored.get_slice(name), [sizes[size] for size in shape]
+            array, expected = stored.get_slice(name), [int(sizes.get(size, size)) for size in shape]
             if array.get_dtype() != kind or array.get_shape() != expected:
                 came = f"{array.get_dtype()} {array.get_shape()}"
                 raise ValueError(f"{name} is {came[:60]}, the header makes it {kind} {expected}")
@@ -347,7 +386,11 @@ class Header(BaseModel):
     def settings(self) -> tuple[SolverSettings, SearchSettings]:
         """Return the two records, whose own checks hold for a file too."""
         names = [[one.name for one in fields(record)] for record in (SolverSettings, SearchSettings)]
-        for record, name in ((SearchSettings, "min_errors"), (SolverSettings, "published")):  # which older files lack
+        for record, name in (
+            (SearchSettings, "min_errors"),
+            (SolverSettings, "published"),
+            (SolverSettings, "method"),
+        ):  # which older files lack
             self.parameters.setdefault(name, getattr(record, name))
         missing = [name for own in names for name in own if name not in self.parameters]
         expect(not missing, f"the parameter {', '.join(missing)}")

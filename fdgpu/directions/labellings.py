@@ -1,4 +1,4 @@
-"""What is drawn at random of a batch of classes: permutations, halves, and a few of the errors.
+"""How a batch of classes is laid out, and what is drawn of it at random: permutations, halves, and a few of the errors.
 
 All of it is counted, not stepped (:mod:`fdgpu.kernels.draws`): what is drawn of a class follows from the seed, the
 index of the class and the number of the draw, on whatever device, in whatever rounds, beside whatever other classes.
@@ -8,14 +8,119 @@ Where samples are in groups, whole groups are drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
+from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import Classes, Layout, Tensor, count_in
-from fdgpu.kernels.draws import choose, deal, keys, stream_states
+from fdgpu.directions.groups import Blocks, lay_out_groups
+from fdgpu.directions.samples import ClassSamples
+from fdgpu.kernels.draws import Segments, choose, deal, keys, stream_states
 from fdgpu.kernels.folds import Groups
+
+Tensor = torch.Tensor
+Classes = Sequence[int] | None  # indices of the classes in the batch that a call is limited to; None for all
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which samples of a batch belong to which class: K classes one after the other, N samples in all.
+
+    Attributes:
+        sizes: samples of each class, on the host.
+        n_errors: wrong ones of each class, on the host.
+        indices: of each class among all that were fitted, which seed what is random in it.
+        segments: the same as ``sizes`` on the device.
+        right: (N,) bool on the device.
+        groups: of samples that stay together; None where each stands for itself, as are ``blocks``, how they exchange.
+    """
+
+    sizes: tuple[int, ...]
+    n_errors: tuple[int, ...]
+    indices: tuple[int, ...]
+    segments: Segments
+    right: Tensor
+    groups: Groups | None = None
+    blocks: Blocks | None = None
+
+    @classmethod
+    def of(cls, classes: Sequence[ClassSamples], device: torch.device) -> Layout:
+        """Lay classes out in their order."""
+        sizes = tuple(one.n for one in classes)
+        right = [one.right for one in classes]
+        groups = [one.groups for one in classes if one.groups is not None]
+        return cls(
+            sizes,
+            tuple(int((~one.right).sum()) for one in classes),
+            tuple(one.index for one in classes),
+            segments_of(sizes, device),
+            to_device(np.concatenate(right), device),
+            *(lay_out_groups(groups, right, device) if groups else ()),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batch is."""
+        return self.right.device
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """K + 1 first samples of the classes, on the host."""
+        return [0, *accumulate(self.sizes)]
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """(1, N) the label matrix of what the model got right and wrong."""
+        return torch.where(self.right, 1, -1).to(torch.int8)[None]
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(K,) samples of each class."""
+        return self.segments.starts.diff()
+
+    def rows(self, k: int) -> slice:
+        """Return the samples of class ``k``."""
+        return slice(self.starts[k], self.starts[k + 1])
+
+    def groups_of(self, k: int) -> tuple[NDArray[np.int64], int] | None:
+        """Return the group of each sample of class ``k``, numbered from 0, and how many there are; on the CPU only."""
+        if self.groups is None:
+            return None
+        first, last = self.groups.segments.starts[k : k + 2].tolist()
+        return self.groups.of[self.rows(k)].numpy() - first, last - first
+
+    def each(self, of_class: Tensor) -> Tensor:
+        """Spread (…, K) over the samples of each class: (…, N)."""
+        return of_class[..., self.segments.of]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum (…, N) over each class: (…, K)."""
+        lengths = self.lengths.expand(*values.shape[:-1], -1)
+        return torch.segment_reduce(values, "sum", lengths=lengths, axis=values.ndim - 1, unsafe=True)
+
+    def count(self, chosen: Tensor) -> Tensor:
+        """Count the True of (…, N) in each class: (…, K)."""
+        return count_in(self.segments, chosen)
+
+
+def segments_of(sizes: Sequence[int], device: torch.device) -> Segments:
+    """Return classes of so many members on a device."""
+    starts, of = np.cumsum([0, *sizes], dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes)
+    return Segments(to_device(starts, device), to_device(of, device))
+
+
+def count_in(segments: Segments, chosen: Tensor) -> Tensor:
+    """Count the True of (…, U) in each class: (…, K)."""
+    return torch.nn.functional.pad(chosen.cumsum(dim=-1), (1, 0))[..., segments.starts].diff(dim=-1)
+
+
+# --- draws ----------------------------------------------------------------------------------------------------------
 
 
 class Stream(IntEnum):
@@ -25,6 +130,7 @@ class Stream(IntEnum):
     RESAMPLE = 1
     START = 2
     SIDE = 3
+    FOLD = 4
 
 
 def states_of(layout: Layout, *path: int) -> Tensor:
@@ -46,15 +152,22 @@ def permuted_labels(layout: Layout, seed: int, first: int, count: int, classes: 
     return 1 - 2 * wrong.to(torch.int8)
 
 
-def permuted_samples(layout: Layout, seed: int, first: int, count: int) -> Tensor:
-    """Return the sample whose payload each sample receives, (count, N): the same permutations, for any payload."""
+def permuted_samples(layout: Layout, seed: int, first: int, count: int, apart: Tensor | None = None) -> Tensor:
+    """Return the sample whose payload each sample receives, (count, N): the same permutations, for any payload.
+
+    Samples that are set ``apart`` (N,) exchange among themselves alone; a group is set apart with any of its samples.
+    """
     states = states_of(layout, seed, Stream.PERMUTATION)[None]
     groups, blocks = layout.groups, layout.blocks
     if groups is None or blocks is None:
-        of = layout.segments.of
+        of = layout.segments.of if apart is None else 2 * layout.segments.of + apart
         wrong_first = (2 * of + layout.right).argsort(stable=True)
         return deal(keys(layout.segments, states, first, count), of[None], wrong_first[None])[0]
-    drawn = deal(keys(groups.segments, states, first, count), blocks.stratum[None], blocks.in_order[None])[0]
+    stratum, in_order = blocks.stratum, blocks.in_order
+    if apart is not None:
+        stratum = 2 * stratum + _any_of(groups, apart[None])[0]
+        in_order = in_order[stratum[in_order].argsort(stable=True)]
+    drawn = deal(keys(groups.segments, states, first, count), stratum[None], in_order[None])[0]
     return blocks.samples[blocks.starts[drawn[:, groups.of]] + blocks.within]
 
 

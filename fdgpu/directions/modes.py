@@ -32,17 +32,8 @@ from itertools import combinations, permutations
 import torch
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import (
-    ClassBatch,
-    Directions,
-    Duals,
-    Layout,
-    Tensor,
-    choose_costs,
-    mean_scores,
-    standard_error,
-)
-from fdgpu.directions.labellings import Stream, some_errors, states_of
+from fdgpu.directions.batch import ClassBatch, Directions, Duals, choose_costs, mean_scores, standard_error
+from fdgpu.directions.labellings import Layout, Stream, Tensor, some_errors, states_of
 from fdgpu.directions.parameters import SearchSettings
 from fdgpu.kernels.draws import choose
 
@@ -94,7 +85,9 @@ def explain_by(
     n_errors = layout.count(labels < 0)
     strength = n_errors * (2 * scores.take_along_dim(C_index[..., None], dim=2)[..., 0] - 1)
     order = (-strength).argsort(dim=0, stable=True)  # (r, K)
-    found = Directions(batch.coef(duals), duals.intercept, C_index, scores, n_errors, duals.n_iter, duals.violation)
+    found = Directions.of_svms(
+        batch.coef(duals), duals.intercept, C_index, scores, n_errors, duals.n_iter, duals.violation
+    )
     ordered = Directions(*(_reordered(values, order) for values in found))
 
     def test(n_permutations: int, asked: Sequence[int]) -> Tensor:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import to_device, to_host
-from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels.proximal_newton import along, combined, newton_path

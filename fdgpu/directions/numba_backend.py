@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened

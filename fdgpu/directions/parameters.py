@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fdgpu.checks import check_flag, check_name, check_number, check_seed, check_whole, shown
-from fdgpu.device import Backend
+from fdgpu.device import Backend, Choice, choose_backend
 from fdgpu.errors import BackendError, InputError
 
 PAPER_COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -25,12 +25,23 @@ MOST_DIRECTIONS = 6  # failure modes of two folds are matched by trying every or
 FLOAT32_TOL = 1e-5  # a float32 Gram matrix cannot resolve a violation below about a tenth of this
 
 
+LATENT_COSTS = (1 / 30, 1 / 3, 10 / 3)  # 1 / λ, λ the shrinkage in units of the mean eigenvalue
+
+
+class Method(StrEnum):
+    """What a failure direction is."""
+
+    SVM = "svm"  # the paper's
+    LATENT = "latent"
+
+
 class Solver(StrEnum):
     """How a class was solved."""
 
     GRAM = "gram"  # over its Gram matrix
     NEWTON = "newton"  # without one, which would have been too large
     CUML = "cuml"
+    LATENT = "latent"  # by hidden classes
     NONE = ""  # it has no direction
 
 
@@ -102,7 +113,7 @@ class SolverSettings(Checked):
         default=PAPER_COSTS,
         metadata=doc(
             "grid of the regularisation constant, from 1e-12 to 1e12; the best is chosen by cross-validation, the "
-            "smaller one on a tie.",
+            'smaller one on a tie. With ``method="latent"`` 1 / λ, by default of λ = 30, 3 and 0.3.',
             check_costs,
         ),
     )
@@ -133,7 +144,7 @@ class SolverSettings(Checked):
     backend: str = field(
         default="auto",
         metadata=doc(
-            '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``; one asked for by name runs or raises. ``"auto"`` '
+            '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``, and ``"torch"`` for ``method="latent"``; one asked for by name runs or raises. ``"auto"`` '
             'never takes ``"cuml"``, which solves one problem after another.',
             partial(check_name, names=Backend, error=BackendError),
         ),
@@ -147,14 +158,42 @@ class SolverSettings(Checked):
             check_flag,
         ),
     )
+    method: str = field(
+        default=Method.SVM,
+        metadata=doc(
+            '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which also listens '
+            "to ``loss``. See docs/method.md.",
+            partial(check_name, names=Method),
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        latent = self.method == Method.LATENT
+        if latent and self.Cs == PAPER_COSTS:
+            object.__setattr__(self, "Cs", LATENT_COSTS)
+        if latent and self.published:
+            raise InputError("published is True and method is 'latent': the published code has the SVM alone")
+        if self.backend != Backend.AUTO and (self.backend == Backend.TORCH) != latent:
+            raise BackendError(
+                f"backend is '{self.backend}' and method '{self.method}': 'torch' solves the latent method, and only "
+                "that; use backend='auto'"
+            )
         if self.published and self.backend == Backend.CUML:
             raise BackendError(
                 "published is True and backend is 'cuml': cuML takes steps of its own and cannot repeat libsvm's, use "
                 "'auto', 'numba' or 'triton'"
             )
+
+    def choose_backend(self) -> Choice:
+        """Choose what solves, and say why.
+
+        Raises:
+            BackendError: for a backend that was asked for by name and cannot run here.
+        """
+        if self.method == Method.LATENT:
+            return Choice(Backend.TORCH, "hidden classes are solved in torch, where the embeddings lie")
+        return choose_backend(self.backend)
 
     @property
     def dtype(self) -> torch.dtype:

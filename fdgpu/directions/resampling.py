@@ -1,4 +1,4 @@
-"""The same SVM on other labellings: permuted, with a fold held out twice, and on random halves of the samples.
+"""The same on other answers and samples: permuted, and on random halves.
 
 What is found of a class does not depend on the classes around it: what is drawn of it is its own. Everything stays on
 the batch's device.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import torch
 
 from fdgpu.arrays import to_host
-from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Classes, Tensor, choose_costs, mean_scores
-from fdgpu.directions.labellings import halves, permuted_labels
+from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch
+from fdgpu.directions.labellings import Classes, Tensor, halves
 from fdgpu.progress import Reporter, silent
 
 TESTING = "permute right and wrong"  # the stage that progress is reported of
 ROUND = 50  # permutations between two looks at which classes are settled; more where many were drawn before
 ROUND_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}  # of the permutations of one round
-PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label, with what it is drawn and its fold assigned with
-SCORED_BYTES = 24  # a class, fold and C: the recall of both kinds, and their mean
 RESAMPLED_LABELS = 1 << 24  # labels of one round, whose duals take 128 MB
 
 
@@ -54,14 +52,11 @@ def permutation_test(
     exceeded = torch.zeros(k, dtype=torch.int64, device=layout.device) if exceeded is None else exceeded
     drawn = torch.full_like(exceeded, draws.start)
     kind = "cpu" if layout.device.type == "cpu" else "cuda"
-    scored = SCORED_BYTES * k * batch.settings.cv * len(batch.settings.Cs)
-    most = max(1, ROUND_BYTES[kind] // (PERMUTED_BYTES[kind] * len(layout.right) + scored))
+    most = max(1, ROUND_BYTES[kind] // batch.permutation_bytes)
     active, done = list(range(k)), draws.start
     while done < draws.stop and active:
         count = min(max(ROUND, done // 4), most, draws.stop - done)
-        labels = permuted_labels(layout, seed, done, count, active)
-        scores, _ = batch.cross_validate(labels, active)
-        null = mean_scores(scores).amax(dim=-1).nan_to_num(-torch.inf)
+        null = batch.null_statistics(seed, done, count, active)
         so_far = exceeded + (null >= observed - SCORE_ROUNDING).cumsum(dim=0)  # (count, K)
         if stop_after:
             open_ = exceeded < stop_after
@@ -76,29 +71,6 @@ def permutation_test(
         done += count
         progress(TESTING, done, draws.stop)
     return exceeded, drawn
-
-
-def nested_scores(batch: ClassBatch) -> Tensor:
-    """Hold out each fold, choose C by cross-validation on the others alone, fit them, and score the one held out.
-
-    This is the score that choosing C has not made optimistic.
-
-    Returns:
-        (K,) mean balanced accuracy; NaN for a class with too few samples of a kind to cross-validate inside a fold.
-    """
-    layout, cv = batch.layout, batch.settings.cv
-    outer = torch.arange(cv, device=layout.device)[:, None]
-    is_held = batch.folds(layout.labels) == outer  # (cv, N)
-    labels = torch.where(is_held, 0, layout.labels).to(torch.int8)
-    fewest = torch.minimum(layout.count(labels > 0), layout.count(labels < 0)).amin(dim=0)
-    scores, _ = batch.cross_validate(labels)
-    C_index = torch.where(fewest >= cv, choose_costs(mean_scores(scores)), -1)
-    hit = (batch.decide(batch.fit(labels, C_index)) > 0) == layout.right
-    recalls = []
-    for kind in (layout.right, ~layout.right):
-        held = is_held & kind
-        recalls.append(layout.count(hit & held).double() / layout.count(held))
-    return torch.where(fewest >= cv, torch.stack(recalls).mean(dim=0).nanmean(dim=0), torch.nan)
 
 
 def resampled_directions(
@@ -130,7 +102,5 @@ def resampled_directions(
     rounds = []
     for done in range(0, n_resamples, per_round):
         count = min(per_round, n_resamples - done)
-        resampled = halves(batch.layout, labels, seed, done, count, classes).flatten(0, 1)
-        duals = batch.fit(resampled, C_index.repeat_interleave(count, dim=0), classes)
-        rounds.append(batch.coef(duals).float().unflatten(0, (r, count)))
+        rounds.append(batch.refit(halves(batch.layout, labels, seed, done, count, classes), C_index, classes))
     return torch.cat(rounds, dim=1).permute(2, 0, 1, 3)

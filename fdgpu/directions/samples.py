@@ -17,6 +17,11 @@ from fdgpu.findings import Status
 from fdgpu.rows import ChosenRows, Rows, TensorRows, chunk_rows
 
 DENSE = 8  # ids that span at most so many times as many numbers as there are samples are counted, not sorted
+PERCENT = 1.0  # below minus this, a loss is of a p above e
+SURELY_RIGHT = np.log(2) - 1e-3  # loss of a p that is above that of any other class
+ROUNDING = 1e-3  # of losses in half precision
+STRAY = 0.01  # share of the wrong samples that may contradict, as where answers are a mean over several views
+LARGEST_MARGIN = 8.0
 LARGEST_ID = np.iinfo(np.int64).max
 REMEDIES = {
     Status.OK: "",
@@ -83,6 +88,65 @@ def check_correct(array: Array, rows: int, several: bool = False) -> NDArray[np.
     return correct.astype(bool)
 
 
+def check_loss(array: Array, labels: NDArray[np.int64], right: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Return the margins log(p / (1 - p)) of losses -log p of the true class, clipped, in the shape of the labels.
+
+    Args:
+        array: the losses.
+        labels: class ids, (n,) or (n, k), below 0 where there is none.
+        right: whether the model was right, of that shape, where it is known: the losses then have to agree with it.
+
+    Raises:
+        InputError: says what came, and how the loss is made.
+    """
+    loss = np.asarray(to_numpy(array, "loss"))
+    how = "pass -log(p), p the probability of the true class, from 0 to 1"
+    if loss.shape != labels.shape:
+        raise InputError(f"loss has shape {loss.shape}, labels {labels.shape}: pass one loss for each label")
+    if loss.dtype.kind not in "iuf":
+        raise InputError(f"loss is of type {loss.dtype}: {how}")
+    loss = np.where(labels >= 0, loss.astype(np.float64), 0.0) if labels.ndim == 2 else loss.astype(np.float64)
+    if not np.isfinite(loss).all():
+        at = np.argwhere(~np.isfinite(loss))[0]
+        raise InputError(
+            f"loss holds {loss[tuple(at)]} in row {at[0]}: {how}; where p is 0 clip it first, as by p.clip(1e-12)"
+        )
+    if (loss < 0).any():
+        least = loss.min()
+        percent = ", and not in percent" if -least > PERCENT else ""
+        raise InputError(f"loss holds {least:.4g}, which is below 0: {how}{percent}")
+    if right is not None:
+        there = labels >= 0 if labels.ndim == 2 else slice(None)
+        _check_agreement(loss[there], right[there], labels[there], how)
+    return margin_of(loss)
+
+
+def _check_agreement(loss: NDArray[np.float64], right: NDArray[np.bool_], labels: NDArray[np.int64], how: str) -> None:
+    """Raise an error if losses are none of the answers' true classes.
+
+    A wrong answer has p at most 0.5, as another class has more; but where a threshold answers, right and wrong of a class
+    are on either side of one p, whatever it is.
+    """
+    if loss.size > 1 and np.ptp(loss) == 0:
+        raise InputError(f"loss is {loss.flat[0]:.4g} for every sample, which tells nothing: {how}, or leave it out")
+    _, of = np.unique(labels, return_inverse=True)
+    largest = np.zeros(of.max() + 1)
+    np.maximum.at(largest, of[right], loss[right])  # of the right answers of each class
+    odd = ~right & (loss < SURELY_RIGHT) & (loss < largest[of] - ROUNDING)
+    wrong = int((~right).sum())
+    if odd.sum() > STRAY * wrong:
+        raise InputError(
+            f"loss contradicts correct: {odd.sum()} of {wrong} wrong samples have p above 0.5, while right ones of their "
+            f"class have less; {how}, and not the confidence of the predicted class"
+        )
+
+
+def margin_of(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)) of losses -log p, within ±8: beyond, a loss says that the label is wrong."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.clip(-loss - np.log(-np.expm1(-loss)), -LARGEST_MARGIN, LARGEST_MARGIN))
+
+
 @dataclass(frozen=True)
 class Samples:
     """What is fitted: N samples, each a row of embeddings in a class.
@@ -92,15 +156,17 @@ class Samples:
         labels: (N,) class ids.
         right: (N,) whether the model was right.
         rows: (N,) of the embeddings.
+        margin: (N,) log(p / (1 - p)) of the true class, or None.
     """
 
     embeddings: Rows
     labels: NDArray[np.int64]
     right: NDArray[np.bool_]
     rows: NDArray[np.int64]
+    margin: NDArray[np.float64] | None = None
 
 
-def check_samples(embeddings: Array, labels: Array, correct: Array) -> Samples:
+def check_samples(embeddings: Array, labels: Array, correct: Array, loss: Array = None) -> Samples:
     """Check embeddings, class ids and correctness: the first stay where they lie, the others come to the host.
 
     Raises:
@@ -113,15 +179,16 @@ def check_samples(embeddings: Array, labels: Array, correct: Array) -> Samples:
     right = check_correct(correct, len(rows), several=True)
     if right.shape != ids.shape:
         raise InputError(f"correct has shape {right.shape}, labels {ids.shape}: pass one answer for each label")
+    margin = None if loss is None else check_loss(loss, ids, right)
     if ids.ndim == 1:
-        return Samples(rows, ids, right, np.arange(len(rows)))
+        return Samples(rows, ids, right, np.arange(len(rows)), margin)
     there, in_order = ids >= 0, np.sort(ids, axis=1)
     twice = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
     if twice.any():
         raise InputError(f"labels holds a class twice in row {np.nonzero(twice)[0][0]}: name each class of a row once")
     if not there.any():
         raise InputError("labels is below 0 everywhere, which is no class: there is nothing to fit")
-    return Samples(rows, ids[there], right[there], np.nonzero(there)[0])
+    return Samples(rows, ids[there], right[there], np.nonzero(there)[0], None if margin is None else margin[there])
 
 
 def _column(array: Array, name: str, rows: int, several: bool = False) -> NDArray[np.generic]:
@@ -192,6 +259,7 @@ class ClassSamples:
         embeddings: N rows of d numbers, of all classes, where the caller's lie: no copy of the whole set is ever made.
         whitening: of the embeddings.
         groups: (n,) group of each sample, numbered from 0 in the class; None where each stands for itself.
+        margin: (n,) log(p / (1 − p)) of the probability p of the true class; None where it is not known.
     """
 
     index: int
@@ -200,6 +268,7 @@ class ClassSamples:
     embeddings: Rows
     whitening: Whitening
     groups: NDArray[np.int64] | None = None
+    margin: NDArray[np.float64] | None = None
 
     @property
     def n(self) -> int:

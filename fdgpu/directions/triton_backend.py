@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import ClassBatch, Classes, Duals, Layout, Tensor, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.resampling import ROUND_BYTES

@@ -16,7 +16,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
-from fdgpu.directions.batch import Directions, Layout
+from fdgpu.directions.batch import Directions
+from fdgpu.directions.labellings import Layout
 from fdgpu.directions.labellings import permuted_labels
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
@@ -66,7 +67,7 @@ def oracle_decisions(data: ClassData, cost: float) -> np.ndarray:
 
 def solved(data: ClassData, threads: int) -> Directions[torch.Tensor]:
     batch = NumbaBackend(threads).open(class_samples(data.x, data.right), SETTINGS)
-    return batch.paper_directions()
+    return batch.one_direction()
 
 
 @pytest.mark.parametrize(("n", "d", "errors", "separation"), CASES)

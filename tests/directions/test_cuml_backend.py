@@ -149,8 +149,8 @@ def test_small_costs_are_verified_by_a_product_and_cost_cuml_nothing(fits: list[
 def test_a_class_too_large_for_a_triton_program(fits: list[SVC]) -> None:
     own = classes((LARGEST_CLASS + 300,), d=6)
     settings = replace(SETTINGS, Cs=(1e-5, 1e-2))
-    mine = CumlBackend("cpu").open(own, settings).paper_directions()
-    its = TritonBackend("cpu").open(own, settings).paper_directions()  # Newton's, on this device
+    mine = CumlBackend("cpu").open(own, settings).one_direction()
+    its = TritonBackend("cpu").open(own, settings).one_direction()  # Newton's, on this device
     assert fits
     assert (mine.coef - its.coef).norm() <= 2e-3 * its.coef.norm()
     assert np.allclose(mine.cv_scores, its.cv_scores, atol=1e-3)
@@ -302,7 +302,7 @@ def test_a_solution_that_is_none_is_measured_as_such(wrong: type[SVC], monkeypat
     refit = batch.fit(batch.layout.labels, torch.tensor([[1]])).violation
     assert by_fold > SETTINGS.tol
     assert refit > SETTINGS.tol
-    direction = batch.paper_directions()
+    direction = batch.one_direction()
     assert direction.violation >= by_fold
 
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fdgpu.directions import labellings, resampling, triton_backend
-from fdgpu.directions.batch import Layout
+from fdgpu.directions.labellings import Layout
 from fdgpu.directions.labellings import permuted_labels
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings

@@ -13,7 +13,8 @@ from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
 from fdgpu.directions import numba_backend, resampling
-from fdgpu.directions.batch import Layout, SolverBackend
+from fdgpu.directions.batch import SolverBackend
+from fdgpu.directions.labellings import Layout
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.groups import numbered
 from fdgpu.directions.labellings import halves, permuted_labels, permuted_samples
@@ -96,9 +97,10 @@ class _Drawn:
         self.layout = layout_of(np.array([True, True, False, False]))
         self._null = iter(null)
 
-    def cross_validate(self, labels, classes=None):  # noqa: ARG002 - the protocol's names
-        scores = torch.tensor([next(self._null) for _ in labels], dtype=torch.float64).reshape(-1, 1, 1, 1)
-        return scores, torch.zeros((len(labels), 1))
+    permutation_bytes = 1
+
+    def null_statistics(self, seed, first, count, classes=None):  # noqa: ARG002 - the protocol's names
+        return torch.tensor([[next(self._null)] for _ in range(count)], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,425 @@
+r"""Failure modes as hidden classes: the method ``"latent"``, which listens to how wrong the model was.
+
+Of every class, a part of the samples, the hidden class, is one on which the model fails (:mod:`hidden_classes
+<fdgpu.kernels.hidden_classes>`, docs/method.md). What an audit makes of it:
+
+- **Choice.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted; the one with
+  the best score stays.
+- **Evidence.** The whole choice is repeated without each fold, and on the fold held out it is asked by how many nats
+  the vectors foretell the margins: the statistic of the test. Folds are drawn, and know no answers, so that a
+  permutation of the answers within them is as likely as what was seen.
+- **Little evidence.** Below three nats nobody can say which samples are the hidden class. Then the direction is that of
+  the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it with the same weight.
+- **Degrees.** Inside the hidden class and outside, some samples are harder than others. The ridge regression of the
+  margin, strongly shrunk, is added to the direction with the weight that foretells margins best, up to an equal one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from fdgpu.arrays import to_device
+from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Directions
+from fdgpu.directions.labellings import Classes, Layout, Stream, Tensor, permuted_samples, states_of
+from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
+from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.kernels import hidden_classes
+from fdgpu.kernels.draws import keys
+from fdgpu.kernels.hidden_classes import Mixtures, Space, space_of
+
+STRONG = 100.0  # shrinkage of the regressions beside the hidden class
+SURE = 3.0  # nats of evidence below which there is no hidden class to be told
+ITERATIONS = 40
+BATCH_BYTES = 1 << 28  # of a batch on a CPU, and of permutations at once
+ARRAYS = 10  # as large as the responsibilities, that an iteration holds
+POLISH = 10  # iterations of a resample, which starts from what all samples said
+EQUAL = 1.0  # largest weight of the degrees beside the hidden class
+WITHIN = 1.96  # deviations of an interval of 95 %
+
+
+class Part(NamedTuple):
+    """Some samples of K classes: their rows (K, m) among N, and which of these are ``there`` (K, m), 1 or 0."""
+
+    rows: Tensor
+    there: Tensor
+
+    def of(self, values: Tensor) -> Tensor:
+        """Gather (P, N) values: (K, P, m), 0 where there is no sample."""
+        return values[:, self.rows].movedim(0, 1) * self.there[:, None]
+
+    def spread(self, values: Tensor, into: Tensor) -> Tensor:
+        """Put (K, m) values in the place of their samples among ``into`` (N,)."""
+        padded = torch.cat([into, into[:1]])  # the last takes what is no sample's
+        return padded.scatter(0, torch.where(self.there > 0, self.rows, len(into)).flatten(), values.flatten())[:-1]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is said of samples by hidden classes that were fitted without them.
+
+    Attributes:
+        gain: (K, P) nats by which vectors foretell margins.
+        failing: (P, L, N) probability of the hidden class by the vector alone, by every shrinkage.
+        chosen: (K, P, cv) index of the shrinkage that was chosen without each fold.
+    """
+
+    gain: Tensor
+    failing: Tensor
+    chosen: Tensor
+
+
+class LatentBatch(ClassBatch):
+    """K classes in which hidden classes are looked for."""
+
+    solver = Solver.LATENT
+
+    def __init__(self, layout: Layout, x: Tensor, margin: Tensor, settings: SolverSettings) -> None:
+        """Hold (N, d) whitened rows and (N,) margins, class by class."""
+        self.layout, self.x, self.settings = layout, x, settings
+        self.margin = margin.to(x.dtype)
+        self.shrinkages = [1 / C for C in settings.Cs]
+        widest = max(layout.sizes)
+        place = torch.arange(widest, device=layout.device)
+        within = place < layout.lengths[:, None]
+        self._padded = torch.where(within, layout.segments.starts[:-1, None] + place, 0)
+        self._within = within
+        self._open = torch.ones_like(layout.right)  # the samples in which a hidden class is looked for
+
+    # --- parts of the classes -----------------------------------------------------------------------------------
+
+    @cached_property
+    def fold(self) -> Tensor:
+        """(N,) fold of each sample, drawn among the groups of its class, or the samples; it knows no answer."""
+        layout, cv = self.layout, self.settings.cv
+        groups = layout.groups
+        units = layout.segments if groups is None else groups.segments
+        drawn = keys(units, states_of(layout, 0, Stream.FOLD)[None], 0, 1)[0, 0]
+        order = ((units.of << 32) | drawn).argsort(stable=True)
+        of = torch.arange(len(order), device=layout.device) if groups is None else groups.of
+        sizes = torch.zeros_like(order).scatter_add_(0, of, torch.ones_like(of))
+        before = torch.empty_like(order).scatter_(0, order, sizes[order].cumsum(0) - sizes[order])
+        first = layout.segments.starts[units.of]
+        return ((before - first) * cv // layout.lengths[units.of])[of]
+
+    def part(self, chosen: Tensor, widest: int | None = None) -> Part:
+        """Return the samples that are ``chosen`` (N,), of at most ``widest`` a class."""
+        inside = chosen[self._padded] & self._within
+        order = (~inside).to(torch.int8).argsort(dim=1, stable=True)[:, :widest]
+        return Part(self._padded.gather(1, order), inside.gather(1, order).to(self.x.dtype))
+
+    @cached_property
+    def folds_apart(self) -> list[tuple[Part, Space, Part, Tensor]]:
+        """Without and with each fold: the part fitted, its space, the part held out, and its products with the first.
+
+        Without groups a fold holds n / cv of a class's n samples, rounded up or down.
+        """
+        cv, largest = self.settings.cv, max(self.layout.sizes)
+        held_most = None if self.layout.groups is not None else -(-largest // cv)
+        fitted_most = None if self.layout.groups is not None else largest - largest // cv
+        found = []
+        for fold in range(cv):
+            is_held = self.fold == fold
+            fitted, held = self.part(self._open & ~is_held, fitted_most), self.part(self._open & is_held, held_most)
+            space = space_of(self.x[fitted.rows], fitted.there)
+            products = (self.x[held.rows] - space.mean[:, None]) @ space.x.mT
+            found.append((fitted, space, held, products))
+        return found
+
+    def apart(self, open_: Tensor) -> LatentBatch:
+        """Return the same classes, of which only the samples ``open_`` (N,) are looked at."""
+        made = LatentBatch(self.layout, self.x, self.margin, self.settings)
+        made._open = open_
+        return made
+
+    # --- fitting ------------------------------------------------------------------------------------------------
+
+    def choose(self, space: Space, margin: Tensor) -> tuple[Mixtures, Tensor]:
+        """Fit from every start: the best by each shrinkage (K, P, L), and the index (K, P) of the best of these."""
+        first = hidden_classes.starts(space, margin, self.shrinkages)
+        found = hidden_classes.fit(space, margin, self.shrinkages, first, ITERATIONS)
+        scores = hidden_classes.score(space, margin, found)
+        return found.taken(scores.argmax(-1), 3), scores.amax(-1).argmax(-1)
+
+    def held_out(self, margin: Tensor, classes: Classes = None, everything: bool = True) -> HeldOut:
+        """Repeat the choice without each fold, and ask it about the fold.
+
+        Args:
+            margin: (P, N).
+            classes: those of interest; what stands for others has no meaning.
+            everything: without it, ``failing`` is left out, which permutations have no need of.
+        """
+        own: slice | Tensor = slice(None)
+        if classes is not None and len(classes) < len(self.layout.sizes):
+            own = to_device(torch.tensor(list(classes), dtype=torch.int64), self.layout.device)
+        gain = margin.new_zeros(len(self.layout.sizes), len(margin))
+        failing = margin.new_zeros(len(margin), len(self.shrinkages) if everything else 0, margin.shape[1])
+        picks = []
+        for fitted, space, held, products in self.folds_apart:
+            fitted, held = Part(*(one[own] for one in fitted)), Part(*(one[own] for one in held))
+            by_shrinkage, pick = self.choose(Space(*(one[own] for one in space)), fitted.of(margin))
+            best = by_shrinkage.taken(pick, 2)
+            t = held.of(margin)
+            gain[own] += (best.gain(best.dual @ products[own].mT, t) * held.there[:, None]).sum(-1)
+            picks.append(pick)
+            if everything:
+                along = (by_shrinkage.dual.flatten(1, 2) @ products.mT).unflatten(1, by_shrinkage.share.shape[1:])
+                inside = (by_shrinkage.evidence(along) + by_shrinkage.prior[..., None]).sigmoid()
+                for values, into in zip(inside.flatten(1, 2).unbind(1), failing.flatten(0, 1).unbind(0), strict=True):
+                    into.copy_(held.spread(values, into))
+        return HeldOut(gain, failing, torch.stack(picks, dim=-1))
+
+    def one_direction(self) -> Directions[Tensor]:
+        """Find the hidden class of each class, and what stands beside it."""
+        everything, held = self.part(self._open), self.held_out(self.margin[None])
+        space, margin = space_of(self.x[everything.rows], everything.there), everything.of(self.margin[None])
+        by_shrinkage, pick = self.choose(space, margin)
+        best, sure = by_shrinkage.taken(pick, 2), held.gain[:, 0] >= SURE
+        nobody = torch.zeros_like(self.margin)
+        self._failing, self._sure = everything.spread(best.failing[:, 0], nobody), sure
+        by_vector = (best.evidence(best.predicted) + best.prior[..., None])[:, 0]
+        self._members = (everything.spread(by_vector, nobody) > 0) & self.layout.each(sure)
+        self._held_out_right = self._accuracies(held.failing[0])
+        self._picked = held.chosen[:, 0]
+        line = self._line(space, margin, best, everything.of((~self.layout.right)[None]), sure)
+        explained, error = self._explained(held)
+        wrong = ~self.layout.right & self._open
+        members = self.layout.total(torch.where(wrong, self._failing, 0.0)).round().long()
+        nothing = torch.full_like(sure, torch.nan, dtype=torch.float64)
+        self.modes = [self]
+        self.found = Directions(
+            coef=line.coef[None],
+            intercept=line.intercept[None],
+            C_index=pick.T,
+            cv_scores=self._held_out_right[None],
+            n_errors=torch.where(sure, members, self.layout.count(wrong))[None],
+            n_iter=torch.full_like(pick.T, ITERATIONS),
+            violation=torch.zeros_like(line.intercept)[None],
+            statistic=held.gain.T.double(),
+            loss_weight=line.loss_weight[None],
+            loss_intercept=line.loss_intercept[None],
+            share=torch.where(sure, best.share[:, 0].double(), nothing)[None],
+            explained=torch.stack([explained + z * error for z in (0, -WITHIN, WITHIN)], dim=-1)[None].clamp(0, 1),
+        )
+        return self.found
+
+    def _line(self, space: Space, margin: Tensor, best: Mixtures, wrong: Tensor, sure: Tensor) -> Line:
+        """Join the hidden class, degrees and fallback to one direction, from hard to easy, and its zero; K of each."""
+        targets = torch.stack([margin, -hidden_classes.loss_of(margin)], dim=2)[:, :, None]
+        predicted, coordinates = hidden_classes.left_out(space, (STRONG,), targets)
+        duals = hidden_classes.dual_of(space, coordinates)[:, 0, 0]  # (K, 2, m)
+        graded, by_loss = predicted[:, 0, 0].unbind(1)
+        there, n = space.there, space.n
+
+        def deviation(values: Tensor) -> Tensor:
+            mean = (values * there).sum(1) / n
+            return (((values - mean[:, None]) ** 2 * there).sum(1) / n).sqrt().clamp(min=1e-12)
+
+        evidence = best.evidence(best.predicted)[:, 0]  # (K, m)
+        length, unit = deviation(evidence), deviation(graded)
+        weight = _weight_of_degrees(-evidence / length[:, None], graded / unit[:, None], margin[:, 0], there)
+        steep = ((best.high - best.low) / best.variance)[:, 0]
+        dual = (weight * length / unit)[:, None] * duals[:, 0] - steep[:, None] * best.dual[:, 0]
+        middle = ((best.high + best.low) / 2)[:, 0]
+        zero = steep * middle - best.prior[:, 0]
+        # where there is no hidden class to be told: as many are flagged as were wrong
+        t = margin[:, 0]
+        n_wrong = (wrong[:, 0] * there).sum(1)
+        by_loss_unit, t_unit = deviation(by_loss), deviation(t)
+        dual = torch.where(sure[:, None], dual, duals[:, 1] / by_loss_unit[:, None])
+        zero = torch.where(sure, zero, -_smallest(by_loss / by_loss_unit[:, None], there, n_wrong))
+        coef = (dual[:, None] @ space.x)[:, 0]
+        intercept = zero.double() - torch.linalg.vecdot(space.mean, coef).double()
+        loss_weight = torch.where(sure, best.slope[:, 0], 1 / t_unit)
+        loss_zero = (best.prior - best.offset)[:, 0]
+        loss_intercept = torch.where(sure, loss_zero, -_smallest(t, there, n_wrong) / t_unit)
+        return Line(coef, intercept, loss_weight.double(), loss_intercept.double())
+
+    # --- how good it is -----------------------------------------------------------------------------------------
+
+    def _accuracies(self, failing: Tensor) -> Tensor:
+        """Balanced accuracy (K, L) of right and wrong, held out, where the hidden class is likelier than not."""
+        layout, recalls = self.layout, []
+        for kind, hit in ((layout.right, failing <= 0.5), (~layout.right, failing > 0.5)):
+            own = kind & self._open
+            recalls.append(layout.count(hit & own).double() / layout.count(own))
+        return torch.stack(recalls).mean(0).T
+
+    def _explained(self, held: HeldOut) -> tuple[Tensor, Tensor]:
+        """Share (K,) of the errors that the hidden class explains, held out, and its standard error.
+
+        Inside, as many errors more than outside's rate as there are of all; samples of a group count as one.
+        """
+        layout = self.layout
+        at = held.chosen[:, 0][layout.segments.of, self.fold]
+        r = held.failing[0].take_along_dim(at[None], dim=0)[0].double() * self._open
+        wrong = (~layout.right & self._open).double()
+        outside = self._open.double() - r
+        sums = [layout.total(values) for values in (r * wrong, r, outside * wrong, outside, wrong)]
+        in_wrong, inside, out_wrong, out, errors = (one.clamp(min=1e-9) for one in sums)
+        rate = out_wrong / out
+        share = (in_wrong - inside * rate) / errors
+        each = layout.each
+        influence = (
+            r * wrong
+            - r * each(rate)
+            - each(inside / out) * (outside * wrong - outside * each(rate))
+            - each(share) * wrong
+        ) / each(errors)
+        if layout.groups is None:
+            return share, layout.total(influence**2).sqrt()
+        of = layout.groups.of
+        together = torch.zeros(len(layout.groups.segments.of), dtype=r.dtype, device=r.device).scatter_add_(
+            0, of, influence
+        )
+        squares = torch.zeros_like(share).scatter_add_(0, layout.groups.segments.of, together**2)
+        return share, squares.sqrt()
+
+    # --- other answers, and other samples -----------------------------------------------------------------------
+
+    @property
+    def permutation_bytes(self) -> int:
+        """What one permutation of the batch takes: some arrays of the size of every start."""
+        starts = len(self.shrinkages) * (len(hidden_classes.TAILS) + len(hidden_classes.LOSS_TAILS))
+        return ARRAYS * starts * self._padded.numel() * self.x.element_size()
+
+    def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
+        """Exchange margins and answers, and repeat the whole choice: (count, K) held-out nats."""
+        drawn = permuted_samples(self.layout, seed, first, count, ~self._open)
+        return self.held_out(self.margin[drawn], classes, everything=False).gain.T.double()
+
+    def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:
+        """Fit resamples (r, B, N) of r modes again, from what all samples said: w (r, B, K, d), for all classes."""
+        fitted = [mode._refit(own, picked) for mode, own, picked in zip(self.modes, labels != 0, C_index, strict=True)]
+        return torch.stack(fitted)
+
+    def _refit(self, kept: Tensor, C_index: Tensor) -> Tensor:
+        """Fit (B, N) resamples, w (B, K, d)."""
+        found, wide = [], len(self.shrinkages)
+        for chosen in kept:
+            part = self.part(chosen & self._open)
+            space, margin = space_of(self.x[part.rows], part.there), part.of(self.margin[None])
+            first = part.of(self._failing[None])[:, :, None, None].expand(-1, -1, wide, -1, -1)
+            fitted = hidden_classes.fit(space, margin, self.shrinkages, first, POLISH)
+            by_shrinkage = fitted.taken(torch.zeros_like(C_index[:, None, None]).expand(-1, 1, wide), 3)
+            best = by_shrinkage.taken(C_index[:, None], 2)
+            found.append(self._line(space, margin, best, part.of((~self.layout.right)[None]), self._sure).coef)
+        return torch.stack(found).float()
+
+    def nested_scores(self) -> Tensor:
+        """Return (K,) held-out balanced accuracy by what was chosen without each fold."""
+        fraction = torch.stack(
+            [self._held_out_right.take_along_dim(pick[:, None], dim=1)[:, 0] for pick in self._picked.T]
+        )
+        return fraction.mean(0)
+
+    # --- more modes ---------------------------------------------------------------------------------------------
+
+    def next_mode(self) -> LatentBatch:
+        """Return the same classes without the samples whose vectors lie in the hidden class that was found last."""
+        last = self.modes[-1]
+        return self.apart(last._open & ~last._members)
+
+
+def further_mode(
+    r: int, batch: LatentBatch, classes: Sequence[int], search: SearchSettings
+) -> tuple[Directions[Tensor], Tensor, Callable[[int, Sequence[int]], Tensor]]:
+    """Look for one more hidden class among the samples outside of those that were found.
+
+    Args:
+        r: modes with that one.
+        batch: K classes, of which r - 1 modes were found.
+        classes: those of interest; what stands for others has no meaning.
+        search: has the seed.
+
+    Returns:
+        As :func:`fdgpu.directions.modes.explain_by`: all r modes, the samples (r, N) among which each was found as its
+        label matrix, and the test of the last one: margins and answers outside the other modes are permuted.
+    """
+    layout, mode = batch.layout, batch.next_mode()
+    one = mode.one_direction()
+    batch.modes.append(mode)
+    batch.found = Directions(*(torch.cat(pair) for pair in zip(batch.found, one, strict=True)))
+    labels = torch.stack([torch.where(each._open, layout.labels[0], 0) for each in batch.modes])
+    left = layout.count(mode._open & ~layout.right), layout.count(mode._open & layout.right)
+    able = (torch.minimum(*left) >= 2 * batch.settings.cv) & batch.modes[-2]._sure & mode._sure
+
+    def test(n_permutations: int, asked: Sequence[int]) -> Tensor:
+        exceeded, done = torch.zeros_like(one.C_index[0]), 0
+        at_once = max(1, BATCH_BYTES // mode.permutation_bytes)
+        while done < n_permutations:
+            count = min(at_once, n_permutations - done)
+            null = mode.null_statistics(search.random_state + r, done, count, asked)
+            exceeded, done = exceeded + (null >= one.statistic[0] - SCORE_ROUNDING).sum(0), done + count
+        return torch.where(able, (1 + exceeded).double() / (1 + n_permutations), 1.0)
+
+    return batch.found, labels, test
+
+
+class Line(NamedTuple):
+    """A direction (K, d) and its zero, and weight and zero of the sample's own margin, (K,) each; positive is easy."""
+
+    coef: Tensor
+    intercept: Tensor
+    loss_weight: Tensor
+    loss_intercept: Tensor
+
+
+def _weight_of_degrees(easy: Tensor, graded: Tensor, margin: Tensor, there: Tensor) -> Tensor:
+    """Return (K,) the weight of ``graded`` beside ``easy`` that foretells margins best, from 0 to an equal one.
+
+    Args:
+        easy: (K, m) of the hidden class.
+        graded: (K, m) of the regression.
+        margin: (K, m).
+        there: (K, m).
+    """
+    n = there.sum(1, keepdim=True)
+    a, b, t = (one - (one * there).sum(1, keepdim=True) / n for one in (easy, graded, margin))
+    aa, ab, bb, at, bt = ((one * two * there).sum(1) for one, two in ((a, a), (a, b), (b, b), (a, t), (b, t)))
+    of_easy, of_graded = bb * at - ab * bt, aa * bt - ab * at  # times the same positive determinant
+    weight = (of_graded / of_easy.clamp(min=1e-30)).clamp(0, EQUAL)
+    return torch.where(of_easy > 0, weight, EQUAL)
+
+
+def _smallest(values: Tensor, there: Tensor, count: Tensor) -> Tensor:
+    """Return (K,) the ``count``-th smallest of the values (K, m) that are there."""
+    ordered = torch.where(there > 0, values, torch.inf).sort(dim=1).values
+    return ordered.gather(1, (count.long() - 1).clamp(min=0)[:, None])[:, 0]
+
+
+class TorchBackend:
+    """Solves hidden classes in torch, where the embeddings lie; a :class:`~fdgpu.directions.batch.SolverBackend`."""
+
+    name = "torch"
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
+        """Find nothing that cannot be solved."""
+
+    def capacity(self) -> int:
+        """Bytes that one batch may take."""
+        if self.device.type == "cpu":
+            return BATCH_BYTES
+        return torch.cuda.mem_get_info(self.device)[0] // 2
+
+    def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int:
+        """Rows and eigenvectors of all samples and of each fold's others, and what every start holds."""
+        d, starts = one.embeddings.shape[1], len(hidden_classes.TAILS) + len(hidden_classes.LOSS_TAILS)
+        held = (2 + 2 * settings.cv) * (d + min(one.n, d)) + ARRAYS * starts * len(settings.Cs)
+        return one.n * held * settings.dtype.itemsize
+
+    def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> LatentBatch:
+        """Whiten the classes where the embeddings are."""
+        layout = Layout.of(classes, self.device)
+        margin = np.concatenate([one.right * 2.0 - 1.0 if one.margin is None else one.margin for one in classes])
+        return LatentBatch(
+            layout, whitened(classes, settings.dtype, self.device), to_device(margin, self.device), settings
+        )
