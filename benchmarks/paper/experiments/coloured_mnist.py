@@ -53,7 +53,7 @@ def run(world: World) -> list[Figure]:
         fitted = Fitted.on(lab, world.train(share), val, world.seed)
         train, model = fitted.train, fitted.model
         figures.append(Figure("CV score", OURS, float(np.mean(fitted.directions.cv_score_)), share))
-        rankings = cheap_rankings(fitted.directions, world.seed)
+        rankings = cheap_rankings(fitted.fits, world.seed)
         if share == settings["share"]:
             figures += _rankings(lab.judge(model, test), test, rankings, settings["top"])
         sets = up_weighted(train, lab.judge(model, train), rankings, settings["factor"])
