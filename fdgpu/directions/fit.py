@@ -117,14 +117,14 @@ class Fit:
     loss_intercept: Floats = field(metadata=tensor("(k, r) what such a decision adds beside it."))
     share: Floats = field(
         metadata=tensor(
-            '(k, r) of the class\'s samples in the hidden class; NaN with ``method="svm"``, and where the evidence is too '
-            "little to tell them.",
+            '(k, r) of the class\'s samples in the hidden class; NaN with ``method="svm"``, and where the evidence is '
+            "too little to tell them.",
             within=SHARE,
         )
     )
     explained: Floats = field(
         metadata=tensor(
-            "(k, r, 3) share of the errors that the hidden class explains, held out, and the ends of its 95 % interval: "
+            "(k, r, 3) share of the errors that the hidden class explains, held out, and its 95 % interval: "
             'those inside beyond the rate outside; NaN with ``method="svm"``.',
             within=SHARE,
         )

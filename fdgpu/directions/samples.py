@@ -124,8 +124,8 @@ def check_loss(array: Array, labels: NDArray[np.int64], right: NDArray[np.bool_]
 def _check_agreement(loss: NDArray[np.float64], right: NDArray[np.bool_], labels: NDArray[np.int64], how: str) -> None:
     """Raise an error if losses are none of the answers' true classes.
 
-    A wrong answer has p at most 0.5, as another class has more; but where a threshold answers, right and wrong of a class
-    are on either side of one p, whatever it is.
+    A wrong answer has p at most 0.5, as another class has more; but where a threshold answers, right and wrong of a
+    class are on either side of one p, whatever it is.
     """
     if loss.size > 1 and np.ptp(loss) == 0:
         raise InputError(f"loss is {loss.flat[0]:.4g} for every sample, which tells nothing: {how}, or leave it out")
@@ -136,8 +136,8 @@ def _check_agreement(loss: NDArray[np.float64], right: NDArray[np.bool_], labels
     wrong = int((~right).sum())
     if odd.sum() > STRAY * wrong:
         raise InputError(
-            f"loss contradicts correct: {odd.sum()} of {wrong} wrong samples have p above 0.5, while right ones of their "
-            f"class have less; {how}, and not the confidence of the predicted class"
+            f"loss contradicts correct: {odd.sum()} of {wrong} wrong samples have p above 0.5, while right ones of "
+            f"their class have less; {how}, and not the confidence of the predicted class"
         )
 
 
