@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Tensor = torch.Tensor
 TAILS = (0.01, 0.05, 0.15, 0.3, 0.5)  # shares of a class that a start takes for failures, by their predicted margin
@@ -322,3 +324,48 @@ def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
     """
     gain = nats(space, margin, found)
     return torch.where(gain > 0, gain * found.clarity**CLARITY, gain)
+
+
+# --- plain twin: one class, one start, every sample left out by a regression of its own -------------------------------
+
+
+def fit_reference(
+    x: NDArray[np.float64], margin: NDArray[np.float64], shrinkage: float, first: NDArray[np.float64], iterations: int
+) -> dict[str, NDArray[np.float64]]:
+    """Do :func:`fit`'s work for one class (n, d), margins (n,), one shrinkage and one start (n,): the fields by name."""
+    n, d = x.shape
+    scatter = x - x.mean(axis=0)
+    ridge = shrinkage * (scatter**2).sum() / d
+    r, offset, slope = first.astype(np.float64), 0.0, 0.0
+    for step in range(iterations):
+        along = np.array([_predicted_by_others(x, r, i, ridge) for i in range(n)])
+        inside, outside = r.sum(), (1 - r).sum()
+        high, low = (r * along).sum() / inside, ((1 - r) * along).sum() / outside
+        variance = (r * (along - high) ** 2 + (1 - r) * (along - low) ** 2).mean() + LEAST
+        share = min(max(inside, 1.5), n - 1.5) / n
+        offset = np.log(share / (1 - share)) if step == 0 else offset
+        for _ in range(NEWTON):
+            p = 1 / (1 + np.exp(slope * margin - offset))
+            weight = p * (1 - p) + 1e-9
+            gradient = np.array([(r - p).sum(), -((r - p) * margin).sum() - MARGIN_RIDGE * slope])
+            curvature = np.array([[weight.sum(), -(weight * margin).sum()], [0, (weight * margin**2).sum()]])
+            curvature += np.triu(curvature, 1).T + np.diag([0, MARGIN_RIDGE])
+            moved = np.linalg.solve(curvature, gradient)
+            offset, slope = np.array([offset, slope]) + moved * min(1, 2 / max(np.abs(moved).max(), LEAST))
+        evidence = (high - low) / variance * (along - (high + low) / 2)
+        r = 1 / (1 + np.exp(slope * margin - offset - evidence))
+    if slope < 0:
+        r, along, high, low, offset, slope, share = 1 - r, -along, -low, -high, -offset, -slope, 1 - share
+    found = {"failing": r, "predicted": along, "high": high, "low": low, "variance": variance}
+    return {
+        name: np.asarray(value) for name, value in (found | {"offset": offset, "slope": slope, "share": share}).items()
+    }
+
+
+def _predicted_by_others(x: NDArray[np.float64], target: NDArray[np.float64], i: int, ridge: float) -> float:
+    """Predict sample i's target around the mean of all, by the ridge regression with an intercept on the others."""
+    others = np.arange(len(x)) != i
+    mean, centre = x[others].mean(axis=0), target[others].mean()
+    z = x[others] - mean
+    w = z.T @ np.linalg.solve(z @ z.T + ridge * np.eye(len(z)), target[others] - centre)
+    return float((x[i] - mean) @ w + centre - target.mean())
