@@ -117,15 +117,15 @@ class Fit:
     loss_intercept: Floats = field(metadata=tensor("(k, r) what such a decision adds beside it."))
     share: Floats = field(
         metadata=tensor(
-            '(k, r) of the class\'s samples in the hidden class; NaN with ``method="svm"``, and where the evidence is too '
-            "little to tell them.",
+            '(k, r) of the class\'s samples in the hidden class; NaN with ``method="svm"``, and where the evidence is '
+            "too little to tell them.",
             within=SHARE,
         )
     )
     explained: Floats = field(
         metadata=tensor(
-            "(k, r, 3) share of the errors that the hidden class explains, held out, and the ends of its 95 % interval: "
-            'those inside beyond the rate outside; NaN with ``method="svm"``.',
+            "(k, r, 3) share of the errors that the hidden class explains, held out, and the ends of its 95 % "
+            'interval: those inside beyond the rate outside; NaN with ``method="svm"``.',
             within=SHARE,
         )
     )
@@ -241,10 +241,10 @@ class Fit:
         values = values.reshape(*labels.shape, len(directions))
         if margins is None:
             return values
-        return values + to_device(self._by_margin(margins, labels, directions), values.device)
+        return values + to_device(self.by_margin(margins, labels, directions), values.device)
 
-    def _by_margin(self, margins: Floats, labels: Ints, directions: Sequence[int]) -> Floats:
-        """Return what samples' own margins add to their decisions, (…, r)."""
+    def by_margin(self, margins: Floats, labels: Ints, directions: Sequence[int]) -> Floats:
+        """Return what samples' own margins (…) add to their decisions, (…, r); NaN where there is no direction."""
         own = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         weight, intercept = (of[:, list(directions)][own] for of in (self.loss_weight, self.loss_intercept))
         return np.asarray(weight * margins[..., None] + intercept)

@@ -144,8 +144,8 @@ class SolverSettings(Checked):
     backend: str = field(
         default="auto",
         metadata=doc(
-            '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``, and ``"torch"`` for ``method="latent"``; one asked for by name runs or raises. ``"auto"`` '
-            'never takes ``"cuml"``, which solves one problem after another.',
+            '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``, and ``"torch"`` for ``method="latent"``; one asked '
+            'for by name runs or raises. ``"auto"`` never takes ``"cuml"``, which solves one problem after another.',
             partial(check_name, names=Backend, error=BackendError),
         ),
     )
@@ -162,8 +162,8 @@ class SolverSettings(Checked):
     method: str = field(
         default=Method.SVM,
         metadata=doc(
-            '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which also listens '
-            "to ``loss``. See docs/method.md.",
+            '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which also '
+            "listens to ``loss``. See docs/method.md.",
             partial(check_name, names=Method),
         ),
     )
