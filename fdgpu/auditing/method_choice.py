@@ -11,7 +11,7 @@ from fdgpu.auditing.inputs import AuditInputs, contradiction, loss_of
 from fdgpu.checks import check_name
 from fdgpu.device import Backend
 from fdgpu.directions.estimator import FailureDirections
-from fdgpu.directions.parameters import Method, SolverSettings
+from fdgpu.directions.parameters import LATENT_COSTS, PAPER_COSTS, Method, SolverSettings
 from fdgpu.errors import InputError
 
 AUTO = Method.SVM  # what "auto" takes where the probability of the true class is known; the SVM where it is not
@@ -27,10 +27,13 @@ class Chosen:
     loss: NDArray[np.float64] | None = None
 
     def of(self, fit: FailureDirections) -> FailureDirections:
-        """Return the estimator with this method: the same where it has it."""
+        """Return the estimator with this method, and its grid where no other was given: the same where it has it."""
         if fit.method == self.method:
             return fit
-        return FailureDirections.from_settings(replace(fit.solver_settings, method=self.method), fit.search_settings)
+        grid = PAPER_COSTS if fit.Cs == LATENT_COSTS else fit.Cs  # of which the latent method makes its own
+        return FailureDirections.from_settings(
+            replace(fit.solver_settings, method=self.method, Cs=grid), fit.search_settings
+        )
 
 
 def check_method(method: object, directions: FailureDirections | None) -> str | None:

@@ -123,7 +123,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
                 findings=mode,
                 share=f"{count(mode.n_errors)} of {plural(one.n_errors, 'error')}",
                 verdict=verdict(mode, one.n_permutations, findings),
-                remarks=solver_remarks(mode, one.solver, findings.C_grid),
+                remarks=solver_remarks(mode, one.solver, findings),
                 words=word_chart(mode.word_effects),
                 # With one mode only, the pictures by confidence stand in the same block as its own.
                 strips=own + unsure if alone else own,

@@ -41,7 +41,7 @@ UNCONVERGED = (
 
 LITTLE_EVIDENCE = (
     "There is too little evidence to tell which images are in the hidden class: they are ranked by a strongly shrunk "
-    "regression, and by their own loss where it is known."
+    "regression"
 )
 
 
@@ -86,15 +86,17 @@ def explained_words(interval: Interval) -> str:
     return f"{percent(interval.value, 0)} ({percent(interval.low, 0)} to {percent(interval.high, 0)})"
 
 
-def solver_remarks(mode: ModeFindings, solver: str, grid: Sequence[float]) -> tuple[str, ...]:
+def solver_remarks(mode: ModeFindings, solver: str, findings: Findings) -> tuple[str, ...]:
     """Return what a reader should know of the fit: that it stopped early, or that its C lies on the grid's edge.
 
     With the latent method, whose few shrinkages span what there is to choose, that there was too little evidence.
     """
     unconverged = () if mode.converged else (UNCONVERGED,)
     if solver == "latent":
-        return unconverged if math.isfinite(mode.share) else (*unconverged, LITTLE_EVIDENCE)
-    return (*unconverged, edge_remark(mode.C, grid, tied=mode.C_tied)) if mode.C_at_edge else unconverged
+        own = ", and by their own loss" if findings.uses_loss else ""
+        return unconverged if math.isfinite(mode.share) else (*unconverged, f"{LITTLE_EVIDENCE}{own}.")
+    edge = (edge_remark(mode.C, findings.C_grid, tied=mode.C_tied),) if mode.C_at_edge else ()
+    return (*unconverged, *edge)
 
 
 def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:
