@@ -23,6 +23,7 @@ TAILS = (0.01, 0.05, 0.15, 0.3, 0.5)  # shares of a class that a start takes for
 LOSS_TAILS = (0.01, 0.05, 0.15)  # and by their predicted loss, which listens to the worst alone
 FEWEST = 3  # samples of a start
 INSIDE, OUTSIDE = 0.9, 0.02  # responsibilities of a start
+HEAT, FINAL, FINALISTS = 8, 32, 2  # iterations of all starts, and of so many of each shrinkage
 NEWTON = 2  # steps of the slope of the margin in an iteration
 MARGIN_RIDGE = 1e-3  # on that slope, which has no bound where margins tell z without error
 LEVERAGE = 0.999  # most that a sample predicts itself
@@ -262,6 +263,25 @@ def _hard_side(found: Mixtures, there: Tensor) -> Mixtures:
         found.slope * sign,
         torch.where(turned, 1 - found.share, found.share),
     )
+
+
+def search(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> tuple[Mixtures, Tensor]:
+    """Fit from every start, the better ones to the end.
+
+    Args:
+        space: K classes.
+        margin: (K, P, m) of every labelling.
+        shrinkages: L.
+
+    Returns:
+        The best hidden class by each shrinkage (K, P, L), and their scores.
+    """
+    found = fit(space, margin, shrinkages, starts(space, margin, shrinkages), HEAT)
+    leading = score(space, margin, found).topk(FINALISTS, dim=-1).indices
+    first = found.failing.take_along_dim(leading[..., None], dim=3)
+    found = fit(space, margin, shrinkages, first, FINAL)
+    best = score(space, margin, found).max(dim=-1)
+    return found.taken(best.indices, 3), best.values
 
 
 def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:

@@ -30,7 +30,7 @@ LOOK = 1000  # steps between two looks at what may be left out
 # --- kernel ---------------------------------------------------------------------------------------------------------
 # A problem is a tuple of arrays in the order of libsvm, which swaps its samples: ``at`` their rows in the Gram matrix,
 # ``y``, ``bound`` C s(y), ``alpha``, ``state``, ``u``, and ``fixed``, the part of u that alphas at their upper bound
-# make. Those behind the first ``active`` are left out for a while.
+# make. Those behind the first ``active`` are left out for a while. ``diagonal`` is the Gram matrix's.
 
 
 @njit(nogil=True, cache=True)
@@ -46,7 +46,7 @@ def _extremes(y, state, u, active):
 
 
 @njit(nogil=True, cache=True)
-def _choose(gram, problem, active, tol):
+def _choose(gram, diagonal, problem, active, tol):
     """Return the pair to move, the last of those that are equally good; (-1, -1) where there is none."""
     at, y, _, _, state, u, _ = problem
     i, top = -1, -np.inf
@@ -63,7 +63,7 @@ def _choose(gram, problem, active, tol):
         falling = max(falling, u[k])
         difference = top + u[k]
         if difference > 0:
-            curvature = row[at[i]] + gram[at[k], at[k]] - 2.0 * np.float32(row[at[k]])
+            curvature = diagonal[at[i]] + diagonal[at[k]] - 2.0 * np.float32(row[at[k]])
             change = -(difference * difference) / (curvature if curvature > 0 else TAU)
             if change <= best:
                 j, best = k, change
@@ -209,6 +209,7 @@ def solve(gram, order, labels, cost, tol, max_iter):
         y[k] = -1.0 if labels[order[k]] > 0 else 1.0
         bound[k] = of_right if labels[order[k]] > 0 else of_wrong
     alpha, state, u, fixed = np.zeros(m), np.full(m, LOWER), -y, np.zeros(m)
+    diagonal = np.diag(gram).copy()
     problem = (at, y, bound, alpha, state, u, fixed)
     active, is_near, steps, countdown = m, False, 0, min(m, LOOK) + 1
     while steps < max_iter:
@@ -216,11 +217,11 @@ def solve(gram, order, labels, cost, tol, max_iter):
         if countdown == 0:
             countdown = min(m, LOOK)
             active, is_near = _shrink(gram, problem, active, is_near, tol)
-        i, j = _choose(gram, problem, active, tol)
+        i, j = _choose(gram, diagonal, problem, active, tol)
         if j < 0:
             _reconstruct(gram, problem, active)
             active = m
-            i, j = _choose(gram, problem, active, tol)
+            i, j = _choose(gram, diagonal, problem, active, tol)
             if j < 0:
                 break
             countdown = 1

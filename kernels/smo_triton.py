@@ -431,7 +431,7 @@ def cross_validate_labels(
     """
     check_problem(batch, labels, costs, tol, max_iter)
     check_folds(folds, cv, labels)
-    launches = _launches(batch, classes, labels.device)
+    own = launches(batch, classes, labels.device)
     n_labellings, n_samples = labels.shape
     violation = torch.full((n_labellings, len(batch.sizes), cv), torch.nan, device=labels.device)
     hits = torch.zeros((*violation.shape, len(costs) + 1, 2), dtype=torch.int32, device=labels.device)
@@ -442,7 +442,7 @@ def cross_validate_labels(
     with torch.cuda.device_of(labels):
         for first in range(0, n_labellings, at_once):
             rows = slice(first, min(first + at_once, n_labellings))
-            for launch, chosen in launches:
+            for launch, chosen in own:
                 cross_validate_kernel[(len(chosen) * (rows.stop - first) * cv,)](
                     batch.grams, batch.diagonal, batch.gram_starts, batch.starts, chosen, labels[rows], folds[rows],
                     costs, scratch, hits[rows], violation[rows], n_samples, len(batch.sizes), rows.stop - first, cv,
@@ -483,7 +483,7 @@ def fit_labels(
     solved = Solutions.empty(labels, C_index.shape, torch.float32)
     labels, C_index = labels.contiguous(), C_index.contiguous()
     with torch.cuda.device_of(labels):
-        for launch, chosen in _launches(batch, classes, labels.device):
+        for launch, chosen in launches(batch, classes, labels.device):
             fit_kernel[(len(chosen) * len(labels),)](
                 batch.grams, batch.diagonal, batch.gram_starts, batch.starts, chosen, labels, C_index, costs, *solved,
                 labels.shape[1], len(batch.sizes), len(labels), tol, max_iter, **launch.options,
@@ -491,7 +491,7 @@ def fit_labels(
     return solved
 
 
-def _launches(
+def launches(
     batch: GramBatch, classes: Sequence[int] | None, device: torch.device
 ) -> list[tuple[SolverLaunch, torch.Tensor]]:
     """Return a launch for each block size, the largest first, and the int32 indices of its classes.
@@ -509,8 +509,8 @@ def _launches(
     for k in classes_asked(batch, classes):
         by_launch.setdefault(SolverLaunch.choose(batch.sizes[k], fused=not interpreted), []).append(k)
     pinned = device.type == "cuda"  # a copy from memory that is not would wait for the device
-    launches = []
+    made = []
     for launch, own in sorted(by_launch.items(), key=lambda item: -item[0].block):
         indices = torch.tensor(own, dtype=torch.int32, pin_memory=pinned)
-        launches.append((launch, indices.to(device, non_blocking=True)))
-    return launches
+        made.append((launch, indices.to(device, non_blocking=True)))
+    return made

@@ -52,7 +52,7 @@ ON_THE_HOST = {
     ("demo.renderer", "unique"): "a scene, on the host",
     ("demo.run", "numpy"): "the world, on the host",
     ("demo.world", "nonzero"): "the world, on the host",
-    ("directions.batch", "numpy"): "groups, for the solver on the CPU",
+    ("directions.labellings", "numpy"): "groups, for the solver on the CPU",
     ("directions.numba_backend", "numpy"): "the solver on the CPU",
     ("directions.whitening", "numpy"): "rows on the CPU, for compiled loops",
     ("embedding.embedder", "numpy"): "pictures on the CPU, to be hashed",

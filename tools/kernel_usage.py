@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
-from fdgpu.kernels import gram_triton
+from fdgpu.kernels import gram_triton, libsvm_triton
 from fdgpu.kernels.gram_triton import gram_kernel, precision_of
 from fdgpu.kernels.smo_triton import SolverLaunch, cross_validate_kernel, fit_kernel
 
@@ -37,6 +37,16 @@ SOLVER = {
 }  # fmt: skip
 CROSS_VALIDATION = SOLVER | {"folds_ptr": "*i8", "hits_ptr": "*i32", "cv": "i32", "n_costs": "i32"}
 FITS = SOLVER | {"C_index_ptr": "*i32", "decisions_ptr": "*fp32", "intercept_ptr": "*fp32", "n_iter_ptr": "*i32"}
+# of the published code's steps: everything but the Gram matrices in float64
+LIBSVM = {name: kind for name, kind in SOLVER.items() if name not in ("costs_ptr", "tol")} | {
+    "limits_ptr": "*fp64", "diagonal_ptr": "*fp64", "a_ptr": "*fp64", "violation_ptr": "*fp64",
+}  # fmt: skip
+LIBSVM_CROSS_VALIDATION = LIBSVM | {
+    "folds_ptr": "*i8", "hits_ptr": "*i32", "held_ptr": "*i32", "cv": "i32", "n_costs": "i32",
+}  # fmt: skip
+LIBSVM_FITS = LIBSVM | {
+    "C_index_ptr": "*i32", "decisions_ptr": "*fp64", "intercept_ptr": "*fp64", "n_iter_ptr": "*i32",
+}  # fmt: skip
 GRAMS = {
     "grams_ptr": "*fp32", "tiles_ptr": "*i32", "starts_ptr": "*i64", "sizes_ptr": "*i32", "gram_starts_ptr": "*i64",
     "d": "i32:16",
@@ -77,6 +87,10 @@ class Program:
         registers, spilled = _assemble(compiled.asm["ptx"], cc)
         return Usage(registers, spilled, int(compiled.metadata.shared))
 
+    def ptx(self, cc: int) -> str:
+        """Return the instructions for the compute capability ``cc``."""
+        return str(_compile(self, cc).asm["ptx"])
+
 
 def solver_programs(n: int) -> list[Program]:
     """Return both of the solver's kernels, as they are launched for a class of ``n`` samples."""
@@ -86,6 +100,22 @@ def solver_programs(n: int) -> list[Program]:
         Program(kernel, f"{n} samples", signature, constexprs, options)
         for kernel, signature in ((cross_validate_kernel, CROSS_VALIDATION), (fit_kernel, FITS))
     ]
+
+
+def libsvm_programs(n: int) -> list[Program]:
+    """Return both kernels of the published code's steps, as they are launched for a class of ``n`` samples."""
+    launch = SolverLaunch.choose(n)
+    kernels = (
+        (libsvm_triton.cross_validate_kernel, LIBSVM_CROSS_VALIDATION),
+        (libsvm_triton.fit_kernel, LIBSVM_FITS),
+    )
+    return [
+        Program(
+            kernel, f"{n} samples", signature, {"BLOCK": launch.block},
+            {"num_warps": launch.num_warps, "enable_fp_fusion": False},
+        )
+        for kernel, signature in kernels
+    ]  # fmt: skip
 
 
 def gram_program(dtype: torch.dtype, cc: int) -> Program:
@@ -130,7 +160,7 @@ def _compile(program: Program, cc: int) -> Any:
         if kind.startswith("*") or kind.endswith(":16")
     }
     source = ASTSource(fn, {name: kind.removesuffix(":16") for name, kind in types.items()}, constexprs, aligned)
-    options = program.options | {"enable_fp_fusion": True}
+    options = {"enable_fp_fusion": True} | program.options
     return triton.compile(source, target=GPUTarget("cuda", cc, 32), options=options)
 
 

@@ -18,6 +18,7 @@ from fdgpu.errors import InputError, ModelError
 from fdgpu.networks import class_scores
 from fdgpu.repair import TrainingRecipe, as_recipe, cross_entropy, train
 
+LEAST = 1e-12  # probability of a label, below which its loss is not told apart
 SLACK = 1e-3  # of a distribution's sum: a softmax in half precision is off by less
 
 
@@ -93,6 +94,15 @@ class Examples:
                 "are logits; where an image has several labels, pass [1 − p, p] of one at a time"
             )
         return rows
+
+    def loss(self, who: str) -> NDArray[np.float64]:
+        """Return (n,) -log of the probability that the base model gives to the label.
+
+        Raises:
+            InputError: if there are no probabilities, or these are no distributions.
+        """
+        rows = self.distributions(who)
+        return np.asarray(-np.log(rows[np.arange(len(rows)), self.class_ids()].clip(LEAST, 1)))
 
 
 class Ranking(Protocol):

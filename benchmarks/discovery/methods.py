@@ -110,6 +110,7 @@ def probe(problem: Problem) -> Lines:
 METHODS: dict[str, Method] = {
     one.__name__: one for one in (confidence, trained, domino, spotlight, planespot, random, svm, latent, probe)
 }
+OURS = ("svm", "latent")
 
 
 def ridge(x: NDArray[np.float32], y: NDArray[np.bool_], other: NDArray[np.float32]) -> tuple[Floats, Floats]:

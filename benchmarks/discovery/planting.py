@@ -26,7 +26,6 @@ to subclasses and attributes on which the model does well.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +104,6 @@ class Planted:
     held_out: Samples
     truth: NDArray[np.bool_]
     validation_truth: NDArray[np.bool_]
-
-
-def grid(seeds: int, samples: int) -> list[Setting]:
-    """Return every family x strength x separation x seed; families change fastest, so the first N hold all of them."""
-    return [
-        Setting(family, FAMILIES[family][i], separation, seed, samples)
-        for seed, i, separation, family in product(range(seeds), range(5), SEPARATIONS, FAMILIES)
-    ]
 
 
 def plant(setting: Setting) -> Planted:

@@ -11,6 +11,8 @@ from benchmarks.paper.results import Key, Summary
 
 # of a claim's table: what differs where the data set's own files are measured, or false where it is not asked there
 ON_FILES = "on_files"
+# of a claim's table: why it is not asked offline, where nothing could refute it, or nothing could make it hold
+UNASKED = "unasked"
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,21 @@ class Check:
 def claims_of(document: Mapping[str, Any], *, on_files: bool = False) -> list[Claim]:
     """Read the ``[[claims]]`` of an experiment's TOML, as they are meant offline or on the data set's own files."""
     entries: Iterable[Mapping[str, Any]] = document.get("claims", [])
-    return [_claim(entry, on_files) for entry in entries if not on_files or entry.get(ON_FILES) is not False]
+    return [
+        _claim(entry, on_files)
+        for entry in entries
+        if (entry.get(ON_FILES) is not False if on_files else UNASKED not in entry)
+    ]
+
+
+def unasked(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the claims that are not asked offline, and why."""
+    entries: Iterable[Mapping[str, Any]] = document.get("claims", [])
+    return {_claim(entry, on_files=False).text: entry[UNASKED].strip() for entry in entries if UNASKED in entry}
 
 
 def _claim(entry: Mapping[str, Any], on_files: bool) -> Claim:
-    own = {key: value for key, value in entry.items() if key != ON_FILES}
+    own = {key: value for key, value in entry.items() if key not in (ON_FILES, UNASKED)}
     if on_files:
         own |= entry.get(ON_FILES, {})
     # TOML has lists where a claim has tuples

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from benchmarks.baselines import Examples
-from benchmarks.paper.lab import Lab, find_directions
+from benchmarks.paper.lab import Lab
+from benchmarks.paper.rankings import OURS, Fits, both_methods
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
 
@@ -21,14 +22,19 @@ class Fitted:
         train: the training set.
         model: the base model.
         val: what it says of validation.
-        directions: of its failures there.
+        fits: the directions of its failures there, by the name of their method.
     """
 
     lab: Lab
     train: Seen
     model: nn.Module
     val: Examples
-    directions: FailureDirections
+    fits: Fits
+
+    @property
+    def directions(self) -> FailureDirections:
+        """The paper's."""
+        return self.fits[OURS]
 
     @classmethod
     def on(cls, lab: Lab, train: Seen, val: Seen, seed: int) -> Fitted:
@@ -39,4 +45,4 @@ class Fitted:
     def of(cls, lab: Lab, train: Seen, model: nn.Module, val: Seen) -> Fitted:
         """Look for the directions of a model that was trained before, by another validation, say."""
         judged = lab.judge(model, val)
-        return cls(lab, train, model, judged, find_directions(judged, train.embeddings))
+        return cls(lab, train, model, judged, both_methods(judged, train.embeddings))

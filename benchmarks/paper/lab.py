@@ -21,6 +21,7 @@ from fdgpu.device import cpu_count
 from fdgpu.networks import class_scores
 from fdgpu.repair import Augment, Loss, TrainingRecipe, cross_entropy, fine_tune, resnet18, train
 
+LATENT = "latent"  # a method of FailureDirections
 Network = Callable[[int, int], nn.Module]  # classes, seed → untrained
 
 
@@ -136,9 +137,13 @@ def correct(examples: Examples) -> NDArray[np.bool_]:
     return np.asarray(examples.probabilities.argmax(axis=1) == examples.labels)
 
 
-def find_directions(val: Examples, train_embeddings: NDArray[np.float32]) -> FailureDirections:
-    """Fit with the paper's settings."""
-    return FailureDirections().fit(val.embeddings, val.labels, correct(val), reference=train_embeddings)
+def find_directions(
+    val: Examples, train_embeddings: NDArray[np.float32] | None, method: str = "svm", whiten: bool = True
+) -> FailureDirections:
+    """Fit with the paper's settings; the other method is told how wrong the model was."""
+    fit = FailureDirections(method=method, whiten=whiten)
+    loss = val.loss("the latent method") if method == LATENT else None
+    return fit.fit(val.embeddings, val.labels, correct(val), reference=train_embeddings, loss=loss)
 
 
 def _seeded_resnet18(classes: int, resolution: int, seed: int) -> nn.Module:

@@ -17,6 +17,7 @@ COLOURS = {  # in the order in which bars stand
     "reference caption": "#b9a27c",
     "hard caption": "#e0776f",
     "fdgpu": RED,
+    "fdgpu, latent": "#7d0d45",
     "oracle": "#2b8a3e",
     "CLIP": RED,  # of latent spaces ours
     "the model's own": DARK,

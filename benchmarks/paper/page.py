@@ -7,13 +7,15 @@ Every table, plot and verdict is read from ``benchmarks/results/paper``; what ha
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.paper.__main__ import EXPERIMENTS
 from benchmarks.paper.charts import draw
-from benchmarks.paper.claims import Claim, Verdict, claims_of, verdicts
+from benchmarks.paper.claims import Claim, Verdict, claims_of, unasked, verdicts
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.prose import filled, tried
 from benchmarks.paper.tables import claims_table, figures_tables
@@ -40,16 +42,19 @@ def page(experiments: Iterable[Experiment], results: Path) -> str:
     offline: list[Verdict] = []
     on_files: list[Verdict] = []
     lines: list[str] = []
+    left_out = 0
     for experiment in experiments:
+        left_out += len(unasked(experiment.document))
         own, judged = _offline(experiment, results)
         offline += judged
         further, judged = _on_files(experiment, results)
         on_files += judged
         lines += [*own, *further]
-    return "\n".join([*_head(offline, on_files), *lines])
+    return "\n".join([*_head(offline, on_files, left_out), *lines])
 
 
-def _head(offline: Sequence[Verdict], on_files: Sequence[Verdict]) -> list[str]:
+def _head(offline: Sequence[Verdict], on_files: Sequence[Verdict], left_out: int) -> list[str]:
+    words = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     return [
         "# The paper's experiments, on the bundled world",
         "",
@@ -64,11 +69,17 @@ def _head(offline: Sequence[Verdict], on_files: Sequence[Verdict]) -> list[str]:
         "```",
         "",
         _counts("", offline),
-        *([_counts(" on the data sets' own files", on_files)] if on_files else []),
+        f"{left_out} more are not counted, as here they could not fail, or could not hold: each stands below its",
+        "experiment's table, with the reason.",
         "",
+        *filled(words["given"], {}),
+        "",
+        *([_counts(" on the data sets' own files", on_files), ""] if on_files else []),
         "Means are over seeds. A seed draws the photographs, how they are rendered, and where every model starts; ± is",
         "one deviation of a sample over seeds. A figure *of means* follows from the means, its ± from each seed alone.",
         "A verdict *within one deviation* would turn if a figure moved by the larger deviation of the two compared.",
+        "",
+        *filled(words["spread"], {}),
         "",
     ]
 
@@ -92,7 +103,16 @@ def _offline(experiment: Experiment, results: Path) -> tuple[list[str], list[Ver
     if not path.is_file():
         return [*lines, "Not measured yet.", ""], verdicts(claims, [])
     judged, tables, rest = _measured(experiment, path, claims)
+    tables += _not_asked(experiment, settings)
     return [*lines, *tables, *tried(about.get("tried", []), judged, settings), *rest], judged
+
+
+def _not_asked(experiment: Experiment, settings: Mapping[str, Any]) -> list[str]:
+    """Say which claims are not asked offline, and why."""
+    lines: list[str] = []
+    for text, why in unasked(experiment.document).items():
+        lines += [*filled(f"Not asked: *{text}*. {why}", settings), ""]
+    return lines
 
 
 def _on_files(experiment: Experiment, results: Path) -> tuple[list[str], list[Verdict]]:

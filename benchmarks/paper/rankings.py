@@ -13,46 +13,59 @@ from torch import Tensor
 
 from benchmarks.baselines import Chance, Confidence, Domino, Examples, Ranking, early_stopped, learning_from_failure
 from benchmarks.baselines.domino import COMPONENTS
-from benchmarks.paper.lab import Lab
+from benchmarks.paper.files.images import for_training
+from benchmarks.paper.lab import LATENT, Lab, find_directions
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from fdgpu import FailureDirections
 from fdgpu.repair import hardest
 
-BASE, OURS, RANDOM, CONFIDENCE, ORACLE = "base", "fdgpu", "random", "confidence", "oracle"
+BASE, OURS, OUR_LATENT, RANDOM, CONFIDENCE, ORACLE = (
+    "base", "fdgpu", "fdgpu, latent", "random", "confidence", "oracle",
+)  # fmt: skip
+Fits = Mapping[str, FailureDirections]  # ours, by the name of their method
 
 
 @dataclass(frozen=True)
 class Directions:
-    """fdgpu: the decision value of the class's failure direction."""
+    """fdgpu: the decision value of the class's failure direction; by the latent method of the model's loss, too."""
 
     fit: FailureDirections
 
     def hardness(self, examples: Examples) -> NDArray[np.float64]:
         """Return (n,) decision values."""
-        return np.asarray(self.fit.decision_function(examples.embeddings, examples.labels), np.float64)
+        loss = examples.loss("the latent method") if self.fit.method == LATENT else None
+        return np.asarray(self.fit.decision_function(examples.embeddings, examples.labels, loss=loss), np.float64)
 
 
-def cheap_rankings(fit: FailureDirections, seed: int) -> dict[str, Ranking]:
+def both_methods(val: Examples, train_embeddings: NDArray[np.float32] | None, whiten: bool = True) -> Fits:
+    """Fit the paper's SVM and the latent method."""
+    return {
+        name: find_directions(val, train_embeddings, method, whiten)
+        for name, method in ((OURS, "svm"), (OUR_LATENT, LATENT))
+    }
+
+
+def ours_and_confidence(fits: Fits) -> dict[str, Ranking]:
+    """Where the paper compares these alone."""
+    return {**{name: Directions(fit) for name, fit in fits.items()}, CONFIDENCE: Confidence()}
+
+
+def cheap_rankings(fits: Fits, seed: int) -> dict[str, Ranking]:
     """Those that train no further model."""
-    return {OURS: Directions(fit), CONFIDENCE: Confidence(), RANDOM: Chance(seed)}
+    return {**ours_and_confidence(fits), RANDOM: Chance(seed)}
 
 
-def ours_and_confidence(fit: FailureDirections, seed: int) -> dict[str, Ranking]:
-    """Where the paper compares these two alone."""
-    rankings = cheap_rankings(fit, seed)
-    return {name: rankings[name] for name in (OURS, CONFIDENCE)}
-
-
-def all_rankings(lab: Lab, fit: FailureDirections, train: Seen, val: Examples, seed: int) -> dict[str, Ranking]:
+def all_rankings(lab: Lab, fits: Fits, train: Seen, val: Examples, seed: int) -> dict[str, Ranking]:
     """The paper's (B.1.5): ours, and each of its baselines, trained on the base model's own training set."""
-    labels = train.labels if isinstance(train.inputs, torch.Tensor) else None
+    inputs = for_training(train.inputs, lab.recipe)
+    labels = train.labels if isinstance(inputs, torch.Tensor) else None
     classes = int(train.labels.max()) + 1
     settings: dict[str, Any] = {"recipe": lab.recipe, "seed": seed, "augment": lab.augment, "workers": lab.workers}
     return {
-        **cheap_rankings(fit, seed),
-        "early-stopped confidence": early_stopped(lab.network(classes, seed), train.inputs, labels, **settings),
-        "Learning from Failure": learning_from_failure(lab.network(classes, seed), train.inputs, labels, **settings),
+        **cheap_rankings(fits, seed),
+        "early-stopped confidence": early_stopped(lab.network(classes, seed), inputs, labels, **settings),
+        "Learning from Failure": learning_from_failure(lab.network(classes, seed), inputs, labels, **settings),
         "Domino": _domino(val, seed),
     }
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.paper.charts import Panel
-from benchmarks.paper.lab import Lab, correct, find_directions
+from benchmarks.paper.lab import Lab, correct
+from benchmarks.paper.rankings import OURS, Fits, both_methods
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
@@ -99,14 +100,19 @@ class Captioned:
     """A model, the directions of its failures, and the captions of their sides."""
 
     model: nn.Module
-    directions: FailureDirections
+    fits: Fits
     extremes: Extremes
+
+    @property
+    def directions(self) -> FailureDirections:
+        """The paper's, whose captions these are."""
+        return self.fits[OURS]
 
     @classmethod
     def of(cls, world: Splits, model: nn.Module, train: Seen, val: Seen) -> Captioned:
         """Find a trained model's failures on validation."""
-        fit = find_directions(world.lab.judge(model, val), train.embeddings)
-        return cls(model, fit, Extremes.of(fit, world.lab.clip, world.captions))
+        fits = both_methods(world.lab.judge(model, val), train.embeddings)
+        return cls(model, fits, Extremes.of(fits[OURS], world.lab.clip, world.captions))
 
 
 def near_both_sides(

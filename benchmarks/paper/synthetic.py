@@ -15,7 +15,7 @@ from benchmarks.baselines import Confidence, Examples
 from benchmarks.paper.fitted import Fitted
 from benchmarks.paper.lab import correct
 from benchmarks.paper.painting import with_pictures
-from benchmarks.paper.rankings import BASE, CONFIDENCE, ORACLE, OURS, RANDOM
+from benchmarks.paper.rankings import BASE, CONFIDENCE, ORACLE, OURS, RANDOM, both_methods
 from benchmarks.paper.remedies import TrainingSet, as_many
 from fdgpu import FailureDirections, slerp
 
@@ -42,14 +42,18 @@ def vectors_to_decode(fitted: Fitted, words: Sequence[Words], alpha: float, seed
     """
     clip, val = fitted.lab.clip, fitted.val
     reference = _texts(clip, [own.reference for own in words])
-    plain = FailureDirections(whiten=False).fit(val.embeddings, val.labels, correct(val))
-    w = torch.from_numpy(np.asarray(plain.directions_, np.float32)[:, 0])
+    w = {
+        name: torch.from_numpy(np.asarray(fit.directions_, np.float32)[:, 0])
+        for name, fit in both_methods(val, None, whiten=False).items()
+    }
     return {
         REFERENCE: reference,
-        OURS: slerp(reference, -w, alpha),
+        **{name: slerp(reference, -own, alpha) for name, own in w.items()},
         CONFIDENCE: slerp(reference, towards_doubt(val), alpha),
-        RANDOM: slerp(reference, _anywhere(w, seed), alpha),
-        HARD_CAPTION: _texts(clip, [hardest_caption(fitted, own, label) for label, own in enumerate(words)]),
+        RANDOM: slerp(reference, _anywhere(w[OURS], seed), alpha),
+        HARD_CAPTION: _texts(
+            clip, [hardest_caption(clip, fitted.directions, own, label) for label, own in enumerate(words)]
+        ),
         ORACLE: _texts(clip, [own.minority for own in words]),
     }
 
@@ -76,11 +80,11 @@ def names_the_minority(caption: str, words: Words) -> bool:
     return set(words.minority.split()) - set(words.reference.split()) <= set(caption.split())
 
 
-def hardest_caption(fitted: Fitted, words: Words, label: int) -> str:
+def hardest_caption(clip: Any, fit: FailureDirections, words: Words, label: int) -> str:
     """Return the candidate that the class's direction finds hardest."""
-    captions = _texts(fitted.lab.clip, words.candidates).numpy()
-    reference = _texts(fitted.lab.clip, [words.reference])[0].numpy()
-    scores = np.asarray(fitted.directions.score_captions(captions, reference, label))
+    captions = _texts(clip, words.candidates).numpy()
+    reference = _texts(clip, [words.reference])[0].numpy()
+    scores = np.asarray(fit.score_captions(captions, reference, label))
     return words.candidates[int(np.nanargmin(scores))]
 
 

@@ -1,4 +1,4 @@
-"""Labels of which a quarter is wrong, and a red or green tint that mostly goes with them (paper, B.2)."""
+"""Labels of which a share is wrong, and a red or green tint that mostly goes with them (paper, B.2)."""
 
 from __future__ import annotations
 

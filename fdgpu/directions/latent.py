@@ -35,8 +35,7 @@ from fdgpu.kernels.hidden_classes import Mixtures, Space, space_of
 
 STRONG = 100.0  # shrinkage of the regressions beside the hidden class
 SURE = 3.0  # nats of evidence below which there is no hidden class to be told
-ITERATIONS = 40
-BATCH_BYTES = 1 << 28  # of a batch on a CPU, and of permutations at once
+BATCH_BYTES = 1 << 26  # of a batch on a CPU, and of permutations at once: what stays in its caches is faster
 ARRAYS = 10  # as large as the responsibilities, that an iteration holds
 POLISH = 10  # iterations of a resample, which starts from what all samples said
 EQUAL = 1.0  # largest weight of the degrees beside the hidden class
@@ -141,10 +140,8 @@ class LatentBatch(ClassBatch):
 
     def choose(self, space: Space, margin: Tensor) -> tuple[Mixtures, Tensor]:
         """Fit from every start: the best by each shrinkage (K, P, L), and the index (K, P) of the best of these."""
-        first = hidden_classes.starts(space, margin, self.shrinkages)
-        found = hidden_classes.fit(space, margin, self.shrinkages, first, ITERATIONS)
-        scores = hidden_classes.score(space, margin, found)
-        return found.taken(scores.argmax(-1), 3), scores.amax(-1).argmax(-1)
+        found, scores = hidden_classes.search(space, margin, self.shrinkages)
+        return found, scores.argmax(-1)
 
     def held_out(self, margin: Tensor, classes: Classes = None, everything: bool = True) -> HeldOut:
         """Repeat the choice without each fold, and ask it about the fold.
@@ -198,7 +195,7 @@ class LatentBatch(ClassBatch):
             C_index=pick.T,
             cv_scores=self._held_out_right[None],
             n_errors=torch.where(sure, members, self.layout.count(wrong))[None],
-            n_iter=torch.full_like(pick.T, ITERATIONS),
+            n_iter=torch.full_like(pick.T, hidden_classes.HEAT + hidden_classes.FINAL),
             violation=torch.zeros_like(line.intercept)[None],
             statistic=held.gain.T.double(),
             loss_weight=line.loss_weight[None],

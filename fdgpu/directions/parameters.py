@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fdgpu.checks import check_flag, check_name, check_number, check_seed, check_whole, shown
-from fdgpu.device import Backend, Choice, choose_backend, cpu_count
+from fdgpu.device import Backend, Choice, choose_backend
 from fdgpu.errors import BackendError, InputError
 
 PAPER_COSTS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -154,11 +154,10 @@ class SolverSettings(Checked):
         metadata=doc(
             "reproduce the published code number by number: libsvm's own steps and roundings, which decide b and so "
             "the choice of C where every alpha is at its bound, and captions by that code's formula, which takes the "
-            "images' mean from a difference of captions and adds b. Slower, and solved by the numba backend alone.",
+            "images' mean from a difference of captions and adds b. Slower; the numba and triton backends can.",
             check_flag,
         ),
     )
-
     method: str = field(
         default=Method.SVM,
         metadata=doc(
@@ -180,10 +179,10 @@ class SolverSettings(Checked):
                 f"backend is '{self.backend}' and method '{self.method}': 'torch' solves the latent method, and only "
                 "that; use backend='auto'"
             )
-        if self.published and self.backend not in (Backend.AUTO, Backend.NUMBA):
+        if self.published and self.backend == Backend.CUML:
             raise BackendError(
-                f"published is True and backend is '{self.backend}': only the numba backend repeats libsvm's "
-                "roundings, use backend='auto' or 'numba'"
+                "published is True and backend is 'cuml': cuML takes steps of its own and cannot repeat libsvm's, use "
+                "'auto', 'numba' or 'triton'"
             )
 
     def choose_backend(self) -> Choice:
@@ -192,10 +191,6 @@ class SolverSettings(Checked):
         Raises:
             BackendError: for a backend that was asked for by name and cannot run here.
         """
-        if self.published:
-            return Choice(
-                Backend.NUMBA, f"libsvm's steps, as the published code takes them, on {cpu_count()} CPU cores"
-            )
         if self.method == Method.LATENT:
             return Choice(Backend.TORCH, "hidden classes are solved in torch, where the embeddings lie")
         return choose_backend(self.backend)

@@ -20,9 +20,10 @@ from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.resampling import ROUND_BYTES
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.errors import InputError
+from fdgpu.kernels import libsvm_triton, smo_triton
 from fdgpu.kernels.gram_triton import gram_matrices
 from fdgpu.kernels.smo_batch import LARGEST_CLASS, MOST_STEPS, SMALLEST_TOL, GramBatch
-from fdgpu.kernels.smo_triton import SCRATCH_BYTES, cross_validate_labels, fit_labels
+from fdgpu.kernels.smo_triton import SCRATCH_BYTES
 from fdgpu.rows import CHUNK_BYTES
 
 SHARE_OF_MEMORY = 0.8  # of what is free; the rest is for what the allocator loses between blocks
@@ -37,12 +38,18 @@ class TritonBackend:
     def __init__(self, device: str | torch.device = "cuda") -> None:
         self.device = torch.device(device)
 
-    def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:  # noqa: ARG002 - protocol's
+    def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
         """Refuse what is beyond the kernels.
 
         Raises:
-            InputError: for a tolerance or steps that they do not solve.
+            InputError: for a tolerance or steps that they do not solve; with ``published`` for too large a class.
         """
+        largest = max((one.n for one in classes), default=0)
+        if settings.published and largest > LARGEST_CLASS:
+            raise InputError(
+                f"a class has {largest} samples: with published=True the triton backend takes at most {LARGEST_CLASS}; "
+                "use backend='numba', which takes more"
+            )
         if settings.tol < SMALLEST_TOL:
             raise InputError(
                 f"tol is {settings.tol:g}: the triton backend computes in float32 and resolves {SMALLEST_TOL:g}; "
@@ -60,10 +67,12 @@ class TritonBackend:
         free, _ = torch.cuda.mem_get_info(self.device)
         return int(SHARE_OF_MEMORY * free) - 3 * CHUNK_BYTES["cuda"] - SCRATCH_BYTES - ROUND_BYTES["cuda"]
 
-    def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:  # noqa: ARG002 - the protocol's
+    def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int | None:
         """Rows whitened, and times a dual; Gram matrix and its diagonal. None above one program's."""
         if one.n > LARGEST_CLASS:
             return None
+        if settings.published:
+            return one.n * (one.embeddings.shape[1] * (8 + 8) + (4 + 8) * one.n + 8)
         return one.n * (one.embeddings.shape[1] * (4 + 4) + 4 * one.n + 4)
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> ClassBatch:
@@ -82,12 +91,17 @@ class TritonBatch(ClassBatch):
         self.layout, self.settings = Layout.of(classes, device), settings
         self._x = whitened(classes, torch.float32, device)
         sizes, starts = list(self.layout.sizes), self.layout.segments.starts
-        self._grams = GramBatch(*gram_matrices(self._x, starts, sizes), starts, sizes)
-        self._costs = to_device(np.array(settings.Cs, np.float32), device)
+        self._steps = libsvm_triton if settings.published else smo_triton
+        if settings.published:  # float32 rows in float64, as scikit-learn takes them
+            self._x = self._x.double()
+            self._grams: GramBatch = libsvm_triton.ExactGrams.of(self._x, starts, sizes)
+        else:
+            self._grams = GramBatch(*gram_matrices(self._x, starts, sizes), starts, sizes)
+        self._costs = to_device(np.array(settings.Cs, np.float64 if settings.published else np.float32), device)
 
     def cross_validate(self, labels: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
         """Hold out every fold of every labelling and class, in one launch a block size."""
-        scores, violation = cross_validate_labels(
+        scores, violation = self._steps.cross_validate_labels(
             self._grams, labels, self.folds(labels), self.settings.cv, self._costs, tol=self.settings.tol,
             max_iter=self.settings.max_iter, classes=classes,
         )  # fmt: skip
@@ -95,7 +109,7 @@ class TritonBatch(ClassBatch):
 
     def fit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Duals:
         """Fit every labelling on every class."""
-        solved = fit_labels(
+        solved = self._steps.fit_labels(
             self._grams, labels, C_index.to(torch.int32), self._costs, tol=self.settings.tol,
             max_iter=self.settings.max_iter, classes=classes,
         )  # fmt: skip

@@ -99,7 +99,7 @@ def test_every_parameter_reaches_its_record() -> None:
     given: dict[str, Any] = {
         "Cs": (0.5, 2.0), "cv": 3, "whiten": False, "tol": 1e-2, "n_directions": 4, "n_permutations": 5, "fdr": 0.2,
         "backend": "numba", "random_state": 6, "max_iter": 7, "stop_after": 8, "nested": True, "n_resamples": 9,
-        "min_errors": 10, "published": True,
+        "min_errors": 10, "published": True, "method": "svm",
     }  # fmt: skip
     made = FailureDirections(**given)
     assert {name: getattr(made, name) for name in given} == given

@@ -93,7 +93,7 @@ def _at_one_strength(world: World, fitted: Fitted, val: Seen, test: Seen) -> lis
     spaces = spaces_of(fitted, world.spaces())
     return [
         *_rankings(world, fitted, test),
-        _captions(world, fitted),
+        *_captions(world, fitted),
         *_as_training(world, fitted, world.val_as_training(strength), test),
         *compare(spaces, fitted, val, test, settings["top"]),
         *_remedies(world, fitted, world.pool(strength), test),
@@ -126,7 +126,7 @@ def conclude(means: Sequence[Figure]) -> list[Figure]:
 
 def _rankings(world: World, fitted: Fitted, test: Seen) -> list[Figure]:
     """Who has the minority among the hardest of each class?"""
-    rankings = all_rankings(world.lab, fitted.directions, fitted.train, fitted.val, world.seed)
+    rankings = all_rankings(world.lab, fitted.fits, fitted.train, fitted.val, world.seed)
     judged = world.lab.judge(fitted.model, test)
     flagged = test.minority[torch.from_numpy(rankings[OURS].hardness(judged) < 0)]
     return [
@@ -135,16 +135,23 @@ def _rankings(world: World, fitted: Fitted, test: Seen) -> list[Figure]:
     ]
 
 
-def _captions(world: World, fitted: Fitted) -> Figure:
+def _captions(world: World, fitted: Fitted) -> list[Figure]:
     """Of how many classes does the hardest caption name the minority (figure 3)?"""
-    found = [names_the_minority(hardest_caption(fitted, own, label), own) for label, own in enumerate(world.words())]
-    return Figure("the hardest caption names the minority", OURS, float(np.mean(found)))
+    clip, words = world.lab.clip, list(enumerate(world.words()))
+    return [
+        Figure(
+            "the hardest caption names the minority",
+            name,
+            float(np.mean([names_the_minority(hardest_caption(clip, fit, own, label), own) for label, own in words])),
+        )
+        for name, fit in fitted.fits.items()
+    ]
 
 
 def _as_training(world: World, fitted: Fitted, val: Seen, test: Seen) -> list[Figure]:
     """Find the same model's failures in a validation set with few of the minority (B.1.4)."""
     again = Fitted.of(world.lab, fitted.train, fitted.model, val)
-    rankings, judged = ours_and_confidence(again.directions, world.seed), world.lab.judge(again.model, test)
+    rankings, judged = ours_and_confidence(again.fits), world.lab.judge(again.model, test)
     name = "minority in top K, validation as training"
     return minority_in_top(name, rankings, judged, test.minority, world.settings["top"])
 
@@ -156,7 +163,7 @@ def _unaltered(world: World) -> list[Figure]:
     """
     train, val, test = world.unaltered()
     fitted = Fitted.on(world.lab, train, val, world.seed)
-    rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, test)
+    rankings, judged = ours_and_confidence(fitted.fits), world.lab.judge(fitted.model, test)
     top = world.settings["top"]
     figures = minority_in_top("minority in top K, unaltered", rankings, judged, test.minority, top)
     wrong = ~torch.from_numpy(correct(judged))
@@ -171,7 +178,7 @@ def _unaltered(world: World) -> list[Figure]:
 def _remedies(world: World, fitted: Fitted, pool: Seen, test: Seen) -> list[Figure]:
     """Train anew, steered by ours, by confidence, by lot and by the truth."""
     settings, seed, train = world.settings, world.seed, fitted.train
-    rankings, judged = cheap_rankings(fitted.directions, seed), partial(world.lab.judge, fitted.model)
+    rankings, judged = cheap_rankings(fitted.fits, seed), partial(world.lab.judge, fitted.model)
     trials = {
         "up-weighting": up_weighted(train, judged(train), rankings, settings["factor"]),
         "filtering": filtered(train, pool, judged(pool), rankings, settings["added"], seed),

@@ -20,8 +20,9 @@ from benchmarks.baselines import Examples
 from benchmarks.paper.charts import Panel
 from benchmarks.paper.experiment import Experiment
 from benchmarks.paper.files.chestxray14_world import chestxray14
+from benchmarks.paper.lab import LATENT
 from benchmarks.paper.offline.composed import garments_together
-from benchmarks.paper.rankings import BASE, OURS, cheap_rankings
+from benchmarks.paper.rankings import BASE, OUR_LATENT, OURS, Fits, cheap_rankings
 from benchmarks.paper.results import Figure
 from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
@@ -78,11 +79,15 @@ def run(world: World) -> list[Figure]:
             continue  # nothing to find a threshold on
         threshold = best_f1_threshold(on_val[:, column], val.labels[:, column].bool().numpy())
         seen = Judged.of(val, column, on_val[:, column], threshold)
-        directions = FailureDirections().fit(
-            val.embeddings, seen.examples.labels, seen.correct, reference=train.embeddings
-        )
+        given = (val.embeddings, seen.examples.labels, seen.correct)
+        fits = {
+            OURS: FailureDirections().fit(*given, reference=train.embeddings),
+            OUR_LATENT: FailureDirections(method=LATENT).fit(
+                *given, reference=train.embeddings, loss=seen.examples.loss("the latent method")
+            ),
+        }
         judged = Judged.of(test, column, on_test[:, column], threshold)
-        parts.append([Figure(_of("F1", name), BASE, judged.f1), *_rankings(world, directions, judged, name)])
+        parts.append([Figure(_of("F1", name), BASE, judged.f1), *_rankings(world, fits, judged, name)])
     return _means(parts) + [figure for part in parts for figure in part if figure.method != "random"]
 
 
@@ -90,10 +95,10 @@ def _of(measure: str, name: str) -> str:
     return f"{measure}, {name}"
 
 
-def _rankings(world: World, directions: FailureDirections, judged: Judged, name: str) -> list[Figure]:
+def _rankings(world: World, fits: Fits, judged: Judged, name: str) -> list[Figure]:
     """Where AP stands in the order of each of the condition's two classes, and its share of all and of the flagged."""
     figures = []
-    ways = cheap_rankings(directions, world.seed)
+    ways, directions = cheap_rankings(fits, world.seed), fits[OURS]
     values = {method: ranking.hardness(judged.examples) for method, ranking in ways.items()}
     for label, who in ((WITHOUT, f"no {name}"), (WITH, name)):
         own = judged.examples.labels == label

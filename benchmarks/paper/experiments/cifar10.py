@@ -120,7 +120,7 @@ def run(world: World) -> list[Figure]:
 def _filtering(world: World, base: Captioned, train: Seen, pool: Seen, test: Seen) -> list[Figure]:
     """Train anew with the hardest of a pool; the model without them too has new starts, not the base model's own."""
     lab, settings, seed = world.lab, world.settings, world.seed
-    rankings = cheap_rankings(base.directions, seed)
+    rankings = cheap_rankings(base.fits, seed)
     sets = filtered(train, pool, lab.judge(base.model, pool), rankings, settings["added"], seed)
     figures = []
     for name, own in sets.items():

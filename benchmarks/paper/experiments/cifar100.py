@@ -100,7 +100,7 @@ def averaged(parts: list[list[Figure]]) -> list[Figure]:
 
 def _rankings(world: World, turn: Turn) -> list[Figure]:
     fitted, top = turn.fitted, world.settings["top"]
-    rankings = all_rankings(world.lab, fitted.directions, fitted.train, fitted.val, world.seed)
+    rankings = all_rankings(world.lab, fitted.fits, fitted.train, fitted.val, world.seed)
     judged = world.lab.judge(fitted.model, turn.test)
     return [
         *minority_in_top("minority in top K", rankings, judged, turn.test.minority, top),
@@ -111,7 +111,7 @@ def _rankings(world: World, turn: Turn) -> list[Figure]:
 def _whole(world: World, turn: Turn) -> list[Figure]:
     """Rank where training has no pool beside it (figure 21)."""
     fitted = turn.whole
-    rankings, judged = ours_and_confidence(fitted.directions, world.seed), world.lab.judge(fitted.model, turn.test)
+    rankings, judged = ours_and_confidence(fitted.fits), world.lab.judge(fitted.model, turn.test)
     name = "minority in top K, without a pool"
     return minority_in_top(name, rankings, judged, turn.test.minority, world.settings["top"])
 
@@ -136,22 +136,24 @@ def _captions(world: World, turn: Turn) -> list[Figure]:
 
     The reference is the mean of the subclasses' captions: the bundled CLIP has no word for a superclass.
     """
-    ranks = []
+    ranks: dict[str, list[int]] = {method: [] for method in turn.fitted.fits}
     for label, group in enumerate(world.groups.values()):
         captions = world.lab.clip.texts([f"a photo of a {name}" for name in group]).cpu()
         reference = F.normalize(captions.mean(dim=0), dim=0)
-        scores = np.asarray(turn.fitted.directions.score_captions(captions.numpy(), reference.numpy(), label))
-        order = [group[i] for i in np.argsort(scores)]
-        ranks.append(next(rank for rank, name in enumerate(order) if name in turn.rare))
+        for method, fit in turn.fitted.fits.items():
+            scores = np.asarray(fit.score_captions(captions.numpy(), reference.numpy(), label))
+            order = [group[i] for i in np.argsort(scores)]
+            ranks[method].append(next(rank for rank, name in enumerate(order) if name in turn.rare))
     return [
-        Figure("minority is the hardest caption", OURS, float(np.mean([rank == 0 for rank in ranks]))),
-        Figure("minority is in the two hardest", OURS, float(np.mean([rank <= 1 for rank in ranks]))),
+        Figure(measure, method, float(np.mean([rank <= last for rank in own])))
+        for method, own in ranks.items()
+        for last, measure in enumerate(("minority is the hardest caption", "minority is in the two hardest"))
     ]
 
 
 def _filtering(world: World, turn: Turn, pool: Seen) -> list[Figure]:
     settings, fitted, seed = world.settings, turn.fitted, world.seed
-    rankings = cheap_rankings(fitted.directions, seed)
+    rankings = cheap_rankings(fitted.fits, seed)
     sets = filtered(fitted.train, pool, world.lab.judge(fitted.model, pool), rankings, settings["added"], seed)
     # one training of the base set is the turn's own model
     base = world.lab.accuracies(fitted.model, turn.test) if settings["trainings"] == 1 else None

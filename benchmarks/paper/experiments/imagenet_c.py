@@ -25,7 +25,7 @@ def run(world: ThreeSets) -> list[Figure]:
     """Measure one seed."""
     lab, train, val, test = world.lab, world.train(), world.val(), world.test()
     fitted = Fitted.on(lab, train, val, world.seed)
-    judged, rankings = lab.judge(fitted.model, test), cheap_rankings(fitted.directions, world.seed)
+    judged, rankings = lab.judge(fitted.model, test), cheap_rankings(fitted.fits, world.seed)
     figures = [
         Figure("CV score", OURS, float(np.nanmean(fitted.directions.cv_score_))),
         *_accuracies("validation", fitted.val, val),

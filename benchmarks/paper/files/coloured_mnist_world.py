@@ -1,4 +1,4 @@
-"""MNIST's digits with labels of which a quarter is wrong, painted red and green (paper, B.2)."""
+"""MNIST's digits, painted red and green; a quarter of the labels of training is wrong (paper, B.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BALANCED = 0.5
 
 @dataclass(frozen=True)
 class Digits:
-    """One seed: which training images are validation, which labels are wrong, and which tints."""
+    """One seed: which training images are validation, which of the others have the wrong label, and which tints."""
 
     lab: Lab
     settings: Mapping[str, Any]
@@ -50,7 +50,8 @@ class Digits:
 
     def _painted(self, digits: Marked, stream: int, share: float) -> Seen:
         generator = self._generator(stream)
-        labels = flipped((digits.labels >= LARGE).long(), self.settings["wrong"], generator)
+        wrong = self.settings["wrong"] if stream == TRAIN else 0.0
+        labels = flipped((digits.labels >= LARGE).long(), wrong, generator)
         disagree = outside(labels, share, generator)
         return self.lab.see(Marked(painted(digits.pixels, tints(labels, disagree)), labels, digits.kinds, disagree))
 

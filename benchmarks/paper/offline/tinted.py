@@ -1,4 +1,4 @@
-"""Rendered garments of two groups, a part of them with the wrong label, with a red or a green tint (paper, B.2)."""
+"""Rendered garments of two groups with a red or a green tint, a part of training with the wrong label (paper, B.2)."""
 
 from __future__ import annotations
 

@@ -241,3 +241,10 @@ def test_a_q_that_cannot_be(q: float) -> None:
 def test_generalised_cross_entropy_takes_one_class_an_image() -> None:
     with pytest.raises(InputError, match="several labels an image use binary_cross_entropy"):
         GeneralisedCrossEntropy()(torch.zeros(3, 2), torch.zeros(3, 2))
+
+
+def test_the_loss_of_an_example_is_that_of_its_label() -> None:
+    examples = Examples(np.array([0, 1, 1]), probabilities=np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]]))
+    assert examples.loss("it").tolist() == pytest.approx([-np.log(0.25), -np.log(0.5), -np.log(1e-12)])
+    with pytest.raises(InputError, match="it looks at probabilities"):
+        Examples(np.array([0])).loss("it")

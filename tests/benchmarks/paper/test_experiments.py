@@ -60,9 +60,9 @@ FEW: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-STEERED = {"base", "fdgpu", "confidence", "random"}
+STEERED = {"base", "fdgpu", "fdgpu, latent", "confidence", "random"}
 WITH_ORACLE = STEERED | {"oracle"}
-PAINTED = {"base", "reference caption", "fdgpu", "confidence", "random", "hard caption", "oracle"}
+PAINTED = {"base", "reference caption", "fdgpu", "fdgpu, latent", "confidence", "random", "hard caption", "oracle"}
 TRIALS = {
     "celeba": {"filtering": WITH_ORACLE, "up-weighting": WITH_ORACLE, "synthetic": PAINTED},
     "cifar100": {"filtering": WITH_ORACLE},

@@ -34,6 +34,7 @@ ABOUT: dict[str, Any] = {
         {"text": "Of the {at:g} hardest", "measure": "share", "at": 50, "at_least": 0.5, "on_files": {"at": 10}},
         {"text": "It rises", "measure": "rise", "more_than": 0.0, "on_files": False},
         {"text": "Pictures help", "measure": "gain", "at_least": 0.1},
+        {"text": "At {at:g} it is one", "measure": "share", "at": 10, "at_least": 1.0, "unasked": "It is {beads[0]}."},
     ],
 }
 
@@ -146,7 +147,10 @@ def test_what_is_on_files_stands_in_a_part_of_its_own(beads: Experiment, tmp_pat
     write(tmp_path, "beads_files", shares(0.3), shares(0.3))
     offline, on_files = page([beads], tmp_path).split("### Beads, on the data set's own files")
     assert "Of 3 claims 2 hold, 0 do not, 1 wait" in offline
-    assert "Of 2 claims on the data sets' own files 0 hold, 1 do not, 1 wait" in offline
+    assert "Of 3 claims on the data sets' own files 0 hold, 2 do not, 1 wait" in offline
+    assert "1 more are not counted" in offline
+    assert "Not asked: *At 10 it is one*. It is pearls." in offline
+    assert "| At 10 it is one | 0.300 ± 0.000 | at least 1 | **no** |" in on_files
     assert "| Of the 50 hardest | 0.600 ± 0.000 | at least 0.5 | yes |" in offline
     assert "| Of the 10 hardest | 0.300 ± 0.000 | at least 0.5 | **no** |" in on_files
     assert "| Pictures help | – | at least 0.1 | not measured |" in on_files

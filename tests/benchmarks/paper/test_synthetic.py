@@ -8,7 +8,8 @@ from torch import Tensor
 
 from benchmarks.baselines import Examples
 from benchmarks.paper.fitted import Fitted
-from benchmarks.paper.lab import Lab, find_directions
+from benchmarks.paper.lab import Lab
+from benchmarks.paper.rankings import both_methods
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.synthetic import Words, decoded, vectors_to_decode
 from fdgpu import FailureDirections
@@ -39,7 +40,7 @@ def fitted() -> Fitted:
     marked = Marked(torch.zeros(n), torch.arange(n) % 2, torch.zeros(n), torch.zeros(n).bool())
     train = Seen(marked, torch.zeros(n, 3, 32, 32), embeddings[:n])
     lab = Lab.offline(Reader(), TrainingRecipe(2, 0.1, 1, 8, 32))
-    return Fitted(lab, train, torch.nn.Identity(), val, find_directions(val, embeddings))
+    return Fitted(lab, train, torch.nn.Identity(), val, both_methods(val, embeddings))
 
 
 def words() -> list[Words]:
@@ -50,9 +51,10 @@ def words() -> list[Words]:
 def test_the_hard_end_and_the_hard_caption_show_what_the_model_fails_on() -> None:
     own = fitted()
     vectors = vectors_to_decode(own, words(), alpha=0.2, seed=0)
-    reference, hard = vectors["reference caption"], vectors["fdgpu"]
-    assert hard[0, 2] > 0.1  # dark
-    assert hard[1, 2] < -0.1
+    reference, hard, latent = vectors["reference caption"], vectors["fdgpu"], vectors["fdgpu, latent"]
+    for own_hard in (hard, latent):
+        assert own_hard[0, 2] > 0.1  # dark
+        assert own_hard[1, 2] < -0.1
     assert torch.allclose(hard.norm(dim=1), torch.ones(2))
     plain = FailureDirections(whiten=False).fit(
         own.val.embeddings, own.val.labels, own.val.probabilities.argmax(1) == own.val.labels

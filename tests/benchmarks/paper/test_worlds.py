@@ -20,6 +20,7 @@ from benchmarks.paper.offline import composed, garments, tinted
 from benchmarks.paper.offline.garments import Part, photographs
 from benchmarks.paper.sets import Seen
 from fdgpu import Decoder
+from fdgpu.demo.settings import world_settings
 from tests.benchmarks.paper.test_experiments import FEW
 
 CLIP = SimpleNamespace(images=lambda images: torch.zeros(len(images), 4))  # these tests look at nothing but the sets
@@ -130,6 +131,13 @@ def test_a_tint_tells_the_label_in_training_alone(shown: list[bytes]) -> None:
     assert share(own.train(0.9)) == pytest.approx(0.1, abs=0.01)
     assert share(own.val()) == pytest.approx(0.5, abs=0.01)
     assert share(own.test()) == pytest.approx(0.5, abs=0.01)
+    second = torch.tensor([world_settings().class_names.index(name) for name in own.settings["groups"][1]])
+    wrong = [
+        float((seen.labels != torch.isin(seen.kinds, second).long()).float().mean())
+        for seen in (own.train(0.9), own.val(), own.test())
+    ]
+    assert wrong[0] == pytest.approx(0.25, abs=0.1)
+    assert wrong[1:] == [0, 0]
     assert shown
 
 

@@ -92,6 +92,9 @@ def digits_are_split_and_tinted(world_of: Any) -> bool:
     train, val = world.train(0.9), world.val()
     assert (len(train), len(val)) == (160, 40)
     assert val.kinds.bincount().tolist() == [4] * 10  # a fifth of each digit
+    wrong = [float((seen.labels != (seen.kinds >= 5).long()).float().mean()) for seen in (train, val, world.test())]
+    assert 0.15 < wrong[0] < 0.35
+    assert wrong[1:] == [0, 0]
     colours = train.marked.images.float().mean((2, 3))
     assert torch.equal(colours[:, 1] > colours[:, 0], (train.labels == 1) ^ train.minority)
     return bool((colours[:, 2] == 0).all())
