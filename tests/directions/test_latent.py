@@ -35,7 +35,7 @@ ONE = {"Cs": (1 / 3,)}  # one shrinkage takes a third of the time
 class Planted:
     """A class of which ``share`` lies along axis 0, where the probability p of the true class is small."""
 
-    def __init__(self, n: int = 200, share: float = 0.2, seed: int = 0, d: int = D, separation: float = 4.0) -> None:
+    def __init__(self, n: int = 200, share: float = 0.2, seed: int = 5, d: int = D, separation: float = 4.0) -> None:
         rng = np.random.default_rng(seed)
         self.member = rng.permutation(n) < round(share * n)
         self.p = np.where(self.member, rng.beta(1.0, 3.0, n), rng.beta(6.0, 1.0, n))
