@@ -71,6 +71,7 @@ def choose_method(
         confidence = None if inputs.confidence is None else inputs.confidence[samples]
         own = inputs.true_probability[samples], inputs.correct[samples], inputs.labels[samples]
         odd, loss = contradiction(*own, confidence), loss_of(inputs.true_probability)
+    method: str
     if asked == "auto" or (asked is None and directions is None):
         method, reason = _automatic(settings, loss is not None, odd)
     else:

@@ -17,8 +17,7 @@ from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
 from fdgpu.directions.batch import Directions
-from fdgpu.directions.labellings import Layout
-from fdgpu.directions.labellings import permuted_labels
+from fdgpu.directions.labellings import Layout, permuted_labels
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from tests.conftest import ClassData, make_class

@@ -16,8 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fdgpu.directions import labellings, resampling, triton_backend
-from fdgpu.directions.labellings import Layout
-from fdgpu.directions.labellings import permuted_labels
+from fdgpu.directions.labellings import Layout, permuted_labels
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from fdgpu import FailureDirections
-from fdgpu.directions.labellings import Layout
-from fdgpu.directions.labellings import Stream, states_of
+from fdgpu.directions.labellings import Layout, Stream, states_of
 from fdgpu.directions.modes import _aligned, _is_a_meeting, _side_p_value
 from fdgpu.kernels.draws import keys
 from tests.directions.planting import PlantedModes, class_samples, plant_modes

@@ -14,10 +14,9 @@ from sklearn.svm import SVC
 from fdgpu import FailureDirections
 from fdgpu.directions import numba_backend, resampling
 from fdgpu.directions.batch import SolverBackend
-from fdgpu.directions.labellings import Layout
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.groups import numbered
-from fdgpu.directions.labellings import halves, permuted_labels, permuted_samples
+from fdgpu.directions.labellings import Layout, halves, permuted_labels, permuted_samples
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.resampling import permutation_test, resampled_directions
