@@ -329,6 +329,24 @@ def test_groups_and_near_duplicates_go_together_with_it(world: World) -> None:
     assert alike.findings.grouped_by == "near-duplicates"
 
 
+def test_a_store_of_embeddings_gives_the_same(world: World, tmp_path: Path) -> None:
+    unit = torch.nn.functional.normalize(torch.from_numpy(world.vectors), dim=1)
+    store = fdgpu.EmbeddingStore.create(tmp_path / "store", D, shard_rows=100)
+    names = np.array(CLASSES)
+    store.append([str(i) for i in range(N)], unit, labels=names[world.labels].tolist(), splits=world.splits.tolist())
+    given = {"predictions": names[world.predictions], "true_probability": world.p, "method": "latent", "groups": "none"}
+    made = settings(method="latent", n_permutations=0)
+    stored = fdgpu.audit(None, embeddings=store, directions=made, **given)
+    plain = fdgpu.audit(
+        None, **world.columns("true_probability", "predictions"), **given,
+        directions=settings(method="latent", n_permutations=0),
+    )  # fmt: skip
+    assert stored.findings.uses_loss
+    np.testing.assert_allclose(stored.decisions, plain.decisions, atol=0.05 * np.nanmax(np.abs(plain.decisions)))
+    paths = [{example.path for example in one.findings.classes[0].hard_examples} for one in (stored, plain)]
+    assert paths[0] == paths[1]
+
+
 def test_each_condition_has_losses_of_its_own() -> None:
     """Two conditions: of the second the model's answers have nothing to do with the vectors."""
     world, rng = World(n := 640), np.random.default_rng(5)
