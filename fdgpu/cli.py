@@ -40,6 +40,8 @@ from fdgpu.options import (
     GroupsOption,
     Images,
     Labels,
+    Method,
+    MethodOption,
     MinErrors,
     Nested,
     Out,
@@ -85,6 +87,7 @@ def demo(
     directions: Directions = 1,
     stop_after: StopAfter = STOP_AFTER,
     nested: Nested = False,
+    method: MethodOption = Method.AUTO,
     decode: Decode = False,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -97,13 +100,15 @@ def demo(
 
         fdgpu audit --images OUT/images --predictions OUT/predictions.csv --model bundled --out again
     """
-    estimator = _estimator(permutations, directions, stop_after, 0, nested, backend, seed)
+    estimator = _estimator(permutations, directions, stop_after, 0, nested, backend, seed, method)
     _check_device(device)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
 
     with ProgressBars() as progress:
-        result, accuracy = run_demo(out, seed, directions=estimator, decode=decode, device=device, progress=progress)
+        result, accuracy = run_demo(
+            out, seed, method=method.value, directions=estimator, decode=decode, device=device, progress=progress
+        )
     _summary(result.findings)
     typer.echo(f"The base model is right on {accuracy:.1%} of the test images.")
     typer.echo(f"Report: {out / 'report.html'}")
@@ -130,6 +135,7 @@ def audit(
     stop_after: StopAfter = STOP_AFTER,
     min_errors: MinErrors = 0,
     nested: Nested = False,
+    method: MethodOption = Method.AUTO,
     published: Published = False,
     decode: Decode = False,
     backend: Backend = "auto",
@@ -151,7 +157,7 @@ def audit(
             "fdgpu.audit a decoder of that CLIP (fdgpu.Decoder.from_diffusers)",
             param_hint="--decode",
         )
-    estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed, published)
+    estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed, method, published)
     _check_device(device, precision)
     _check_images(images)
     recipe = _recipe(grammar)
@@ -212,6 +218,7 @@ def audit(
             cluster=cluster,
             groups=groups.value,
             allow_outside=allow_outside,
+            method=method.value,
             directions=estimator,
             seed=seed,
             progress=progress,
@@ -350,9 +357,10 @@ def _estimator(
     nested: bool,
     backend: str,
     seed: int,
+    method: Method,
     published: bool = False,
 ) -> FailureDirections:
-    """Build the estimator first, whose settings may not go together."""
+    """Build the estimator first, whose settings may not go together; where the audit chooses, by the paper's method."""
     from fdgpu.checks import check_seed
     from fdgpu.directions.estimator import FailureDirections
     from fdgpu.directions.parameters import AUDIT
@@ -370,6 +378,7 @@ def _estimator(
             backend=backend,
             random_state=seed,
             published=published,
+            method=(Method.SVM if method is Method.AUTO else method).value,
         )
 
 
@@ -437,13 +446,15 @@ def _summary(findings: Findings) -> None:
         table.add_column(column)
     tests = ("p", "q") if findings.tested else ()
     modes = ("modes",) if findings.n_directions > 1 else ()
-    for column in ("samples", "errors", *modes, "CV score", *tests):
+    explained = ("explained",) if findings.method == "latent" else ()
+    for column in ("samples", "errors", *modes, "CV score", *explained, *tests):
         table.add_column(column, justify="right")
     table.add_column("hardest caption")
     for entry in (findings.classes[i] for i in findings.ranking()[:MOST_ROWS]):
         status = _status(entry)
         numbers = [str(entry.n), str(entry.n_errors)] + [str(len(entry.modes)) for _ in modes]
-        values = [entry.cv_score, *((entry.p_value, entry.q_value) if tests else ())]
+        values = [entry.cv_score, *[entry.errors_explained for _ in explained]]
+        values += [entry.p_value, entry.q_value] if tests else []
         caption = entry.strongest.hardest_caption or "–"
         table.add_row(escape(entry.name), status, *numbers, *map(_three_digits, values), escape(caption))
     Console().print(table)
@@ -456,6 +467,8 @@ def _summary(findings: Findings) -> None:
             f"{findings.fdr:g}. The test took {duration(findings.timings.get('test directions', 0.0))}, with up to "
             f"{max(entry.n_permutations for entry in findings.classes)} permutations a class."
         )
+    if findings.method_reason:
+        typer.echo(f"Method: {findings.method} ({findings.method_reason}).")
     _warn_of_skipped({one.path: one.reason for one in findings.skipped})
 
 

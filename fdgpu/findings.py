@@ -158,8 +158,9 @@ class WordEffect:
 class Example:
     """One image of the class.
 
-    ``decision`` is the direction's decision value (> 0 easy, < 0 hard); ``confidence`` the model's confidence in its
-    own prediction, and ``true_probability`` its probability of the true class, where these are known.
+    ``decision`` is the value by which the direction ranks it (> 0 easy, < 0 hard): its decision value, and what its own
+    loss adds where the method listens to that. ``confidence`` is the model's confidence in its own prediction, and
+    ``true_probability`` its probability of the true class, where these are known.
     """
 
     path: str
@@ -223,10 +224,22 @@ class DecodedPictures:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """An estimate, and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class ModeFindings:
     """One failure mode of a class: a direction, how sure it is, and what it shows.
 
     ``n_errors`` counts the errors of the fit that belong to this mode: all of the class's where it has one.
+    ``share`` is that of the class's samples in the hidden class, and ``errors_explained`` that of its errors that the
+    hidden class explains: NaN and None with the SVM. ``share`` is NaN too where there is too little evidence to tell
+    the samples.
     ``significant`` is False, and p and q are NaN, where nothing was permuted.
     """
 
@@ -239,6 +252,8 @@ class ModeFindings:
     C_tied: bool = False  # the next C of the grid scores the same: the direction no longer changes
     converged: bool = True
     n_errors: int = 0
+    share: float = float("nan")
+    errors_explained: Interval | None = None
     hard_captions: tuple[ScoredCaption, ...] = ()
     easy_captions: tuple[ScoredCaption, ...] = ()
     word_effects: tuple[WordEffect, ...] = ()  # the strongest first
@@ -289,7 +304,7 @@ class ClassFindings:
     n_permutations: int = 0  # drawn for this class: fewer than asked for where its p-value was settled early
     p_value_reason: str = ""  # why the p-value is not a number, where too few samples can be exchanged
     nested_score: float = float("nan")  # by nested cross-validation, which does not choose C on what it scores
-    solver: str = ""  # "gram", "newton" for a class whose Gram matrix does not fit, or "cuml"
+    solver: str = ""  # "gram", "newton" for a class whose Gram matrix does not fit, "cuml", or "latent"
     n_shown: int = 0
     accuracy_shown: float = float("nan")
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
@@ -336,6 +351,12 @@ class ClassFindings:
     def q_value(self) -> float:
         """q-value of the strongest mode."""
         return self.strongest.q_value
+
+    @property
+    def errors_explained(self) -> float:
+        """Share of the errors that the strongest mode's hidden class explains; NaN where that cannot be told."""
+        explained = self.strongest.errors_explained
+        return explained.value if explained and math.isfinite(self.strongest.share) else float("nan")
 
     @property
     def C(self) -> float:  # noqa: N802 - the SVM's own name
@@ -427,6 +448,9 @@ class Findings:
     whitened_by: str  # a split, or why none
     shown_from: Split
     C_grid: tuple[float, ...]
+    method: str = "svm"  # or "latent"
+    method_reason: str = ""
+    uses_loss: bool = False  # -log of the probability of the true class
     n_directions: int = 1  # modes looked for in each class
     n_permutations: int = 0  # asked for
     most_permutations: int = 0  # that a class may be given: more than asked for where it takes more for one to pass

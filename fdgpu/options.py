@@ -31,7 +31,12 @@ Published = Annotated[
         "--published", help="Reproduce the paper's published code: libsvm's roundings, and captions by its formula."
     ),
 ]
-Backend = Annotated[str, typer.Option(help="Solver: auto, numba, triton or cuml. One asked for by name runs or fails.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="Solver: auto, numba, triton or cuml; torch for the latent method. One asked for by name runs or fails."
+    ),
+]
 Decode = Annotated[
     bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
 ]
@@ -105,6 +110,24 @@ RECIPES = sorted(
 )
 
 PERMUTATIONS, STOP_AFTER = 200, 10  # an audit's (fdgpu.directions.parameters.AUDIT), whose import takes seconds too
+
+
+class Method(StrEnum):
+    """What a failure direction is (fdgpu.directions.parameters.Method), or that the audit chooses."""
+
+    AUTO = "auto"
+    SVM = "svm"
+    LATENT = "latent"
+
+
+MethodOption = Annotated[
+    Method,
+    typer.Option(
+        "--method",
+        help="svm: the paper's; latent: hidden classes on which the model does worse, by the probability of the true "
+        "class where it is known; auto chooses, and the report says which ran and why.",
+    ),
+]
 
 
 class Groups(StrEnum):

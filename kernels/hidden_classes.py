@@ -332,7 +332,7 @@ def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
 def fit_reference(
     x: NDArray[np.float64], margin: NDArray[np.float64], shrinkage: float, first: NDArray[np.float64], iterations: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Do :func:`fit`'s work for one class (n, d), margins (n,), one shrinkage and one start (n,): the fields by name."""
+    """Do :func:`fit`'s work for one class (n, d), margins (n,), one shrinkage and one start (n,): fields by name."""
     n, d = x.shape
     scatter = x - x.mean(axis=0)
     ridge = shrinkage * (scatter**2).sum() / d

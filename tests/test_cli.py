@@ -120,6 +120,54 @@ def test_the_published_code_is_one_flag(run: Run, world: Path) -> None:
     assert "published" in complained
 
 
+def test_the_method_is_one_flag_and_listens_to_the_table(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    header, *rows = csv.reader(table.read_text().splitlines())
+    with table.open("w", newline="") as stream:
+        own = [[*row, 0.75 if row[1] == row[2] else 0.25] for row in rows]
+        csv.writer(stream).writerows([[*header, "true_probability"], *own])
+    asked = ["audit", "--images", world, "--predictions", table, "--out", world / "out", "--permutations", 0]
+    code, printed, complained = run(*asked, "--method", "latent")
+    assert code == 0, complained
+    assert printed.splitlines()[0].split()[4:7] == ["CV", "score", "explained"]
+    assert "Method: latent (asked for by name)." in printed
+    document = json.loads((world / "out" / "audit.json").read_text())
+    assert [document[key] for key in ("method", "uses_loss", "backend")] == ["latent", True, "torch"]
+    assert document["classes"][0]["hard_captions"]
+    code, printed, _ = run(*asked, "--method", "svm")
+    assert code == 0
+    assert "explained" not in printed
+    assert "Method: svm (asked for by name)." in printed
+
+
+def test_columns_that_the_method_cannot_listen_to(run: Run, world: Path) -> None:
+    """Percent, a column in which some entries are missing, and the confidence of the prediction."""
+    table = world / "predictions.csv"
+    header, *rows = csv.reader(table.read_text().splitlines())
+    asked = ["audit", "--images", world, "--predictions", table, "--out", world / "out", "--method", "latent"]
+    for said, message in (
+        (["75"] * 80, "predictions.csv, line 2: true_probability is 75, expected"),
+        ([*["0.75"] * 79, ""], "predictions.csv, line 81: true_probability is"),
+        ([str(0.6 + i / 400) for i in range(80)], "true_probability contradicts the answers: "),
+    ):
+        with table.open("w", newline="") as stream:
+            csv.writer(stream).writerows(
+                [[*header, "true_probability"], *([*row, one] for row, one in zip(rows, said, strict=True))]
+            )
+        code, _, complained = run(*asked)
+        assert code == 1
+        assert message in " ".join(complained.split())
+        assert not (world / "out").exists()
+
+
+@pytest.mark.parametrize("beside", [["--published"], ["--backend", "numba"]])
+def test_what_the_latent_method_cannot_go_with_is_wrong_usage(run: Run, world: Path, beside: list[str]) -> None:
+    asked = ["audit", "--images", world, "--predictions", world / "predictions.csv", "--out", world / "out"]
+    code, _, complained = run(*asked, "--method", "latent", *beside)
+    assert code == 2
+    assert "method" in complained
+
+
 def test_the_summary_puts_what_is_significant_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,12 +201,27 @@ def test_the_summary_puts_what_is_significant_first(
 def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: dict[str, Any] = {}
 
-    def demo(out: Path, seed: int, *, directions: Any, decode: bool, **_: Any) -> tuple[SimpleNamespace, float]:
-        given.update(out=out, seed=seed, directions=directions, decode=decode)
+    def demo(
+        out: Path, seed: int, *, method: str, directions: Any, decode: bool, **_: Any
+    ) -> tuple[SimpleNamespace, float]:
+        given.update(out=out, seed=seed, method=method, directions=directions, decode=decode)
         return SimpleNamespace(findings=made(())), 0.5
 
     monkeypatch.setattr("fdgpu.demo.run.demo", demo)
-    settings = ["--permutations", 20, "--directions", 3, "--stop-after", 4, "--nested", "--decode", "--seed", 7]
+    settings = [
+        "--permutations",
+        20,
+        "--directions",
+        3,
+        "--stop-after",
+        4,
+        "--nested",
+        "--decode",
+        "--seed",
+        7,
+        "--method",
+        "latent",
+    ]
     code, printed, _ = run("demo", "--out", tmp_path, *settings)
     assert code == 0
     assert "right on 50.0%" in printed
@@ -166,6 +229,7 @@ def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPa
     assert (fit.n_permutations, fit.n_directions, fit.stop_after, fit.nested) == (20, 3, 4, True)
     assert (fit.random_state, given["seed"], given["out"]) == (7, 7, tmp_path)
     assert given["decode"]
+    assert (given["method"], fit.method) == ("latent", "latent")
 
 
 def test_numbered_classes_with_a_file_of_names(run: Run, world: Path) -> None:

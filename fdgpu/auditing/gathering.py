@@ -22,6 +22,7 @@ from fdgpu.findings import (
     DecodedPictures,
     Example,
     Histogram,
+    Interval,
     ModeFindings,
     Status,
     Thumbnails,
@@ -105,13 +106,13 @@ def _mode(
 ) -> ModeFindings:
     """Describe one direction by the fit, its captions and the shown images of its class (rows of the audit)."""
     direction, correct = at[1], images.inputs.correct[rows]
-    decisions = images.decisions[rows, direction]
-    hardest, easiest = (np.argsort(order, kind="stable")[:EXAMPLES] for order in (decisions, -decisions))
+    decisions, ranks = images.decisions[rows, direction], images.ranks[rows, direction]
+    hardest, easiest = (np.argsort(order, kind="stable")[:EXAMPLES] for order in (ranks, -ranks))
     hard_captions = own.hard if own else ()
     truth = None
     if planted is not None:
         truth = compare_with_planted(
-            planted, images.inputs.image_of(rows), decisions, confidence_order(images, rows), hard_captions
+            planted, images.inputs.image_of(rows), ranks, confidence_order(images, rows), hard_captions
         )
     return ModeFindings(
         cv_score=float(fit.cv_score[at]),
@@ -123,6 +124,8 @@ def _mode(
         C_tied=_tied(fit, at),
         converged=bool(fit.converged[at]),
         n_errors=int(fit.n_errors_of[at]),
+        share=float(fit.share[at]),
+        errors_explained=None if np.isnan(fit.explained[at][0]) else Interval(*map(float, fit.explained[at])),
         hard_captions=hard_captions,
         easy_captions=own.easy if own else (),
         word_effects=own.words.strongest(TOP_WORDS) if own else (),
@@ -151,7 +154,7 @@ def confidence_order(images: AuditImages, rows: NDArray[np.int64]) -> NDArray[np
 
 
 def examples(images: AuditImages, rows: NDArray[np.int64], direction: int = 0) -> tuple[Example, ...]:
-    """Describe samples for the page, with their decision values along one direction of their class."""
+    """Describe samples for the page, with the values by which one direction of their class ranks them."""
     inputs = images.inputs
     of = inputs.image_of(rows).tolist()
     return tuple(
@@ -159,7 +162,7 @@ def examples(images: AuditImages, rows: NDArray[np.int64], direction: int = 0) -
             path=images.ids[image],
             correct=bool(inputs.correct[row]),
             prediction=inputs.class_names[inputs.predictions[row]],
-            decision=float(images.decisions[row, direction]),
+            decision=float(images.ranks[row, direction]),
             confidence=None if inputs.confidence is None else float(inputs.confidence[row]),
             true_probability=None if inputs.true_probability is None else float(inputs.true_probability[row]),
         )

@@ -151,7 +151,8 @@ class AuditImages:
     ``vectors`` come to the embedder's device, and mean nothing where an image is not ``readable`` (n,); ``decisions``
     (N, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
     ``shown_from``; ``whitened_by`` is the split that whitened, and ``together`` says which images of the fit were one
-    piece of evidence.
+    piece of evidence. ``decisions`` are by the vector alone; ``with_loss`` (N, r) adds what each sample's own loss
+    says, and is None where the method does not listen to losses, or none are known.
     """
 
     inputs: AuditInputs
@@ -162,6 +163,12 @@ class AuditImages:
     shown_from: Split
     whitened_by: Split = Split.VAL
     together: Together = Together(None, GroupedBy.NOTHING)
+    with_loss: NDArray[np.float64] | None = None
+
+    @property
+    def ranks(self) -> NDArray[np.float64]:
+        """(N, r) the values by which samples are ranked: all that is known of each."""
+        return self.decisions if self.with_loss is None else self.with_loss
 
     @property
     def shown(self) -> NDArray[np.bool_]:

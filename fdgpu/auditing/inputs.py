@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import ROWS_AT_ONCE, Array, to_numpy
 from fdgpu.auditing.answers import read_scores
-from fdgpu.auditing.class_names import ClassNames, match_classes
+from fdgpu.auditing.class_names import ClassNames, MatchedClasses, match_classes
 from fdgpu.auditing.conditions import has_conditions, judge_conditions, nouns_without
 from fdgpu.auditing.one_column import as_column, as_scores, has_scores
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
+from fdgpu.directions.samples import disagreement
 from fdgpu.errors import InputError
 from fdgpu.findings import Condition, Split
 
 ROUNDED = 0.0051  # probabilities may be written with two digits
+LEAST_PROBABILITY = 1e-12  # of a true class, whose loss has to be finite
+FEWEST_WRONG = 10  # predictions by which a column is known for a copy of another
 
 Rows = NDArray[np.int64]
 E = TypeVar("E", bound=np.generic)
@@ -167,7 +170,7 @@ def check_inputs(
         confidence=confidence,
         true_probability=true_probability,
         groups=_check_groups(groups, n),
-        doubts=(*classes.doubts, *_contradictions(classes.labels == classes.predictions, confidence, true_probability)),
+        doubts=(*classes.doubts, *_contradictions(classes, confidence, true_probability)),
         notes=notes,
     )
 
@@ -236,12 +239,46 @@ def _check_probability(given: Array, name: str, n: int) -> NDArray[np.float64] |
     return values
 
 
+def loss_of(true_probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return -log of probabilities, finite for 0 too."""
+    return np.asarray(-np.log(np.maximum(true_probability, LEAST_PROBABILITY)))
+
+
+def contradiction(
+    true_probability: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    confidence: NDArray[np.float64] | None = None,
+) -> str:
+    """Say why probabilities (m,) cannot be those of the answers' true classes (m,); nothing where they can be."""
+    said, wrong = disagreement(loss_of(true_probability), right, labels), int((~right).sum())
+    copied = 0 if confidence is None else int((~right & (confidence == true_probability)).sum())
+    if not said and wrong >= FEWEST_WRONG and 2 * copied > wrong:  # where a tie is an exception
+        said = f"is the confidence of the prediction for {copied} of {wrong} wrong samples"
+    wanted = "pass the probability of the true class, and not that of the predicted one, or leave it out"
+    return f"true_probability {said}: {wanted}" if said else ""
+
+
 def _contradictions(
-    right: NDArray[np.bool_], confidence: NDArray[np.float64] | None, true_probability: NDArray[np.float64] | None
+    classes: MatchedClasses, confidence: NDArray[np.float64] | None, true_probability: NDArray[np.float64] | None
 ) -> Iterator[str]:
     """Doubt probabilities that do not go together: a model is as sure of what it predicts as of no other class."""
-    if confidence is None or true_probability is None:
+    if true_probability is None:
         return
+    right, said = classes.labels == classes.predictions, False
+    if confidence is not None:
+        for doubt in _apart(right, confidence, true_probability):
+            said = True
+            yield doubt
+    alone = contradiction(true_probability, right, classes.labels, confidence)
+    if alone and not said:
+        yield f"{alone[0].upper()}{alone[1:]}."
+
+
+def _apart(
+    right: NDArray[np.bool_], confidence: NDArray[np.float64], true_probability: NDArray[np.float64]
+) -> Iterator[str]:
+    """Doubt two columns of which one is not what it is called."""
     apart = np.abs(confidence - true_probability) > ROUNDED
     beyond = true_probability > confidence + ROUNDED
     for odd, said in (

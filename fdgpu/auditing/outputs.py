@@ -79,6 +79,9 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "fdgpu": findings.version,
         "seed": findings.seed,
         "model": findings.model,
+        "method": findings.method,
+        "method_reason": findings.method_reason,
+        "uses_loss": findings.uses_loss,
         "backend": findings.backend,
         "backend_reason": findings.backend_reason,
         "text_method": findings.text_method or None,
@@ -177,6 +180,8 @@ def _example_columns(images: AuditImages) -> Columns:
     }
     if images.decisions.shape[1] > 1:
         columns |= _mode_columns(images.decisions[rows])
+    if images.with_loss is not None:
+        columns["decision_with_loss"] = images.with_loss[rows, 0]
     for name, column in (("confidence", inputs.confidence), ("true_probability", inputs.true_probability)):
         if column is not None:
             columns[name] = column[rows]

@@ -24,6 +24,7 @@ from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, none_usable
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.laying import Model, lay
+from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
@@ -34,6 +35,7 @@ from fdgpu.cluster import Cluster
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
+from fdgpu.directions.samples import margin_of
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
@@ -60,8 +62,9 @@ class AuditResult:
     Attributes:
         findings: everything the report shows, as plain data.
         directions: the fit.
-        mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first;
-            NaN where its class has no such direction or it was skipped. (n, k, r) where images have k conditions.
+        mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first, by
+            its vector alone; NaN where its class has no such direction or it was skipped. (n, k, r) where images have k
+            conditions.
         captions: candidates and scores of every class, by direction.
         page: the report as HTML.
         out: the folder it was written to, or None.
@@ -113,6 +116,7 @@ def audit(
     columns: ColumnNames | None = None,
     order: str | None = None,
     allow_outside: bool = False,
+    method: str | None = None,
     directions: FailureDirections | None = None,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
@@ -184,6 +188,10 @@ def audit(
         order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
             not is a doubt, with the first pairs.
         allow_outside: take paths that lead out of the folder of images.
+        method: ``"svm"``, the paper's, or ``"latent"``, hidden classes on which the model does worse
+            (:class:`fdgpu.FailureDirections`). That one listens to the probability of the true class where it is known:
+            from ``true_probability``, from scores or from ``model``. ``"auto"`` chooses, and the page and
+            ``audit.json`` say which ran and why. By default that of ``directions``, and without these ``"auto"``.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
             n_permutations=200, stop_after=10, n_resamples=20)``. Without permutations nothing is tested; without
             resamples a caption is trusted by its accuracy gap alone.
@@ -200,6 +208,7 @@ def audit(
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
     _check_kinds(decoder, directions, cluster, title, timings, progress)
+    method = check_method(method, directions)
     notes = Notes()
     given = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
@@ -214,6 +223,7 @@ def audit(
         check_folder(where, expected_bytes(source.count or 0, len(inputs.class_names) if inputs else 0))
     if inputs is not None:
         check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
+        choose_method(method, directions, inputs, inputs.splits == Split.VAL)  # what cannot be is said at once
     if embeddings is None:
         check_some_usable(source, inputs)
     space = Space.of(embedder, embeddings, captions, source)
@@ -240,7 +250,9 @@ def audit(
         check_planted(planted or {}, inputs.class_names, len(inputs))
         candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
-        audited = _fit(fit, inputs, embedded, isinstance(groups, str) and groups == "auto", seconds, report, joined)
+        chosen = choose_method(method, directions, inputs, embedded.readable & (inputs.splits == Split.VAL))
+        fit, look = chosen.of(fit), isinstance(groups, str) and groups == "auto"
+        audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined)
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
@@ -260,7 +272,7 @@ def audit(
         notes.about_captions(space, candidates, captioned.unread)
         notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
         findings = replace(
-            _about(space, fit, audited, title),
+            _about(space, fit, chosen, audited, title),
             classifier=laid.answering.asked() if laid.answering is not None else None,
             classes=classes,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
@@ -327,6 +339,7 @@ def _fit(
     fit: FailureDirections,
     inputs: AuditInputs,
     embedded: Embedded,
+    loss: NDArray[np.float64] | None,
     look: bool,
     seconds: dict[str, float],
     report: Reporter,
@@ -345,7 +358,8 @@ def _fit(
     with timed(seconds, "group images", report):
         together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
     with timed(seconds, "fit directions", report):
-        fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster)
+        own_loss = None if loss is None else inputs.by_image(loss)[val]
+        fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster, own_loss)
     if fit.n_permutations:
         seconds["test directions"] = fit.test_seconds_
         seconds["fit directions"] -= fit.test_seconds_
@@ -353,12 +367,15 @@ def _fit(
         along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
         decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
     decisions[inputs.of_samples(~readable)] = np.nan
+    with_loss = None
+    if loss is not None:
+        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(fit.n_directions))
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together)
+    return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss)
 
 
-def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str) -> Findings:
+def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
     embedder, placement = space.images, space.images.placement
     texts, activation = space.reader and space.reader.text_method_, embedder.activation_
@@ -366,6 +383,9 @@ def _about(space: Space, fit: FailureDirections, images: AuditImages, title: str
         version=__version__,
         seed=fit.random_state,
         model=space.name,
+        method=chosen.method,
+        method_reason=chosen.reason,
+        uses_loss=chosen.loss is not None,
         backend=fit.backend_,
         backend_reason=fit.backend_reason_,
         text_method=texts.name if texts else "",

@@ -37,6 +37,7 @@ def demo(
     out: str | Path,
     seed: int = 0,
     *,
+    method: str | None = None,
     directions: FailureDirections | None = None,
     decode: bool = False,
     device: str = "auto",
@@ -48,6 +49,7 @@ def demo(
         out: folder for the audit's files, ``truth.json``, and as input for a first ``fdgpu audit`` of your own the
             pictures (``images/``) and ``predictions.csv``.
         seed: of the pictures, the plants and the base model.
+        method: as :func:`fdgpu.audit` takes it.
         directions: an estimator with settings of your own.
         decode: draw the clearest directions with the bundled decoder.
         device: where to render, train and embed.
@@ -84,6 +86,7 @@ def demo(
             splits=[s.name for s in splits for _ in range(len(s.labels))],
             confidence=np.concatenate([one.confidence for one in answers]),
             true_probability=np.concatenate([one.true_probability for one in answers]),
+            method=method,
             directions=directions,
             planted=_planted(splits),
             title="What the demo's model gets wrong",

@@ -1,4 +1,4 @@
-"""``FailureDirections``: one linear SVM a class, between what the model gets right and what it gets wrong."""
+"""``FailureDirections``: what a class's failures share, by a linear SVM or as a hidden class."""
 
 from __future__ import annotations
 
@@ -54,6 +54,13 @@ class FailureDirections:
     For every class a linear SVM with balanced class weights separates the embeddings of the samples that the model
     got right (+1, easy) from those it got wrong (-1, hard). Its normal is the failure direction; its cross-validated
     balanced accuracy measures how consistent the failure is.
+
+    With ``method="latent"`` a hidden class on which the model does worse is looked for instead, by ``loss`` where it
+    is given (docs/method.md). ``C_`` is then 1 / λ, chosen by how well vectors foretell the model's margins. The zero
+    of ``intercept_`` and :meth:`predict` are vectors as likely in the hidden class as not; with too little evidence as
+    many are flagged as were wrong. ``cv_score_`` is the held-out balanced accuracy of right and wrong, where a sample
+    counts as wrong that is likelier in the hidden class than not; it chose nothing. ``nested_score_`` is that with λ
+    chosen without each fold, and ``p_value_`` tests the held-out evidence.
 
     The parameters are those of two records, :class:`SolverSettings` and :class:`SearchSettings`. They are read as
     attributes, and set once: :meth:`from_settings` takes the records, which :func:`dataclasses.replace` changes.

@@ -241,10 +241,10 @@ class Fit:
         values = values.reshape(*labels.shape, len(directions))
         if margins is None:
             return values
-        return values + to_device(self._by_margin(margins, labels, directions), values.device)
+        return values + to_device(self.by_margin(margins, labels, directions), values.device)
 
-    def _by_margin(self, margins: Floats, labels: Ints, directions: Sequence[int]) -> Floats:
-        """Return what samples' own margins add to their decisions, (…, r)."""
+    def by_margin(self, margins: Floats, labels: Ints, directions: Sequence[int]) -> Floats:
+        """Return what samples' own margins (…) add to their decisions, (…, r); NaN where there is no direction."""
         own = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         weight, intercept = (of[:, list(directions)][own] for of in (self.loss_weight, self.loss_intercept))
         return np.asarray(weight * margins[..., None] + intercept)

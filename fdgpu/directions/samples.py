@@ -117,28 +117,31 @@ def check_loss(array: Array, labels: NDArray[np.int64], right: NDArray[np.bool_]
         raise InputError(f"loss holds {least:.4g}, which is below 0: {how}{percent}")
     if right is not None:
         there = labels >= 0 if labels.ndim == 2 else slice(None)
-        _check_agreement(loss[there], right[there], labels[there], how)
+        said = disagreement(loss[there], right[there], labels[there])
+        if said:
+            raise InputError(f"loss {said}; {how}, and not the confidence of the predicted class, or leave it out")
     return margin_of(loss)
 
 
-def _check_agreement(loss: NDArray[np.float64], right: NDArray[np.bool_], labels: NDArray[np.int64], how: str) -> None:
-    """Raise an error if losses are none of the answers' true classes.
+def disagreement(loss: NDArray[np.float64], right: NDArray[np.bool_], labels: NDArray[np.int64]) -> str:
+    """Say why losses (m,) are none of the true classes (m,) of these answers; nothing where they can be.
 
     A wrong answer has p at most 0.5, as another class has more; but where a threshold answers, right and wrong of a
     class are on either side of one p, whatever it is.
     """
     if loss.size > 1 and np.ptp(loss) == 0:
-        raise InputError(f"loss is {loss.flat[0]:.4g} for every sample, which tells nothing: {how}, or leave it out")
+        return "is the same for every sample, which tells nothing"
     _, of = np.unique(labels, return_inverse=True)
-    largest = np.zeros(of.max() + 1)
+    largest = np.zeros(of.max(initial=-1) + 1)
     np.maximum.at(largest, of[right], loss[right])  # of the right answers of each class
     odd = ~right & (loss < SURELY_RIGHT) & (loss < largest[of] - ROUNDING)
     wrong = int((~right).sum())
-    if odd.sum() > STRAY * wrong:
-        raise InputError(
-            f"loss contradicts correct: {odd.sum()} of {wrong} wrong samples have p above 0.5, while right ones of "
-            f"their class have less; {how}, and not the confidence of the predicted class"
-        )
+    if odd.sum() <= STRAY * wrong:
+        return ""
+    return (
+        f"contradicts the answers: {odd.sum()} of {wrong} wrong samples have p above 0.5, while right ones of their "
+        "class have less"
+    )
 
 
 def margin_of(loss: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -92,7 +92,9 @@ class ClassView:
 
     @property
     def edge(self) -> ModeFindings | None:
-        """The first mode whose C lies on an edge of the grid that is worth widening."""
+        """The first mode whose C lies on an edge of the grid that is worth widening; none of the latent method."""
+        if self.findings.solver == "latent":
+            return None
         return next((mode for mode in self.findings.modes if mode.C_at_edge and not mode.C_tied), None)
 
 
@@ -104,12 +106,12 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
         return tuple(make_strip(*row, thumbnails, encoding) for row in rows if row[-1])
 
     unsure = strips(("plain", *BY_CONFIDENCE, one.unsure_examples)) if one.found else ()
-    alone = len(one.modes) == 1
+    alone, with_loss = len(one.modes) == 1, ", with the image’s own loss" if findings.uses_loss else ""
     modes = []
     for number, mode in enumerate(one.modes, 1):
         own = strips(
-            ("hard", "Hardest", "lowest decision value", mode.hard_examples),
-            ("easy", "Easiest", "highest decision value", mode.easy_examples),
+            ("hard", "Hardest", f"lowest decision value{with_loss}", mode.hard_examples),
+            ("easy", "Easiest", f"highest decision value{with_loss}", mode.easy_examples),
         )
         charts = (
             accuracy_chart(mode, one.accuracy_shown),
@@ -121,7 +123,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
                 findings=mode,
                 share=f"{count(mode.n_errors)} of {plural(one.n_errors, 'error')}",
                 verdict=verdict(mode, one.n_permutations, findings),
-                remarks=solver_remarks(mode, findings.C_grid),
+                remarks=solver_remarks(mode, one.solver, findings),
                 words=word_chart(mode.word_effects),
                 # With one mode only, the pictures by confidence stand in the same block as its own.
                 strips=own + unsure if alone else own,

@@ -57,7 +57,8 @@ def how_tested(findings: Findings) -> str:
     if not drawn:
         return ""
     between = f"{count(min(drawn))} to " if min(drawn) < max(drawn) else ""
-    words = f"{between}{plural(max(drawn), 'permutation')} of right and wrong a class"
+    what = "losses and answers" if findings.uses_loss else "right and wrong"
+    words = f"{between}{plural(max(drawn), 'permutation')} of {what} a class"
     if max(drawn) > findings.n_permutations or min(drawn) < findings.n_permutations:
         words += ", as many as show whether it is significant"
     seconds = findings.timings.get("test directions")

@@ -19,7 +19,7 @@ from fdgpu.report.formats import chance, count, duration, fixed, percent, plural
 from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
 from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
 from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
-from fdgpu.report.wording import also, edge_remark, picture_words, proof, why_withheld
+from fdgpu.report.wording import also, edge_remark, explained_words, picture_words, proof, why_withheld
 
 PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
 LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
@@ -53,6 +53,7 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
         .get_template("page.html")
         .render(
             findings=findings,
+            latent=findings.method == "latent",
             key_figures=key_figures(findings),
             tested=how_tested(findings),
             clearest=clearest(ranked, thumbnails, encoding),
@@ -117,7 +118,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
-    words = (also, picture_words, proof, why_withheld)
+    words = (also, explained_words, picture_words, proof, why_withheld)
     environment.filters.update({form.__name__: form for form in (*numbers, *words)})
     environment.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},

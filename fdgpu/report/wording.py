@@ -12,6 +12,7 @@ from fdgpu.findings import (
     DecidedBy,
     Example,
     Findings,
+    Interval,
     ModeFindings,
     ScoredCaption,
     Status,
@@ -36,6 +37,11 @@ MOST_ALSO = 2  # captions of a group that are named beside its first
 UNCONVERGED = (
     "The solver stopped at its iteration bound before it reached its tolerance, so this direction is "
     "approximate. Raise max_iter or tol, or drop the largest Cs, and fit again."
+)
+
+LITTLE_EVIDENCE = (
+    "There is too little evidence to tell which images are in the hidden class: they are ranked by a strongly shrunk "
+    "regression"
 )
 
 
@@ -75,10 +81,22 @@ def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
     return words
 
 
-def solver_remarks(mode: ModeFindings, grid: Sequence[float]) -> tuple[str, ...]:
-    """Return what a reader should know of the fit: that it stopped early, or that its C lies on the grid's edge."""
+def explained_words(interval: Interval) -> str:
+    """Return the share of the errors that is explained, with its interval."""
+    return f"{percent(interval.value, 0)} ({percent(interval.low, 0)} to {percent(interval.high, 0)})"
+
+
+def solver_remarks(mode: ModeFindings, solver: str, findings: Findings) -> tuple[str, ...]:
+    """Return what a reader should know of the fit: that it stopped early, or that its C lies on the grid's edge.
+
+    With the latent method, whose few shrinkages span what there is to choose, that there was too little evidence.
+    """
     unconverged = () if mode.converged else (UNCONVERGED,)
-    return (*unconverged, edge_remark(mode.C, grid, tied=mode.C_tied)) if mode.C_at_edge else unconverged
+    if solver == "latent":
+        own = ", and by their own loss" if findings.uses_loss else ""
+        return unconverged if math.isfinite(mode.share) else (*unconverged, f"{LITTLE_EVIDENCE}{own}.")
+    edge = (edge_remark(mode.C, findings.C_grid, tied=mode.C_tied),) if mode.C_at_edge else ()
+    return (*unconverged, *edge)
 
 
 def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:

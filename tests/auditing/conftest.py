@@ -94,6 +94,8 @@ class StandIn:
     C_at_edge = np.isfinite(C)
     converged = np.array([[True, False], [True, False], [False, False]])
     n_errors_of = np.array([[8, 6], [9, 0], [0, 0]])
+    share = np.array([[0.2, NAN], [NAN, NAN], [NAN, NAN]])
+    explained = np.where(np.isnan(share)[..., None], NAN, [0.7, 0.5, 0.8])
 
     def save(self, path: Path) -> None:
         path.write_bytes(b"")

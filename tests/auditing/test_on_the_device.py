@@ -24,6 +24,7 @@ from fdgpu.captions.reliability import SHOWN
 from fdgpu.directions import triton_backend
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption
+from fdgpu.kernels import smo_triton
 from fdgpu.kernels.gram_triton import gram_reference
 from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
 from tests.pretend_cuda import launched_as, pretend_cuda
@@ -49,13 +50,9 @@ def gram_twin(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tuple[
 
 @contextmanager
 def on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    twins = {
-        "gram_matrices": gram_twin,
-        "cross_validate_labels": cross_validate_reference,
-        "fit_labels": fit_reference,
-    }
-    for name, twin in twins.items():
-        monkeypatch.setattr(triton_backend, name, launched_as(twin))
+    monkeypatch.setattr(triton_backend, "gram_matrices", launched_as(gram_twin))
+    monkeypatch.setattr(smo_triton, "cross_validate_labels", launched_as(cross_validate_reference))
+    monkeypatch.setattr(smo_triton, "fit_labels", launched_as(fit_reference))
     with pretend_cuda(monkeypatch):
         yield
     monkeypatch.undo()
@@ -148,7 +145,7 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
         "which images have a vector": n,
         "which images are near-duplicates": 8 * s,
         "mean and deviation of the reference": 2 * 8 * d,
-        "what was found": 8 * k * (d + c + 8),
+        "what was found": 8 * k * (d + c + 15),
         "decision values": 8 * n * r,
         "the alignments of candidates": 8 * k * m,
         "which captions are alike": 2 * k * m,
@@ -234,13 +231,13 @@ def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     same_findings(whole, result)
 
 
-def given(n: int, k: int, with_clip: bool, **change: Any) -> tuple[AuditResult, list[Crossing]]:
+def given(n: int, k: int, with_clip: bool, settings: Any = None, **change: Any) -> tuple[AuditResult, list[Crossing]]:
     """Audit vectors that are there already, where the embedder is."""
-    inputs = job(n, k) | change
+    inputs, settings = job(n, k) | change, settings or {}
     embedder = ClipEmbedder.bundled(batch_size=7)
     embedder.doubts = ()
     inputs["embeddings"] = embedder.images(inputs.pop("images"))
-    fit = FailureDirections(**SETTINGS)
+    fit = FailureDirections(**SETTINGS | settings)
     if with_clip:
         inputs["embedder"] = embedder
     else:
@@ -263,6 +260,29 @@ def test_vectors_that_are_given_never_come_down(with_clip: bool, monkeypatch: py
         assert {one.why: one.bytes for one in crossings} == formula
         assert len(crossings) == len(there[0][1])
         same_findings(result, other)
+
+
+def test_hidden_classes_are_found_where_the_vectors_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses go up; what comes down is what comes of a SVM, but that no solver of the host is near."""
+
+    def latent(n: int, k: int) -> tuple[AuditResult, list[Crossing]]:
+        labels, predictions = (job(n, k)[name] for name in ("labels", "predictions"))
+        noise = 0.1 * np.random.default_rng(2).random(len(labels))
+        known = {"confidence": None, "true_probability": np.where(labels == predictions, 0.8, 0.1) + noise}
+        return given(n, k, False, {"method": "latent", "Cs": (1 / 3,)}, **known)
+
+    here = latent(16, 2)
+    with on_the_device(monkeypatch):
+        there, more = latent(16, 2), latent(32, 2)
+    assert (there[0].directions.backend_, there[0].findings.uses_loss) == ("torch", True)
+    assert Counter(one.why for one in there[1]) == Counter(one.why for one in more[1])
+    of = {one.why: one.bytes for one in there[1]}
+    assert of["what was found"] == 8 * 2 * (128 + 1 + 15)
+    for one, other in zip(here[0].findings.classes, there[0].findings.classes, strict=True):
+        assert one.cv_score == pytest.approx(other.cv_score, abs=0.05)
+        assert {example.path for example in one.hard_examples[:8]} == {
+            example.path for example in other.hard_examples[:8]
+        }
 
 
 def test_what_comes_down_of_conditions_is_a_number_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,7 @@ def build_findings() -> BuildFindings:
             version="9.8.7",
             seed=42,
             model="ViT-B-32",
+            method_reason="asked for by name",
             backend="numba",
             backend_reason="no CUDA device was found",
             text_method="prefix_tree",

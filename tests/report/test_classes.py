@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fdgpu.findings import ScoredCaption, Side, Thumbnails
+from fdgpu.findings import Interval, ScoredCaption, Side, Thumbnails
+from fdgpu.report import render_report
 from fdgpu.report.classes import bar_length, class_view
 from fdgpu.report.pictures import LADDER
 
-from .conftest import BuildClass, BuildFindings
+from .conftest import BuildClass, BuildFindings, BuildMode
+from .parsing import read
 
 
 def test_caption_bars_share_one_scale(build_class: BuildClass, build_findings: BuildFindings) -> None:
@@ -40,3 +42,37 @@ def test_a_picture_without_thumbnail_has_no_position(
     assert strip.sprite is not None
     assert strip.sprite.columns == 3
     assert strip.wrong == "4 of 4 wrong"
+
+
+def test_each_hidden_class_says_what_it_explains_or_that_it_cannot_be_told(
+    build_class: BuildClass, build_mode: BuildMode, build_findings: BuildFindings
+) -> None:
+    """And no λ at the edge of its few is a reason to widen them."""
+    told = build_mode(share=0.125, errors_explained=Interval(0.5, 0.25, 0.75), C=1 / 30, C_at_edge=True)
+    little = build_mode(share=math.nan, errors_explained=Interval(0.125, 0.0, 0.5), C=10 / 3, C_at_edge=True)
+    classes = (
+        build_class("two", modes=(told, little), solver="latent"),
+        build_class("one", modes=(little,), solver="latent"),
+    )
+    for uses_loss, words in (
+        (True, "a strongly shrunk regression, and by their own loss."),
+        (False, "shrunk regression."),
+    ):
+        findings = build_findings(*classes, method="latent", uses_loss=uses_loss, C_grid=(1 / 30, 1 / 3, 10 / 3))
+        page = read(text := render_report(findings, Thumbnails()))
+        facts = [" ".join(one.text for one in facts.children) for facts in page.find("dl", cls="facts")]
+        explained = "errors explained 50% (25% to 75%) hidden class 12.5% of the class shrinkage λ 30"
+        assert [explained in one for one in facts] == [False, True, False, False]  # a class, its modes, a class
+        assert ["shrinkage λ 0.3" in one for one in facts] == [False, False, True, True]
+        assert page.text.count("There is too little evidence") == 2
+        assert words in page.text
+        assert "△" not in text
+        assert "Widen" not in text
+        assert "among 30, 3, 0.3." in page.text
+        (table,) = page.find("table", id="classes-table")
+        heads = [one.text for one in table.find("thead")[0].find("th")]
+        at = heads.index("Explained")
+        assert heads[at + 1] == "λ"
+        cells = [[cell.text for cell in row.children][at : at + 2] for row in table.find("tbody")[0].find("tr")]
+        assert cells == [["50%", "30"], ["–", "0.3"]]
+        assert "linear support vector machine" not in page.text
