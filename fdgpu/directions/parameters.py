@@ -144,8 +144,8 @@ class SolverSettings(Checked):
     backend: str = field(
         default="auto",
         metadata=doc(
-            '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``, and ``"torch"`` for ``method="latent"``; one asked for '
-            'by name runs or raises. ``"auto"`` never takes ``"cuml"``, which solves one problem after another.',
+            '``"auto"``, ``"numba"``, ``"triton"`` or ``"cuml"``, and ``"torch"`` for ``method="latent"``; one asked '
+            'for by name runs or raises. ``"auto"`` never takes ``"cuml"``, which solves one problem after another.',
             partial(check_name, names=Backend, error=BackendError),
         ),
     )
