@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +16,7 @@ from fdgpu.arrays import bring_down, to_device
 from fdgpu.device import Backend, Choice
 from fdgpu.directions.batch import ClassBatch, Directions, Solve
 from fdgpu.directions.fit import Fit, Floats, Ints
-from fdgpu.directions.latent import LatentBatch, further_mode
+from fdgpu.directions.latent import LatentBatch
 from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 from fdgpu.directions.resampling import permutation_test, resampled_directions
@@ -94,8 +95,8 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
         able = able_to_split(batch, open_, r)
         if not able:
             break
-        explain = further_mode if isinstance(batch, LatentBatch) else explain_by
-        modes, labels, test = explain(r, batch, able, search)
+        own = batch.explain_by if isinstance(batch, LatentBatch) else partial(explain_by, batch=batch)
+        modes, labels, test = own(r, classes=able, search=search)
         count = max(search.n_permutations, TEST_PERMUTATIONS)
         (p_split,) = bring_down("p-values of one more failure mode", test(count, able))
         split_p_values.append(np.full(len(counts), np.nan))

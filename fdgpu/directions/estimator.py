@@ -15,7 +15,7 @@ import torch
 from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
 from fdgpu.checks import check_whole
 from fdgpu.cluster import Cluster
-from fdgpu.device import Choice
+from fdgpu.device import Backend, Choice, choose_backend
 from fdgpu.directions.batch import Here, Solve, SolverBackend
 from fdgpu.directions.dealing import Dealt
 from fdgpu.directions.distilling import distil, draw_on, gather
@@ -431,7 +431,7 @@ def backend_named(name: str, device: torch.device) -> SolverBackend:
     """
     on = device if device.type == "cuda" else torch.device("cuda")
     if name == "torch":
-        return TorchBackend(device)
+        return TorchBackend(device, lambda: backend_named(choose_backend(Backend.AUTO, device).name, device))
     if name == "triton":
         from fdgpu.directions.triton_backend import TritonBackend
 

@@ -152,22 +152,15 @@ def permuted_labels(layout: Layout, seed: int, first: int, count: int, classes: 
     return 1 - 2 * wrong.to(torch.int8)
 
 
-def permuted_samples(layout: Layout, seed: int, first: int, count: int, apart: Tensor | None = None) -> Tensor:
-    """Return the sample whose payload each sample receives, (count, N): the same permutations, for any payload.
-
-    Samples that are set ``apart`` (N,) exchange among themselves alone; a group is set apart with any of its samples.
-    """
+def permuted_samples(layout: Layout, seed: int, first: int, count: int) -> Tensor:
+    """Return the sample whose payload each sample receives, (count, N): the same permutations, for any payload."""
     states = states_of(layout, seed, Stream.PERMUTATION)[None]
     groups, blocks = layout.groups, layout.blocks
     if groups is None or blocks is None:
-        of = layout.segments.of if apart is None else 2 * layout.segments.of + apart
+        of = layout.segments.of
         wrong_first = (2 * of + layout.right).argsort(stable=True)
         return deal(keys(layout.segments, states, first, count), of[None], wrong_first[None])[0]
-    stratum, in_order = blocks.stratum, blocks.in_order
-    if apart is not None:
-        stratum = 2 * stratum + _any_of(groups, apart[None])[0]
-        in_order = in_order[stratum[in_order].argsort(stable=True)]
-    drawn = deal(keys(groups.segments, states, first, count), stratum[None], in_order[None])[0]
+    drawn = deal(keys(groups.segments, states, first, count), blocks.stratum[None], blocks.in_order[None])[0]
     return blocks.samples[blocks.starts[drawn[:, groups.of]] + blocks.within]
 
 

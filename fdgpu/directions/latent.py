@@ -18,7 +18,7 @@ Of every class, a part of the samples, the hidden class, is one on which the mod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -26,13 +26,15 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import SCORE_ROUNDING, ClassBatch, Directions
+from fdgpu.device import Backend
+from fdgpu.directions.batch import ClassBatch, Directions, SolverBackend
 from fdgpu.directions.labellings import Classes, Layout, Stream, Tensor, permuted_samples, states_of
-from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
+from fdgpu.directions.modes import explain_by
+from fdgpu.directions.parameters import PAPER_COSTS, Method, SearchSettings, Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels import hidden_classes
 from fdgpu.kernels.draws import keys
-from fdgpu.kernels.hidden_classes import FULL, QUICK, Effort, Mixtures, Space, search, space_of
+from fdgpu.kernels.hidden_classes import FULL, QUICK, Effort, Mixtures, Space, space_of
 
 STRONG = 100.0  # shrinkage of the regressions beside the hidden class
 ENOUGH = 0.5  # of the most nats held out, that a shrinkage needs to be chosen
@@ -84,9 +86,11 @@ class LatentBatch(ClassBatch):
 
     solver = Solver.LATENT
 
-    def __init__(self, layout: Layout, x: Tensor, margin: Tensor, settings: SolverSettings) -> None:
-        """Hold (N, d) whitened rows and (N,) margins, class by class."""
-        self.layout, self.x, self.settings = layout, x, settings
+    def __init__(
+        self, layout: Layout, x: Tensor, margin: Tensor, settings: SolverSettings, svms: Callable[[], ClassBatch]
+    ) -> None:
+        """Hold (N, d) whitened rows and (N,) margins, class by class; ``svms`` opens the same classes for SVMs."""
+        self.layout, self.x, self.settings, self.svms = layout, x, settings, svms
         self.margin = margin.to(x.dtype)
         self.shrinkages = [1 / C for C in settings.Cs]
         widest = max(layout.sizes)
@@ -94,6 +98,7 @@ class LatentBatch(ClassBatch):
         within = place < layout.lengths[:, None]
         self._padded = torch.where(within, layout.segments.starts[:-1, None] + place, 0)
         self._within = within
+        self.modes = [self]
         self._open = torch.ones_like(layout.right)  # the samples in which a hidden class is looked for
 
     # --- parts of the classes -----------------------------------------------------------------------------------
@@ -138,7 +143,7 @@ class LatentBatch(ClassBatch):
 
     def apart(self, open_: Tensor) -> LatentBatch:
         """Return the same classes, of which only the samples ``open_`` (N,) are looked at."""
-        made = LatentBatch(self.layout, self.x, self.margin, self.settings)
+        made = LatentBatch(self.layout, self.x, self.margin, self.settings, self.svms)
         made._open = open_
         return made
 
@@ -162,7 +167,7 @@ class LatentBatch(ClassBatch):
         failing = margin.new_zeros(len(margin), wide if everything else 0, margin.shape[1])
         for (fitted, space, held, products), gained in zip(self.folds_apart, gain, strict=True):
             fitted, held = Part(*(one[own] for one in fitted)), Part(*(one[own] for one in held))
-            found, _ = search(Space(*(one[own] for one in space)), fitted.of(margin), shrinkages, effort)
+            found, _ = hidden_classes.search(Space(*(one[own] for one in space)), fitted.of(margin), shrinkages, effort)
             along = (found.dual.flatten(1, 2) @ products[own].mT).unflatten(1, found.share.shape[1:])
             t, there = held.of(margin)[:, :, None], held.there[:, None, None]
             gained[own] = (found.gain(along, t) * there).sum(-1)
@@ -176,14 +181,12 @@ class LatentBatch(ClassBatch):
         """Find the hidden class of each class, and what stands beside it."""
         everything, held = self.part(self._open), self.held_out(self.margin[None])
         space, margin = space_of(self.x[everything.rows], everything.there), everything.of(self.margin[None])
-        by_shrinkage, scores = search(space, margin, self.shrinkages)
+        by_shrinkage, scores = hidden_classes.search(space, margin, self.shrinkages)
         most = held.total.amax(-1, keepdim=True)  # (K, 1, 1)
         pick = torch.where(held.total >= ENOUGH * most, scores, -torch.inf).argmax(-1)
         best, sure = by_shrinkage.taken(pick, 2), most[:, 0, 0] >= SURE
         nobody = torch.zeros_like(self.margin)
         self._failing, self._sure = everything.spread(best.failing[:, 0], nobody), sure
-        by_vector = (best.evidence(best.predicted) + best.prior[..., None])[:, 0]
-        self._members = (everything.spread(by_vector, nobody) > 0) & self.layout.each(sure)
         self._held_out_right = self._accuracies(held.failing[0])
         self._held_out = held
         line = self._line(space, margin, best, everything.of((~self.layout.right)[None]), sure)
@@ -191,8 +194,7 @@ class LatentBatch(ClassBatch):
         wrong = ~self.layout.right & self._open
         members = self.layout.total(torch.where(wrong, self._failing, 0.0)).round().long()
         nothing = torch.full_like(sure, torch.nan, dtype=torch.float64)
-        self.modes = [self]
-        self.found = Directions(
+        return Directions(
             coef=line.coef[None],
             intercept=line.intercept[None],
             C_index=pick.T,
@@ -206,7 +208,6 @@ class LatentBatch(ClassBatch):
             share=torch.where(sure, best.share[:, 0].double(), nothing)[None],
             explained=torch.stack([explained + z * error for z in (0, -WITHIN, WITHIN)], dim=-1)[None].clamp(0, 1),
         )
-        return self.found
 
     def _line(self, space: Space, margin: Tensor, best: Mixtures, wrong: Tensor, sure: Tensor) -> Line:
         """Join the hidden class, degrees and fallback to one direction, from hard to easy, and its zero; K of each."""
@@ -289,7 +290,7 @@ class LatentBatch(ClassBatch):
 
     def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
         """Exchange margins and answers, and repeat the whole quick search: (count, K) statistics."""
-        drawn = permuted_samples(self.layout, seed, first, count, ~self._open)
+        drawn = permuted_samples(self.layout, seed, first, count)
         return self._statistic(self.margin[drawn], classes)
 
     def _statistic(self, margin: Tensor, classes: Classes = None) -> Tensor:
@@ -322,48 +323,20 @@ class LatentBatch(ClassBatch):
 
     # --- more modes ---------------------------------------------------------------------------------------------
 
-    def next_mode(self) -> LatentBatch:
-        """Return the same classes without the samples whose vectors lie in the hidden class that was found last."""
-        last = self.modes[-1]
-        return self.apart(last._open & ~last._members)
+    def explain_by(
+        self, r: int, classes: Sequence[int], search: SearchSettings
+    ) -> tuple[Directions[Tensor], Tensor, Callable[[int, Sequence[int]], Tensor]]:
+        """Find ``r`` failure modes in each of ``classes``, as :func:`fdgpu.directions.modes.explain_by` does.
 
-
-def further_mode(
-    r: int,
-    batch: LatentBatch,
-    classes: Sequence[int],  # noqa: ARG001 - all of them are looked at
-    search: SearchSettings,
-) -> tuple[Directions[Tensor], Tensor, Callable[[int, Sequence[int]], Tensor]]:
-    """Look for one more hidden class among the samples outside of those that were found.
-
-    Args:
-        r: modes with that one.
-        batch: K classes, of which r - 1 modes were found.
-        classes: those of interest; what stands for others has no meaning.
-        search: has the seed.
-
-    Returns:
-        As :func:`fdgpu.directions.modes.explain_by`: all r modes, the samples (r, N) among which each was found as its
-        label matrix, and the test of the last one: margins and answers outside the other modes are permuted.
-    """
-    layout, mode = batch.layout, batch.next_mode()
-    one = mode.one_direction()
-    batch.modes.append(mode)
-    batch.found = Directions(*(torch.cat(pair) for pair in zip(batch.found, one, strict=True)))
-    labels = torch.stack([torch.where(each._open, layout.labels[0], 0) for each in batch.modes])
-    left = layout.count(mode._open & ~layout.right), layout.count(mode._open & layout.right)
-    able = (torch.minimum(*left) >= 2 * batch.settings.cv) & batch.modes[-2]._sure & mode._sure
-
-    def test(n_permutations: int, asked: Sequence[int]) -> Tensor:
-        exceeded, done = torch.zeros_like(one.C_index[0]), 0
-        at_once = max(1, BATCH_BYTES // mode.permutation_bytes)
-        while done < n_permutations:
-            count = min(at_once, n_permutations - done)
-            null = mode.null_statistics(search.random_state + r, done, count, asked)
-            exceeded, done = exceeded + (null >= one.statistic[0] - SCORE_ROUNDING).sum(0), done + count
-        return torch.where(able, (1 + exceeded).double() / (1 + n_permutations), 1.0)
-
-    return batch.found, labels, test
+        It says which errors belong together, and tests that there are so many modes; of each a hidden class is found
+        among all right answers and its errors.
+        """
+        _, labels, test = explain_by(r, self.svms(), classes, search)
+        self.modes = [self.apart(own != 0) for own in labels]
+        found = [mode.one_direction() for mode in self.modes]
+        own_errors = self.layout.count(labels < 0)
+        joined = Directions(*(torch.cat(values) for values in zip(*found, strict=True)))
+        return joined._replace(n_errors=own_errors), labels, test
 
 
 class Line(NamedTuple):
@@ -403,8 +376,9 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, of_svms: Callable[[], SolverBackend]) -> None:
+        """Solve on ``device``; ``of_svms`` returns the backend that finds which errors belong together."""
+        self.device, self._of_svms = device, of_svms
 
     def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
         """Find nothing that cannot be solved."""
@@ -425,6 +399,8 @@ class TorchBackend:
         """Whiten the classes where the embeddings are."""
         layout = Layout.of(classes, self.device)
         margin = np.concatenate([one.right * 2.0 - 1.0 if one.margin is None else one.margin for one in classes])
+        x = whitened(classes, settings.dtype, self.device)
+        svm = replace(settings, method=Method.SVM, Cs=PAPER_COSTS, backend=Backend.AUTO)
         return LatentBatch(
-            layout, whitened(classes, settings.dtype, self.device), to_device(margin, self.device), settings
+            layout, x, to_device(margin, self.device), settings, lambda: self._of_svms().open(classes, svm)
         )
