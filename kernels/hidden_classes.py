@@ -23,9 +23,10 @@ TAILS = (0.01, 0.05, 0.15, 0.3, 0.5)  # shares of a class that a start takes for
 LOSS_TAILS = (0.01, 0.05, 0.15)  # and by their predicted loss, which listens to the worst alone
 FEWEST = 3  # samples of a start
 INSIDE, OUTSIDE = 0.9, 0.02  # responsibilities of a start
-HEAT, FINAL, FINALISTS = 8, 32, 2  # iterations of all starts, and of so many of each shrinkage
+HEAT, FINAL, FINALISTS = 12, 30, 3  # iterations of all starts, and of so many of each shrinkage
 NEWTON = 2  # steps of the slope of the margin in an iteration
 MARGIN_RIDGE = 1e-3  # on that slope, which has no bound where margins tell z without error
+SETTLED = 3e-3  # largest change of a responsibility after which nothing moves any more
 LEVERAGE = 0.999  # most that a sample predicts itself
 CLARITY = 0.5  # exponent of the clarity in a candidate's score
 LEAST = 1e-12
@@ -58,7 +59,7 @@ def space_of(x: Tensor, there: Tensor) -> Space:
     n = there.sum(dim=1).clamp(min=1)
     mean = (x * there[..., None]).sum(dim=1) / n[:, None]
     centred = (x - mean[:, None]) * there[..., None]
-    k, m, d = x.shape
+    m, d = x.shape[1:]
     if m <= d:
         values, vectors = torch.linalg.eigh(centred @ centred.mT)
     else:
@@ -104,6 +105,15 @@ class Mixtures:
 
         return Mixtures(*(choose(getattr(self, one.name)) for one in fields(self)))
 
+    def with_first(self, others: Mixtures, where: Tensor) -> Mixtures:
+        """Put others (K, P, 1) in the place of the first of the last dimension of (K, P, L), ``where`` (K, P)."""
+
+        def put(own: Tensor, other: Tensor) -> Tensor:
+            chosen = where.reshape(*where.shape, *[1] * (own.ndim - 2))
+            return torch.cat([torch.where(chosen, other, own[:, :, :1]), own[:, :, 1:]], dim=2)
+
+        return Mixtures(*(put(getattr(self, one.name), getattr(others, one.name)) for one in fields(self)))
+
     @property
     def prior(self) -> Tensor:
         """(…) log-odds of the share."""
@@ -115,7 +125,7 @@ class Mixtures:
         return (height / self.variance)[..., None] * (along - middle[..., None])
 
     def gain(self, along: Tensor, margin: Tensor) -> Tensor:
-        """Return (…, m) how many nats better a margin is foretold by the vector than without it: log p(t | x) / p(t)."""
+        """Return (…, m) by how many nats the vector foretells the margin better than nothing: log p(t | x) / p(t)."""
         by_x = (self.evidence(along) + self.prior[..., None]).sigmoid()
         by_t = (self.offset[..., None] - self.slope[..., None] * margin).sigmoid()
         share = self.share[..., None]
@@ -135,17 +145,13 @@ def loss_of(margin: Tensor) -> Tensor:
     return torch.nn.functional.softplus(-margin)
 
 
-def starts(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> Tensor:
+def starts(space: Space, predicted: Tensor) -> Tensor:
     """Start from the samples whose margin or loss is predicted the worst by the others: (K, P, L, S, m).
 
     Args:
         space: K classes.
-        margin: (K, P, m), of P labellings.
-        shrinkages: L of them.
+        predicted: (K, P, L, 2, m) margins, and losses with a minus.
     """
-    targets = torch.stack([margin, -loss_of(margin)], dim=2)[:, :, None]  # (K, P, 1, 2, m)
-    targets = targets.expand(-1, -1, len(shrinkages), -1, -1)
-    predicted, _ = left_out(space, shrinkages, targets)
     predicted = torch.where(space.there[:, None, None, None] > 0, predicted, torch.inf)
     place = torch.empty_like(predicted, dtype=torch.int64)
     order = predicted.argsort(dim=-1, stable=True)
@@ -156,7 +162,7 @@ def starts(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> Tensor:
         return of[:, :, :, None] < counts[:, None, None, :, None]
 
     inside = torch.cat([tails(place[..., 0, :], TAILS), tails(place[..., 1, :], LOSS_TAILS)], dim=3)
-    return torch.where(inside, INSIDE, OUTSIDE).to(margin.dtype) * space.there[:, None, None, None]
+    return torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
 
 
 # --- expectation and maximisation -----------------------------------------------------------------------------------
@@ -198,12 +204,16 @@ def dual_of(space: Space, coordinates: Tensor) -> Tensor:
 
 
 def fit(
-    space: Space, margin: Tensor, shrinkages: Sequence[float], first: Tensor, iterations: int, settled: float = 3e-3
+    space: Space,
+    margin: Tensor,
+    shrinkages: Sequence[float],
+    first: Tensor,
+    iterations: int,
+    direction: tuple[Tensor, Tensor] | None = None,
 ) -> Mixtures:
     """Fit a hidden class from every start: shape (K, P, L, S).
 
-    On a CPU it ends as soon as no responsibility moves by more than ``settled``; a device does all iterations, and
-    nothing waits for it.
+    On a CPU it ends as soon as no responsibility moves any more; a device does all iterations, without a wait.
 
     Args:
         space: K classes.
@@ -211,13 +221,14 @@ def fit(
         shrinkages: L.
         first: (K, P, L, S, m) responsibilities.
         iterations: most of them.
+        direction: what :func:`left_out` gave, to stay with it; by default every iteration has its own.
     """
     there, n = space.there[:, None, None, None], space.n[:, None, None, None]
     t, r = margin[:, :, None, None], first
     offset = slope = torch.zeros_like(r[..., 0])
     least = torch.full_like(n, 1.5)  # samples of a hidden class, and outside
     for step in range(iterations):
-        along, coordinates = left_out(space, shrinkages, r)
+        along, coordinates = direction or left_out(space, shrinkages, r)
         inside = r.sum(-1).clamp(min=LEAST)
         outside = (n - r.sum(-1)).clamp(min=LEAST)
         high, low = (r * along).sum(-1) / inside, ((there - r) * along).sum(-1) / outside
@@ -228,7 +239,7 @@ def fit(
         found = Mixtures(r, coordinates, along, high, low, variance, offset, slope, share)
         after = (found.evidence(along) + offset[..., None] - slope[..., None] * t).sigmoid() * there
         moved, r = (after - r).abs().amax(), after
-        if r.device.type == "cpu" and float(moved) < settled:
+        if r.device.type == "cpu" and float(moved) < SETTLED:
             break
     return _hard_side(Mixtures(r, dual_of(space, coordinates), *list(vars(found).values())[2:]), there)
 
@@ -266,22 +277,42 @@ def _hard_side(found: Mixtures, there: Tensor) -> Mixtures:
 
 
 def search(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> tuple[Mixtures, Tensor]:
-    """Fit from every start, the better ones to the end.
+    """Fit from every start, the better ones to the end; and along the regressions of margins and losses.
+
+    Where the latter foretells margins better than the hidden class with the best score, whose direction is its own, it
+    takes the place of the hidden class by the strongest shrinkage: what fails lies along a line then, and not apart.
 
     Args:
         space: K classes.
         margin: (K, P, m) of every labelling.
-        shrinkages: L.
+        shrinkages: L, the strongest first.
 
     Returns:
-        The best hidden class by each shrinkage (K, P, L), and their scores.
+        The best hidden class by each shrinkage (K, P, L), and their scores: infinite for a line that took a place.
     """
-    found = fit(space, margin, shrinkages, starts(space, margin, shrinkages), HEAT)
+    targets = torch.stack([margin, -loss_of(margin)], dim=2)[:, :, None].expand(-1, -1, len(shrinkages), -1, -1)
+    predicted, coordinates = left_out(space, shrinkages, targets)
+    first = starts(space, predicted)
+    found = fit(space, margin, shrinkages, first, HEAT)
     leading = score(space, margin, found).topk(FINALISTS, dim=-1).indices
-    first = found.failing.take_along_dim(leading[..., None], dim=3)
-    found = fit(space, margin, shrinkages, first, FINAL)
+    found = fit(space, margin, shrinkages, found.failing.take_along_dim(leading[..., None], dim=3), FINAL)
     best = score(space, margin, found).max(dim=-1)
-    return found.taken(best.indices, 3), best.values
+    apart, scores = found.taken(best.indices, 3), best.values
+    of = torch.tensor([0] * len(TAILS) + [1] * len(LOSS_TAILS), device=first.device)  # which regression a start is of
+    graded = (predicted[:, :, :1, of], coordinates[:, :, :1, of])
+    lines = fit(space, margin, shrinkages[:1], first[:, :, :1], FINAL, graded)
+    along = lines.taken(nats(space, margin, lines).argmax(dim=-1), 3)  # (K, P, 1)
+    leader = nats(space, margin, apart).take_along_dim(scores.argmax(dim=-1, keepdim=True), 2)
+    better = (nats(space, margin, along) > leader)[..., 0]
+    on_line = torch.where(better, torch.inf, scores[..., 0])
+    return apart.with_first(along, better), torch.cat([on_line[..., None], scores[..., 1:]], dim=-1)
+
+
+def nats(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
+    """Return by how many nats vectors foretell the margins (K, P, m): (K, P, …) of the candidates."""
+    shape = (*margin.shape[:2], *[1] * (found.share.ndim - 2), margin.shape[2])
+    there = space.there.reshape(len(margin), *[1] * (found.share.ndim - 1), -1)
+    return (found.gain(found.predicted, margin.reshape(shape)) * there).sum(-1)
 
 
 def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
@@ -289,5 +320,5 @@ def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
 
     Nats alone prefer what many causes have in common to one of them; clarity alone any two groups that there are.
     """
-    gain = (found.gain(found.predicted, margin[:, :, None, None]) * space.there[:, None, None, None]).sum(-1)
+    gain = nats(space, margin, found)
     return torch.where(gain > 0, gain * found.clarity**CLARITY, gain)

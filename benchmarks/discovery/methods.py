@@ -17,8 +17,8 @@ from benchmarks.discovery.problem import Floats, Problem, Samples
 from fdgpu import FailureDirections
 
 SVM, LATENT, PROBE = "fdgpu, SVM", "fdgpu, latent", "probe told the truth"
-OWN = " + own loss"
-PERMUTATIONS = 200
+OWN, ALONE = " + own loss", ", vectors alone"
+PERMUTATIONS, STOP_AFTER = 200, 10  # as an audit tests
 SHOWN = 5  # slices that Domino shows
 RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)  # times the mean eigenvalue
 FEWEST = 5  # samples of either kind that a probe is fitted to
@@ -65,7 +65,7 @@ def planespot(problem: Problem) -> Lines:
 
 def svm(problem: Problem) -> Lines:
     """The paper's, hardest samples by decision value; tested where nothing is planted."""
-    fit = FailureDirections(n_permutations=_permutations(problem))
+    fit = FailureDirections(**_tested(problem))
     val, test = problem.val, problem.test
     fit.fit(val.x, val.labels, val.correct, reference=problem.reference, groups=problem.groups)
     return {
@@ -74,13 +74,13 @@ def svm(problem: Problem) -> Lines:
 
 
 def latent(problem: Problem) -> Lines:
-    """A hidden failure class: by the vectors alone, and with what the sample's own loss adds."""
-    fit = FailureDirections(method="latent", n_permutations=_permutations(problem))
+    """A hidden failure class: with what the sample's own loss adds, and by the vectors alone."""
+    fit = FailureDirections(method="latent", **_tested(problem))
     val, test = problem.val, problem.test
     fit.fit(val.x, val.labels, val.correct, reference=problem.reference, groups=problem.groups, loss=val.loss)
     p_values = _p_values(fit, problem)
-    values = {LATENT: fit.decision_function(test.x, test.labels)}
-    values[LATENT + OWN] = fit.decision_function(test.x, test.labels, loss=test.loss)
+    values = {LATENT: fit.decision_function(test.x, test.labels, loss=test.loss)}
+    values[LATENT + ALONE] = fit.decision_function(test.x, test.labels)
     return {name: _by_class(-np.asarray(one), test.labels, p_values) for name, one in values.items()}
 
 
@@ -164,8 +164,8 @@ def _by_class(values: Floats, labels: NDArray[np.int64], p_values: Floats | None
     return Found(proposals, np.where(np.isnan(values), -np.inf, values), p_values)
 
 
-def _permutations(problem: Problem) -> int:
-    return PERMUTATIONS if _is_null(problem) else 0
+def _tested(problem: Problem) -> dict[str, int]:
+    return {"n_permutations": PERMUTATIONS, "stop_after": STOP_AFTER} if _is_null(problem) else {}
 
 
 def _is_null(problem: Problem) -> bool:

@@ -73,7 +73,7 @@ class Directions(NamedTuple, Generic[A]):
 
     @classmethod
     def of_svms(cls, *found: Tensor) -> Directions[Tensor]:
-        """Add to all fields before ``statistic`` what stands there of a SVM: its score, and no hidden class."""
+        """Add to the fields before ``statistic`` what a SVM has there: its score, and nothing of the latent method."""
         intercept, C_index, cv_scores = found[1], found[2], found[3]
         statistic = cv_scores.take_along_dim(C_index[..., None], dim=2)[..., 0]
         nothing = torch.zeros_like(intercept, dtype=torch.float64)

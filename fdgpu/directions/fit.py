@@ -124,8 +124,8 @@ class Fit:
     )
     explained: Floats = field(
         metadata=tensor(
-            "(k, r, 3) share of the errors that the hidden class explains, held out, and the ends of its 95 % "
-            'interval: those inside beyond the rate outside; NaN with ``method="svm"``.',
+            "(k, r, 3) share of the errors that the hidden class explains, held out, and its 95 % interval: "
+            'those inside beyond the rate outside; NaN with ``method="svm"``.',
             within=SHARE,
         )
     )

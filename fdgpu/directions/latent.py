@@ -3,11 +3,11 @@ r"""Failure modes as hidden classes: the method ``"latent"``, which listens to h
 Of every class, a part of the samples, the hidden class, is one on which the model fails (:mod:`hidden_classes
 <fdgpu.kernels.hidden_classes>`, docs/method.md). What an audit makes of it:
 
-- **Choice.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted; the one with
-  the best score stays.
-- **Evidence.** The whole choice is repeated without each fold, and on the fold held out it is asked by how many nats
-  the vectors foretell the margins: the statistic of the test. Folds are drawn, and know no answers, so that a
-  permutation of the answers within them is as likely as what was seen.
+- **Evidence.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted without each
+  fold, and on the fold held out it is asked by how many nats the vectors foretell the margins. The most over the
+  shrinkages is the statistic of the test. Folds are drawn, and know no answers, so that a permutation of the answers is
+  as likely as what was seen.
+- **Choice.** The same on all samples, by the shrinkages with at least half of the most nats; that with the best score.
 - **Little evidence.** Below three nats nobody can say which samples are the hidden class. Then the direction is that of
   the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it with the same weight.
 - **Degrees.** Inside the hidden class and outside, some samples are harder than others. The ridge regression of the
@@ -34,6 +34,7 @@ from fdgpu.kernels.draws import keys
 from fdgpu.kernels.hidden_classes import Mixtures, Space, space_of
 
 STRONG = 100.0  # shrinkage of the regressions beside the hidden class
+ENOUGH = 0.5  # of the most nats held out, that a shrinkage needs to be chosen
 SURE = 3.0  # nats of evidence below which there is no hidden class to be told
 BATCH_BYTES = 1 << 26  # of a batch on a CPU, and of permutations at once: what stays in its caches is faster
 ARRAYS = 10  # as large as the responsibilities, that an iteration holds
@@ -63,14 +64,17 @@ class HeldOut:
     """What is said of samples by hidden classes that were fitted without them.
 
     Attributes:
-        gain: (K, P) nats by which vectors foretell margins.
-        failing: (P, L, N) probability of the hidden class by the vector alone, by every shrinkage.
-        chosen: (K, P, cv) index of the shrinkage that was chosen without each fold.
+        gain: (cv, K, P, L) nats by which vectors foretell the margins of a fold, by the best of every shrinkage.
+        failing: (P, L, N) probability of the hidden class by the vector alone.
     """
 
     gain: Tensor
     failing: Tensor
-    chosen: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """(K, P, L) nats over all folds."""
+        return self.gain.sum(0)
 
 
 class LatentBatch(ClassBatch):
@@ -138,11 +142,6 @@ class LatentBatch(ClassBatch):
 
     # --- fitting ------------------------------------------------------------------------------------------------
 
-    def choose(self, space: Space, margin: Tensor) -> tuple[Mixtures, Tensor]:
-        """Fit from every start: the best by each shrinkage (K, P, L), and the index (K, P) of the best of these."""
-        found, scores = hidden_classes.search(space, margin, self.shrinkages)
-        return found, scores.argmax(-1)
-
     def held_out(self, margin: Tensor, classes: Classes = None, everything: bool = True) -> HeldOut:
         """Repeat the choice without each fold, and ask it about the fold.
 
@@ -154,37 +153,37 @@ class LatentBatch(ClassBatch):
         own: slice | Tensor = slice(None)
         if classes is not None and len(classes) < len(self.layout.sizes):
             own = to_device(torch.tensor(list(classes), dtype=torch.int64), self.layout.device)
-        gain = margin.new_zeros(len(self.layout.sizes), len(margin))
-        failing = margin.new_zeros(len(margin), len(self.shrinkages) if everything else 0, margin.shape[1])
-        picks = []
-        for fitted, space, held, products in self.folds_apart:
+        wide = len(self.shrinkages)
+        gain = margin.new_zeros(self.settings.cv, len(self.layout.sizes), len(margin), wide)
+        failing = margin.new_zeros(len(margin), wide if everything else 0, margin.shape[1])
+        for (fitted, space, held, products), gained in zip(self.folds_apart, gain, strict=True):
             fitted, held = Part(*(one[own] for one in fitted)), Part(*(one[own] for one in held))
-            by_shrinkage, pick = self.choose(Space(*(one[own] for one in space)), fitted.of(margin))
-            best = by_shrinkage.taken(pick, 2)
-            t = held.of(margin)
-            gain[own] += (best.gain(best.dual @ products[own].mT, t) * held.there[:, None]).sum(-1)
-            picks.append(pick)
+            found, _ = hidden_classes.search(Space(*(one[own] for one in space)), fitted.of(margin), self.shrinkages)
+            along = (found.dual.flatten(1, 2) @ products[own].mT).unflatten(1, found.share.shape[1:])
+            t, there = held.of(margin)[:, :, None], held.there[:, None, None]
+            gained[own] = (found.gain(along, t) * there).sum(-1)
             if everything:
-                along = (by_shrinkage.dual.flatten(1, 2) @ products.mT).unflatten(1, by_shrinkage.share.shape[1:])
-                inside = (by_shrinkage.evidence(along) + by_shrinkage.prior[..., None]).sigmoid()
+                inside = (found.evidence(along) + found.prior[..., None]).sigmoid()
                 for values, into in zip(inside.flatten(1, 2).unbind(1), failing.flatten(0, 1).unbind(0), strict=True):
                     into.copy_(held.spread(values, into))
-        return HeldOut(gain, failing, torch.stack(picks, dim=-1))
+        return HeldOut(gain, failing)
 
     def one_direction(self) -> Directions[Tensor]:
         """Find the hidden class of each class, and what stands beside it."""
         everything, held = self.part(self._open), self.held_out(self.margin[None])
         space, margin = space_of(self.x[everything.rows], everything.there), everything.of(self.margin[None])
-        by_shrinkage, pick = self.choose(space, margin)
-        best, sure = by_shrinkage.taken(pick, 2), held.gain[:, 0] >= SURE
+        by_shrinkage, scores = hidden_classes.search(space, margin, self.shrinkages)
+        most = held.total.amax(-1, keepdim=True)  # (K, 1, 1)
+        pick = torch.where(held.total >= ENOUGH * most, scores, -torch.inf).argmax(-1)
+        best, sure = by_shrinkage.taken(pick, 2), most[:, 0, 0] >= SURE
         nobody = torch.zeros_like(self.margin)
         self._failing, self._sure = everything.spread(best.failing[:, 0], nobody), sure
         by_vector = (best.evidence(best.predicted) + best.prior[..., None])[:, 0]
         self._members = (everything.spread(by_vector, nobody) > 0) & self.layout.each(sure)
         self._held_out_right = self._accuracies(held.failing[0])
-        self._picked = held.chosen[:, 0]
+        self._held_out = held
         line = self._line(space, margin, best, everything.of((~self.layout.right)[None]), sure)
-        explained, error = self._explained(held)
+        explained, error = self._explained(held, pick[:, 0])
         wrong = ~self.layout.right & self._open
         members = self.layout.total(torch.where(wrong, self._failing, 0.0)).round().long()
         nothing = torch.full_like(sure, torch.nan, dtype=torch.float64)
@@ -197,7 +196,7 @@ class LatentBatch(ClassBatch):
             n_errors=torch.where(sure, members, self.layout.count(wrong))[None],
             n_iter=torch.full_like(pick.T, hidden_classes.HEAT + hidden_classes.FINAL),
             violation=torch.zeros_like(line.intercept)[None],
-            statistic=held.gain.T.double(),
+            statistic=most[..., 0].T.double(),
             loss_weight=line.loss_weight[None],
             loss_intercept=line.loss_intercept[None],
             share=torch.where(sure, best.share[:, 0].double(), nothing)[None],
@@ -247,14 +246,13 @@ class LatentBatch(ClassBatch):
             recalls.append(layout.count(hit & own).double() / layout.count(own))
         return torch.stack(recalls).mean(0).T
 
-    def _explained(self, held: HeldOut) -> tuple[Tensor, Tensor]:
+    def _explained(self, held: HeldOut, pick: Tensor) -> tuple[Tensor, Tensor]:
         """Share (K,) of the errors that the hidden class explains, held out, and its standard error.
 
         Inside, as many errors more than outside's rate as there are of all; samples of a group count as one.
         """
         layout = self.layout
-        at = held.chosen[:, 0][layout.segments.of, self.fold]
-        r = held.failing[0].take_along_dim(at[None], dim=0)[0].double() * self._open
+        r = held.failing[0].take_along_dim(layout.each(pick)[None], dim=0)[0].double() * self._open
         wrong = (~layout.right & self._open).double()
         outside = self._open.double() - r
         sums = [layout.total(values) for values in (r * wrong, r, outside * wrong, outside, wrong)]
@@ -288,9 +286,9 @@ class LatentBatch(ClassBatch):
     def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
         """Exchange margins and answers, and repeat the whole choice: (count, K) held-out nats."""
         drawn = permuted_samples(self.layout, seed, first, count, ~self._open)
-        return self.held_out(self.margin[drawn], classes, everything=False).gain.T.double()
+        return self.held_out(self.margin[drawn], classes, everything=False).total.amax(-1).T.double()
 
-    def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:
+    def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:  # noqa: ARG002 - all of them
         """Fit resamples (r, B, N) of r modes again, from what all samples said: w (r, B, K, d), for all classes."""
         fitted = [mode._refit(own, picked) for mode, own, picked in zip(self.modes, labels != 0, C_index, strict=True)]
         return torch.stack(fitted)
@@ -309,11 +307,10 @@ class LatentBatch(ClassBatch):
         return torch.stack(found).float()
 
     def nested_scores(self) -> Tensor:
-        """Return (K,) held-out balanced accuracy by what was chosen without each fold."""
-        fraction = torch.stack(
-            [self._held_out_right.take_along_dim(pick[:, None], dim=1)[:, 0] for pick in self._picked.T]
-        )
-        return fraction.mean(0)
+        """Return (K,) held-out balanced accuracy, by the shrinkage that foretells the other folds best."""
+        others = self._held_out.total[:, 0] - self._held_out.gain[:, :, 0]  # (cv, K, L)
+        chosen = others.argmax(-1)[self.fold, self.layout.segments.of]
+        return self._accuracies(self._held_out.failing[0].take_along_dim(chosen[None], dim=0))[:, 0]
 
     # --- more modes ---------------------------------------------------------------------------------------------
 
@@ -324,7 +321,10 @@ class LatentBatch(ClassBatch):
 
 
 def further_mode(
-    r: int, batch: LatentBatch, classes: Sequence[int], search: SearchSettings
+    r: int,
+    batch: LatentBatch,
+    classes: Sequence[int],  # noqa: ARG001 - all of them are looked at
+    search: SearchSettings,
 ) -> tuple[Directions[Tensor], Tensor, Callable[[int, Sequence[int]], Tensor]]:
     """Look for one more hidden class among the samples outside of those that were found.
 

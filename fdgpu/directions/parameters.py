@@ -25,7 +25,7 @@ MOST_DIRECTIONS = 6  # failure modes of two folds are matched by trying every or
 FLOAT32_TOL = 1e-5  # a float32 Gram matrix cannot resolve a violation below about a tenth of this
 
 
-LATENT_COSTS = (1 / 30, 1 / 3, 10 / 3)  # 1 / λ, λ the shrinkage in units of the mean eigenvalue
+LATENT_COSTS = (1 / 100, 1 / 3, 10 / 3)  # 1 / λ, λ the shrinkage in units of the mean eigenvalue
 
 
 class Method(StrEnum):
@@ -113,7 +113,7 @@ class SolverSettings(Checked):
         default=PAPER_COSTS,
         metadata=doc(
             "grid of the regularisation constant, from 1e-12 to 1e12; the best is chosen by cross-validation, the "
-            'smaller one on a tie. With ``method="latent"`` 1 / λ, by default of λ = 30, 3 and 0.3.',
+            'smaller one on a tie. With ``method="latent"`` 1 / λ, by default of λ = 100, 3 and 0.3.',
             check_costs,
         ),
     )
@@ -161,8 +161,8 @@ class SolverSettings(Checked):
     method: str = field(
         default=Method.SVM,
         metadata=doc(
-            '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which also '
-            "listens to ``loss``. See docs/method.md.",
+            '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which listens to '
+            "``loss`` too. See docs/method.md.",
             partial(check_name, names=Method),
         ),
     )
