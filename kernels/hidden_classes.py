@@ -16,20 +16,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Tensor = torch.Tensor
-TAILS = (0.01, 0.05, 0.15, 0.3, 0.5)  # shares of a class that a start takes for failures, by their predicted margin
-LOSS_TAILS = (0.01, 0.05, 0.15)  # and by their predicted loss, which listens to the worst alone
 FEWEST = 3  # samples of a start
 INSIDE, OUTSIDE = 0.9, 0.02  # responsibilities of a start
-HEAT, FINAL, FINALISTS = 12, 30, 3  # iterations of all starts, and of so many of each shrinkage
 NEWTON = 2  # steps of the slope of the margin in an iteration
 MARGIN_RIDGE = 1e-3  # on that slope, which has no bound where margins tell z without error
 SETTLED = 3e-3  # largest change of a responsibility after which nothing moves any more
 LEVERAGE = 0.999  # most that a sample predicts itself
 CLARITY = 0.5  # exponent of the clarity in a candidate's score
 LEAST = 1e-12
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far a search goes.
+
+    Attributes:
+        tails: shares of a class that a start takes for failures, by their predicted margin.
+        loss_tails: the same by their predicted loss, which listens to the worst alone.
+        heat: iterations of all starts.
+        final: further iterations of so many ``finalists`` of each shrinkage; and those of a line.
+        finalists: see there.
+    """
+
+    tails: tuple[float, ...]
+    loss_tails: tuple[float, ...]
+    heat: int
+    final: int
+    finalists: int
+
+    @property
+    def starts(self) -> int:
+        """Of each shrinkage."""
+        return len(self.tails) + len(self.loss_tails)
+
+
+FULL = Effort((0.01, 0.05, 0.15, 0.3, 0.5), (0.01, 0.05, 0.15), heat=12, final=30, finalists=3)
+QUICK = Effort((0.05, 0.3), (0.02,), heat=6, final=6, finalists=1)  # of a test, whose permutations are many
 
 
 class Space(NamedTuple):
@@ -145,12 +172,13 @@ def loss_of(margin: Tensor) -> Tensor:
     return torch.nn.functional.softplus(-margin)
 
 
-def starts(space: Space, predicted: Tensor) -> Tensor:
+def starts(space: Space, predicted: Tensor, effort: Effort) -> Tensor:
     """Start from the samples whose margin or loss is predicted the worst by the others: (K, P, L, S, m).
 
     Args:
         space: K classes.
         predicted: (K, P, L, 2, m) margins, and losses with a minus.
+        effort: the shares.
     """
     predicted = torch.where(space.there[:, None, None, None] > 0, predicted, torch.inf)
     place = torch.empty_like(predicted, dtype=torch.int64)
@@ -161,7 +189,7 @@ def starts(space: Space, predicted: Tensor) -> Tensor:
         counts = (of.new_tensor(shares, dtype=space.n.dtype) * space.n[:, None]).round().clamp(min=FEWEST)
         return of[:, :, :, None] < counts[:, None, None, :, None]
 
-    inside = torch.cat([tails(place[..., 0, :], TAILS), tails(place[..., 1, :], LOSS_TAILS)], dim=3)
+    inside = torch.cat([tails(place[..., 0, :], effort.tails), tails(place[..., 1, :], effort.loss_tails)], dim=3)
     return torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
 
 
@@ -276,7 +304,7 @@ def _hard_side(found: Mixtures, there: Tensor) -> Mixtures:
     )
 
 
-def search(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> tuple[Mixtures, Tensor]:
+def search(space: Space, margin: Tensor, shrinkages: Sequence[float], effort: Effort = FULL) -> tuple[Mixtures, Tensor]:
     """Fit from every start, the better ones to the end; and along the regressions of margins and losses.
 
     Where the latter foretells margins better than the hidden class with the best score, whose direction is its own, it
@@ -286,21 +314,24 @@ def search(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> tuple[M
         space: K classes.
         margin: (K, P, m) of every labelling.
         shrinkages: L, the strongest first.
+        effort: how far it goes.
 
     Returns:
         The best hidden class by each shrinkage (K, P, L), and their scores: infinite for a line that took a place.
     """
     targets = torch.stack([margin, -loss_of(margin)], dim=2)[:, :, None].expand(-1, -1, len(shrinkages), -1, -1)
     predicted, coordinates = left_out(space, shrinkages, targets)
-    first = starts(space, predicted)
-    found = fit(space, margin, shrinkages, first, HEAT)
-    leading = score(space, margin, found).topk(FINALISTS, dim=-1).indices
-    found = fit(space, margin, shrinkages, found.failing.take_along_dim(leading[..., None], dim=3), FINAL)
+    first = starts(space, predicted, effort)
+    found = fit(space, margin, shrinkages, first, effort.heat)
+    leading = score(space, margin, found).topk(effort.finalists, dim=-1).indices
+    found = fit(space, margin, shrinkages, found.failing.take_along_dim(leading[..., None], dim=3), effort.final)
     best = score(space, margin, found).max(dim=-1)
     apart, scores = found.taken(best.indices, 3), best.values
-    of = torch.tensor([0] * len(TAILS) + [1] * len(LOSS_TAILS), device=first.device)  # which regression a start is of
+    of = torch.tensor(
+        [0] * len(effort.tails) + [1] * len(effort.loss_tails), device=first.device
+    )  # which regression a start is of
     graded = (predicted[:, :, :1, of], coordinates[:, :, :1, of])
-    lines = fit(space, margin, shrinkages[:1], first[:, :, :1], FINAL, graded)
+    lines = fit(space, margin, shrinkages[:1], first[:, :, :1], effort.final, graded)
     along = lines.taken(nats(space, margin, lines).argmax(dim=-1), 3)  # (K, P, 1)
     leader = nats(space, margin, apart).take_along_dim(scores.argmax(dim=-1, keepdim=True), 2)
     better = (nats(space, margin, along) > leader)[..., 0]
@@ -322,3 +353,48 @@ def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
     """
     gain = nats(space, margin, found)
     return torch.where(gain > 0, gain * found.clarity**CLARITY, gain)
+
+
+# --- plain twin: one class, one start, every sample left out by a regression of its own -------------------------------
+
+
+def fit_reference(
+    x: NDArray[np.float64], margin: NDArray[np.float64], shrinkage: float, first: NDArray[np.float64], iterations: int
+) -> dict[str, NDArray[np.float64]]:
+    """Do :func:`fit`'s work for one class (n, d), margins (n,), one shrinkage and one start (n,): fields by name."""
+    n, d = x.shape
+    scatter = x - x.mean(axis=0)
+    ridge = shrinkage * (scatter**2).sum() / d
+    r, offset, slope = first.astype(np.float64), 0.0, 0.0
+    for step in range(iterations):
+        along = np.array([_predicted_by_others(x, r, i, ridge) for i in range(n)])
+        inside, outside = r.sum(), (1 - r).sum()
+        high, low = (r * along).sum() / inside, ((1 - r) * along).sum() / outside
+        variance = (r * (along - high) ** 2 + (1 - r) * (along - low) ** 2).mean() + LEAST
+        share = min(max(inside, 1.5), n - 1.5) / n
+        offset = np.log(share / (1 - share)) if step == 0 else offset
+        for _ in range(NEWTON):
+            p = 1 / (1 + np.exp(slope * margin - offset))
+            weight = p * (1 - p) + 1e-9
+            gradient = np.array([(r - p).sum(), -((r - p) * margin).sum() - MARGIN_RIDGE * slope])
+            curvature = np.array([[weight.sum(), -(weight * margin).sum()], [0, (weight * margin**2).sum()]])
+            curvature += np.triu(curvature, 1).T + np.diag([0, MARGIN_RIDGE])
+            moved = np.linalg.solve(curvature, gradient)
+            offset, slope = np.array([offset, slope]) + moved * min(1, 2 / max(np.abs(moved).max(), LEAST))
+        evidence = (high - low) / variance * (along - (high + low) / 2)
+        r = 1 / (1 + np.exp(slope * margin - offset - evidence))
+    if slope < 0:
+        r, along, high, low, offset, slope, share = 1 - r, -along, -low, -high, -offset, -slope, 1 - share
+    found = {"failing": r, "predicted": along, "high": high, "low": low, "variance": variance}
+    return {
+        name: np.asarray(value) for name, value in (found | {"offset": offset, "slope": slope, "share": share}).items()
+    }
+
+
+def _predicted_by_others(x: NDArray[np.float64], target: NDArray[np.float64], i: int, ridge: float) -> float:
+    """Predict sample i's target around the mean of all, by the ridge regression with an intercept on the others."""
+    others = np.arange(len(x)) != i
+    mean, centre = x[others].mean(axis=0), target[others].mean()
+    z = x[others] - mean
+    w = z.T @ np.linalg.solve(z @ z.T + ridge * np.eye(len(z)), target[others] - centre)
+    return float((x[i] - mean) @ w + centre - target.mean())

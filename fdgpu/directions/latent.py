@@ -4,9 +4,10 @@ Of every class, a part of the samples, the hidden class, is one on which the mod
 <fdgpu.kernels.hidden_classes>`, docs/method.md). What an audit makes of it:
 
 - **Evidence.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted without each
-  fold, and on the fold held out it is asked by how many nats the vectors foretell the margins. The most over the
-  shrinkages is the statistic of the test. Folds are drawn, and know no answers, so that a permutation of the answers is
-  as likely as what was seen.
+  fold, and on the fold held out it is asked by how many nats the vectors foretell the margins. Folds are drawn, and
+  know no answers, so that a permutation of the answers is as likely as what was seen.
+- **Test.** Its statistic is the most nats held out by a quicker search, of fewer starts and iterations, which is
+  repeated as it is for every permutation of margins and answers.
 - **Choice.** The same on all samples, by the shrinkages with at least half of the most nats; that with the best score.
 - **Little evidence.** Below three nats nobody can say which samples are the hidden class. Then the direction is that of
   the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it with the same weight.
@@ -31,10 +32,11 @@ from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels import hidden_classes
 from fdgpu.kernels.draws import keys
-from fdgpu.kernels.hidden_classes import Mixtures, Space, space_of
+from fdgpu.kernels.hidden_classes import FULL, QUICK, Effort, Mixtures, Space, search, space_of
 
 STRONG = 100.0  # shrinkage of the regressions beside the hidden class
 ENOUGH = 0.5  # of the most nats held out, that a shrinkage needs to be chosen
+TESTED = 2  # shrinkages of a test, the strongest
 SURE = 3.0  # nats of evidence below which there is no hidden class to be told
 BATCH_BYTES = 1 << 26  # of a batch on a CPU, and of permutations at once: what stays in its caches is faster
 ARRAYS = 10  # as large as the responsibilities, that an iteration holds
@@ -142,23 +144,25 @@ class LatentBatch(ClassBatch):
 
     # --- fitting ------------------------------------------------------------------------------------------------
 
-    def held_out(self, margin: Tensor, classes: Classes = None, everything: bool = True) -> HeldOut:
-        """Repeat the choice without each fold, and ask it about the fold.
+    def held_out(self, margin: Tensor, classes: Classes = None, effort: Effort = FULL) -> HeldOut:
+        """Search without each fold, and ask what was found about the fold.
 
         Args:
             margin: (P, N).
             classes: those of interest; what stands for others has no meaning.
-            everything: without it, ``failing`` is left out, which permutations have no need of.
+            effort: of the search; a quick one, as a test's, leaves out ``failing``, and all but two shrinkages.
         """
         own: slice | Tensor = slice(None)
         if classes is not None and len(classes) < len(self.layout.sizes):
             own = to_device(torch.tensor(list(classes), dtype=torch.int64), self.layout.device)
-        wide = len(self.shrinkages)
+        everything = effort is FULL
+        shrinkages = self.shrinkages if everything else self.shrinkages[:TESTED]
+        wide = len(shrinkages)
         gain = margin.new_zeros(self.settings.cv, len(self.layout.sizes), len(margin), wide)
         failing = margin.new_zeros(len(margin), wide if everything else 0, margin.shape[1])
         for (fitted, space, held, products), gained in zip(self.folds_apart, gain, strict=True):
             fitted, held = Part(*(one[own] for one in fitted)), Part(*(one[own] for one in held))
-            found, _ = hidden_classes.search(Space(*(one[own] for one in space)), fitted.of(margin), self.shrinkages)
+            found, _ = search(Space(*(one[own] for one in space)), fitted.of(margin), shrinkages, effort)
             along = (found.dual.flatten(1, 2) @ products[own].mT).unflatten(1, found.share.shape[1:])
             t, there = held.of(margin)[:, :, None], held.there[:, None, None]
             gained[own] = (found.gain(along, t) * there).sum(-1)
@@ -172,7 +176,7 @@ class LatentBatch(ClassBatch):
         """Find the hidden class of each class, and what stands beside it."""
         everything, held = self.part(self._open), self.held_out(self.margin[None])
         space, margin = space_of(self.x[everything.rows], everything.there), everything.of(self.margin[None])
-        by_shrinkage, scores = hidden_classes.search(space, margin, self.shrinkages)
+        by_shrinkage, scores = search(space, margin, self.shrinkages)
         most = held.total.amax(-1, keepdim=True)  # (K, 1, 1)
         pick = torch.where(held.total >= ENOUGH * most, scores, -torch.inf).argmax(-1)
         best, sure = by_shrinkage.taken(pick, 2), most[:, 0, 0] >= SURE
@@ -194,9 +198,9 @@ class LatentBatch(ClassBatch):
             C_index=pick.T,
             cv_scores=self._held_out_right[None],
             n_errors=torch.where(sure, members, self.layout.count(wrong))[None],
-            n_iter=torch.full_like(pick.T, hidden_classes.HEAT + hidden_classes.FINAL),
+            n_iter=torch.full_like(pick.T, FULL.heat + FULL.final),
             violation=torch.zeros_like(line.intercept)[None],
-            statistic=most[..., 0].T.double(),
+            statistic=self._statistic(self.margin[None]),
             loss_weight=line.loss_weight[None],
             loss_intercept=line.loss_intercept[None],
             share=torch.where(sure, best.share[:, 0].double(), nothing)[None],
@@ -280,13 +284,17 @@ class LatentBatch(ClassBatch):
     @property
     def permutation_bytes(self) -> int:
         """What one permutation of the batch takes: some arrays of the size of every start."""
-        starts = len(self.shrinkages) * (len(hidden_classes.TAILS) + len(hidden_classes.LOSS_TAILS))
+        starts = min(TESTED, len(self.shrinkages)) * QUICK.starts
         return ARRAYS * starts * self._padded.numel() * self.x.element_size()
 
     def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
-        """Exchange margins and answers, and repeat the whole choice: (count, K) held-out nats."""
+        """Exchange margins and answers, and repeat the whole quick search: (count, K) statistics."""
         drawn = permuted_samples(self.layout, seed, first, count, ~self._open)
-        return self.held_out(self.margin[drawn], classes, everything=False).total.amax(-1).T.double()
+        return self._statistic(self.margin[drawn], classes)
+
+    def _statistic(self, margin: Tensor, classes: Classes = None) -> Tensor:
+        """Return (P, K) the most nats held out, by a quick search."""
+        return self.held_out(margin, classes, QUICK).total.amax(-1).T.double()
 
     def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:  # noqa: ARG002 - all of them
         """Fit resamples (r, B, N) of r modes again, from what all samples said: w (r, B, K, d), for all classes."""
@@ -409,8 +417,8 @@ class TorchBackend:
 
     def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int:
         """Rows and eigenvectors of all samples and of each fold's others, and what every start holds."""
-        d, starts = one.embeddings.shape[1], len(hidden_classes.TAILS) + len(hidden_classes.LOSS_TAILS)
-        held = (2 + 2 * settings.cv) * (d + min(one.n, d)) + ARRAYS * starts * len(settings.Cs)
+        d = one.embeddings.shape[1]
+        held = (2 + 2 * settings.cv) * (d + min(one.n, d)) + ARRAYS * FULL.starts * len(settings.Cs)
         return one.n * held * settings.dtype.itemsize
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> LatentBatch:

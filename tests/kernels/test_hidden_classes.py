@@ -1,0 +1,112 @@
+"""Hidden classes: the batch against its plain twin, laws, and worlds of which the answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fdgpu.kernels import hidden_classes
+from fdgpu.kernels.hidden_classes import fit, fit_reference, left_out, loss_of, nats, search, space_of
+
+SHRINKAGES = (100.0, 3.0, 0.3)
+
+
+def world(n: int, d: int, share: float, separation: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw vectors, margins, and who is in the hidden class."""
+    rng = np.random.default_rng(seed)
+    inside = rng.permutation(n) < round(share * n)
+    x = rng.normal(size=(n, d))
+    x[:, 0] += separation * inside
+    return x @ rng.normal(size=(d, d)), np.clip(rng.normal(3 - 4 * inside, 2), -8, 8), inside
+
+
+def batch(*classes: np.ndarray, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lay classes (n, …) out as (K, width, …), and which samples are there."""
+    rows = torch.zeros(len(classes), width, *classes[0].shape[1:], dtype=torch.float64)
+    there = torch.zeros(len(classes), width, dtype=torch.float64)
+    for k, one in enumerate(classes):
+        rows[k, : len(one)], there[k, : len(one)] = torch.from_numpy(one), 1
+    return rows, there
+
+
+@pytest.mark.parametrize(("n", "d"), [(24, 6), (20, 40), (30, 30)])
+def test_a_batch_is_its_plain_twin(n: int, d: int) -> None:
+    x, margin, _ = world(n, d, 0.3, 4, seed=n)
+    other = world(n + 5, d, 0.2, 3, seed=n + 1)
+    rows, there = batch(x, other[0], width=n + 7)
+    margins, _ = batch(margin, other[1], width=n + 7)
+    space = space_of(rows, there)
+    first = torch.rand(2, 1, 3, 2, n + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first = (0.1 + 0.8 * first) * there[:, None, None, None]
+    found = fit(space, margins[:, None], SHRINKAGES, first, 4)
+    for at, shrinkage in enumerate(SHRINKAGES):
+        for start in range(2):
+            expected = fit_reference(x, margin, shrinkage, first[0, 0, at, start, :n].numpy(), 4)
+            for name, value in expected.items():
+                got = getattr(found, name)[0, 0, at, start]
+                got = got[:n] if value.ndim else got
+                assert np.allclose(got.numpy(), value, rtol=1e-6, atol=1e-9), name
+    assert (found.failing[0, 0, :, :, n:] == 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(6, 30), st.integers(1, 40), st.floats(0.1, 1000), st.integers(0, 2**31))
+def test_a_sample_left_out_is_predicted_by_the_others(n: int, d: int, shrinkage: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, d)), rng.normal(size=n)
+    rows, there = batch(x, width=n)
+    predicted, _ = left_out(space_of(rows, there), (shrinkage,), torch.from_numpy(y)[None, None, None, None])
+    ridge = shrinkage * ((x - x.mean(axis=0)) ** 2).sum() / d
+    expected = [hidden_classes._predicted_by_others(x, y, i, ridge) for i in range(n)]
+    assert np.allclose(predicted[0, 0, 0, 0].numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_found_does_not_depend_on_how_samples_are_padded_or_on_labellings_beside() -> None:
+    x, margin, _ = world(60, 8, 0.2, 5, seed=3)
+    other = np.random.default_rng(0).permutation(margin)
+    (rows, there), (wide, some) = batch(x, width=60), batch(x, width=75)
+    alone = search(space_of(rows, there), torch.from_numpy(margin)[None, None], SHRINKAGES)[0]
+    padded = torch.zeros(1, 2, 75, dtype=torch.float64)
+    padded[0, 0, :60], padded[0, 1, :60] = torch.from_numpy(margin), torch.from_numpy(other)
+    both = search(space_of(wide, some), padded, SHRINKAGES)[0]
+    for one in fields(alone):
+        got, expected = getattr(both, one.name)[:, :1], getattr(alone, one.name)
+        got = got[..., :60] if one.name in ("failing", "dual", "predicted") else got
+        assert torch.allclose(got, expected, atol=2e-3), one.name  # the twins may stop an iteration apart
+
+
+@pytest.mark.parametrize(("share", "separation"), [(0.02, 6), (0.1, 5), (0.5, 5)])
+def test_the_hidden_class_is_found_by_the_vectors(share: float, separation: float) -> None:
+    x, margin, inside = world(1500, 12, share, separation, seed=5)
+    rows, there = batch(x, width=1500)
+    found, scores = search(space_of(rows, there), torch.from_numpy(margin)[None, None], SHRINKAGES)
+    best = found.taken(scores.argmax(-1), 2)
+    hardest = np.argsort(-best.predicted[0, 0].numpy())[: inside.sum()]
+    assert inside[hardest].mean() > 0.9
+    assert float(best.share) == pytest.approx(share, abs=0.03)
+    assert (best.slope > 0).all()  # the model does worse inside
+
+
+def test_margins_that_vectors_do_not_know_are_foretold_by_no_nats_held_out() -> None:
+    rng = np.random.default_rng(1)
+    x, margin = rng.normal(size=(400, 10)), rng.normal(size=400)
+    rows, there = batch(x, width=400)
+    space, t = space_of(rows, there), torch.from_numpy(margin)[None, None]
+    found, _ = search(space, t, SHRINKAGES)
+    fresh = torch.from_numpy(rng.normal(size=(400, 10)))
+    along = found.dual @ ((fresh - space.mean) @ space.x[0].T).T
+    again = torch.from_numpy(rng.normal(size=400))
+    assert found.gain(along, again[None, None, None]).sum(-1).max() < 5
+    assert nats(space, t, found).shape == (1, 1, 3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-8, 8))
+def test_the_loss_of_a_margin(margin: float) -> None:
+    p = 1 / (1 + np.exp(-margin))
+    assert float(loss_of(torch.tensor(margin, dtype=torch.float64))) == pytest.approx(-np.log(p), abs=1e-12)
