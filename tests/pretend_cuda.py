@@ -23,6 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from fdgpu.device import Placement
+from fdgpu.directions import triton_backend
+from fdgpu.kernels import smo_triton
+from fdgpu.kernels.gram_triton import gram_reference
+from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
 
 aten = torch.ops.aten
 CUDA = torch.device("cuda", 0)
@@ -234,6 +238,18 @@ def launched_as(twin: Callable[..., Any]) -> Callable[..., Any]:
         return up(found)
 
     return launch
+
+
+def solve_by_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the Triton kernels of an SVM by their plain twins, launched on the pretended device."""
+
+    def gram_twin(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        grams, at = gram_reference(x, starts, sizes)
+        return grams.float(), at
+
+    monkeypatch.setattr(triton_backend, "gram_matrices", launched_as(gram_twin))
+    monkeypatch.setattr(smo_triton, "cross_validate_labels", launched_as(cross_validate_reference))
+    monkeypatch.setattr(smo_triton, "fit_labels", launched_as(fit_reference))
 
 
 PATCHES: dict[str, Any] = {

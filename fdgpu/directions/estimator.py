@@ -59,8 +59,8 @@ class FailureDirections:
     is given (docs/method.md). ``C_`` is then 1 / λ, chosen by how well vectors foretell the model's margins. The zero
     of ``intercept_`` and :meth:`predict` are vectors as likely in the hidden class as not; with too little evidence as
     many are flagged as were wrong. ``cv_score_`` is the held-out balanced accuracy of right and wrong, where a sample
-    counts as wrong that is likelier in the hidden class than not; it chose nothing. ``nested_score_`` is that with λ
-    chosen without each fold, and ``p_value_`` tests the held-out evidence.
+    counts as wrong that is likelier in the hidden class than not; it chose nothing. ``nested_score_`` is that with the
+    λ that foretells the other folds best, and ``p_value_`` tests the held-out evidence.
 
     The parameters are those of two records, :class:`SolverSettings` and :class:`SearchSettings`. They are read as
     attributes, and set once: :meth:`from_settings` takes the records, which :func:`dataclasses.replace` changes.

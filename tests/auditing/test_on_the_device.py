@@ -21,13 +21,9 @@ from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
 from fdgpu.captions.reliability import SHOWN
-from fdgpu.directions import triton_backend
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption
-from fdgpu.kernels import smo_triton
-from fdgpu.kernels.gram_triton import gram_reference
-from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
-from tests.pretend_cuda import launched_as, pretend_cuda
+from tests.pretend_cuda import pretend_cuda, solve_by_twins
 
 SIZES = ((16, 3), (64, 3), (16, 12))  # images of a class and split, classes
 FEW = ((8, 2), (16, 2))
@@ -43,16 +39,9 @@ ADJECTIVES = [None, "red", "blue", "green", "white", "black"]
 WORDS = ["coat", "boot", "bag", "shirt", "dress", "sandal", "sneaker", "pullover"]
 
 
-def gram_twin(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    grams, at = gram_reference(x, starts, sizes)
-    return grams.float(), at
-
-
 @contextmanager
 def on_the_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(triton_backend, "gram_matrices", launched_as(gram_twin))
-    monkeypatch.setattr(smo_triton, "cross_validate_labels", launched_as(cross_validate_reference))
-    monkeypatch.setattr(smo_triton, "fit_labels", launched_as(fit_reference))
+    solve_by_twins(monkeypatch)
     with pretend_cuda(monkeypatch):
         yield
     monkeypatch.undo()

@@ -25,7 +25,7 @@ from benchmarks.device.solving import EstimatorLoop
 from benchmarks.device.vectors import copy_rate, matmul_rate, operations
 from benchmarks.speed import measuring
 from fdgpu.device import Choice
-from fdgpu.directions import estimator
+from fdgpu.directions import estimator, parameters
 from fdgpu.directions.cuml_backend import CumlBackend
 from tests.directions.cuml_stand_in import stand_in
 
@@ -95,7 +95,7 @@ def test_a_part_that_hangs_is_ended_and_what_is_left_is_named(tmp_path: Path) ->
 def cuml_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both of cuML's solvers, and the backend that asks the first, with stand-ins and without a device."""
     stand_in(monkeypatch)
-    monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
+    monkeypatch.setattr(parameters, "choose_backend", lambda name: Choice(name, "asked for by name"))
     own = estimator.backend_named
     monkeypatch.setattr(estimator, "backend_named", lambda *on: CumlBackend("cpu") if on[0] == "cuml" else own(*on))
     monkeypatch.setattr(measuring, "device_of", lambda _: torch.device("cpu"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -88,7 +88,8 @@ def found_in(
     for one in over_batches(backend, classes, settings, lambda batch: distil(batch, search)):
         for i, count in enumerate(one.counts):
             explanation = one.explanations[count - 1]
-            directions = [Direction(*(values[j, i] for values in explanation)) for j in range(count)]
+            own = explanation[: len(fields(Direction))]  # the others are of the latent method
+            directions = [Direction(*(values[j, i] for values in own)) for j in range(count)]
             resampled = one.resampled[count - 1][i].cpu().numpy() if one.resampled else None
             p_value = (1 + int(one.exceeded[i])) / (1 + int(one.n_permutations[i]))
             numbers = (p_value, int(one.n_permutations[i]), float(one.nested_scores[i]))

@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from fdgpu import FailureDirections
 from fdgpu.arrays import counted_crossings
 from fdgpu.device import Choice, choose_backend
-from fdgpu.directions import distilling, estimator, modes
+from fdgpu.directions import distilling, estimator, modes, parameters
 from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend, into_the_box, optimality
 from fdgpu.directions.numba_backend import NumbaBackend
@@ -309,7 +309,7 @@ def test_a_solution_that_is_none_is_measured_as_such(wrong: type[SVC], monkeypat
 @pytest.fixture
 def cuml_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[SVC]], list[SVC]]:
     """``FailureDirections(backend="cuml")`` where there is no device."""
-    monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
+    monkeypatch.setattr(parameters, "choose_backend", lambda name: Choice(name, "asked for by name"))
     monkeypatch.setattr(estimator, "backend_named", lambda *_: CumlBackend("cpu"))
     return lambda svc: stand_in(monkeypatch, svc)
 

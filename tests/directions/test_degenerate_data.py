@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
 from fdgpu.device import Choice
-from fdgpu.directions import estimator
+from fdgpu.directions import estimator, parameters
 from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.numba_backend import NumbaBackend
@@ -63,7 +63,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[SolverBackend], str]:
     """Have ``FailureDirections(backend=…)`` run a backend that is made here; returns the name to ask for."""
 
     def using(backend: SolverBackend) -> str:
-        monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
+        monkeypatch.setattr(parameters, "choose_backend", lambda name: Choice(name, "asked for by name"))
         monkeypatch.setattr(estimator, "backend_named", lambda *_: backend)
         if backend.name == "cuml":
             stand_in(monkeypatch)

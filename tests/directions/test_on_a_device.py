@@ -12,31 +12,22 @@ import torch
 from fdgpu import FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.device import Choice
-from fdgpu.directions import estimator, modes, triton_backend
-from fdgpu.kernels.gram_triton import gram_reference
-from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
+from fdgpu.directions import modes, parameters, triton_backend
 from fdgpu.rows import Rows, as_rows
 from tests.conftest import make_class
 from tests.counted_rows import CountedRows, read_in_blocks
 from tests.directions.planting import plant_modes
-from tests.pretend_cuda import CUDA, inner, launched_as, pretend_cuda
+from tests.pretend_cuda import CUDA, inner, pretend_cuda, solve_by_twins
 
 D = 12
 EVERYTHING = {"n_permutations": 5, "nested": True, "n_resamples": 3, "Cs": (1e-3, 1e-1)}
 
 
-def single_precision(x: torch.Tensor, starts: torch.Tensor, sizes: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    grams, gram_starts = gram_reference(x, starts, sizes)
-    return grams.float(), gram_starts
-
-
 @pytest.fixture
 def on_a_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[FailureDirections, list[Crossing]]]:
     """Fit on the pretended device; returns the estimator, and what came down."""
-    monkeypatch.setattr(triton_backend, "gram_matrices", launched_as(single_precision))
-    monkeypatch.setattr(triton_backend, "cross_validate_labels", launched_as(cross_validate_reference))
-    monkeypatch.setattr(triton_backend, "fit_labels", launched_as(fit_reference))
-    monkeypatch.setattr(estimator, "choose_backend", lambda name: Choice(name, "asked for by name"))
+    solve_by_twins(monkeypatch)
+    monkeypatch.setattr(parameters, "choose_backend", lambda name: Choice(name, "asked for by name"))
     monkeypatch.setattr(modes, "ROUNDS", 4)
     monkeypatch.setattr(modes, "POLISH_ROUNDS", 2)
     monkeypatch.setattr(modes, "STARTS", 4)
@@ -116,7 +107,7 @@ def test_what_comes_down_does_not_depend_on_the_number_of_samples_and_classes(on
         by_reason = {one.why: one.bytes for one in crossings}
         assert by_reason["mean and deviation of the reference"] == 8 * 2 * D
         # of a class: p, its permutations, its nested score; w, two scores, and five numbers of its direction
-        assert by_reason["what was found"] == 8 * classes * (3 + D + 2 + 5)
+        assert by_reason["what was found"] == 8 * classes * (3 + D + 2 + 5 + 7)
 
 
 def test_a_sequential_test_asks_once_a_round_and_modes_once_each(on_a_device, monkeypatch: pytest.MonkeyPatch) -> None:

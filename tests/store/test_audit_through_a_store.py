@@ -18,14 +18,11 @@ import fdgpu
 from fdgpu import EmbeddingStore, FailureDirections
 from fdgpu.arrays import counted_crossings
 from fdgpu.auditing import AuditResult
-from fdgpu.directions import triton_backend
 from fdgpu.embedding.given import GivenVectors, NamedImages
 from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.kernels.smo_batch import cross_validate_reference, fit_reference
 from fdgpu.store.stored_vectors import StoredVectors
 from fdgpu.store.writing import SINK
-from tests.auditing.test_on_the_device import gram_twin
-from tests.pretend_cuda import launched_as, pretend_cuda, up
+from tests.pretend_cuda import pretend_cuda, solve_by_twins, up
 from tests.store.tiny import Greys, content
 
 N = 48  # images, of two classes
@@ -209,9 +206,7 @@ def test_on_a_device_only_the_sink_is_as_large_as_the_vectors(
             there["model"] = Answers().to("cuda")
         return run(there, FEW, **options)
 
-    twins = {"gram_matrices": gram_twin, "cross_validate_labels": cross_validate_reference, "fit_labels": fit_reference}
-    for name, twin in twins.items():
-        monkeypatch.setattr(triton_backend, name, launched_as(twin))
+    solve_by_twins(monkeypatch)
     with pretend_cuda(monkeypatch, precision):
         plain = audited(store="none")
         with counted_crossings() as crossings:
