@@ -241,7 +241,7 @@ def fit(
 ) -> Mixtures:
     """Fit a hidden class from every start: shape (K, P, L, S).
 
-    On a CPU it ends as soon as no responsibility moves any more; a device does all iterations, without a wait.
+    Each ends as soon as none of its responsibilities moves any more; a device goes on with the others without a wait.
 
     Args:
         space: K classes.
@@ -255,6 +255,7 @@ def fit(
     t, r = margin[:, :, None, None], first
     offset = slope = torch.zeros_like(r[..., 0])
     least = torch.full_like(n, 1.5)  # samples of a hidden class, and outside
+    settled = torch.zeros_like(offset, dtype=torch.bool)  # stays as it is: what is beside it does not move it on
     for step in range(iterations):
         along, coordinates = direction or left_out(space, shrinkages, r)
         inside = r.sum(-1).clamp(min=LEAST)
@@ -263,11 +264,13 @@ def fit(
         spread = r * (along - high[..., None]) ** 2 + (there - r) * (along - low[..., None]) ** 2
         variance = spread.sum(-1) / n + LEAST
         share = torch.minimum(torch.maximum(inside, least), n - least) / n
-        offset, slope = _margin_slope(t, r, there, share.logit() if step == 0 else offset, slope)
+        moved = _margin_slope(t, r, there, share.logit() if step == 0 else offset, slope)
+        offset, slope = (torch.where(settled, old, new) for old, new in zip((offset, slope), moved, strict=True))
         found = Mixtures(r, coordinates, along, high, low, variance, offset, slope, share)
         after = (found.evidence(along) + offset[..., None] - slope[..., None] * t).sigmoid() * there
-        moved, r = (after - r).abs().amax(), after
-        if r.device.type == "cpu" and float(moved) < SETTLED:
+        settled = settled | ((after - r).abs().amax(-1) < SETTLED)
+        r = torch.where(settled[..., None], r, after)
+        if r.device.type == "cpu" and bool(settled.all()):
             break
     return _hard_side(Mixtures(r, dual_of(space, coordinates), *list(vars(found).values())[2:]), there)
 
@@ -382,7 +385,10 @@ def fit_reference(
             moved = np.linalg.solve(curvature, gradient)
             offset, slope = np.array([offset, slope]) + moved * min(1, 2 / max(np.abs(moved).max(), LEAST))
         evidence = (high - low) / variance * (along - (high + low) / 2)
-        r = 1 / (1 + np.exp(slope * margin - offset - evidence))
+        after = 1 / (1 + np.exp(slope * margin - offset - evidence))
+        if np.abs(after - r).max() < SETTLED:
+            break
+        r = after
     if slope < 0:
         r, along, high, low, offset, slope, share = 1 - r, -along, -low, -high, -offset, -slope, 1 - share
     found = {"failing": r, "predicted": along, "high": high, "low": low, "variance": variance}
