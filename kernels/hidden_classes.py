@@ -190,7 +190,8 @@ def starts(space: Space, predicted: Tensor, effort: Effort) -> Tensor:
         return of[:, :, :, None] < counts[:, None, None, :, None]
 
     inside = torch.cat([tails(place[..., 0, :], effort.tails), tails(place[..., 1, :], effort.loss_tails)], dim=3)
-    return torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
+    first: Tensor = torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
+    return first
 
 
 # --- expectation and maximisation -----------------------------------------------------------------------------------
@@ -228,7 +229,8 @@ def _hat(space: Space, shrinkages: Sequence[float]) -> tuple[Tensor, Tensor]:
 def dual_of(space: Space, coordinates: Tensor) -> Tensor:
     """Return (K, P, L, S, m) weights of the rows of :func:`left_out`'s coordinates."""
     scaled = coordinates / space.values[:, None, None, None]
-    return (scaled.flatten(1, 3) @ space.vectors.mT).unflatten(1, coordinates.shape[1:4])
+    dual: Tensor = (scaled.flatten(1, 3) @ space.vectors.mT).unflatten(1, coordinates.shape[1:4])
+    return dual
 
 
 def fit(

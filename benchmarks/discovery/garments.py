@@ -46,7 +46,8 @@ def problems(name: str, seed: int, rivals: bool = True) -> Iterator[Problem]:
 @cache
 def _world_of(name: str) -> Callable[[int], Any]:
     experiment = EXPERIMENTS[name]
-    return experiment.offline(_clip(), experiment.document["offline"])
+    made: Callable[[int], Any] = experiment.offline(_clip(), experiment.document["offline"])
+    return made
 
 
 @cache
@@ -116,11 +117,13 @@ def _conditions(name: str, world: Any, rivals: bool) -> Iterator[Problem]:
     )
     for column, condition in enumerate(world.conditions):
         threshold = best_f1_threshold(on_val[:, column], val.labels[:, column].bool().numpy())
-        parts = [_binary(seen, column, p[:, column], threshold) for seen, p in ((val, on_val), (test, on_test))]
-        truths = [(seen.minority & (seen.labels[:, column] == 0)).numpy()[:, None] for seen in (test, val)]
-        there = parts[1].labels == 1
+        fitted, judged = (
+            _binary(seen, column, p[:, column], threshold) for seen, p in ((val, on_val), (test, on_test))
+        )
+        truth, known = ((seen.minority & (seen.labels[:, column] == 0)).numpy()[:, None] for seen in (test, val))
+        there = judged.labels == 1
         own = {who: np.where(there, p[:, column], 1 - p[:, column]) for who, p in trained.items()}
-        yield Problem(name, condition, world.seed, *parts, *truths, training.embeddings, own)
+        yield Problem(name, condition, world.seed, fitted, judged, truth, known, training.embeddings, own)
 
 
 def _binary_rivals(lab: Lab, training: Seen, seed: int) -> dict[str, nn.Module]:

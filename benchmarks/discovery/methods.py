@@ -15,6 +15,7 @@ from benchmarks.baselines.domino import COMPONENTS
 from benchmarks.discovery.metric import Found
 from benchmarks.discovery.problem import Floats, Problem, Samples
 from fdgpu import FailureDirections
+from fdgpu.directions.parameters import SearchSettings, SolverSettings
 
 SVM, LATENT, PROBE = "fdgpu, SVM", "fdgpu, latent", "probe told the truth"
 OWN, ALONE = " + own loss", ", vectors alone"
@@ -65,7 +66,7 @@ def planespot(problem: Problem) -> Lines:
 
 def svm(problem: Problem) -> Lines:
     """The paper's, hardest samples by decision value; tested where nothing is planted."""
-    fit = FailureDirections(**_tested(problem))
+    fit = FailureDirections.from_settings(SolverSettings(), _tested(problem))
     val, test = problem.val, problem.test
     fit.fit(val.x, val.labels, val.correct, reference=problem.reference, groups=problem.groups)
     return {
@@ -75,7 +76,7 @@ def svm(problem: Problem) -> Lines:
 
 def latent(problem: Problem) -> Lines:
     """A hidden failure class: with what the sample's own loss adds, and by the vectors alone."""
-    fit = FailureDirections(method="latent", **_tested(problem))
+    fit = FailureDirections.from_settings(SolverSettings(method="latent"), _tested(problem))
     val, test = problem.val, problem.test
     fit.fit(val.x, val.labels, val.correct, reference=problem.reference, groups=problem.groups, loss=val.loss)
     p_values = _p_values(fit, problem)
@@ -164,8 +165,8 @@ def _by_class(values: Floats, labels: NDArray[np.int64], p_values: Floats | None
     return Found(proposals, np.where(np.isnan(values), -np.inf, values), p_values)
 
 
-def _tested(problem: Problem) -> dict[str, int]:
-    return {"n_permutations": PERMUTATIONS, "stop_after": STOP_AFTER} if _is_null(problem) else {}
+def _tested(problem: Problem) -> SearchSettings:
+    return SearchSettings(n_permutations=PERMUTATIONS, stop_after=STOP_AFTER) if _is_null(problem) else SearchSettings()
 
 
 def _is_null(problem: Problem) -> bool:

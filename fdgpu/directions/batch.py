@@ -78,15 +78,47 @@ class Directions(NamedTuple, Generic[A]):
         statistic = cv_scores.take_along_dim(C_index[..., None], dim=2)[..., 0]
         nothing = torch.zeros_like(intercept, dtype=torch.float64)
         unknown = torch.full_like(nothing, torch.nan)
-        return Directions(*found, statistic, nothing, nothing, unknown, unknown[..., None].expand(*unknown.shape, 3))
+        return Directions[Tensor](
+            *found,
+            statistic,  # type: ignore[call-arg]  # seven of them are in ``found``
+            nothing,
+            nothing,
+            unknown,
+            unknown[..., None].expand(*unknown.shape, 3),
+        )
 
 
 class ClassBatch(Protocol):
-    """K classes whose embeddings (and Gram matrices, where they fit) are held."""
+    """K classes whose embeddings (and Gram matrices, where they fit) are held, by any method."""
 
     layout: Layout
     solver: Solver
     settings: SolverSettings
+
+    def one_direction(self) -> Directions[Tensor]:
+        """Find one direction a class."""
+        ...
+
+    def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
+        """Permute answers within each class, and repeat what gave the ``statistic``: (count, K)."""
+        ...
+
+    @property
+    def permutation_bytes(self) -> int:
+        """What one permutation of the batch takes."""
+        ...
+
+    def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:
+        """Fit B resamples of r label matrices (r, B, N) at the chosen C (r, K): w (r, B, K, d)."""
+        ...
+
+    def nested_scores(self) -> Tensor:
+        """Return (K,) balanced accuracy that no choice has made optimistic; NaN where there is none."""
+        ...
+
+
+class SvmBatch(ClassBatch, Protocol):
+    """K classes that are solved by SVMs, a label matrix at a time."""
 
     def one_direction(self) -> Directions[Tensor]:
         """Fit the paper's one SVM a class: choose C by cross-validation, then fit all samples with it (2.1)."""
@@ -103,7 +135,8 @@ class ClassBatch(Protocol):
     def null_statistics(self, seed: int, first: int, count: int, classes: Classes = None) -> Tensor:
         """Permute correctness within each class, and repeat the choice of C: (count, K) best scores."""
         scores, _ = self.cross_validate(permuted_labels(self.layout, seed, first, count, classes), classes)
-        return mean_scores(scores).amax(dim=-1).nan_to_num(-torch.inf)
+        best: Tensor = mean_scores(scores).amax(dim=-1).nan_to_num(-torch.inf)
+        return best
 
     @property
     def permutation_bytes(self) -> int:
@@ -116,7 +149,8 @@ class ClassBatch(Protocol):
         """Fit B resamples of r label matrices (r, B, N) at the chosen C (r, K): w (r, B, K, d)."""
         r, count = labels.shape[:2]
         duals = self.fit(labels.flatten(0, 1), C_index.repeat_interleave(count, dim=0), classes)
-        return self.coef(duals).float().unflatten(0, (r, count))
+        again: Tensor = self.coef(duals).float().unflatten(0, (r, count))
+        return again
 
     def nested_scores(self) -> Tensor:
         """Hold out each fold, choose C by cross-validation on the others alone, fit them, and score the one held out.

@@ -23,7 +23,7 @@ import torch
 from fdgpu.arrays import Array, to_host, to_torch
 from fdgpu.cuda import GPU_EXTRAS
 from fdgpu.device import out_of_memory
-from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, SvmBatch, largest_violation
 from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
@@ -94,7 +94,7 @@ def _load() -> Cuml:
     return SVC, cupy.from_dlpack
 
 
-class CumlBatch(ClassBatch):
+class CumlBatch(SvmBatch):
     """One class whose whitened rows lie on the device; a :class:`~fdgpu.directions.batch.ClassBatch`."""
 
     solver = Solver.CUML

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import bring_down, to_device
 from fdgpu.device import Backend, Choice
-from fdgpu.directions.batch import ClassBatch, Directions, Solve
+from fdgpu.directions.batch import ClassBatch, Directions, Solve, SvmBatch
 from fdgpu.directions.fit import Fit, Floats, Ints
 from fdgpu.directions.latent import LatentBatch
 from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
@@ -95,7 +95,7 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
         able = able_to_split(batch, open_, r)
         if not able:
             break
-        own = batch.explain_by if isinstance(batch, LatentBatch) else partial(explain_by, batch=batch)
+        own = batch.explain_by if isinstance(batch, LatentBatch) else partial(explain_by, batch=cast(SvmBatch, batch))
         modes, labels, test = own(r, classes=able, search=search)
         count = max(search.n_permutations, TEST_PERMUTATIONS)
         (p_split,) = bring_down("p-values of one more failure mode", test(count, able))

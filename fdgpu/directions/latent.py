@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 
 from fdgpu.arrays import to_device
 from fdgpu.device import Backend
-from fdgpu.directions.batch import ClassBatch, Directions, SolverBackend
+from fdgpu.directions.batch import ClassBatch, Directions, SolverBackend, SvmBatch
 from fdgpu.directions.labellings import Classes, Layout, Stream, Tensor, permuted_samples, states_of
 from fdgpu.directions.modes import explain_by
 from fdgpu.directions.parameters import PAPER_COSTS, Method, SearchSettings, Solver, SolverSettings
@@ -87,7 +87,7 @@ class LatentBatch(ClassBatch):
     solver = Solver.LATENT
 
     def __init__(
-        self, layout: Layout, x: Tensor, margin: Tensor, settings: SolverSettings, svms: Callable[[], ClassBatch]
+        self, layout: Layout, x: Tensor, margin: Tensor, settings: SolverSettings, svms: Callable[[], SvmBatch]
     ) -> None:
         """Hold (N, d) whitened rows and (N,) margins, class by class; ``svms`` opens the same classes for SVMs."""
         self.layout, self.x, self.settings, self.svms = layout, x, settings, svms
@@ -401,6 +401,8 @@ class TorchBackend:
         margin = np.concatenate([one.right * 2.0 - 1.0 if one.margin is None else one.margin for one in classes])
         x = whitened(classes, settings.dtype, self.device)
         svm = replace(settings, method=Method.SVM, Cs=PAPER_COSTS, backend=Backend.AUTO)
-        return LatentBatch(
-            layout, x, to_device(margin, self.device), settings, lambda: self._of_svms().open(classes, svm)
-        )
+
+        def svms() -> SvmBatch:
+            return cast(SvmBatch, self._of_svms().open(classes, svm))
+
+        return LatentBatch(layout, x, to_device(margin, self.device), settings, svms)

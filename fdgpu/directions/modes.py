@@ -32,7 +32,7 @@ from itertools import combinations, permutations
 import torch
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import ClassBatch, Directions, Duals, choose_costs, mean_scores, standard_error
+from fdgpu.directions.batch import ClassBatch, Directions, Duals, SvmBatch, choose_costs, mean_scores, standard_error
 from fdgpu.directions.labellings import Layout, Stream, Tensor, some_errors, states_of
 from fdgpu.directions.parameters import SearchSettings
 from fdgpu.kernels.draws import choose
@@ -54,7 +54,7 @@ def able_to_split(batch: ClassBatch, classes: Sequence[int], r: int) -> list[int
 
 
 def explain_by(
-    r: int, batch: ClassBatch, classes: Sequence[int], search: SearchSettings
+    r: int, batch: SvmBatch, classes: Sequence[int], search: SearchSettings
 ) -> tuple[Directions[Tensor], Tensor, Callable[[int, Sequence[int]], Tensor]]:
     """Find ``r`` failure modes in each of ``classes``.
 
@@ -104,7 +104,7 @@ def _reordered(values: Tensor, order: Tensor) -> Tensor:
 # --- finding --------------------------------------------------------------------------------------------------------
 
 
-def _find(r: int, batch: ClassBatch, classes: Sequence[int], part: Tensor, stream: tuple[int, int, int]) -> Tensor:
+def _find(r: int, batch: SvmBatch, classes: Sequence[int], part: Tensor, stream: tuple[int, int, int]) -> Tensor:
     """Find ``r`` modes among the samples of ``part`` (N,): the mode of each error that takes part, -1 elsewhere."""
     layout = batch.layout
     starts = _random_starts(r, batch, classes, part, stream)
@@ -126,13 +126,13 @@ def _labels(r: int, layout: Layout, part: Tensor, assigned: Tensor) -> Tensor:
     return torch.where(own, -1, (layout.right & part).to(torch.int8))
 
 
-def _fitted(batch: ClassBatch, labels: Tensor, C_index: Tensor, classes: Sequence[int]) -> tuple[Duals, Tensor]:
+def _fitted(batch: SvmBatch, labels: Tensor, C_index: Tensor, classes: Sequence[int]) -> tuple[Duals, Tensor]:
     """Fit, and decide every sample; NaN where a class was not asked for."""
     duals = batch.fit(labels, C_index, classes)
     return duals, batch.decide(duals)
 
 
-def _choose(batch: ClassBatch, classes: Sequence[int], labels: Tensor) -> tuple[Tensor, Tensor]:
+def _choose(batch: SvmBatch, classes: Sequence[int], labels: Tensor) -> tuple[Tensor, Tensor]:
     """Choose C for every mode and class: the smallest within a standard error of the best; (r, K) and (r, K, c)."""
     by_fold, _ = batch.cross_validate(labels, classes)
     scores = mean_scores(by_fold)
@@ -151,7 +151,7 @@ def _flags(layout: Layout, labels: Tensor, fitted: tuple[Duals, Tensor]) -> Tens
 
 
 def _random_starts(
-    r: int, batch: ClassBatch, classes: Sequence[int], part: Tensor, stream: tuple[int, int, int]
+    r: int, batch: SvmBatch, classes: Sequence[int], part: Tensor, stream: tuple[int, int, int]
 ) -> Tensor:
     """Seed each mode with one random error, and assign every error to the seed that lies nearest: (STARTS, N)."""
     layout = batch.layout
@@ -174,14 +174,14 @@ def _before(layout: Layout, chosen: Tensor) -> Tensor:
     return layout.each(running[..., layout.segments.starts[:-1]])
 
 
-def _enough(r: int, batch: ClassBatch, assigned: Tensor) -> Tensor:
+def _enough(r: int, batch: SvmBatch, assigned: Tensor) -> Tensor:
     """Whether every mode of a sample's class has as many errors as there are folds, (S, N)."""
     fewest = torch.stack([batch.layout.count(assigned == j) for j in range(r)]).amin(dim=0)
     return batch.layout.each(fewest >= batch.settings.cv)
 
 
 def _alternate(
-    r: int, batch: ClassBatch, classes: Sequence[int], part: Tensor, assigned: Tensor, C_index: Tensor, rounds: int
+    r: int, batch: SvmBatch, classes: Sequence[int], part: Tensor, assigned: Tensor, C_index: Tensor, rounds: int
 ) -> tuple[Tensor, Tensor]:
     """Alternate between fitting and assigning from every start at once.
 

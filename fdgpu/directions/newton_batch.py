@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import to_device, to_host
-from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.batch import Duals, SvmBatch, largest_violation
 from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
@@ -27,8 +27,8 @@ WORK_BYTES = 1 << 29  # of the problems that are solved at once
 NUMBERS = 16  # float64 numbers a sample and problem that the solver holds at its peak
 
 
-class NewtonBatch(ClassBatch):
-    """One large class; a :class:`~fdgpu.directions.batch.ClassBatch`."""
+class NewtonBatch(SvmBatch):
+    """One large class; a :class:`~fdgpu.directions.batch.SvmBatch`."""
 
     solver = Solver.NEWTON
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, SvmBatch, largest_violation
 from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
@@ -141,7 +141,7 @@ class NumbaBackend:
         return math.isqrt(CLASS_BYTES * 10**6 // self._gram_bytes(1000, settings))
 
 
-class NumbaBatch(ClassBatch):
+class NumbaBatch(SvmBatch):
     """Classes with their Gram matrices in host memory; a :class:`~fdgpu.directions.batch.ClassBatch`."""
 
     solver = Solver.GRAM

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import ClassBatch, Duals, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, SvmBatch, largest_violation
 from fdgpu.directions.labellings import Classes, Layout, Tensor
 from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
@@ -82,7 +82,7 @@ class TritonBackend:
         return TritonBatch(classes, settings, self.device)
 
 
-class TritonBatch(ClassBatch):
+class TritonBatch(SvmBatch):
     """Classes with their Gram matrices on the device; a :class:`~fdgpu.directions.batch.ClassBatch`."""
 
     solver = Solver.GRAM

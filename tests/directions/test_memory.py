@@ -21,6 +21,7 @@ from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.directions.whitening import Whitening
+from fdgpu.kernels import smo_triton
 from fdgpu.kernels.draws import choose_reference
 from fdgpu.kernels.folds import assign_folds_reference
 from fdgpu.kernels.smo_batch import GramBatch, Solutions
@@ -83,7 +84,7 @@ def test_a_batch_on_a_device_takes_what_it_is_sized_by(
     sizes: tuple[int, ...], d: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triton_backend, "gram_matrices", grams_of)
-    monkeypatch.setattr(triton_backend, "fit_labels", solved)
+    monkeypatch.setattr(smo_triton, "fit_labels", solved)
     monkeypatch.setattr(Whitening, "__call__", Whitening.through_torch)
     backend, settings, classes = TritonBackend(CPU), SolverSettings(), make_classes(sizes, d)
     with counted() as allocations:
