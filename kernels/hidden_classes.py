@@ -324,24 +324,44 @@ def search(space: Space, margin: Tensor, shrinkages: Sequence[float], effort: Ef
     Returns:
         The best hidden class by each shrinkage (K, P, L), and their scores: infinite for a line that took a place.
     """
-    targets = torch.stack([margin, -loss_of(margin)], dim=2)[:, :, None].expand(-1, -1, len(shrinkages), -1, -1)
-    predicted, coordinates = left_out(space, shrinkages, targets)
+    predicted, _ = regressions(space, margin, shrinkages)
     first = starts(space, predicted, effort)
     found = fit(space, margin, shrinkages, first, effort.heat)
     leading = score(space, margin, found).topk(effort.finalists, dim=-1).indices
     found = fit(space, margin, shrinkages, found.failing.take_along_dim(leading[..., None], dim=3), effort.final)
     best = score(space, margin, found).max(dim=-1)
     apart, scores = found.taken(best.indices, 3), best.values
-    of = torch.tensor(
-        [0] * len(effort.tails) + [1] * len(effort.loss_tails), device=first.device
-    )  # which regression a start is of
-    graded = (predicted[:, :, :1, of], coordinates[:, :, :1, of])
-    lines = fit(space, margin, shrinkages[:1], first[:, :, :1], effort.final, graded)
-    along = lines.taken(nats(space, margin, lines).argmax(dim=-1), 3)  # (K, P, 1)
+    of = [0] * len(effort.tails) + [1] * len(effort.loss_tails)  # which regression a start is of
+    along = on_regressions(space, margin, shrinkages[0], first[:, :, :1], of, effort.final)
     leader = nats(space, margin, apart).take_along_dim(scores.argmax(dim=-1, keepdim=True), 2)
     better = (nats(space, margin, along) > leader)[..., 0]
     on_line = torch.where(better, torch.inf, scores[..., 0])
     return apart.with_first(along, better), torch.cat([on_line[..., None], scores[..., 1:]], dim=-1)
+
+
+def regressions(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Regress margins and losses, these with a minus, as :func:`left_out` does: (K, P, L, 2, m) and (K, P, L, 2, q)."""
+    targets = torch.stack([margin, -loss_of(margin)], dim=2)[:, :, None]
+    return left_out(space, shrinkages, targets.expand(-1, -1, len(shrinkages), -1, -1))
+
+
+def on_regressions(
+    space: Space, margin: Tensor, shrinkage: float, first: Tensor, of: Sequence[int], iterations: int
+) -> Mixtures:
+    """Fit hidden classes whose direction is that of a regression, and return the one with the most nats (K, P, 1).
+
+    Args:
+        space: K classes.
+        margin: (K, P, m).
+        shrinkage: of the regressions.
+        first: (K, P, 1, S, m) responsibilities of the starts.
+        of: S, the regression of each start: 0 of margins, 1 of losses.
+        iterations: most of them.
+    """
+    predicted, coordinates = regressions(space, margin, (shrinkage,))
+    own = torch.tensor(of, device=first.device)
+    found = fit(space, margin, (shrinkage,), first, iterations, (predicted[:, :, :, own], coordinates[:, :, :, own]))
+    return found.taken(nats(space, margin, found).argmax(dim=-1), 3)
 
 
 def nats(space: Space, margin: Tensor, found: Mixtures) -> Tensor:

@@ -184,6 +184,7 @@ class LatentBatch(ClassBatch):
         by_shrinkage, scores = hidden_classes.search(space, margin, self.shrinkages)
         most = held.total.amax(-1, keepdim=True)  # (K, 1, 1)
         pick = torch.where(held.total >= ENOUGH * most, scores, -torch.inf).argmax(-1)
+        self._on_line = (pick[:, 0] == 0) & scores[:, 0, 0].isinf()
         best, sure = by_shrinkage.taken(pick, 2), most[:, 0, 0] >= SURE
         nobody = torch.zeros_like(self.margin)
         self._failing, self._sure = everything.spread(best.failing[:, 0], nobody), sure
@@ -211,8 +212,7 @@ class LatentBatch(ClassBatch):
 
     def _line(self, space: Space, margin: Tensor, best: Mixtures, wrong: Tensor, sure: Tensor) -> Line:
         """Join the hidden class, degrees and fallback to one direction, from hard to easy, and its zero; K of each."""
-        targets = torch.stack([margin, -hidden_classes.loss_of(margin)], dim=2)[:, :, None]
-        predicted, coordinates = hidden_classes.left_out(space, (STRONG,), targets)
+        predicted, coordinates = hidden_classes.regressions(space, margin, (STRONG,))
         duals = hidden_classes.dual_of(space, coordinates)[:, 0, 0]  # (K, 2, m)
         graded, by_loss = predicted[:, 0, 0].unbind(1)
         there, n = space.there, space.n
@@ -311,7 +311,9 @@ class LatentBatch(ClassBatch):
             first = part.of(self._failing[None])[:, :, None, None].expand(-1, -1, wide, -1, -1)
             fitted = hidden_classes.fit(space, margin, self.shrinkages, first, POLISH)
             by_shrinkage = fitted.taken(torch.zeros_like(C_index[:, None, None]).expand(-1, 1, wide), 3)
-            best = by_shrinkage.taken(C_index[:, None], 2)
+            both = first[:, :, :1].expand(-1, -1, -1, 2, -1)
+            line = hidden_classes.on_regressions(space, margin, self.shrinkages[0], both, (0, 1), POLISH)
+            best = by_shrinkage.with_first(line, self._on_line[:, None]).taken(C_index[:, None], 2)
             found.append(self._line(space, margin, best, part.of((~self.layout.right)[None]), self._sure).coef)
         return torch.stack(found).float()
 
