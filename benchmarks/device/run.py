@@ -100,6 +100,7 @@ def _end_with_its_children(process: BaseProcess) -> None:
     """End a process, and the pools and tests that it has started: they would go on, and hold the terminal."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()  # one that leads no group yet, as while it starts, has started nobody
     process.join()
 
 

@@ -15,7 +15,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fdgpu.directions import labellings, resampling, triton_backend
+from fdgpu.directions import labellings, triton_backend
+from fdgpu.directions.batch import PERMUTED_BYTES, SCORED_BYTES
 from fdgpu.directions.labellings import Layout, permuted_labels
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
@@ -105,7 +106,7 @@ def test_a_round_of_permutations_takes_what_it_is_sized_by(monkeypatch: pytest.M
         labels = permuted_labels(layout, 0, 0, 20)
         assign_folds_reference(labels, layout.segments, 2)
     a_label = allocations.peak / labels.numel()
-    assert 0.5 * resampling.PERMUTED_BYTES["cuda"] < a_label <= resampling.PERMUTED_BYTES["cuda"]
+    assert 0.5 * PERMUTED_BYTES["cuda"] < a_label <= PERMUTED_BYTES["cuda"]
     assert np.isfinite(a_label)
 
 
@@ -118,5 +119,5 @@ def test_the_scores_of_a_round_take_what_they_are_sized_by() -> None:
     batch.cross_validate(labels)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    scored = len(labels) * resampling.SCORED_BYTES * 40 * settings.cv * len(settings.Cs)
-    assert 0.8 * scored < peak <= scored + resampling.PERMUTED_BYTES["cpu"] * labels.numel()
+    scored = len(labels) * SCORED_BYTES * 40 * settings.cv * len(settings.Cs)
+    assert 0.8 * scored < peak <= scored + PERMUTED_BYTES["cpu"] * labels.numel()
