@@ -244,7 +244,7 @@ def test_a_backend_is_named_by_a_string_or_a_member() -> None:
         choice = choose_backend(asked)
         assert choice.name is Backend.NUMBA
         assert json.dumps(choice.name) == '"numba"'
-    with pytest.raises(BackendError, match=r"^backend is 'abacus': use one of auto, numba, triton, cuml$"):
+    with pytest.raises(BackendError, match=r"^backend is 'abacus': use one of auto, numba, triton, cuml, torch$"):
         choose_backend("abacus")
 
 

@@ -25,7 +25,7 @@ def test_directions_are_the_cpus_number_by_number() -> None:
     """Of classes of two block sizes; in 20 steps and more, of which after 19 samples are left out for a while."""
     classes = make_classes([19, 12], 8, separation=0.5)
     ours, theirs = (
-        backend.open(classes, SETTINGS).paper_directions() for backend in (TritonBackend(DEVICE), NumbaBackend(1))
+        backend.open(classes, SETTINGS).one_direction() for backend in (TritonBackend(DEVICE), NumbaBackend(1))
     )
     assert int(theirs.n_iter[0, 0]) > 20
     for name in ("C_index", "cv_scores", "n_iter", "n_errors"):
