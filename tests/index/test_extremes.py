@@ -74,6 +74,18 @@ def test_extremes_are_those_of_all_scores(n: int, q: int, seed: int, double: boo
     check(rows, w, references, scale, found, k)
 
 
+def test_a_caption_next_to_its_reference_is_looked_at_on_both_sides() -> None:
+    """Where nearly all captions are asked for, the easiest of them may score below 0, and one next to a reference too."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        rows, references = unit_rows(45, 6, seed)[rng.integers(45, size=45)], unit_rows(3, 6, seed + 1)
+        for row in rng.permutation(45)[:4]:
+            near = references[rng.integers(3)] + rng.choice([0, 1e-4, 1e-2]) * rng.normal(size=6)
+            rows[row] = near / np.linalg.norm(near)
+        w, scale = rng.normal(size=(3, 6)), rng.uniform(0.01, 1, size=6)
+        check(rows, w, references, scale, CaptionIndex(rows, names(45)).extremes(w, references, scale, 22), 22)
+
+
 def test_one_reference_for_all_and_no_scale_are_those_of_score_captions() -> None:
     x = unit_rows(400, D, seed=3)
     fit = fdgpu.FailureDirections(whiten=False).fit(x, np.repeat([0, 1], 200), x[:, 0] > -0.1)
