@@ -75,7 +75,7 @@ def test_extremes_are_those_of_all_scores(n: int, q: int, seed: int, double: boo
 
 
 def test_a_caption_next_to_its_reference_is_looked_at_on_both_sides() -> None:
-    """Where nearly all captions are asked for, the easiest of them may score below 0, and one next to a reference too."""
+    """Where nearly all are asked for, the easiest may score below 0, and one next to a reference too."""
     for seed in range(60):
         rng = np.random.default_rng(seed)
         rows, references = unit_rows(45, 6, seed)[rng.integers(45, size=45)], unit_rows(3, 6, seed + 1)
