@@ -1,4 +1,6 @@
-"""SpotCheck (Plumb et al., arXiv 2207.04104), written after the paper: drawn images, a network with known blindspots.
+"""SpotCheck (Plumb et al., arXiv 2207.04104), drawn images, a network with known blindspots.
+
+Written after the paper and the authors' public code, which was read for what the paper leaves open.
 
 A picture of 224 × 224 has a background, perhaps squares, and one to three other layers: a rectangle, a circle, a text.
 Its attributes are drawn by a fair coin: how bright the background is and whether a tenth of its pixels drop out; of
