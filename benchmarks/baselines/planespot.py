@@ -1,6 +1,6 @@
-"""PlaneSpot (Plumb et al., arXiv 2207.04104), clusters of a plane and the model's confidence.
+"""PlaneSpot (Plumb et al., arXiv 2207.04104): clusters of a plane and the model's confidence.
 
-Written after the paper; the weight of the confidence and the most components are those of a public port, which was read.
+Written after the paper; the confidence's weight and the most components are those of a public port, which was read.
 
 Embeddings are reduced to two dimensions, each scaled to [0, 1]. Beside them stands the model's confidence times 0.025,
 so that it hardly moves a cluster that the plane tells apart. A Gaussian mixture with full covariances is fitted to the

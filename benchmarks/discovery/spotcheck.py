@@ -1,4 +1,4 @@
-"""SpotCheck (Plumb et al., arXiv 2207.04104), drawn images, a network with known blindspots.
+"""SpotCheck (Plumb et al., arXiv 2207.04104): drawn images, a network with known blindspots.
 
 Written after the paper and the authors' public code, which was read for what the paper leaves open.
 
