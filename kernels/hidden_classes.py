@@ -197,19 +197,22 @@ def starts(space: Space, predicted: Tensor, effort: Effort) -> Tensor:
 # --- expectation and maximisation -----------------------------------------------------------------------------------
 
 
-def left_out(space: Space, shrinkages: Sequence[float], target: Tensor) -> tuple[Tensor, Tensor]:
+def left_out(
+    space: Space, shrinkages: Sequence[float], target: Tensor, hat: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Predict targets by ridge regression on the vectors, each sample by the others.
 
     Args:
         space: K classes.
         shrinkages: L, in units of the mean eigenvalue.
         target: (K, P, L, S, m).
+        hat: of :func:`_hat`, where it is asked for again and again.
 
     Returns:
         Predictions around the mean (K, P, L, S, m); coordinates (K, P, L, S, q) of the targets among the eigenvectors,
         shrunk.
     """
-    factor, leverage = _hat(space, shrinkages)
+    factor, leverage = hat or _hat(space, shrinkages)
     there = space.there[:, None, None, None]
     centred = (target - (target * there).sum(-1, keepdim=True) / space.n[:, None, None, None, None]) * there
     coordinates = (centred.flatten(1, 3) @ space.vectors).unflatten(1, target.shape[1:4])
@@ -257,9 +260,10 @@ def fit(
     t, r = margin[:, :, None, None], first
     offset = slope = torch.zeros_like(r[..., 0])
     least = torch.full_like(n, 1.5)  # samples of a hidden class, and outside
+    hat = None if direction else _hat(space, shrinkages)
     settled = torch.zeros_like(offset, dtype=torch.bool)  # stays as it is: what is beside it does not move it on
     for step in range(iterations):
-        along, coordinates = direction or left_out(space, shrinkages, r)
+        along, coordinates = direction or left_out(space, shrinkages, r, hat)
         inside = r.sum(-1).clamp(min=LEAST)
         outside = (n - r.sum(-1)).clamp(min=LEAST)
         high, low = (r * along).sum(-1) / inside, ((there - r) * along).sum(-1) / outside
