@@ -7,7 +7,7 @@ exactly at the bounds. Mostly they leave one :math:`\alpha` an ulp short. libsvm
 whose residual is an end of the interval, so that every prediction is the same and the balanced accuracy is 0.5. To get
 the published code's scores number by number, these roundings have to be the same: the path from zero at each C, the
 order of samples (wrong before right, each as they come), the second-order choice of a pair, shrinking, kernel values
-rounded to float32, and no fused operations.
+that are the BLAS's dot product of two samples and rounded to float32, and no fused operations.
 
 Here :math:`y` is libsvm's, +1 for wrong and -1 for right, and :math:`u = K (y \alpha) - y` is its :math:`y G`.
 """
@@ -25,6 +25,16 @@ Array = NDArray[Any]
 TAU = 1e-12  # libsvm's curvature of a pair that has none
 LOWER, FREE, UPPER = -1, 0, 1  # where an alpha is; times y it says whether y·alpha may rise or fall
 LOOK = 1000  # steps between two looks at what may be left out
+
+
+@njit(nogil=True, cache=True)
+def gram_of(x):
+    """Multiply the rows of x (n, d) float64, pair by pair: a product of matrices sums in another order."""
+    gram = np.empty((len(x), len(x)))
+    for i in range(len(x)):
+        for j in range(i + 1):
+            gram[i, j] = gram[j, i] = np.dot(x[i], x[j])
+    return gram
 
 
 # --- kernel ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@ r"""libsvm's own steps and roundings on the GPU, a problem a program: :mod:`fdgp
 
 Everything but the Gram matrix is float64, and nothing is fused, so that the roundings are libsvm's. Instead of swapping
 samples, a program keeps their order as a rank, and a mask of those that are not left out. After samples were left out
-and came back, libsvm's order is another; that decides between exact ties alone.
+and came back, libsvm's order is another; that decides between exact ties alone. A Gram matrix is a product of matrices,
+and may differ by an ulp from libsvm's dot products: where a diagonal decides a tie, that is a step.
 """
 
 from __future__ import annotations
