@@ -7,7 +7,8 @@ responsibilities on the vectors, which is linear discriminant analysis with a sh
 those with the sample itself left out, in closed form: with as many dimensions as samples, the sample's own vector would
 otherwise confirm whatever was believed of it.
 
-All shrinkages and starts of all labellings of K classes are one product with the eigenvectors of their scatter.
+All shrinkages and starts of all labellings of K classes are one product with the classes' smoothers. On a CPU
+:mod:`fdgpu.kernels.hidden_classes_numba` takes the iterations.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fdgpu.kernels import hidden_classes_numba
+from fdgpu.kernels.hidden_classes_numba import INSIDE_AT_LEAST, LEAST, MARGIN_RIDGE, NEWTON, SETTLED
+
 Tensor = torch.Tensor
 FEWEST = 3  # samples of a start
 INSIDE, OUTSIDE = 0.9, 0.02  # responsibilities of a start
-NEWTON = 2  # steps of the slope of the margin in an iteration
-MARGIN_RIDGE = 1e-3  # on that slope, which has no bound where margins tell z without error
-SETTLED = 3e-3  # largest change of a responsibility after which nothing moves any more
 LEVERAGE = 0.999  # most that a sample predicts itself
 CLARITY = 0.5  # exponent of the clarity in a candidate's score
-LEAST = 1e-12
+TALL = 2  # samples for every dimension, above which a smoother is held as a factor
 
 
 @dataclass(frozen=True)
@@ -60,44 +61,80 @@ QUICK = Effort((0.05, 0.3), (0.02,), heat=6, final=6, finalists=1)  # of a test,
 
 
 class Space(NamedTuple):
-    """Parts of K classes, as the eigenvectors of their scatter see them; m samples at most, q eigenvectors.
+    """Parts of K classes, m samples at most; those that are there come first.
 
     Attributes:
         x: (K, m, d) centred rows, 0 where there is no sample.
         mean: (K, d).
         there: (K, m) 1 where there is a sample, else 0.
         n: (K,) samples.
-        vectors: (K, m, q) left singular vectors of ``x``; 0 where the singular value is.
-        values: (K, q) squared singular values, ones in their place where they are 0.
-        unit: (K,) mean eigenvalue over d dimensions, the unit of a shrinkage.
+        unit: (K,) mean eigenvalue of the scatter over d dimensions, the unit of a shrinkage.
     """
 
     x: Tensor
     mean: Tensor
     there: Tensor
     n: Tensor
-    vectors: Tensor
-    values: Tensor
     unit: Tensor
 
 
 def space_of(x: Tensor, there: Tensor) -> Space:
-    """Decompose (K, m, d) rows, of which those are samples that are ``there`` (K, m)."""
+    """Centre (K, m, d) rows, of which those are samples that are ``there`` (K, m)."""
     n = there.sum(dim=1).clamp(min=1)
     mean = (x * there[..., None]).sum(dim=1) / n[:, None]
     centred = (x - mean[:, None]) * there[..., None]
-    m, d = x.shape[1:]
-    if m <= d:
-        values, vectors = torch.linalg.eigh(centred @ centred.mT)
-    else:
-        values, right = torch.linalg.eigh(centred.mT @ centred)
-        vectors = centred @ right / values.clamp(min=LEAST).sqrt()[:, None]
-    unit = values.clamp(min=0).sum(dim=1) / d
-    rounding = values.amax(dim=1, keepdim=True).clamp(min=0) * max(m, d) * torch.finfo(x.dtype).eps
-    kept = values > rounding.clamp(min=LEAST)
-    return Space(
-        centred, mean, there, n, vectors * kept[:, None], torch.where(kept, values, 1.0), unit.clamp(min=LEAST)
-    )
+    return Space(centred, mean, there, n, ((centred**2).sum(dim=(1, 2)) / x.shape[2]).clamp(min=LEAST))
+
+
+class Smoother(NamedTuple):
+    """Ridge regressions on the vectors of K classes, by L shrinkages.
+
+    Attributes:
+        matrix: (K, L, m, m) what makes fitted values of targets; or a factor (K, L, m, d) of it, the product of which
+            with its transpose it is, where samples are more than ``TALL`` times the dimensions.
+        leverage: (K, L, m) its diagonal, and that of the mean.
+        ridge: (K, L).
+    """
+
+    matrix: Tensor
+    leverage: Tensor
+    ridge: Tensor
+
+    def fitted(self, target: Tensor) -> Tensor:
+        """Return the fitted values of centred targets (K, P, L, S, m)."""
+        rows = target.transpose(1, 2)
+        flat = rows.flatten(2, 3) @ self.matrix
+        if self.matrix.shape[-1] != self.matrix.shape[-2]:
+            flat = flat @ self.matrix.mT
+        return flat.unflatten(2, rows.shape[2:4]).transpose(1, 2)
+
+    def of(self, classes: slice | Tensor, shrinkages: int) -> Smoother:
+        """Return that of some classes, by the first shrinkages."""
+        return Smoother(*(one[classes][:, :shrinkages] for one in self))
+
+
+def smoother_of(space: Space, shrinkages: Sequence[float]) -> Smoother:
+    """Prepare ridge regressions.
+
+    Args:
+        space: K classes.
+        shrinkages: L, in units of the mean eigenvalue; a ridge is never less than the rounding of a scatter.
+    """
+    m, d = space.x.shape[1:]
+    least = 10 * d * torch.finfo(space.x.dtype).eps
+    ridge = space.unit[:, None] * space.unit.new_tensor(shrinkages).clamp(min=least)
+    is_factor = m > TALL * d
+    scatter = space.x.mT @ space.x if is_factor else space.x @ space.x.mT
+    shifted = scatter[:, None].repeat(1, len(shrinkages), 1, 1)
+    shifted.diagonal(dim1=-2, dim2=-1).add_(ridge[..., None])
+    lower, _ = torch.linalg.cholesky_ex(shifted)
+    if is_factor:
+        matrix = torch.linalg.solve_triangular(lower, space.x.mT[:, None], upper=False).mT.contiguous()
+        own = (matrix**2).sum(-1)
+    else:  # one minus the ridge times the inverse, in place
+        matrix = torch.cholesky_inverse(lower).mul_(-ridge[..., None, None])
+        own = matrix.diagonal(dim1=-2, dim2=-1).add_(1)
+    return Smoother(matrix, (own + 1 / space.n[:, None, None]).clamp(max=LEVERAGE), ridge)
 
 
 @dataclass(frozen=True)
@@ -197,73 +234,67 @@ def starts(space: Space, predicted: Tensor, effort: Effort) -> Tensor:
 # --- expectation and maximisation -----------------------------------------------------------------------------------
 
 
-def left_out(
-    space: Space, shrinkages: Sequence[float], target: Tensor, hat: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Predict targets by ridge regression on the vectors, each sample by the others.
+def left_out(space: Space, smoother: Smoother, target: Tensor) -> Tensor:
+    """Predict targets (K, P, L, S, m) around their mean, each sample by the ridge regression on the others."""
+    there, centred = space.there[:, None, None, None], _centred(space, target)
+    return (centred - (centred - smoother.fitted(centred)) / (1 - smoother.leverage[:, None, :, None])) * there
 
-    Args:
-        space: K classes.
-        shrinkages: L, in units of the mean eigenvalue.
-        target: (K, P, L, S, m).
-        hat: of :func:`_hat`, where it is asked for again and again.
 
-    Returns:
-        Predictions around the mean (K, P, L, S, m); coordinates (K, P, L, S, q) of the targets among the eigenvectors,
-        shrunk.
-    """
-    factor, leverage = hat or _hat(space, shrinkages)
+def dual_of(space: Space, smoother: Smoother, target: Tensor, predicted: Tensor) -> Tensor:
+    """Return the weights of the rows (K, P, L, S, m) in :func:`left_out`'s regressions: residuals over the ridge."""
+    residual = (_centred(space, target) - predicted) * (1 - smoother.leverage[:, None, :, None])
+    return residual / smoother.ridge[:, None, :, None, None] * space.there[:, None, None, None]
+
+
+def _centred(space: Space, target: Tensor) -> Tensor:
     there = space.there[:, None, None, None]
-    centred = (target - (target * there).sum(-1, keepdim=True) / space.n[:, None, None, None, None]) * there
-    coordinates = (centred.flatten(1, 3) @ space.vectors).unflatten(1, target.shape[1:4])
-    coordinates = coordinates * factor[:, None, :, None]
-    fitted = (coordinates.flatten(1, 3) @ space.vectors.mT).unflatten(1, target.shape[1:4])
-    return (centred - (centred - fitted) / (1 - leverage[:, None, :, None])) * there, coordinates
-
-
-def _hat(space: Space, shrinkages: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Return by how much each eigenvector is shrunk (K, L, q), and the leverage of each sample (K, L, m)."""
-    ridge = space.unit[:, None, None] * space.unit.new_tensor(shrinkages)[:, None]
-    factor = space.values[:, None] / (space.values[:, None] + ridge)
-    leverage = factor @ (space.vectors**2).mT + 1 / space.n[:, None, None]
-    return factor, leverage.clamp(max=LEVERAGE)
-
-
-def dual_of(space: Space, coordinates: Tensor) -> Tensor:
-    """Return (K, P, L, S, m) weights of the rows of :func:`left_out`'s coordinates."""
-    scaled = coordinates / space.values[:, None, None, None]
-    dual: Tensor = (scaled.flatten(1, 3) @ space.vectors.mT).unflatten(1, coordinates.shape[1:4])
-    return dual
+    return (target - (target * there).sum(-1, keepdim=True) / space.n[:, None, None, None, None]) * there
 
 
 def fit(
     space: Space,
+    smoother: Smoother,
     margin: Tensor,
-    shrinkages: Sequence[float],
     first: Tensor,
     iterations: int,
     direction: tuple[Tensor, Tensor] | None = None,
 ) -> Mixtures:
     """Fit a hidden class from every start: shape (K, P, L, S).
 
-    Each ends as soon as none of its responsibilities moves any more; a device goes on with the others without a wait.
+    Each ends as soon as none of its responsibilities moves any more.
 
     Args:
         space: K classes.
+        smoother: of L shrinkages.
         margin: (K, P, m) of every labelling.
-        shrinkages: L.
         first: (K, P, L, S, m) responsibilities.
         iterations: most of them.
-        direction: what :func:`left_out` gave, to stay with it; by default every iteration has its own.
+        direction: predictions and duals (K, P, L, S, m) to stay with; by default every iteration has its own.
     """
+    predicted, dual = direction or (None, None)
+    if first.device.type == "cpu":
+        sizes = space.there.sum(1).long()
+        on_host = smoother.matrix, smoother.leverage, sizes, margin, first, iterations, predicted
+        r, along, figures = hidden_classes_numba.fit(*on_host)
+    else:
+        r, along, figures = fit_on_device(space, smoother, margin, first, iterations, predicted)
+    high, low, variance, offset, slope, share = figures.unbind(-1)
+    if dual is None:
+        dual = dual_of(space, smoother, r, along)
+    return _hard_side(Mixtures(r, dual, along, high, low, variance, offset, slope, share), space)
+
+
+def fit_on_device(
+    space: Space, smoother: Smoother, margin: Tensor, first: Tensor, iterations: int, predicted: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the work of :func:`fdgpu.kernels.hidden_classes_numba.fit`, all problems at once and without a wait."""
     there, n = space.there[:, None, None, None], space.n[:, None, None, None]
     t, r = margin[:, :, None, None], first
     offset = slope = torch.zeros_like(r[..., 0])
-    least = torch.full_like(n, 1.5)  # samples of a hidden class, and outside
-    hat = None if direction else _hat(space, shrinkages)
+    least = torch.full_like(n, INSIDE_AT_LEAST)
     settled = torch.zeros_like(offset, dtype=torch.bool)  # stays as it is: what is beside it does not move it on
     for step in range(iterations):
-        along, coordinates = direction or left_out(space, shrinkages, r, hat)
+        along = left_out(space, smoother, r) if predicted is None else predicted
         inside = r.sum(-1).clamp(min=LEAST)
         outside = (n - r.sum(-1)).clamp(min=LEAST)
         high, low = (r * along).sum(-1) / inside, ((there - r) * along).sum(-1) / outside
@@ -272,13 +303,11 @@ def fit(
         share = torch.minimum(torch.maximum(inside, least), n - least) / n
         moved = _margin_slope(t, r, there, share.logit() if step == 0 else offset, slope)
         offset, slope = (torch.where(settled, old, new) for old, new in zip((offset, slope), moved, strict=True))
-        found = Mixtures(r, coordinates, along, high, low, variance, offset, slope, share)
-        after = (found.evidence(along) + offset[..., None] - slope[..., None] * t).sigmoid() * there
+        evidence = ((high - low) / variance)[..., None] * (along - ((high + low) / 2)[..., None])
+        after = (evidence + offset[..., None] - slope[..., None] * t).sigmoid() * there
         settled = settled | ((after - r).abs().amax(-1) < SETTLED)
         r = torch.where(settled[..., None], r, after)
-        if r.device.type == "cpu" and bool(settled.all()):
-            break
-    return _hard_side(Mixtures(r, dual_of(space, coordinates), *list(vars(found).values())[2:]), there)
+    return r, along, torch.stack([high, low, variance, offset, slope, share], dim=-1)
 
 
 def _margin_slope(t: Tensor, r: Tensor, there: Tensor, offset: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -296,9 +325,9 @@ def _margin_slope(t: Tensor, r: Tensor, there: Tensor, offset: Tensor, slope: Te
     return offset, slope
 
 
-def _hard_side(found: Mixtures, there: Tensor) -> Mixtures:
+def _hard_side(found: Mixtures, space: Space) -> Mixtures:
     """Call that side the hidden class on which margins are smaller."""
-    turned = found.slope < 0
+    turned, there = found.slope < 0, space.there[:, None, None, None]
     sign = torch.where(turned, -1.0, 1.0).to(found.slope.dtype)
     return Mixtures(
         torch.where(turned[..., None], there - found.failing, found.failing),
@@ -313,7 +342,7 @@ def _hard_side(found: Mixtures, there: Tensor) -> Mixtures:
     )
 
 
-def search(space: Space, margin: Tensor, shrinkages: Sequence[float], effort: Effort = FULL) -> tuple[Mixtures, Tensor]:
+def search(space: Space, smoother: Smoother, margin: Tensor, effort: Effort = FULL) -> tuple[Mixtures, Tensor]:
     """Fit from every start, the better ones to the end; and along the regressions of margins and losses.
 
     Where the latter foretells margins better than the hidden class with the best score, whose direction is its own, it
@@ -321,50 +350,52 @@ def search(space: Space, margin: Tensor, shrinkages: Sequence[float], effort: Ef
 
     Args:
         space: K classes.
+        smoother: of L shrinkages, the strongest first.
         margin: (K, P, m) of every labelling.
-        shrinkages: L, the strongest first.
         effort: how far it goes.
 
     Returns:
         The best hidden class by each shrinkage (K, P, L), and their scores: infinite for a line that took a place.
     """
-    predicted, _ = regressions(space, margin, shrinkages)
+    _, predicted = regressions(space, smoother, margin)
     first = starts(space, predicted, effort)
-    found = fit(space, margin, shrinkages, first, effort.heat)
+    found = fit(space, smoother, margin, first, effort.heat)
     leading = score(space, margin, found).topk(effort.finalists, dim=-1).indices
-    found = fit(space, margin, shrinkages, found.failing.take_along_dim(leading[..., None], dim=3), effort.final)
+    found = fit(space, smoother, margin, found.failing.take_along_dim(leading[..., None], dim=3), effort.final)
     best = score(space, margin, found).max(dim=-1)
     apart, scores = found.taken(best.indices, 3), best.values
     of = [0] * len(effort.tails) + [1] * len(effort.loss_tails)  # which regression a start is of
-    along = on_regressions(space, margin, shrinkages[0], first[:, :, :1], of, effort.final)
+    along = on_regressions(space, smoother, margin, first[:, :, :1], of, effort.final)
     leader = nats(space, margin, apart).take_along_dim(scores.argmax(dim=-1, keepdim=True), 2)
     better = (nats(space, margin, along) > leader)[..., 0]
     on_line = torch.where(better, torch.inf, scores[..., 0])
     return apart.with_first(along, better), torch.cat([on_line[..., None], scores[..., 1:]], dim=-1)
 
 
-def regressions(space: Space, margin: Tensor, shrinkages: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Regress margins and losses, these with a minus, as :func:`left_out` does: (K, P, L, 2, m) and (K, P, L, 2, q)."""
+def regressions(space: Space, smoother: Smoother, margin: Tensor) -> tuple[Tensor, Tensor]:
+    """Return margins and losses, these with a minus, and what :func:`left_out` makes of them: (K, P, L, 2, m) each."""
     targets = torch.stack([margin, -loss_of(margin)], dim=2)[:, :, None]
-    return left_out(space, shrinkages, targets.expand(-1, -1, len(shrinkages), -1, -1))
+    targets = targets.expand(-1, -1, smoother.ridge.shape[1], -1, -1)
+    return targets, left_out(space, smoother, targets)
 
 
 def on_regressions(
-    space: Space, margin: Tensor, shrinkage: float, first: Tensor, of: Sequence[int], iterations: int
+    space: Space, smoother: Smoother, margin: Tensor, first: Tensor, of: Sequence[int], iterations: int
 ) -> Mixtures:
     """Fit hidden classes whose direction is that of a regression, and return the one with the most nats (K, P, 1).
 
     Args:
         space: K classes.
+        smoother: of which the first shrinkage counts.
         margin: (K, P, m).
-        shrinkage: of the regressions.
         first: (K, P, 1, S, m) responsibilities of the starts.
         of: S, the regression of each start: 0 of margins, 1 of losses.
         iterations: most of them.
     """
-    predicted, coordinates = regressions(space, margin, (shrinkage,))
-    own = torch.tensor(of, device=first.device)
-    found = fit(space, margin, (shrinkage,), first, iterations, (predicted[:, :, :, own], coordinates[:, :, :, own]))
+    strongest = smoother.of(slice(None), 1)
+    targets, predicted = regressions(space, strongest, margin)
+    dual, own = dual_of(space, strongest, targets, predicted), torch.tensor(of, device=first.device)
+    found = fit(space, strongest, margin, first, iterations, (predicted[:, :, :, own], dual[:, :, :, own]))
     return found.taken(nats(space, margin, found).argmax(dim=-1), 3)
 
 

@@ -61,6 +61,7 @@ ON_THE_HOST = {
     ("index.vector_index", "numpy"): "ids of positions that NumPy has",
     ("kernels.draws", "numpy"): "the compiled twin, for the CPU",
     ("kernels.folds", "numpy"): "the compiled twin, for the CPU",
+    ("kernels.hidden_classes_numba", "numpy"): "the compiled twin, for the CPU",
     ("kernels.proximal_newton", "nonzero"): "indices of a mask on the CPU",
     ("store.embedding_store", "numpy"): "memory on the host, into which shards are read",
 }

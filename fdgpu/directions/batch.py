@@ -10,8 +10,10 @@ Everything is a tensor on the batch's device, and stays there: nothing here wait
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -203,6 +205,11 @@ class SolverBackend(Protocol):
 
     name: str
 
+    @property
+    def at_once(self) -> int:
+        """Batches that are worked on side by side, each by one thread of torch; 1 where a batch takes all threads."""
+        ...
+
     def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
         """Raise an error if any class cannot be solved at all."""
         ...
@@ -255,6 +262,9 @@ def over_batches(
         Exception: if a single class does not fit, whatever said so.
     """
     backend.check(classes, settings)
+    if backend.at_once > 1 and len(classes) > 1:
+        yield from _side_by_side(backend, classes, settings, work)
+        return
     capacity, first, most = backend.capacity(), 0, len(classes)
     while first < len(classes):
         last = first + min(most, _that_fit([backend.bytes_of(one, settings) for one in classes[first:]], capacity))
@@ -269,6 +279,31 @@ def over_batches(
             continue
         most = (last - first) // 2
         torch.cuda.empty_cache()  # here, where the error no longer holds the tensors that did not fit
+
+
+def _side_by_side(
+    backend: SolverBackend,
+    classes: Sequence[ClassSamples],
+    settings: SolverSettings,
+    work: Callable[[ClassBatch], T],
+) -> Iterator[T]:
+    """Do ``work`` on batches in as many threads as the backend wants; how they are cut depends on nothing else.
+
+    Each thread does its small products alone. Two that share every product wait for each other, and the longer the
+    more else is running.
+    """
+    capacity, most, parts = backend.capacity(), -(-len(classes) // backend.at_once), [0]
+    while (first := parts[-1]) < len(classes):
+        sizes = [backend.bytes_of(one, settings) for one in classes[first : first + most]]
+        parts.append(first + _that_fit(sizes, capacity))
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(backend.at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            yield from pool.map(
+                lambda part: work(backend.open(classes[part[0] : part[1]], settings)), list(pairwise(parts))
+            )
+        finally:
+            torch.set_num_threads(threads)  # a thread sets that of its BLAS for all
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class CumlBackend:
     """cuML on a CUDA device, a class at a time; ``device="cpu"`` only for a stand-in of cuML."""
 
     name = "cuml"
+    at_once = 1
 
     def __init__(self, device: str | torch.device = "cuda") -> None:
         self.device = torch.device(device)

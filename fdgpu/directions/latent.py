@@ -34,9 +34,8 @@ from fdgpu.directions.parameters import PAPER_COSTS, Method, SearchSettings, Sol
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels import hidden_classes
 from fdgpu.kernels.draws import keys
-from fdgpu.kernels.hidden_classes import FULL, QUICK, Effort, Mixtures, Space, space_of
+from fdgpu.kernels.hidden_classes import FULL, QUICK, TALL, Effort, Mixtures, Smoother, Space, smoother_of, space_of
 
-STRONG = 100.0  # shrinkage of the regressions beside the hidden class
 ENOUGH = 0.5  # of the most nats held out, that a shrinkage needs to be chosen
 TESTED = 2  # shrinkages of a test, the strongest
 SURE = 3.0  # nats of evidence below which there is no hidden class to be told
@@ -124,8 +123,8 @@ class LatentBatch(ClassBatch):
         return Part(self._padded.gather(1, order), inside.gather(1, order).to(self.x.dtype))
 
     @cached_property
-    def folds_apart(self) -> list[tuple[Part, Space, Part, Tensor]]:
-        """Without and with each fold: the part fitted, its space, the part held out, and its products with the first.
+    def folds_apart(self) -> list[tuple[Part, Space, Smoother, Part, Tensor]]:
+        """Without and with each fold: the part fitted, its space and smoother, the part held out, and its products.
 
         Without groups a fold holds n / cv of a class's n samples, rounded up or down.
         """
@@ -138,7 +137,7 @@ class LatentBatch(ClassBatch):
             fitted, held = self.part(self._open & ~is_held, fitted_most), self.part(self._open & is_held, held_most)
             space = space_of(self.x[fitted.rows], fitted.there)
             products = (self.x[held.rows] - space.mean[:, None]) @ space.x.mT
-            found.append((fitted, space, held, products))
+            found.append((fitted, space, smoother_of(space, self.shrinkages), held, products))
         return found
 
     def apart(self, open_: Tensor) -> LatentBatch:
@@ -161,13 +160,13 @@ class LatentBatch(ClassBatch):
         if classes is not None and len(classes) < len(self.layout.sizes):
             own = to_device(torch.tensor(list(classes), dtype=torch.int64), self.layout.device)
         everything = effort is FULL
-        shrinkages = self.shrinkages if everything else self.shrinkages[:TESTED]
-        wide = len(shrinkages)
+        wide = len(self.shrinkages[: None if everything else TESTED])
         gain = margin.new_zeros(self.settings.cv, len(self.layout.sizes), len(margin), wide)
         failing = margin.new_zeros(len(margin), wide if everything else 0, margin.shape[1])
-        for (fitted, space, held, products), gained in zip(self.folds_apart, gain, strict=True):
+        for (fitted, space, smoother, held, products), gained in zip(self.folds_apart, gain, strict=True):
             fitted, held = Part(*(one[own] for one in fitted)), Part(*(one[own] for one in held))
-            found, _ = hidden_classes.search(Space(*(one[own] for one in space)), fitted.of(margin), shrinkages, effort)
+            of_classes = Space(*(one[own] for one in space)), smoother.of(own, wide)
+            found, _ = hidden_classes.search(*of_classes, fitted.of(margin), effort)
             along = (found.dual.flatten(1, 2) @ products[own].mT).unflatten(1, found.share.shape[1:])
             t, there = held.of(margin)[:, :, None], held.there[:, None, None]
             gained[own] = (found.gain(along, t) * there).sum(-1)
@@ -181,7 +180,8 @@ class LatentBatch(ClassBatch):
         """Find the hidden class of each class, and what stands beside it."""
         everything, held = self.part(self._open), self.held_out(self.margin[None])
         space, margin = space_of(self.x[everything.rows], everything.there), everything.of(self.margin[None])
-        by_shrinkage, scores = hidden_classes.search(space, margin, self.shrinkages)
+        smoother = smoother_of(space, self.shrinkages)
+        by_shrinkage, scores = hidden_classes.search(space, smoother, margin)
         most = held.total.amax(-1, keepdim=True)  # (K, 1, 1)
         pick = torch.where(held.total >= ENOUGH * most, scores, -torch.inf).argmax(-1)
         self._on_line = (pick[:, 0] == 0) & scores[:, 0, 0].isinf()
@@ -190,7 +190,7 @@ class LatentBatch(ClassBatch):
         self._failing, self._sure = everything.spread(best.failing[:, 0], nobody), sure
         self._held_out_right = self._accuracies(held.failing[0])
         self._held_out = held
-        line = self._line(space, margin, best, everything.of((~self.layout.right)[None]), sure)
+        line = self._line(space, smoother, margin, best, everything.of((~self.layout.right)[None]), sure)
         explained, error = self._explained(held, pick[:, 0])
         wrong = ~self.layout.right & self._open
         members = self.layout.total(torch.where(wrong, self._failing, 0.0)).round().long()
@@ -210,10 +210,16 @@ class LatentBatch(ClassBatch):
             explained=torch.stack([explained + z * error for z in (0, -WITHIN, WITHIN)], dim=-1)[None].clamp(0, 1),
         )
 
-    def _line(self, space: Space, margin: Tensor, best: Mixtures, wrong: Tensor, sure: Tensor) -> Line:
-        """Join the hidden class, degrees and fallback to one direction, from hard to easy, and its zero; K of each."""
-        predicted, coordinates = hidden_classes.regressions(space, margin, (STRONG,))
-        duals = hidden_classes.dual_of(space, coordinates)[:, 0, 0]  # (K, 2, m)
+    def _line(
+        self, space: Space, smoother: Smoother, margin: Tensor, best: Mixtures, wrong: Tensor, sure: Tensor
+    ) -> Line:
+        """Join the hidden class, degrees and fallback to one direction, from hard to easy, and its zero; K of each.
+
+        Degrees and fallback are by the strongest shrinkage, the first of the smoother.
+        """
+        strong = smoother.of(slice(None), 1)
+        targets, predicted = hidden_classes.regressions(space, strong, margin)
+        duals = hidden_classes.dual_of(space, strong, targets, predicted)[:, 0, 0]  # (K, 2, m)
         graded, by_loss = predicted[:, 0, 0].unbind(1)
         there, n = space.there, space.n
 
@@ -309,12 +315,15 @@ class LatentBatch(ClassBatch):
             part = self.part(chosen & self._open)
             space, margin = space_of(self.x[part.rows], part.there), part.of(self.margin[None])
             first = part.of(self._failing[None])[:, :, None, None].expand(-1, -1, wide, -1, -1)
-            fitted = hidden_classes.fit(space, margin, self.shrinkages, first, POLISH)
+            smoother = smoother_of(space, self.shrinkages)
+            fitted = hidden_classes.fit(space, smoother, margin, first, POLISH)
             by_shrinkage = fitted.taken(torch.zeros_like(C_index[:, None, None]).expand(-1, 1, wide), 3)
             both = first[:, :, :1].expand(-1, -1, -1, 2, -1)
-            line = hidden_classes.on_regressions(space, margin, self.shrinkages[0], both, (0, 1), POLISH)
+            line = hidden_classes.on_regressions(space, smoother, margin, both, (0, 1), POLISH)
             best = by_shrinkage.with_first(line, self._on_line[:, None]).taken(C_index[:, None], 2)
-            found.append(self._line(space, margin, best, part.of((~self.layout.right)[None]), self._sure).coef)
+            found.append(
+                self._line(space, smoother, margin, best, part.of((~self.layout.right)[None]), self._sure).coef
+            )
         return torch.stack(found).float()
 
     def nested_scores(self) -> Tensor:
@@ -382,6 +391,11 @@ class TorchBackend:
         """Solve on ``device``; ``of_svms`` returns the backend that finds which errors belong together."""
         self.device, self._of_svms = device, of_svms
 
+    @property
+    def at_once(self) -> int:
+        """On a CPU each batch takes one thread."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
+
     def check(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> None:
         """Find nothing that cannot be solved."""
 
@@ -392,9 +406,10 @@ class TorchBackend:
         return torch.cuda.mem_get_info(self.device)[0] // 2
 
     def bytes_of(self, one: ClassSamples, settings: SolverSettings) -> int:
-        """Rows and eigenvectors of all samples and of each fold's others, and what every start holds."""
-        d = one.embeddings.shape[1]
-        held = (2 + 2 * settings.cv) * (d + min(one.n, d)) + ARRAYS * FULL.starts * len(settings.Cs)
+        """Rows and smoothers of all samples and of each fold's others, and what every start holds."""
+        d, shrinkages = one.embeddings.shape[1], len(settings.Cs)
+        smoothers = 2 * shrinkages * min(one.n, TALL * d)
+        held = 2 * (1 + settings.cv) * d + smoothers + ARRAYS * FULL.starts * shrinkages
         return one.n * held * settings.dtype.itemsize
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> LatentBatch:

@@ -55,6 +55,7 @@ class NumbaBackend:
     """Batched SMO on all cores; see :mod:`fdgpu.kernels.smo_numba` for the method."""
 
     name = "numba"
+    at_once = 1
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or cpu_count()

@@ -34,6 +34,7 @@ class TritonBackend:
     """Batched SMO on a CUDA device; ``device="cpu"`` only where Triton interprets."""
 
     name = "triton"
+    at_once = 1
 
     def __init__(self, device: str | torch.device = "cuda") -> None:
         self.device = torch.device(device)

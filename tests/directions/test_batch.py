@@ -58,6 +58,7 @@ class Holding:
     """A backend whose classes take as many bytes as samples, and which fails on more than ``most`` of them at once."""
 
     name = "holding"
+    at_once = 1
 
     def __init__(self, most: int = 100) -> None:
         self.most = most

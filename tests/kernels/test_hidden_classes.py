@@ -10,8 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdgpu.kernels import hidden_classes
-from fdgpu.kernels.hidden_classes import fit, fit_reference, left_out, loss_of, nats, search, space_of
+from fdgpu.kernels import hidden_classes, hidden_classes_numba
+from fdgpu.kernels.hidden_classes import (
+    Mixtures,
+    fit,
+    fit_on_device,
+    fit_reference,
+    left_out,
+    loss_of,
+    nats,
+    search,
+    smoother_of,
+    space_of,
+)
 
 SHRINKAGES = (100.0, 3.0, 0.3)
 
@@ -34,6 +45,12 @@ def batch(*classes: np.ndarray, width: int) -> tuple[torch.Tensor, torch.Tensor]
     return rows, there
 
 
+def searched(rows: torch.Tensor, there: torch.Tensor, margin: torch.Tensor) -> tuple[Mixtures, torch.Tensor]:
+    """Search in classes that :func:`batch` laid out."""
+    space = space_of(rows, there)
+    return search(space, smoother_of(space, SHRINKAGES), margin)
+
+
 @pytest.mark.parametrize(("n", "d"), [(24, 6), (20, 40), (30, 30)])
 def test_a_batch_is_its_plain_twin(n: int, d: int) -> None:
     x, margin, _ = world(n, d, 0.3, 4, seed=n)
@@ -43,7 +60,7 @@ def test_a_batch_is_its_plain_twin(n: int, d: int) -> None:
     space = space_of(rows, there)
     first = torch.rand(2, 1, 3, 2, n + 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     first = (0.1 + 0.8 * first) * there[:, None, None, None]
-    found = fit(space, margins[:, None], SHRINKAGES, first, 4)
+    found = fit(space, smoother_of(space, SHRINKAGES), margins[:, None], first, 4)
     for at, shrinkage in enumerate(SHRINKAGES):
         for start in range(2):
             expected = fit_reference(x, margin, shrinkage, first[0, 0, at, start, :n].numpy(), 4)
@@ -54,13 +71,32 @@ def test_a_batch_is_its_plain_twin(n: int, d: int) -> None:
     assert (found.failing[0, 0, :, :, n:] == 0).all()
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(4, 40), st.integers(1, 50), st.integers(1, 3), st.booleans(), st.integers(0, 2**31))
+def test_on_a_cpu_it_is_what_a_device_does(n: int, d: int, labellings: int, is_given: bool, seed: int) -> None:
+    x, margin, _ = world(n, d, 0.3, 4, seed)
+    other = world(n + 9, d, 0.2, 3, seed + 1)[0]
+    space = space_of(*batch(x, other, width=n + 9))
+    smoother = smoother_of(space, SHRINKAGES)
+    draw = torch.Generator().manual_seed(seed)
+    there = space.there[:, None, None, None]
+    margins = torch.randn(2, labellings, n + 9, generator=draw, dtype=torch.float64) * 2 + float(margin.mean())
+    first = (0.1 + 0.8 * torch.rand(2, labellings, 3, 4, n + 9, generator=draw, dtype=torch.float64)) * there
+    given = torch.randn(first.shape, generator=draw, dtype=torch.float64) * there if is_given else None
+    matrices = smoother.matrix, smoother.leverage, space.there.sum(1).long()
+    ours = hidden_classes_numba.fit(*matrices, margins, first, 5, given)
+    for got, expected in zip(ours, fit_on_device(space, smoother, margins, first, 5, given), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-8)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(6, 30), st.integers(1, 40), st.floats(0.1, 1000), st.integers(0, 2**31))
 def test_a_sample_left_out_is_predicted_by_the_others(n: int, d: int, shrinkage: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(n, d)), rng.normal(size=n)
     rows, there = batch(x, width=n)
-    predicted, _ = left_out(space_of(rows, there), (shrinkage,), torch.from_numpy(y)[None, None, None, None])
+    space = space_of(rows, there)
+    predicted = left_out(space, smoother_of(space, (shrinkage,)), torch.from_numpy(y)[None, None, None, None])
     ridge = shrinkage * ((x - x.mean(axis=0)) ** 2).sum() / d
     expected = [hidden_classes._predicted_by_others(x, y, i, ridge) for i in range(n)]
     assert np.allclose(predicted[0, 0, 0, 0].numpy(), expected, rtol=1e-5, atol=1e-7)
@@ -70,10 +106,10 @@ def test_what_is_found_does_not_depend_on_how_samples_are_padded_or_on_labelling
     x, margin, _ = world(60, 8, 0.2, 5, seed=3)
     other = np.random.default_rng(0).permutation(margin)
     (rows, there), (wide, some) = batch(x, width=60), batch(x, width=75)
-    alone = search(space_of(rows, there), torch.from_numpy(margin)[None, None], SHRINKAGES)[0]
+    alone = searched(rows, there, torch.from_numpy(margin)[None, None])[0]
     padded = torch.zeros(1, 2, 75, dtype=torch.float64)
     padded[0, 0, :60], padded[0, 1, :60] = torch.from_numpy(margin), torch.from_numpy(other)
-    both = search(space_of(wide, some), padded, SHRINKAGES)[0]
+    both = searched(wide, some, padded)[0]
     for one in fields(alone):
         got, expected = getattr(both, one.name)[:, :1], getattr(alone, one.name)
         got = got[..., :60] if one.name in ("failing", "dual", "predicted") else got
@@ -84,7 +120,7 @@ def test_what_is_found_does_not_depend_on_how_samples_are_padded_or_on_labelling
 def test_the_hidden_class_is_found_by_the_vectors(share: float, separation: float) -> None:
     x, margin, inside = world(1500, 12, share, separation, seed=5)
     rows, there = batch(x, width=1500)
-    found, scores = search(space_of(rows, there), torch.from_numpy(margin)[None, None], SHRINKAGES)
+    found, scores = searched(rows, there, torch.from_numpy(margin)[None, None])
     best = found.taken(scores.argmax(-1), 2)
     hardest = np.argsort(-best.predicted[0, 0].numpy())[: inside.sum()]
     assert inside[hardest].mean() > 0.9
@@ -97,7 +133,7 @@ def test_margins_that_vectors_do_not_know_are_foretold_by_no_nats_held_out() -> 
     x, margin = rng.normal(size=(400, 10)), rng.normal(size=400)
     rows, there = batch(x, width=400)
     space, t = space_of(rows, there), torch.from_numpy(margin)[None, None]
-    found, _ = search(space, t, SHRINKAGES)
+    found, _ = searched(rows, there, t)
     fresh = torch.from_numpy(rng.normal(size=(400, 10)))
     along = found.dual @ ((fresh - space.mean) @ space.x[0].T).T
     again = torch.from_numpy(rng.normal(size=400))
