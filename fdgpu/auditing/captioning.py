@@ -235,7 +235,7 @@ def _found_in(
     for direction in range(int(fitted.n_directions.max())):
         rows = [row for row, (i, _) in enumerate(classes) if fitted.n_directions[i] > direction]
         own = [classes[row][0] for row in rows]
-        w = to_device(fitted.coef[own, direction], device)
+        w = to_device(fitted.shift[own, direction], device)
         resampled = fitted.resampled(direction, device)[to_device(np.array(own), device)]
         along = torch.cat([resampled, resampled - resampled.mean(dim=1, keepdim=True)], dim=1)  # (q, 2 B, d)
         asked = [(w[:, None], FARTHEST)] + ([(along, OF_RESAMPLES)] if along.shape[1] else [])
@@ -274,7 +274,7 @@ def _judged(
         shown = _shown(images, [one.class_id for one in own], vectors)
         return judge_captions(
             candidates,
-            fitted.coef[indices, direction],
+            fitted.shift[indices, direction],
             resampled[to_device(np.array(indices), vectors.device)],
             shown,
             chance[indices],

@@ -61,14 +61,14 @@ def grow_captions(
             f"class {class_id} has {kept} directions (status '{fitted.status[row]}'), direction is {direction}: "
             "captions need one to be scored along"
         )
-    length = float(np.linalg.norm(fitted.coef[row, direction].astype(np.float64)))
+    length = float(np.linalg.norm(fitted.shift[row, direction].astype(np.float64)))
     if not length:
-        raise InputError(f"direction {direction} of class {class_id} has no length: its w is zero, and points nowhere")
+        raise InputError(f"direction {direction} of class {class_id} has no length: it is zero, and points nowhere")
     if reference is None:
         reference = grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
     base = fitted.caption_origins(embedder.texts(reference, silent)[0])
 
-    w, scale = torch.from_numpy(fitted.coef[row, direction] / length), torch.from_numpy(fitted.scale)
+    w, scale = torch.from_numpy(fitted.shift[row, direction] / length), torch.from_numpy(fitted.scale)
 
     def alignment(captions: list[str]) -> torch.Tensor:
         return alignments(embedder.texts(captions, silent), base, w, scale)

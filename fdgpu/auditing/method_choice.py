@@ -14,7 +14,7 @@ from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import LATENT_COSTS, PAPER_COSTS, Method, SolverSettings
 from fdgpu.errors import InputError
 
-AUTO = Method.SVM  # what "auto" takes where the probability of the true class is known; the SVM where it is not
+AUTO = Method.LATENT  # what "auto" takes where the probability of the true class is known; the SVM where it is not
 UNKNOWN = "the probability of the true class is not known"
 
 

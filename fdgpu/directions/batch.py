@@ -56,8 +56,8 @@ class Directions(NamedTuple, Generic[A]):
 
     ``coef`` (R, K, d) are w, ``cv_scores`` (R, K, c) the score of every C, the others (R, K): ``intercept``, the index
     ``C_index`` of the chosen C, the ``n_errors`` that belong to a direction, how the solver ended, and the
-    ``statistic`` with which permutations are compared. The last four are of the latent method alone, see
-    :class:`fdgpu.directions.fit.Fit`: ``explained`` is (R, K, 3).
+    ``statistic`` with which permutations are compared. ``shift`` (R, K, d) and the last four have another value than a
+    default with the latent method alone, see :class:`fdgpu.directions.fit.Fit`: ``explained`` is (R, K, 3).
     """
 
     coef: A
@@ -68,6 +68,7 @@ class Directions(NamedTuple, Generic[A]):
     n_iter: A
     violation: A
     statistic: A
+    shift: A
     loss_weight: A
     loss_intercept: A
     share: A
@@ -83,6 +84,7 @@ class Directions(NamedTuple, Generic[A]):
         return Directions[Tensor](
             *found,
             statistic,  # type: ignore[call-arg]  # seven of them are in ``found``
+            found[0],
             nothing,
             nothing,
             unknown,

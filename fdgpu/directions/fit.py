@@ -65,6 +65,13 @@ class Fit:
         metadata=tensor("(k, r, d) w in whitened space; NaN where a class has no direction.", "F32")
     )
     intercept: Floats = field(metadata=tensor("(k, r) b."))
+    shift: NDArray[np.float32] = field(
+        metadata=tensor(
+            "(k, r, d) along which captions are scored and pictures painted, from hard to easy and as long as w: w "
+            'itself with ``method="svm"``; the mean of the others less that of the hidden class with ``"latent"``.',
+            "F32",
+        )
+    )
     C: Floats = field(metadata=tensor("(k, r) the chosen C."))
     cv_score: Floats = field(
         metadata=tensor(
@@ -147,7 +154,7 @@ class Fit:
     resampled_coef: torch.Tensor | None = field(
         default=None,
         metadata=doc(
-            "(k, r, B, d) float32, w of B = ``n_resamples`` random halves of each class and failure mode; NaN without "
+            "(k, r, B, d) float32, ``shift`` of B = ``n_resamples`` random halves of each class and failure mode; NaN without "
             "a direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB: they stay on the device "
             "where they were fitted. Not stored."
         ),
@@ -157,10 +164,10 @@ class Fit:
 
     @property
     def directions(self) -> NDArray[np.float32]:
-        """(k, r, d) w / ‖w‖, unit vectors from hard to easy; NaN where w is zero, and points nowhere."""
-        length = np.linalg.norm(self.coef.astype(np.float64), axis=-1, keepdims=True)
-        unit: NDArray[np.float32] = np.full_like(self.coef, np.nan)
-        np.divide(self.coef, length, out=unit, where=length > 0)
+        """(k, r, d) ``shift`` as unit vectors, from hard to easy; NaN where it is zero, and points nowhere."""
+        length = np.linalg.norm(self.shift.astype(np.float64), axis=-1, keepdims=True)
+        unit: NDArray[np.float32] = np.full_like(self.shift, np.nan)
+        np.divide(self.shift, length, out=unit, where=length > 0)
         return unit
 
     @property
@@ -188,7 +195,7 @@ class Fit:
         return most_permutations(self.search_settings, tested)
 
     def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
-        """(k, B, d) on ``device``, w of the resamples of one direction of every class; B = 0 where none were drawn."""
+        """(k, B, d) on ``device``, the shift of the resamples of one direction of every class; B = 0 where none were drawn."""
         if self.resampled_coef is None:
             raise NotFittedError(
                 "resampled_coef_ is not stored with a fit: call fit(embeddings, labels, correct) again"
@@ -306,6 +313,8 @@ class Fit:
         sizes = {"k": len(header.status), "r": search.n_directions, "c": len(solver.Cs), "d": d[0] if d else 0}
 
         def read(name: str, kind: str, shape: Sequence[str]) -> NDArray[Any]:
+            if name == "shift" and name not in there:  # of an older file
+                name = "coef"
             if name not in there and name in LATER:
                 return np.full([int(sizes.get(size, size)) for size in shape], LATER[name])
             if name not in there:
@@ -352,7 +361,7 @@ class Fit:
         expect([solver is not Solver.NONE for solver in self.solver] == ok.tolist(), "a solver for each direction")
         expect(bool((self.n_directions <= self.coef.shape[1]).all()), "no more directions than were looked for")
         kept = np.arange(self.coef.shape[1]) < self.n_directions[:, None]
-        for name in ("coef", "intercept"):
+        for name in ("coef", "intercept", "shift"):
             there = np.isfinite(getattr(self, name)).reshape(*kept.shape, -1)
             expect(bool((there == kept[..., None]).all()), f"{name} of each direction that was kept, and of no other")
         expect(bool(np.isin(self.C[kept], self.solver_settings.Cs).all()), "a C of the grid for each direction")

@@ -11,6 +11,8 @@ Of every class, a part of the samples, the hidden class, is one on which the mod
 - **Choice.** The same on all samples, by the shrinkages with at least half of the most nats; that with the best score.
 - **Little evidence.** Below three nats nobody can say which samples are the hidden class. Then the direction is that of
   the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it with the same weight.
+- **Captions and pictures** go along the shift between the means of the hidden class and of the others: what its members
+  share. The direction that tells them best leaves out what others vary in too.
 - **Degrees.** Inside the hidden class and outside, some samples are harder than others. The ridge regression of the
   margin, strongly shrunk, is added to the direction with the weight that foretells margins best, up to an equal one.
 """
@@ -204,6 +206,7 @@ class LatentBatch(ClassBatch):
             n_iter=torch.full_like(pick.T, FULL.heat + FULL.final),
             violation=torch.zeros_like(line.intercept)[None],
             statistic=self._statistic(self.margin[None]),
+            shift=line.shift[None],
             loss_weight=line.loss_weight[None],
             loss_intercept=line.loss_intercept[None],
             share=torch.where(sure, best.share[:, 0].double(), nothing)[None],
@@ -245,7 +248,11 @@ class LatentBatch(ClassBatch):
         loss_weight = torch.where(sure, best.slope[:, 0], 1 / t_unit)
         loss_zero = (best.prior - best.offset)[:, 0]
         loss_intercept = torch.where(sure, loss_zero, -_smallest(t, there, n_wrong) / t_unit)
-        return Line(coef, intercept, loss_weight.double(), loss_intercept.double())
+        r = best.failing[:, 0]
+        apart = (there - r) / (n[:, None] - r.sum(1, keepdim=True)) - r / r.sum(1, keepdim=True).clamp(min=1e-12)
+        shift = torch.where(sure[:, None], (apart[:, None] @ space.x)[:, 0], coef)
+        shift = shift * (coef.norm(dim=1) / shift.norm(dim=1).clamp(min=1e-30))[:, None]
+        return Line(coef, intercept, shift, loss_weight.double(), loss_intercept.double())
 
     # --- how good it is -----------------------------------------------------------------------------------------
 
@@ -304,12 +311,12 @@ class LatentBatch(ClassBatch):
         return self.held_out(margin, classes, QUICK).total.amax(-1).T.double()
 
     def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:  # noqa: ARG002 - all of them
-        """Fit resamples (r, B, N) of r modes again, from what all samples said: w (r, B, K, d), for all classes."""
+        """Fit resamples (r, B, N) of r modes again, from what all samples said: shifts (r, B, K, d) of all classes."""
         fitted = [mode._refit(own, picked) for mode, own, picked in zip(self.modes, labels != 0, C_index, strict=True)]
         return torch.stack(fitted)
 
     def _refit(self, kept: Tensor, C_index: Tensor) -> Tensor:
-        """Fit (B, N) resamples, w (B, K, d)."""
+        """Fit (B, N) resamples, shifts (B, K, d)."""
         found, wide = [], len(self.shrinkages)
         for chosen in kept:
             part = self.part(chosen & self._open)
@@ -322,7 +329,7 @@ class LatentBatch(ClassBatch):
             line = hidden_classes.on_regressions(space, smoother, margin, both, (0, 1), POLISH)
             best = by_shrinkage.with_first(line, self._on_line[:, None]).taken(C_index[:, None], 2)
             found.append(
-                self._line(space, smoother, margin, best, part.of((~self.layout.right)[None]), self._sure).coef
+                self._line(space, smoother, margin, best, part.of((~self.layout.right)[None]), self._sure).shift
             )
         return torch.stack(found).float()
 
@@ -351,10 +358,11 @@ class LatentBatch(ClassBatch):
 
 
 class Line(NamedTuple):
-    """A direction (K, d) and its zero, and weight and zero of the sample's own margin, (K,) each; positive is easy."""
+    """A direction (K, d) and its zero, the shift (K, d), weight and zero of the own margin (K,); positive is easy."""
 
     coef: Tensor
     intercept: Tensor
+    shift: Tensor
     loss_weight: Tensor
     loss_intercept: Tensor
 
