@@ -125,7 +125,7 @@ MethodOption = Annotated[
     typer.Option(
         "--method",
         help="svm: the paper's; latent: hidden classes on which the model does worse, by the probability of the true "
-        "class where it is known; auto chooses, and the report says which ran and why.",
+        "class where it is known; auto: latent where it is, else svm, and the report says which ran and why.",
     ),
 ]
 

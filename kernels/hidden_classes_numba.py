@@ -223,11 +223,13 @@ def fit(
     r = first.clone(memory_format=torch.contiguous_format)
     along = torch.zeros_like(r) if predicted is None else predicted.clone(memory_format=torch.contiguous_format)
     figures = r.new_zeros(*r.shape[:4], FIGURES)
-    arrays = [one.numpy() for one in (leverage, sizes, margin, r, along, figures)]
+    read = matrix.numpy(), leverage.numpy(), sizes.numpy(), margin.numpy()
+    written = r.numpy(), along.numpy(), figures.numpy()
     is_factor, jobs, threads = matrix.shape[-1] != matrix.shape[-2], r.shape[0] * r.shape[2], torch.get_num_threads()
 
     def work(piece: tuple[int, int]) -> None:
-        fit_jobs(matrix.numpy(), is_factor, *arrays, iterations, predicted is not None, *piece)
+        smoothers, leverages, n, t = read
+        fit_jobs(smoothers, is_factor, leverages, n, t, *written, iterations, predicted is not None, piece[0], piece[1])
 
     if threads == 1:
         work((0, jobs))

@@ -14,7 +14,6 @@ from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import LATENT_COSTS, PAPER_COSTS, Method, SolverSettings
 from fdgpu.errors import InputError
 
-AUTO = Method.LATENT  # what "auto" takes where the probability of the true class is known; the SVM where it is not
 UNKNOWN = "the probability of the true class is not known"
 
 
@@ -90,8 +89,6 @@ def _automatic(settings: SolverSettings, known: bool, odd: str) -> tuple[Method,
         return Method.SVM, "auto: that of the published code"
     if settings.backend not in (Backend.AUTO, Backend.TORCH):
         return Method.SVM, f"auto: that of the backend {settings.backend}"
-    if AUTO is Method.SVM:
-        return AUTO, "auto: the paper's"
     if not known or odd:
         return Method.SVM, f"auto: {'true_probability contradicts the predictions' if odd else UNKNOWN}"
-    return AUTO, "auto: the probability of the true class is known"
+    return Method.LATENT, "auto: the probability of the true class is known"

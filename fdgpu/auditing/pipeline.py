@@ -190,8 +190,9 @@ def audit(
         allow_outside: take paths that lead out of the folder of images.
         method: ``"svm"``, the paper's, or ``"latent"``, hidden classes on which the model does worse
             (:class:`fdgpu.FailureDirections`). That one listens to the probability of the true class where it is known:
-            from ``true_probability``, from scores or from ``model``. ``"auto"`` chooses, and the page and
-            ``audit.json`` say which ran and why. By default that of ``directions``, and without these ``"auto"``.
+            from ``true_probability``, from scores or from ``model``. ``"auto"`` takes it there, and the SVM elsewhere;
+            the page and ``audit.json`` say which ran and why. By default that of ``directions``, and without these
+            ``"auto"``.
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
             n_permutations=200, stop_after=10, n_resamples=20)``. Without permutations nothing is tested; without
             resamples a caption is trusted by its accuracy gap alone.

@@ -346,9 +346,10 @@ class FailureDirections:
             direction: which of the class's directions.
 
         Returns:
-            (m,) w·d of the unit differences d = (c − r) / σ, w being ``shift_``; most negative is hardest. NaN for a caption that equals
-            the reference, and for a class without a direction. With ``published`` w·d + b of d = (c − r − μ) / σ,
-            scaled to length 1, μ the images' mean; the reference then has a score like any other.
+            (m,) w·d of the unit differences d = (c − r) / σ, where w is the direction's ``shift_``; most negative is
+            hardest. NaN for a caption that equals the reference, and for a class without a direction. With
+            ``published`` w·d + b of d = (c − r − μ) / σ, scaled to length 1, μ the images' mean; the reference then
+            has a score like any other.
         """
         fit, j = self._fitted("coef_"), self._checked_direction(direction)
         row = fit.index_of(class_id)

@@ -154,9 +154,9 @@ class Fit:
     resampled_coef: torch.Tensor | None = field(
         default=None,
         metadata=doc(
-            "(k, r, B, d) float32, ``shift`` of B = ``n_resamples`` random halves of each class and failure mode; NaN without "
-            "a direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB: they stay on the device "
-            "where they were fitted. Not stored."
+            "(k, r, B, d) float32, ``shift`` of B = ``n_resamples`` random halves of each class and failure mode; NaN "
+            "without a direction. 2 KB for each at d = 512, so that 1000 classes with 20 take 41 MB: they stay on the "
+            "device where they were fitted. Not stored."
         ),
     )
 
@@ -195,7 +195,7 @@ class Fit:
         return most_permutations(self.search_settings, tested)
 
     def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
-        """(k, B, d) on ``device``, the shift of the resamples of one direction of every class; B = 0 where none were drawn."""
+        """(k, B, d) on ``device``, the shift of the resamples of one direction of every class; B = 0 without any."""
         if self.resampled_coef is None:
             raise NotFittedError(
                 "resampled_coef_ is not stored with a fit: call fit(embeddings, labels, correct) again"

@@ -112,19 +112,12 @@ LATENT = FailureDirections(method="latent")
     ],
 )  # fmt: skip
 def test_the_method_and_its_reason(
-    world: World, monkeypatch: pytest.MonkeyPatch, asked: str | None, directions: FailureDirections | None,
-    known: bool, expected: tuple[str, str, bool],
+    world: World, asked: str | None, directions: FailureDirections | None, known: bool,
+    expected: tuple[str, str, bool],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(method_choice, "AUTO", Method.LATENT)
     inputs = inputs_of(world) if known else inputs_of(world, true_probability=None)
     chosen = choose_method(asked, directions, inputs, EVERY)
     assert (chosen.method, chosen.reason, chosen.loss is not None) == expected
-
-
-def test_where_auto_is_the_papers_it_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(method_choice, "AUTO", Method.SVM)
-    chosen = choose_method("auto", None, inputs_of(world), EVERY)
-    assert (chosen.method, chosen.reason, chosen.loss) == ("svm", "auto: the paper's", None)
 
 
 def test_the_loss_is_that_of_the_true_class_and_finite(world: World) -> None:
@@ -177,9 +170,8 @@ ODD = {
 
 @pytest.mark.parametrize(("spoil", "message"), ODD.values(), ids=ODD)
 def test_what_is_no_probability_of_the_true_class_is_refused_or_not_listened_to(
-    world: World, monkeypatch: pytest.MonkeyPatch, spoil: Any, message: str
+    world: World, spoil: Any, message: str
 ) -> None:
-    monkeypatch.setattr(method_choice, "AUTO", Method.LATENT)
     columns = world.columns(true_probability=spoil(world))
     with pytest.warns(FdgpuWarning, match=f"True_probability {message}"):
         result = fdgpu.audit(None, **columns, method="auto", directions=settings(n_permutations=0))
