@@ -56,8 +56,8 @@ class Directions(NamedTuple, Generic[A]):
 
     ``coef`` (R, K, d) are w, ``cv_scores`` (R, K, c) the score of every C, the others (R, K): ``intercept``, the index
     ``C_index`` of the chosen C, the ``n_errors`` that belong to a direction, how the solver ended, and the
-    ``statistic`` with which permutations are compared. ``shift`` (R, K, d) and the last four have another value than a
-    default with the latent method alone, see :class:`fdgpu.directions.fit.Fit`: ``explained`` is (R, K, 3).
+    ``statistic`` with which permutations are compared. ``shift`` (R, K, d) and the last four are of the latent method
+    alone, see :class:`fdgpu.directions.fit.Fit`: ``explained`` is (R, K, 3), and a SVM's shift (R, K, 0), being w.
     """
 
     coef: A
@@ -81,10 +81,12 @@ class Directions(NamedTuple, Generic[A]):
         statistic = cv_scores.take_along_dim(C_index[..., None], dim=2)[..., 0]
         nothing = torch.zeros_like(intercept, dtype=torch.float64)
         unknown = torch.full_like(nothing, torch.nan)
-        return Directions[Tensor](
+        return Directions[
+            Tensor
+        ](
             *found,
             statistic,  # type: ignore[call-arg]  # seven of them are in ``found``
-            found[0],
+            found[0][..., :0],  # nothing beside w
             nothing,
             nothing,
             unknown,

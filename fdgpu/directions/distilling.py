@@ -254,7 +254,7 @@ def gather(
         status=status,
         coef=table(lambda one: one.coef, np.nan, np.float32, d),
         intercept=table(lambda one: one.intercept, np.nan, np.float64),
-        shift=table(lambda one: one.shift, np.nan, np.float32, d),
+        shift=table(lambda one: one.shift if one.shift.shape[-1] else one.coef, np.nan, np.float32, d),
         C=table(lambda one: costs[one.C_index.astype(np.int64)], np.nan, np.float64),
         cv_score=table(_chosen_score, np.nan, np.float64),
         cv_scores=table(lambda one: one.cv_scores, np.nan, np.float64, len(settings.Cs)),

@@ -86,7 +86,7 @@ class Hidden(Pictures):
 
 
 def same_report(one: AuditResult, other: AuditResult) -> None:
-    """The classes' findings are the same, whatever the images are called."""
+    """The classes' findings are the same, whatever the images are called; by the SVM, which knows no probability."""
     for a, b in zip(one.findings.classes, other.findings.classes, strict=True):
         assert (a.name, a.status, a.n, a.n_errors) == (b.name, b.status, b.n, b.n_errors)
         np.testing.assert_allclose(a.cv_score, b.cv_score)
@@ -111,7 +111,7 @@ def all_val(world: dict, clip: ClipEmbedder) -> AuditResult:
 def test_a_folder_of_class_folders_in_folders_of_splits(
     folder: Path, lookup: Lookup, clip: ClipEmbedder, by_hand: AuditResult
 ) -> None:
-    result = fdgpu.audit(folder, model=lookup, preprocess=TRANSFORM, class_names=CLASSES, embedder=clip)
+    result = fdgpu.audit(folder, model=lookup, preprocess=TRANSFORM, class_names=CLASSES, embedder=clip, method="svm")
     same_report(result, by_hand)
     assert result.findings.classes[0].hard_examples[0].path.split("/")[:2] == ["test", "boot"]
 
@@ -134,7 +134,7 @@ def test_an_image_folder_with_its_transform(folder: Path, lookup: Lookup, clip: 
 def test_a_dataset_with_a_transform(
     make: Callable, world: dict, lookup: Lookup, clip: ClipEmbedder, all_val: AuditResult
 ) -> None:
-    result = fdgpu.audit(make(world), model=lookup, class_names=CLASSES, embedder=clip)
+    result = fdgpu.audit(make(world), model=lookup, class_names=CLASSES, embedder=clip, method="svm")
     same_report(result, all_val)
 
 
@@ -152,7 +152,7 @@ def test_what_gives_transformed_images_only_says_what_clip_sees(
     if loads:
         images = DataLoader(images, batch_size=7, collate_fn=lambda items: tuple(zip(*items, strict=True)))
     with pytest.warns(FdgpuWarning, match="gives its images with its transform only"):
-        result = fdgpu.audit(images, model=Scaled(), class_names=CLASSES, embedder=clip)
+        result = fdgpu.audit(images, model=Scaled(), class_names=CLASSES, embedder=clip, method="svm")
     same_report(result, all_val)
     assert any("with its transform only" in note for note in result.findings.notes)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import fdgpu
 from fdgpu import FailureDirections, options
-from fdgpu.auditing import AuditResult, method_choice
+from fdgpu.auditing import AuditResult
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.method_choice import UNKNOWN, choose_method
 from fdgpu.directions.parameters import LATENT_COSTS, Method
@@ -357,8 +357,7 @@ def test_each_condition_has_losses_of_its_own() -> None:
     assert np.isnan(result.decisions[::9, 1]).all()
 
 
-def test_what_a_model_answers_in_the_same_pass_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(method_choice, "AUTO", Method.LATENT)
+def test_what_a_model_answers_in_the_same_pass_is_listened_to() -> None:
     pictures = torch.rand(80, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))

@@ -266,7 +266,7 @@ def test_hidden_classes_are_found_where_the_vectors_are(monkeypatch: pytest.Monk
     assert (there[0].directions.backend_, there[0].findings.uses_loss) == ("torch", True)
     assert Counter(one.why for one in there[1]) == Counter(one.why for one in more[1])
     of = {one.why: one.bytes for one in there[1]}
-    assert of["what was found"] == 8 * 2 * (128 + 1 + 15)
+    assert of["what was found"] == 8 * 2 * (2 * 128 + 1 + 15)
     for one, other in zip(here[0].findings.classes, there[0].findings.classes, strict=True):
         assert one.cv_score == pytest.approx(other.cv_score, abs=0.05)
         assert {example.path for example in one.hard_examples[:8]} == {
