@@ -63,7 +63,7 @@ if TYPE_CHECKING:  # what does the work is imported when a command runs, so that
     from fdgpu.captions.candidates import CaptionRecipe
     from fdgpu.cluster import Cluster
     from fdgpu.directions.estimator import FailureDirections
-    from fdgpu.findings import ClassFindings, Findings
+    from fdgpu.findings import INTERFACE, ClassFindings, Findings, Interface
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -321,6 +321,7 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line; an error of ours is one message, not a traceback."""
     _said.clear()
+    INTERFACE.set(Interface.COMMAND_LINE)
     warnings.showwarning = _show_warning
     try:
         app()

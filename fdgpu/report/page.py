@@ -14,20 +14,25 @@ from markupsafe import Markup
 
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
 from fdgpu.report.classes import bar_length, class_view
+from fdgpu.report.explaining import explanations
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
-from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
+from fdgpu.report.listing import make_listing
+from fdgpu.report.masthead import clearest, how_tested, remarks
 from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
 from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
-from fdgpu.report.wording import also, edge_remark, explained_words, picture_words, proof, why_withheld
+from fdgpu.report.wording import also, explained_words, picture_words, proof, summary, why_withheld
 
-PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
-LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
+PICTURE_BUDGET = 8_000_000  # bytes of the tiles' data URIs; with the words, 1000 classes stay below 25 MB
+PAGE_BUDGET = 24_500_000  # bytes of the whole page: pictures that open large take what all else leaves
+WORDS = 9_000  # bytes of a failure mode without its pictures, or more
+LAZY_ABOVE = 40  # classes; above, a section is inert until the reader opens it
 FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
 IN_FULL = 1_250  # modes that a page shows in full: of a tile its words alone take 190 bytes, of a curve 25 a point
 MOST_PICTURES = 8  # in a strip, where the page has just more modes than that; in proportion fewer beyond
 FEWEST_PICTURES = 3
-STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "print.css")
+STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "browse.css", "print.css")
+SCRIPTS = ("images.js", "tips.js", "marks.js", "viewer.js", "map.js", "browse.js", "overview.js")
 
 
 def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
@@ -45,31 +50,32 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     """
     findings, share, shortened = shorten(findings)
     encoding = _page_encoding(findings, thumbnails, share)
-    views = [class_view(i, findings, thumbnails, encoding) for i in range(len(findings.classes))]
+    room = PAGE_BUDGET - int(share * PICTURE_BUDGET) - WORDS * sum(len(one.modes) for one in findings.classes)
+    listing = make_listing(findings, thumbnails, room)
+    views = [class_view(i, findings, thumbnails, encoding, listing) for i in range(len(findings.classes))]
     ranked = [views[i] for i in findings.ranking()]
-    script = _asset("page.js")
+    failures, more_failures = clearest(ranked, findings, thumbnails, encoding, listing)
+    modes = [mode for one in findings.classes for mode in one.modes]
+    script = "(() => {\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();"
     page = (
         _environment()
         .get_template("page.html")
         .render(
             findings=findings,
             latent=findings.method == "latent",
-            key_figures=key_figures(findings),
+            summary=summary(findings),
+            failures=failures,
+            more_failures=more_failures,
             tested=how_tested(findings),
-            clearest=clearest(ranked, thumbnails, encoding),
             remarks=(*remarks(findings, views), *filter(None, [shortened])),
             planted=planted_rows(views),
             conditions=list(zip(findings.conditions, views[::2], views[1::2], strict=False)),
             classes=ranked,
-            has_p=any(math.isfinite(c.p_value) for c in findings.classes),
+            listing=listing,
+            only_names=thumbnails.only_names,
+            explanations=explanations(findings),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
-            has_nested=any(math.isfinite(c.nested_score) for c in findings.classes),
-            worded=bool(findings.text_method)
-            or any(m.hard_captions or m.easy_captions for one in findings.classes for m in one.modes),
-            judged=any(
-                c.evidence for one in findings.classes for m in one.modes for c in (*m.hard_captions, *m.easy_captions)
-            ),
-            has_modes=any(len(c.modes) > 1 for c in findings.classes),
+            judged=any(c.evidence for mode in modes for c in (*mode.hard_captions, *mode.easy_captions)),
             lazy=len(views) > LAZY_ABOVE,
             filtered=len(views) > FILTER_ABOVE,
             style=Markup("\n".join(_asset(name) for name in STYLES)),  # noqa: S704 -- our own files
@@ -130,7 +136,6 @@ def _environment() -> Environment:
         dots_height=DOTS_HEIGHT,
         share_at=SHARE_SCALE,
         shares_summary=shares_summary,
-        edge_remark=edge_remark,
     )
     environment.tests["finite"] = math.isfinite
     return environment
