@@ -74,7 +74,7 @@ def summary(findings: Findings) -> Markup:
 
 def class_sentence(one: ClassFindings, findings: Findings) -> Markup:
     """Return how often the model is wrong on a class: in the images that are shown, else in those of the fit."""
-    name = Markup("<b><bdi>{}</bdi></b>").format(one.name)
+    name = Markup('<b class="class-name"><bdi>{}</bdi></b>').format(one.name)
     if one.n_shown:
         wrong, n, split = 1 - one.accuracy_shown, one.n_shown, findings.shown_from
     elif one.n:

@@ -20,7 +20,9 @@ const browse = images && (() => {
 
   // --- The filter.
   function bounds(low, high, unit) {
-    const [a, b] = [form.elements[low], form.elements[high]].map((one) => (one?.value ? Number(one.value) / unit : NaN));
+    // Rounded as the columns are: 10 finds what is 10.0%.
+    const bound = (name) => (form.elements[name]?.value ? Math.fround(Number(form.elements[name].value) / unit) : NaN);
+    const [a, b] = [bound(low), bound(high)];
     return (value) => (Number.isNaN(a) || value >= a) && (Number.isNaN(b) || value <= b);
   }
 
@@ -189,6 +191,7 @@ const browse = images && (() => {
     form.reset();
     form.elements.marked.checked = true;
     section.open = true;
+    update();
     section.scrollIntoView();
   });
 
@@ -199,6 +202,7 @@ const browse = images && (() => {
     form.reset();
     form.elements.class.value = link.dataset.browse;
     section.open = true;
+    update();
   });
 
   let begun = false;

@@ -23,7 +23,8 @@ const marks = images && (() => {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
 
-  const number = (column, row) => (Number.isFinite(column?.[row]) ? String(column[row]) : "");
+  // The columns hold seven digits; the others are of their own making.
+  const number = (column, row) => (Number.isFinite(column?.[row]) ? String(Number(column[row].toPrecision(7))) : "");
 
   function table() {
     const names = ["path", "class", "prediction", "correct", "decision_value", "confidence", "true_probability", "why"];

@@ -57,12 +57,19 @@
     });
   }
 
-  // --- Sections of a large page are templates, hidden until a link opens them.
-  function open() {
+  // --- Sections of a large page are packed and hidden until a link opens them.
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).text();
+  }
+
+  async function open() {
     const section = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest("section.class");
     const template = section?.querySelector("template");
     if (!template) return;
-    template.replaceWith(template.content);
+    const html = await unpacked(template.content.textContent);
+    section.innerHTML = html; // the page's own, which its maker has escaped
     section.hidden = false;
     tips.label(section);
     maps?.fill(section);
