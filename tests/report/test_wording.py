@@ -7,11 +7,32 @@ from dataclasses import replace
 
 import pytest
 
-from fdgpu.findings import CaptionEvidence, DecidedBy, Findings, Interface, ScoredCaption, Status, Thumbnails
+from fdgpu.findings import (
+    CaptionEvidence,
+    ClassFindings,
+    DecidedBy,
+    Findings,
+    Interface,
+    ScoredCaption,
+    Status,
+    Tally,
+    Thumbnails,
+)
 from fdgpu.report import render_report
 from fdgpu.report.classes import class_view
 from fdgpu.report.pictures import LADDER
-from fdgpu.report.wording import STATUS_WORDS, WHY_WITHHELD, also, edge_remark, picture_words, proof, why_withheld
+from fdgpu.report.wording import (
+    STATUS_WORDS,
+    WHY_WITHHELD,
+    also,
+    class_sentence,
+    edge_remark,
+    failure_sentence,
+    picture_words,
+    proof,
+    summary,
+    why_withheld,
+)
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import read
@@ -74,9 +95,10 @@ def test_a_reliable_caption_is_shown_with_its_figures_and_the_others_are_folded_
     page = read(render_report(build_findings(one), Thumbnails()))
     hard_side, easy_side = page.find("div", cls="side")
     (shown,) = hard_side.find("li")
-    assert shown.text.startswith("a blue cat also … cat at night rank 1 of 64, 1–2 over resamples")
+    assert shown.text == "a blue cat also … cat at night −0.40"
     assert easy_side.find("p")[0].text == "no reliable caption"
-    (folded,) = page.find("div", cls="withheld")
+    believed, folded = page.find("div", cls="withheld")
+    assert believed.find("li")[0].text.startswith("a blue cat rank 1 of 64, 1–2 over resamples")
     assert folded.inside("details")
     assert folded.find("p")[0].text == "2 captions withheld as not reliable:"
     assert [li.find("span", cls="words")[0].text for li in folded.find("li")] == ["a <b>dark</b> photo", "a red cat"]
@@ -138,3 +160,43 @@ def test_a_tie_at_the_lower_edge_is_no_reason_to_widen(grid: Findings) -> None:
 
 def test_every_status_has_words() -> None:
     assert set(STATUS_WORDS) == set(Status) - {Status.OK}  # of which the test's outcome is named
+
+
+def words_of(one: ClassFindings, findings: Findings) -> str:
+    return read(str(failure_sentence(one, one.strongest, findings))).text
+
+
+def test_a_failure_in_a_sentence(build_class: BuildClass, build_findings: BuildFindings) -> None:
+    """Every number is counted anew here: 120 of 150 errors lie among the 200 images of the hard side."""
+    findings = build_findings()
+    start = "cat is wrong on 30% of its 500 test images; 80% of these errors lie in a group of 200 images"
+    assert words_of(build_class(), findings) == f"{start}, best described as a photo of a blue cat ."
+    assert words_of(build_class(hard_captions=()), findings) == f"{start}."
+    withheld = build_class(hard_captions=(caption("a blue cat", LOOSE),))
+    assert words_of(withheld, findings) == f"{start}, which no caption describes reliably."
+    nowhere = build_class(hard_side=Tally(), easy_side=Tally())
+    assert words_of(nowhere, findings) == (
+        "cat is wrong on 30% of its 500 test images; what the errors share is best described as a photo of a blue cat ."
+    )
+    hostile = str(failure_sentence(build_class("<b>"), build_class().strongest, findings))
+    assert '<b class="class-name"><bdi>&lt;b&gt;</bdi></b>' in hostile
+
+
+def test_how_often_a_class_goes_wrong_without_images_to_show(
+    build_findings: BuildFindings, no_direction: ClassFindings
+) -> None:
+    findings = build_findings()
+    assert read(str(class_sentence(no_direction, findings))).text == "bag is wrong on 1% of its 400 val images"
+    none = replace(no_direction, n=0, n_errors=0)
+    assert read(str(class_sentence(none, findings))).text == "There is no image of bag to learn from"
+
+
+def test_the_whole_audit_in_two_sentences(build_class: BuildClass, build_findings: BuildFindings) -> None:
+    sure, chance = build_class(significant=True, p_value=0.01), build_class("dog", p_value=0.5, accuracy_shown=0.9)
+    tested = build_findings(sure, chance, n_permutations=99)
+    assert read(str(summary(tested))).text == (
+        "The model is right on 80.0% of 1,000 test images. "
+        "In 1 of 2 classes its errors have something in common that chance does not explain."
+    )
+    assert "In none of 1 class its" in read(str(summary(build_findings(chance, n_permutations=99)))).text
+    assert "nobody tested" in str(summary(build_findings(sure)))
