@@ -20,13 +20,18 @@ STEPS = 24  # of the orthogonal iteration that finds them
 Rows = NDArray[np.int64]
 
 
-def image_table(fit: Fit, images: AuditImages) -> ImageTable:
+def image_table(fit: Fit, images: AuditImages, why: NDArray[np.str_] | None = None) -> ImageTable:
     """Lay out the shown images in columns, class after class.
 
     The second axis of a class is its second direction. Where it has one direction only, it is one of the widest spreads
     of its images beside the direction (principal axes), the one along which right and wrong images lie furthest apart.
     Neighbours have the highest cosine of whitened vectors. From a device one number a sample comes down for the axis,
     and one a neighbour.
+
+    Args:
+        fit: the record of the directions.
+        images: the audit's images.
+        why: (N,) for each sample what its error may be instead of the model's own, "" for nothing.
     """
     inputs, parts = images.inputs, _listed(images)
     rows = np.concatenate(parts) if parts else np.empty(0, np.int64)
@@ -41,6 +46,7 @@ def image_table(fit: Fit, images: AuditImages) -> ImageTable:
         neighbours=np.where(nearest < 0, -1, nearest + starts[:, None]),
         confidence=None if inputs.confidence is None else inputs.confidence[rows],
         true_probability=None if inputs.true_probability is None else inputs.true_probability[rows],
+        why=() if why is None else tuple(why[rows].tolist()),
         left_out=int(images.shown.sum()) - len(rows),
     )
 

@@ -40,7 +40,8 @@ def test_rows_are_the_shown_images_class_after_class(fitted: tuple[Fit, AuditIma
         ids=[images.ids[i] for i in order], vectors=TensorRows(images.vectors.take(order)),
         decisions=images.decisions[order], readable=order != 3,
     )  # fmt: skip
-    table = image_table(fit, shuffled)
+    table = image_table(fit, shuffled, np.array(shuffled.ids))
+    assert table.why == table.paths
     assert sorted(map(int, (p.removesuffix(".png") for p in table.paths))) == [i for i in range(24) if i != 3]
     at = [images.ids.index(path) for path in table.paths]
     assert table.labels.tolist() == sorted(table.labels.tolist()) == inputs.labels[at].tolist()
