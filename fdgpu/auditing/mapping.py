@@ -16,7 +16,7 @@ MOST = 100_000  # images that a page lists
 NEIGHBOURS = 4
 COMPARED = 4_096  # images of a class among which neighbours are looked for, and axes: more are thinned out evenly
 AXES = 4  # the widest spreads of a class, of which the most telling is the map's second axis
-STEPS = 24  # of the orthogonal iteration that finds them
+STEPS = 8  # of the orthogonal iteration that finds them
 Rows = NDArray[np.int64]
 
 
@@ -116,11 +116,17 @@ def telling_axis(x: torch.Tensor, direction: torch.Tensor, correct: torch.Tensor
     """
     rest = x - x.mean(dim=0)
     rest = rest - (rest * direction).sum(dim=1, keepdim=True) * direction
-    seeds = np.random.default_rng(0).standard_normal((x.shape[1], min(AXES, *x.shape))).astype(np.float32)
-    some, axes = rest[:: -(-len(x) // COMPARED)], to_device(seeds, x.device)
+    some = rest[:: -(-len(x) // COMPARED)]
+    # The axes are the leading eigenvectors of the scatter; of few images their places are those of the Gram matrix.
+    few = len(some) == len(rest) <= x.shape[1]
+    scatter = some @ some.T if few else some.T @ some
+    scatter = scatter / scatter.diagonal().sum().clamp_min(1e-12)
+    size = (len(scatter), min(AXES, len(scatter)))
+    axes = to_device(np.random.default_rng(0).standard_normal(size).astype(np.float32), x.device)
     for _ in range(STEPS):
-        axes = torch.linalg.qr(some.T @ (some @ axes)).Q
-    along = rest @ axes
+        axes = torch.linalg.qr(scatter @ (scatter @ (scatter @ (scatter @ axes)))).Q
+    along = scatter @ axes if few else rest @ axes
+    along = along - along.mean(dim=0)
     along = along / along.std(dim=0, correction=0).clamp_min(1e-12)
     right = correct.float()
     of_right, of_wrong = (along * right[:, None]).sum(dim=0), (along * (1 - right)[:, None]).sum(dim=0)

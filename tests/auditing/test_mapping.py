@@ -107,6 +107,16 @@ def test_the_second_axis_is_the_wide_one_that_tells_right_from_wrong(seed: int, 
     np.testing.assert_allclose(along, moved.numpy(), atol=5e-3)
 
 
-def test_images_that_are_all_alike_lie_in_one_place() -> None:
-    along = telling_axis(torch.ones(5, 3), torch.eye(3)[0], torch.tensor([True, False, True, True, True]))
+@pytest.mark.parametrize("d", [3, 9])
+def test_images_that_are_all_alike_lie_in_one_place(d: int) -> None:
+    along = telling_axis(torch.ones(5, d), torch.eye(d)[0], torch.tensor([True, False, True, True, True]))
     assert along.tolist() == [0] * 5
+
+
+def test_few_images_lie_as_many_would() -> None:
+    """By the Gram matrix, of fewer images than dimensions, and by the covariance it is the same."""
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(12, 30)) * 5 * 0.6 ** np.arange(30)).float()
+    correct = torch.arange(12) % 3 > 0
+    by_gram = telling_axis(x, torch.eye(30)[29], correct)
+    by_covariance = telling_axis(torch.cat([x, x, x]), torch.eye(30)[29], correct.repeat(3))
+    np.testing.assert_allclose(by_gram, by_covariance[:12], atol=1e-3)
