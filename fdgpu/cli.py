@@ -63,7 +63,7 @@ if TYPE_CHECKING:  # what does the work is imported when a command runs, so that
     from fdgpu.captions.candidates import CaptionRecipe
     from fdgpu.cluster import Cluster
     from fdgpu.directions.estimator import FailureDirections
-    from fdgpu.findings import INTERFACE, ClassFindings, Findings, Interface
+    from fdgpu.findings import ClassFindings, Findings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -320,14 +320,18 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one message, not a traceback."""
+    from fdgpu.findings import INTERFACE, Interface
+
     _said.clear()
-    INTERFACE.set(Interface.COMMAND_LINE)
     warnings.showwarning = _show_warning
+    before = INTERFACE.set(Interface.COMMAND_LINE)
     try:
         app()
     except FdgpuError as error:
         _complain("error", str(error))
         sys.exit(1)
+    finally:
+        INTERFACE.reset(before)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

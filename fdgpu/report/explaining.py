@@ -7,6 +7,15 @@ from fdgpu.report.formats import precise
 
 Explanations = dict[str, tuple[str, str]]  # by key: what the number is called, and what it means
 
+OF_HIDDEN_CLASSES: Explanations = {
+    "explained": (
+        "errors explained",
+        "Share of the class’s errors that the group explains: those inside it beyond the rate outside, on images "
+        "that it was not fitted on, with a 95% interval.",
+    ),
+    "share": ("size of the group", "Share of the class’s images that belong to the hidden class of hard ones."),
+}
+
 
 def explanations(findings: Findings) -> Explanations:
     """Return the meaning of every number that a page of these findings may show."""
@@ -63,17 +72,11 @@ def explanations(findings: Findings) -> Explanations:
             f"p corrected for all classes that were tested (Benjamini–Hochberg). Of those with q up to "
             f"{precise(findings.fdr)}, about {precise(100 * findings.fdr)}% are expected to be chance.",
         ),
-        "explained": (
-            "errors explained",
-            "Share of the class’s errors that the group explains: those inside it beyond the rate outside, on images "
-            "that it was not fitted on, with a 95% interval.",
-        ),
-        "share": ("size of the group", "Share of the class’s images that belong to the hidden class of hard ones."),
+        **(OF_HIDDEN_CLASSES if latent else {}),
         "strength": (
             "shrinkage λ" if latent else "C",
             "How strongly the direction is held back from fitting single images; cross-validation chose it.",
         ),
-        "modes": ("groups of errors", "Groups of errors that have different things in common, each with a direction."),
         "decision": (
             "decision value",
             "How far an image lies on the easy side (above 0) or on the hard side (below 0) of its class’s direction. "
