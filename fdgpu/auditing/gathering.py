@@ -12,11 +12,12 @@ from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.directions.fit import Fit
-from fdgpu.directions.samples import REMEDIES
+from fdgpu.directions.samples import COMMAND_LINE_REMEDIES, REMEDIES
 from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import (
+    INTERFACE,
     ClassFindings,
     Curve,
     CurveRole,
@@ -24,6 +25,7 @@ from fdgpu.findings import (
     Example,
     Histogram,
     ImageTable,
+    Interface,
     Interval,
     ModeFindings,
     Status,
@@ -62,6 +64,7 @@ def class_findings(
         decoded: pictures, by class id.
     """
     index = {int(k): i for i, k in enumerate(fit.classes)}
+    remedies = COMMAND_LINE_REMEDIES if INTERFACE.get() is Interface.COMMAND_LINE else REMEDIES
     found = []
     for k, name in enumerate(images.inputs.class_names):
         condition = images.inputs.condition_of(k)
@@ -80,7 +83,7 @@ def class_findings(
             ClassFindings(
                 name,
                 status,
-                REMEDIES[status],
+                remedies[status],
                 n=int(fit.n_samples[i]),
                 n_errors=int(fit.n_errors[i]),
                 modes=tuple(

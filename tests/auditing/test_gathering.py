@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from fdgpu.auditing import gathering
-from fdgpu.auditing.captioning import CaptionSource, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
 from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram, thumbnails
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.inputs import check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
 from fdgpu.directions import FailureDirections
-from fdgpu.findings import ClassFindings, ImageTable, Split, Tally
+from fdgpu.findings import INTERFACE, ClassFindings, ImageTable, Interface, Split, Status, Tally
 from fdgpu.progress import silent
 from fdgpu.rows import TensorRows
 from tests.auditing.conftest import SHOWN, captions_of
@@ -266,3 +266,16 @@ def test_the_page_holds_examples_first_and_then_the_hardest_of_every_class(
     monkeypatch.setattr(gathering, "PIXEL_BYTES", 3 * 200**2 * len(shown))
     thumbnails(classes, None, source, images.ids)
     assert source.side == 200
+
+
+def test_a_remedy_is_of_the_interface_that_was_used(images: AuditImages, stand_in: Any) -> None:
+    def remedy() -> str:
+        return class_findings(stand_in, images, CaptionedClasses({}, []), {}, {})[2].remedy
+
+    stand_in.status = ("ok", "ok", Status.TOO_FEW_ERRORS)
+    assert "lower min_errors or cv" in remedy()
+    before = INTERFACE.set(Interface.COMMAND_LINE)
+    try:
+        assert remedy().endswith("or lower --min-errors.")
+    finally:
+        INTERFACE.reset(before)

@@ -1,7 +1,7 @@
 // Words about a number or a picture: when it is pointed at, has the focus, or is touched.
 const tips = (() => {
   const tip = document.getElementById("tip");
-  const TARGETS = "[data-about], .tile, .names li, .flag";
+  const TARGETS = "[data-about], [data-row], .tile, .names li";
   let shownFor = null;
 
   function wordsOf(target) {
@@ -46,7 +46,7 @@ const tips = (() => {
   }
   // A touch shows what a number means, and one elsewhere takes it away. Pictures open instead.
   document.addEventListener("click", (event) => {
-    const target = event.target.closest?.("[data-about], .flag, .names li");
+    const target = event.target.closest?.("[data-about], .names li");
     if (target && target !== shownFor) show(target);
     else if (!target) hide();
   });

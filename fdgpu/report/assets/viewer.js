@@ -102,9 +102,9 @@ const viewer = images && (() => {
 
   // A tile opens among those beside it; arrow keys go from one to the next.
   document.addEventListener("click", (event) => {
-    const tile = event.target.closest(".tile[data-row]");
+    const tile = event.target.closest("button[data-row]");
     if (!tile) return;
-    const beside = [...tile.closest(".tiles").querySelectorAll(".tile[data-row]")];
+    const beside = [...tile.closest("ol").querySelectorAll("button[data-row]")];
     open(Number(tile.dataset.row), beside.map((other) => Number(other.dataset.row)));
   });
   return { open, small };
