@@ -320,13 +320,18 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one message, not a traceback."""
+    from fdgpu.findings import INTERFACE, Interface
+
     _said.clear()
     warnings.showwarning = _show_warning
+    before = INTERFACE.set(Interface.COMMAND_LINE)
     try:
         app()
     except FdgpuError as error:
         _complain("error", str(error))
         sys.exit(1)
+    finally:
+        INTERFACE.reset(before)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

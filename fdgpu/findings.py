@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -71,6 +72,17 @@ class AnswerKind(StrEnum):
     PROBABILITIES = "probabilities"
     LOGITS = "logits"
     DECISIONS = "decisions"
+
+
+class Interface(StrEnum):
+    """How the audit was asked for, which decides what its page may advise."""
+
+    PYTHON = "python"
+    COMMAND_LINE = "command line"
+
+    def advice(self, command_line: str, python: str) -> str:
+        """Return the one that this interface offers."""
+        return command_line if self is Interface.COMMAND_LINE else python
 
 
 class CurveRole(StrEnum):
@@ -233,10 +245,25 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """Images on one side of a direction, and how many of them the model gets wrong."""
+
+    n: int = 0
+    n_errors: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; NaN without images."""
+        return 1 - self.n_errors / self.n if self.n else float("nan")
+
+
+@dataclass(frozen=True)
 class ModeFindings:
     """One failure mode of a class: a direction, how sure it is, and what it shows.
 
     ``n_errors`` counts the errors of the fit that belong to this mode: all of the class's where it has one.
+    ``hard_side`` and ``easy_side`` tell the class's shown images by the sign of their decision value, by the vector
+    alone: what a side's own losses say would make its accuracy a matter of course.
     ``share`` is that of the class's samples in the hidden class, and ``errors_explained`` that of its errors that the
     hidden class explains: NaN and None with the SVM. ``share`` is NaN too where there is too little evidence to tell
     the samples.
@@ -260,6 +287,8 @@ class ModeFindings:
     explained_by_words: float = float("nan")  # R² of the captions' alignments by their words, without combinations
     hard_examples: tuple[Example, ...] = ()
     easy_examples: tuple[Example, ...] = ()
+    hard_side: Tally = Tally()
+    easy_side: Tally = Tally()
     decisions: Histogram | None = None
     nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
     planted: PlantedTruth | None = None
@@ -430,6 +459,36 @@ class AskedModel:
     fingerprint: str
 
 
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """The images that the page can list, class after class, in columns of N rows; with conditions, one a condition.
+
+    Attributes:
+        paths: their ids.
+        labels: (N,) true class, an index into ``Findings.classes``, ascending.
+        predictions: (N,) the model's.
+        decisions: (N, r) decision value along each direction of their class; NaN where it has none.
+        across: (N,) where each lies along the next most telling axis of its class; NaN without a direction.
+        neighbours: (N, K) the rows of the images of its class that are most like each, the nearest first; -1 where
+            there are fewer.
+        confidence: (N,) the model's in its prediction; None where unknown.
+        true_probability: (N,) of the true class; None where unknown.
+        why: (N,) in a word what an error may be instead of the model's own, such as "label"; () where nobody looked.
+        left_out: images beyond these, of which the page has no row.
+    """
+
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    decisions: NDArray[np.float64]
+    across: NDArray[np.float64]
+    neighbours: NDArray[np.int64]
+    confidence: NDArray[np.float64] | None = None
+    true_probability: NDArray[np.float64] | None = None
+    why: tuple[str, ...] = ()
+    left_out: int = 0
+
+
 @dataclass(frozen=True)
 class Findings:
     """A whole audit. It is finished before it is rendered or written: ``timings`` are the stages until then."""
@@ -464,6 +523,7 @@ class Findings:
     activation_reason: str = ""
     conditions: tuple[Condition, ...] = ()  # each with two classes, in this order; none where images have one class
     skipped: tuple[Skipped, ...] = ()
+    interface: Interface = Interface.PYTHON
     notes: tuple[str, ...] = ()  # what the reader should know: fallbacks, missing classes
     precision: str = ""  # that the embedder computed in, and why
     preprocessing: str = ""  # of an image before the embedder
@@ -471,6 +531,7 @@ class Findings:
     versions: Mapping[str, str] = field(default_factory=dict)  # of what computed
     model_fingerprint: str = ""  # of the embedder's weights
     published: bool = False  # whether the published code was reproduced, in the choice of C and in captions
+    images: ImageTable | None = None  # what the page lists of each; audit.json has not these, examples.parquet has all
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
 
     @property
@@ -494,6 +555,9 @@ class Findings:
         scored = math.isfinite(one.cv_score)
         q = one.q_value if self.tested and math.isfinite(one.q_value) else math.inf
         return not scored, self.tested and not one.significant, q, -one.cv_score if scored else 0.0
+
+
+INTERFACE: ContextVar[Interface] = ContextVar("interface", default=Interface.PYTHON)  # the command line sets it
 
 
 @dataclass

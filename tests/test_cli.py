@@ -118,6 +118,9 @@ def test_the_published_code_is_one_flag(run: Run, world: Path) -> None:
     code, _, complained = run(*asked, "--published", "--backend", "cuml")
     assert code == 2
     assert "published" in complained
+    page = (world / "out" / "report.html").read_text()
+    assert "Ask for permutations (--permutations 200)." in page
+    assert "n_permutations" not in page
 
 
 def test_the_method_is_one_flag_and_listens_to_the_table(run: Run, world: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,20 +12,24 @@ from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.truth import Planted, compare_with_planted, running_share
 from fdgpu.directions.fit import Fit
-from fdgpu.directions.samples import REMEDIES
+from fdgpu.directions.samples import COMMAND_LINE_REMEDIES, REMEDIES
 from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import (
+    INTERFACE,
     ClassFindings,
     Curve,
     CurveRole,
     DecodedPictures,
     Example,
     Histogram,
+    ImageTable,
+    Interface,
     Interval,
     ModeFindings,
     Status,
+    Tally,
     Thumbnails,
 )
 from fdgpu.report.pictures import pixels_of
@@ -32,7 +37,9 @@ from fdgpu.report.pictures import pixels_of
 EXAMPLES = 10  # images of each kind that the page shows of a failure mode
 BINS = 30
 TOP_WORDS = 12  # of a failure mode, on the page and in audit.json; effects.parquet has all
-THUMBNAIL = 96  # pixels of the longer side
+THUMBNAIL, LARGEST = 96, 512  # pixels of the longer side, at least and at most
+PICTURES = 2_000  # that the page holds where examples leave room: the others of a map open as words
+PIXEL_BYTES = 400_000_000  # of them all; many are smaller
 NO_THRESHOLD = (
     "Neither train nor val holds images both with the condition and without it, by which the threshold of its answers "
     "is chosen: add some, or pass predictions of 0 and 1."
@@ -57,6 +64,7 @@ def class_findings(
         decoded: pictures, by class id.
     """
     index = {int(k): i for i, k in enumerate(fit.classes)}
+    remedies = COMMAND_LINE_REMEDIES if INTERFACE.get() is Interface.COMMAND_LINE else REMEDIES
     found = []
     for k, name in enumerate(images.inputs.class_names):
         condition = images.inputs.condition_of(k)
@@ -75,7 +83,7 @@ def class_findings(
             ClassFindings(
                 name,
                 status,
-                REMEDIES[status],
+                remedies[status],
                 n=int(fit.n_samples[i]),
                 n_errors=int(fit.n_errors[i]),
                 modes=tuple(
@@ -86,8 +94,8 @@ def class_findings(
                 p_value_reason=fit.p_value_reason[i],
                 nested_score=float(fit.nested_score[i]),
                 solver=fit.solver[i],
-                n_shown=len(rows) if kept else 0,
-                accuracy_shown=float(correct.mean()) if kept and len(rows) else float("nan"),
+                n_shown=len(rows),
+                accuracy_shown=float(correct.mean()) if len(rows) else float("nan"),
                 unsure_examples=() if by_confidence is None else examples(images, rows[by_confidence[:EXAMPLES]]),
                 decoded=decoded.get(k, ()),
                 condition=of,
@@ -132,10 +140,16 @@ def _mode(
         explained_by_words=own.words.explained if own else float("nan"),
         hard_examples=examples(images, rows[hardest], direction),
         easy_examples=examples(images, rows[easiest], direction),
+        hard_side=_tally(decisions < 0, correct),
+        easy_side=_tally(decisions >= 0, correct),
         decisions=histogram(decisions, correct),
         nearest_accuracy=_nearest_curves(own) if own else (),
         planted=truth,
     )
+
+
+def _tally(chosen: NDArray[np.bool_], correct: NDArray[np.bool_]) -> Tally:
+    return Tally(int(chosen.sum()), int((chosen & ~correct).sum()))
 
 
 def _tied(fit: Fit, at: tuple[int, int]) -> bool:
@@ -191,15 +205,33 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     )
 
 
-def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> tuple[Thumbnails, list[str]]:
-    """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide; and name the missing."""
+def thumbnails(
+    classes: Sequence[ClassFindings], table: ImageTable | None, source: ImageSource, ids: list[str]
+) -> tuple[Thumbnails, list[str]]:
+    """Fetch the pictures that the page holds: every example, and the hardest of the other images while there is room.
+
+    Returns:
+        Pictures of :data:`THUMBNAIL` to :data:`LARGEST` pixels, the smaller the more they are; the examples that are
+        missing.
+    """
     if isinstance(source, NamedImages):
         return Thumbnails(only_names=True), []
     row = {path: i for i, path in enumerate(ids)}
     shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
-    pictures = source.pictures([row[path] for path in shown], THUMBNAIL)
-    if len(pictures) != len(shown):
-        raise InputError(f"images gave {len(pictures)} pictures to show of {len(shown)}: pass one, or None, for each")
-    found = Thumbnails({path: picture for path, picture in zip(shown, pictures, strict=True) if picture is not None})
-    pixels_of(shown, found)  # the page would find out too late
+    further = [] if table is None else [table.paths[i] for i in _hardest_first(table)[:PICTURES]]
+    wanted = list(dict.fromkeys((*shown, *further)))[: max(PICTURES, len(shown))]
+    side = math.isqrt(PIXEL_BYTES // (3 * max(1, len(wanted))))
+    pictures = source.pictures([row[path] for path in wanted], min(max(side, THUMBNAIL), LARGEST))
+    if len(pictures) != len(wanted):
+        raise InputError(f"images gave {len(pictures)} pictures to show of {len(wanted)}: pass one, or None, for each")
+    found = Thumbnails({path: picture for path, picture in zip(wanted, pictures, strict=True) if picture is not None})
+    pixels_of(wanted, found)  # the page would find out too late
     return found, [path for path in shown if path not in found.pixels]
+
+
+def _hardest_first(table: ImageTable) -> NDArray[np.int64]:
+    """Order the rows: the hardest of each class, then the second of each; classes without a direction come last."""
+    first = table.decisions[:, 0]
+    order = np.lexsort((first, table.labels))
+    place = np.arange(len(order)) - np.searchsorted(table.labels, table.labels)  # labels ascend
+    return np.asarray(order[np.lexsort((place, np.isnan(first[order])))])

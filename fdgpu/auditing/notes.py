@@ -12,7 +12,7 @@ from fdgpu.auditing.space import Space
 from fdgpu.device import out_of_memory
 from fdgpu.embedding.picture import Treatment
 from fdgpu.errors import FdgpuError, FdgpuWarning
-from fdgpu.findings import GroupedBy, Skipped, Split
+from fdgpu.findings import INTERFACE, GroupedBy, Skipped, Split
 
 
 class Notes:
@@ -94,7 +94,8 @@ class Notes:
             self.add(
                 f"{together.n_grouped:,} {Split.VAL} images are near-duplicates of others, and form "
                 f"{together.n_groups:,} groups. Each group counts as one piece of evidence. If they are independent, "
-                "pass groups='none' (--groups none); if you know which images belong together, pass their groups."
+                + INTERFACE.get().advice("pass --groups none", "pass groups='none'")
+                + "; if you know which images belong together, pass their groups."
             )
         if skipped:
             self.add(f"{len(skipped)} of {len(images.ids)} images could not be used; they are listed below.")

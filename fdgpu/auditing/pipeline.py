@@ -24,6 +24,7 @@ from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, none_usable
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.laying import Model, lay
+from fdgpu.auditing.mapping import image_table
 from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import expected_bytes, write_audit
@@ -40,7 +41,7 @@ from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
-from fdgpu.findings import Findings, Split, Thumbnails
+from fdgpu.findings import INTERFACE, Findings, ImageTable, Split, Thumbnails
 from fdgpu.fingerprint import weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
@@ -239,6 +240,7 @@ def audit(
     seconds = dict(timings or {})
     captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
     missing: list[str] = []
+    table: ImageTable | None = None
     with _connected(cluster) as joined, _written_to(out, source) as folder, OneBar(progress) as report:
         workers = None if joined is None else Workers(joined, partial(loaded_embedder, embedder))
         with timed(seconds, "embed images" if embeddings is None else "take vectors"):
@@ -267,8 +269,10 @@ def audit(
                 shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
         with timed(seconds, "gather findings", report):
             classes = class_findings(fit.fitted, audited, captioned, planted or {}, drawn.by_class)
+            with notes.instead_of("The page lists its examples alone"):
+                table = image_table(fit.fitted, audited)
             with notes.instead_of("The page has no photographs"):
-                pictures, missing = thumbnails(classes, source, audited.ids)
+                pictures, missing = thumbnails(classes, table, source, audited.ids)
             pictures.pixels.update(drawn.pixels)
         notes.about_captions(space, candidates, captioned.unread)
         notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
@@ -276,6 +280,7 @@ def audit(
             _about(space, fit, chosen, audited, title),
             classifier=laid.answering.asked() if laid.answering is not None else None,
             classes=classes,
+            images=table,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
             skipped=embedded.skipped,
@@ -415,4 +420,5 @@ def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditIm
         grouped_by=images.together.grouped_by,
         n_grouped=images.together.n_grouped,
         n_groups=images.together.n_groups,
+        interface=INTERFACE.get(),
     )

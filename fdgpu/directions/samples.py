@@ -30,6 +30,11 @@ REMEDIES = {
     Status.TOO_FEW_ERRORS: "Too few mistakes to learn from: add samples of this class, or lower min_errors or cv.",
     Status.TOO_FEW_CORRECT: "Too few right answers to cross-validate: add samples of this class, or lower cv.",
 }
+# What an audit of the command line, which has no option for the folds, says instead.
+COMMAND_LINE_REMEDIES = REMEDIES | {
+    Status.TOO_FEW_ERRORS: "Too few mistakes to learn from: add images of this class, or lower --min-errors.",
+    Status.TOO_FEW_CORRECT: "Too few right answers to cross-validate: add images of this class.",
+}
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, ScoredCaption, Side, Thumbnails
 from fdgpu.report.figures import (
     HistogramChart,
@@ -18,8 +20,16 @@ from fdgpu.report.figures import (
     word_chart,
 )
 from fdgpu.report.formats import count, plural
+from fdgpu.report.listing import NOTHING, Listing
 from fdgpu.report.pictures import DecodedGrid, Encoding, Strip, decoded_grid, make_strip
-from fdgpu.report.wording import is_chance, solver_remarks, status_words, verdict
+from fdgpu.report.wording import (
+    class_sentence,
+    failure_sentence,
+    is_chance,
+    solver_remarks,
+    status_words,
+    verdict,
+)
 
 BY_CONFIDENCE = ("Hardest by confidence", "the model’s own, for comparison")
 WITHOUT_GRAM = (
@@ -34,6 +44,7 @@ class ModeView:
 
     number: int
     findings: ModeFindings
+    sentence: Markup
     share: str
     verdict: str
     remarks: tuple[str, ...]
@@ -65,6 +76,7 @@ class ClassView:
 
     index: int
     findings: ClassFindings
+    sentence: Markup
     status: str
     chance: bool
     error_rate: float
@@ -98,12 +110,14 @@ class ClassView:
         return next((mode for mode in self.findings.modes if mode.C_at_edge and not mode.C_tied), None)
 
 
-def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding: Encoding) -> ClassView:
+def class_view(
+    index: int, findings: Findings, thumbnails: Thumbnails, encoding: Encoding, listing: Listing = NOTHING
+) -> ClassView:
     """Return what the section of ``findings.classes[index]`` shows; a class without a direction shows no charts."""
     one = findings.classes[index]
 
     def strips(*rows: tuple[str, str, str, Sequence[Example]]) -> tuple[Strip, ...]:
-        return tuple(make_strip(*row, thumbnails, encoding) for row in rows if row[-1])
+        return tuple(make_strip(*row, thumbnails, encoding, listing.rows_of(index)) for row in rows if row[-1])
 
     unsure = strips(("plain", *BY_CONFIDENCE, one.unsure_examples)) if one.found else ()
     alone, with_loss = len(one.modes) == 1, ", with the image’s own loss" if findings.uses_loss else ""
@@ -121,6 +135,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
             ModeView(
                 number=number,
                 findings=mode,
+                sentence=failure_sentence(one, mode, findings),
                 share=f"{count(mode.n_errors)} of {plural(one.n_errors, 'error')}",
                 verdict=verdict(mode, one.n_permutations, findings),
                 remarks=solver_remarks(mode, one.solver, findings),
@@ -134,6 +149,7 @@ def class_view(index: int, findings: Findings, thumbnails: Thumbnails, encoding:
     return ClassView(
         index=index,
         findings=one,
+        sentence=class_sentence(one, findings) + ".",
         status=status_words(one),
         chance=is_chance(one),
         error_rate=one.n_errors / one.n if one.n else math.nan,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fdgpu.findings import Curve, CurveRole, Histogram, ModeFindings, PlantedTruth, WordEffect
-from fdgpu.report.formats import fixed, percent, plural, signed
+from fdgpu.report.formats import fixed, percent, plural, signed, significant, tick_labels
 
 WIDTH, HEIGHT = 380, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 370, 10, 194  # the plot's own box within WIDTH x HEIGHT
@@ -104,6 +104,7 @@ class HistogramChart:
     wrong: str
     axis: float
     zero: float | None
+    x_label: str
     x_ticks: Ticks
     y_ticks: Ticks
 
@@ -211,6 +212,7 @@ def histogram_chart(histogram: Histogram) -> HistogramChart | None:
     x = LinearScale((edges[0], edges[-1]), (LEFT, RIGHT))
     y = LinearScale((-tallest, tallest), (BOTTOM, TOP))
     zero = round(x(0.0), 1) if edges[0] <= 0 <= edges[-1] else None
+    labels, times = tick_labels(x.ticks(6))
     return HistogramChart(
         summary=_histogram_summary(histogram, n_right, n_wrong),
         n_right=n_right,
@@ -219,7 +221,8 @@ def histogram_chart(histogram: Histogram) -> HistogramChart | None:
         wrong=_steps(edges, [-share for share in wrong], x, y),
         axis=round(y(0.0), 1),
         zero=zero,
-        x_ticks=tuple((round(x(v), 1), f"{v:g}".replace("-", "−")) for v in x.ticks(6)),
+        x_label=f"decision value{times}",
+        x_ticks=tuple((round(x(v), 1), label) for v, label in zip(x.ticks(6), labels, strict=True)),
         y_ticks=tuple((round(y(v), 1), f"{abs(v):.0%}") for v in y.ticks(5)),
     )
 
@@ -238,7 +241,7 @@ def _histogram_summary(histogram: Histogram, n_right: int, n_wrong: int) -> str:
         if n:
             peak = max(range(len(counts)), key=counts.__getitem__)
             low, high = histogram.edges[peak], histogram.edges[peak + 1]
-            words.append(f"{plural(n, f'{name} sample')}, most between {fixed(low)} and {fixed(high)}")
+            words.append(f"{plural(n, f'{name} sample')}, most between {significant(low)} and {significant(high)}")
     return f"Histogram of decision values. {'; '.join(words)}."
 
 

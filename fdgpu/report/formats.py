@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 MISSING = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -60,6 +62,31 @@ def power(value: float) -> str:
         if math.isclose(value, 10.0**exponent, rel_tol=1e-9):
             return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
     return f"{value:.3g}".replace("-", "−")
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """Return ``value`` with so many significant digits, never as ``-5e-05``: ``−0.31``, ``12``, ``−5.0 × 10⁻⁵``."""
+    if not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power_of_ten = int(exponent)
+    if -3 <= power_of_ten < 6:
+        return fixed(value, max(0, digits - 1 - power_of_ten))
+    return f"{mantissa} × 10{str(power_of_ten).translate(_SUPERSCRIPT)}".replace("-", "−", 1)
+
+
+def tick_labels(values: Sequence[float]) -> tuple[list[str], str]:
+    """Return labels of the evenly spaced ticks of an axis, and the power of ten that they leave to its name."""
+    largest = max((abs(value) for value in values), default=0.0)
+    exponent = math.floor(math.log10(largest)) if largest > 0 else 0
+    power_of_ten = 0 if -3 <= exponent < 6 else exponent
+    scaled = [value / 10.0**power_of_ten for value in values]
+    step = min((abs(b - a) for a, b in pairwise(scaled)), default=abs(scaled[0]) if scaled else 1.0) or 1.0
+    digits = max(0, math.ceil(-math.log10(step) - 1e-9))
+    times = f" × 10{str(power_of_ten).translate(_SUPERSCRIPT)}" if power_of_ten else ""
+    return [fixed(value, digits) for value in scaled], times
 
 
 def duration(seconds: float) -> str:

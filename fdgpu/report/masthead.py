@@ -1,4 +1,4 @@
-"""The top of the page: key figures, the clearest failures, and what the reader should know."""
+"""The top of the page: the clearest failures, and what the reader should know."""
 
 from __future__ import annotations
 
@@ -6,47 +6,35 @@ import math
 from collections.abc import Sequence
 
 from fdgpu.findings import Findings, Thumbnails
-from fdgpu.report.classes import ClassView
+from fdgpu.report.classes import ClassView, ModeView
 from fdgpu.report.formats import count, duration, plural, precise
+from fdgpu.report.listing import Listing
 from fdgpu.report.pictures import Encoding, Strip, make_strip
 
 NOT_TESTED = (
     "No class was tested: random errors are separated as well, and nobody knows here which of these failures are more "
-    "than that. Ask for permutations (--permutations 200, n_permutations=200)."
+    "than that."
 )
-CLEAREST = 3
-CLEAREST_PICTURES = 4
+CLEAREST = 12
+CLEAREST_PICTURES = 5
 
 
-def key_figures(findings: Findings) -> tuple[tuple[str, str, str], ...]:
-    """Return the numbers of the whole audit: each with its name and a line below it."""
-    found = sum(c.found for c in findings.classes)
-    of = f"of {plural(len(findings.conditions), 'condition')}, " if findings.conditions else ""
-    below = f"{of}{count(found)} with a failure direction"
-    if findings.tested:
-        below += f", {count(sum(c.significant for c in findings.classes))} distinguishable from chance"
-    errors = sum(c.n_errors for c in findings.classes)
-    what = "answer" if findings.conditions else "image"
-    samples = sum(c.n for c in findings.classes)
-    splits = " · ".join(f"{split} {count(n)}" for split, n in findings.n_images.items())
-    return (
-        (count(len(findings.classes)), "classes", below),
-        (count(sum(findings.n_images.values())), "images", splits),
-        (count(errors), "errors to learn from", f"among {plural(samples, f'{findings.fitted_on} {what}')}"),
-        (duration(sum(findings.timings.values())), "in all", f"on {findings.device}"),
-    )
+def clearest(
+    views: Sequence[ClassView], findings: Findings, thumbnails: Thumbnails, encoding: Encoding, listing: Listing
+) -> tuple[list[tuple[ClassView, ModeView, Strip]], int]:
+    """Return the first failures of ``views`` with their hardest pictures, and how many more there are.
 
-
-def clearest(views: Sequence[ClassView], thumbnails: Thumbnails, encoding: Encoding) -> list[tuple[ClassView, Strip]]:
-    """Return the first of ``views`` that are significant and have something to show, with their hardest pictures.
-
-    ``views`` come ranked, the clearest first.
+    ``views`` come ranked, the clearest first. Where classes were tested, a failure is what chance does not explain.
     """
-    shown = [v for v in views if v.findings.significant and v.findings.hard_examples]
-    return [
-        (view, make_strip("hard", "", "", view.findings.hard_examples[:CLEAREST_PICTURES], thumbnails, encoding))
-        for view in shown[:CLEAREST]
-    ]
+    found = [(view, mode) for view in views for mode in view.modes]
+    if findings.tested:
+        found = [(view, mode) for view, mode in found if mode.findings.significant]
+
+    def pictures(view: ClassView, mode: ModeView) -> Strip:
+        shown, rows = mode.findings.hard_examples[:CLEAREST_PICTURES], listing.rows_of(view.index)
+        return make_strip("hard", "", "", shown, thumbnails, encoding, rows)
+
+    return [(view, mode, pictures(view, mode)) for view, mode in found[:CLEAREST]], max(0, len(found) - CLEAREST)
 
 
 def how_tested(findings: Findings) -> str:
@@ -66,9 +54,10 @@ def how_tested(findings: Findings) -> str:
 
 
 def _test_remarks(findings: Findings) -> list[str]:
-    found = sum(c.found for c in findings.classes)
+    found, advice = sum(c.found for c in findings.classes), findings.interface.advice
     if not findings.tested:
-        return [NOT_TESTED] if found else []
+        ask = advice("Ask for permutations (--permutations 200).", "Ask for permutations (n_permutations=200).")
+        return [f"{NOT_TESTED} {ask}"] if found else []
     if findings.p_value_min > findings.fdr:
         needed = math.ceil(1 / findings.fdr) - 1
         return [
@@ -80,7 +69,7 @@ def _test_remarks(findings: Findings) -> list[str]:
         return [
             f"{plural(findings.n_permutations, 'permutation')} cannot show a p below {precise(findings.p_value_min)}: "
             f"one true failure among {plural(found, 'class', 'classes')} could not be told from chance. Let them be "
-            "drawn on where they do not decide (--stop-after 10, stop_after=10)."
+            f"drawn on where they do not decide ({advice('--stop-after 10', 'stop_after=10')})."
         ]
     if found and not any(c.significant for c in findings.classes):
         return [
@@ -94,15 +83,16 @@ def remarks(findings: Findings, views: Sequence[ClassView]) -> tuple[str, ...]:
     """Return the caller's notes, and what concerns several classes at once."""
     edge = sum(v.edge is not None for v in views)
     unfinished = sum(v.unconverged for v in views)
+    advice = findings.interface.advice
     lines = [*findings.notes, *_test_remarks(findings)]
     if edge:
         lines.append(
-            f"{plural(edge, 'class', 'classes')} chose a C on the edge of the grid, where a better one may lie "
-            "beyond it (marked △ in the overview): widen Cs."
+            f"{plural(edge, 'class', 'classes')} chose a C on the edge of the grid, where a better one may lie beyond "
+            f"it{advice('', ': widen Cs')}. Their sections say which."
         )
     if unfinished:
         lines.append(
-            f"{plural(unfinished, 'class', 'classes')} stopped before the solver converged (marked ◇ in the "
-            "overview): raise max_iter or tol, or drop the largest Cs."
+            f"{plural(unfinished, 'class', 'classes')} stopped before the solver converged, so their directions are "
+            f"approximate{advice('', ': raise max_iter or tol, or drop the largest Cs')}. Their sections say which."
         )
     return tuple(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import zlib
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -14,20 +15,25 @@ from markupsafe import Markup
 
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
 from fdgpu.report.classes import bar_length, class_view
+from fdgpu.report.explaining import explanations
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
-from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
+from fdgpu.report.listing import make_listing
+from fdgpu.report.masthead import clearest, how_tested, remarks
 from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
 from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
-from fdgpu.report.wording import also, edge_remark, explained_words, picture_words, proof, why_withheld
+from fdgpu.report.wording import also, explained_words, picture_words, proof, summary, why_withheld
 
-PICTURE_BUDGET = 11_000_000  # bytes of data URIs; with the words, 1000 classes stay below 25 MB
-LAZY_ABOVE = 40  # classes; above, a section is inert until the reader comes near it
+PICTURE_BUDGET = 8_000_000  # bytes of the tiles' data URIs; with the words, 1000 classes stay below 25 MB
+PAGE_BUDGET = 24_500_000  # bytes of the whole page: pictures that open large take what all else leaves
+WORDS = {False: 24_000, True: 4_500}  # bytes of a failure mode without its pictures: as it is, and packed
+LAZY_ABOVE = 40  # classes; above, a section is inert until the reader opens it
 FILTER_ABOVE = 20  # classes; above, the overview has a box to filter it
-IN_FULL = 1_250  # modes that a page shows in full: of a tile its words alone take 190 bytes, of a curve 25 a point
-MOST_PICTURES = 8  # in a strip, where the page has just more modes than that; in proportion fewer beyond
+IN_FULL = 400  # modes that a page shows in full
+MOST_PICTURES = 10  # in a strip, where the page has just as many modes as that; in proportion fewer beyond
 FEWEST_PICTURES = 3
-STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "print.css")
+STYLES = ("base.css", "tables.css", "classes.css", "effects.css", "decoded.css", "browse.css", "print.css")
+SCRIPTS = ("images.js", "tips.js", "marks.js", "viewer.js", "map.js", "browse.js", "overview.js")
 
 
 def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
@@ -43,34 +49,35 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     Raises:
         InputError: if a thumbnail that the page shows is not uint8 of shape (height, width, 3).
     """
-    findings, share, shortened = shorten(findings)
-    encoding = _page_encoding(findings, thumbnails, share)
-    views = [class_view(i, findings, thumbnails, encoding) for i in range(len(findings.classes))]
+    findings, shortened = shorten(findings)
+    encoding, lazy = _page_encoding(findings, thumbnails), len(findings.classes) > LAZY_ABOVE
+    room = PAGE_BUDGET - PICTURE_BUDGET - WORDS[lazy] * sum(len(one.modes) for one in findings.classes)
+    listing = make_listing(findings, thumbnails, room)
+    views = [class_view(i, findings, thumbnails, encoding, listing) for i in range(len(findings.classes))]
     ranked = [views[i] for i in findings.ranking()]
-    script = _asset("page.js")
+    failures, more_failures = clearest(ranked, findings, thumbnails, encoding, listing)
+    modes = [mode for one in findings.classes for mode in one.modes]
+    script = "(() => {\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();"
     page = (
         _environment()
         .get_template("page.html")
         .render(
             findings=findings,
             latent=findings.method == "latent",
-            key_figures=key_figures(findings),
+            summary=summary(findings),
+            failures=failures,
+            more_failures=more_failures,
             tested=how_tested(findings),
-            clearest=clearest(ranked, thumbnails, encoding),
             remarks=(*remarks(findings, views), *filter(None, [shortened])),
             planted=planted_rows(views),
             conditions=list(zip(findings.conditions, views[::2], views[1::2], strict=False)),
             classes=ranked,
-            has_p=any(math.isfinite(c.p_value) for c in findings.classes),
+            listing=listing,
+            only_names=thumbnails.only_names,
+            explanations=explanations(findings),
             has_q=any(math.isfinite(c.q_value) for c in findings.classes),
-            has_nested=any(math.isfinite(c.nested_score) for c in findings.classes),
-            worded=bool(findings.text_method)
-            or any(m.hard_captions or m.easy_captions for one in findings.classes for m in one.modes),
-            judged=any(
-                c.evidence for one in findings.classes for m in one.modes for c in (*m.hard_captions, *m.easy_captions)
-            ),
-            has_modes=any(len(c.modes) > 1 for c in findings.classes),
-            lazy=len(views) > LAZY_ABOVE,
+            judged=any(c.evidence for mode in modes for c in (*mode.hard_captions, *mode.easy_captions)),
+            lazy=lazy,
             filtered=len(views) > FILTER_ABOVE,
             style=Markup("\n".join(_asset(name) for name in STYLES)),  # noqa: S704 -- our own files
             script=Markup(script),  # noqa: S704
@@ -81,15 +88,15 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def shorten(findings: Findings) -> tuple[Findings, float, str]:
-    """Show fewer pictures, and curves and words of the strongest modes only, where not all modes fit in full.
+def shorten(findings: Findings) -> tuple[Findings, str]:
+    """Show fewer pictures, and curves and words of the strongest modes only, where there are too many modes.
 
     Returns:
-        The findings as the page shows them, the share of the picture budget that they may use, a remark for readers.
+        The findings as the page shows them, and a remark for readers.
     """
     n = sum(len(one.modes) for one in findings.classes)
     if n <= IN_FULL:
-        return findings, 1.0, ""
+        return findings, ""
     most = max(FEWEST_PICTURES, MOST_PICTURES * IN_FULL // n)
 
     def shorter(mode: ModeFindings) -> ModeFindings:
@@ -101,10 +108,10 @@ def shorten(findings: Findings) -> tuple[Findings, float, str]:
         return replace(one, modes=tuple(map(shorter, (*first, *bare))), unsure_examples=one.unsure_examples[:most])
 
     remark = (
-        f"With {plural(n, 'failure mode')} this page shows {count(most)} pictures in a row, and curves and words "
-        "of the strongest mode of each class only; audit.json has the others."
+        f"With {plural(n, 'group')} of errors this page shows {count(most)} pictures in a row, and curves and words of "
+        "the strongest group of each class only; audit.json has the others."
     )
-    return replace(findings, classes=tuple(map(shorter_class, findings.classes))), IN_FULL / n, remark
+    return replace(findings, classes=tuple(map(shorter_class, findings.classes))), remark
 
 
 @cache
@@ -119,7 +126,7 @@ def _environment() -> Environment:
     )
     numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
     words = (also, explained_words, picture_words, proof, why_withheld)
-    environment.filters.update({form.__name__: form for form in (*numbers, *words)})
+    environment.filters.update({form.__name__: form for form in (*numbers, *words, packed_html)})
     environment.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},
         mark=mark,
@@ -130,20 +137,24 @@ def _environment() -> Environment:
         dots_height=DOTS_HEIGHT,
         share_at=SHARE_SCALE,
         shares_summary=shares_summary,
-        edge_remark=edge_remark,
     )
     environment.tests["finite"] = math.isfinite
     return environment
 
 
-def _page_encoding(findings: Findings, thumbnails: Thumbnails, share: float) -> Encoding:
+def packed_html(html: str) -> str:
+    """Return a part of the page as base64 of its deflated UTF-8: of a thousand sections, an eighth of their words."""
+    return base64.b64encode(zlib.compress(html.encode("utf-8", "replace"), 9)).decode("ascii")
+
+
+def _page_encoding(findings: Findings, thumbnails: Thumbnails) -> Encoding:
     grids = [
         pixels_of((example.path for example in examples), thumbnails)
         for one in findings.classes
         for examples in (*(e for m in one.modes for e in (m.hard_examples, m.easy_examples)), one.unsure_examples)
     ]
     grids += [pixels_of((path for d in one.decoded for path in d.paths), thumbnails) for one in findings.classes]
-    return choose_encoding([list(grid.values()) for grid in grids], int(share * PICTURE_BUDGET))
+    return choose_encoding([list(grid.values()) for grid in grids], PICTURE_BUDGET)
 
 
 def _asset(name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,10 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of pictures and what they have in common; ``positions`` in the sprite by path, of thumbnails alone."""
+    """A row of pictures and what they have in common.
+
+    By path: ``positions`` in the sprite, of thumbnails alone; ``rows`` in the page's list, of images that it lists.
+    """
 
     role: str
     heading: str
@@ -67,6 +71,7 @@ class Strip:
     examples: tuple[Example, ...]
     sprite: Sprite | None
     positions: dict[str, str]
+    rows: Mapping[str, int]
     only_names: bool = False
 
     @property
@@ -118,10 +123,11 @@ def make_sprite(pictures: Sequence[Pixels], encoding: Encoding) -> Sprite:
     for i, pixels in enumerate(pictures):
         row, column = divmod(i, columns)
         sheet.paste(square(pixels, side), (column * side, row * side))
-    return Sprite(_data_uri(sheet, encoding.quality), columns, rows)
+    return Sprite(data_uri(sheet, encoding.quality), columns, rows)
 
 
-def _data_uri(sheet: Image.Image, quality: int) -> str:
+def data_uri(sheet: Image.Image, quality: int) -> str:
+    """Encode a picture as WebP inside a data URI."""
     # Pillow can be built without WebP; JPEG takes about a third more bytes for the same look.
     kind = "webp" if features.check("webp") else "jpeg"
     stream = io.BytesIO()
@@ -138,11 +144,17 @@ def pack(paths: Iterable[str], thumbnails: Thumbnails, encoding: Encoding) -> tu
 
 
 def make_strip(
-    role: str, heading: str, chosen_by: str, examples: Sequence[Example], thumbnails: Thumbnails, encoding: Encoding
+    role: str,
+    heading: str,
+    chosen_by: str,
+    examples: Sequence[Example],
+    thumbnails: Thumbnails,
+    encoding: Encoding,
+    rows: Mapping[str, int] = MappingProxyType({}),
 ) -> Strip:
     """Return a row of pictures and the sprite that holds them."""
     sprite, positions = pack((example.path for example in examples), thumbnails, encoding)
-    return Strip(role, heading, chosen_by, tuple(examples), sprite, positions, thumbnails.only_names)
+    return Strip(role, heading, chosen_by, tuple(examples), sprite, positions, rows, thumbnails.only_names)
 
 
 # (role, heading) of each column; rows of (words, position in the sprite or None); the sprite.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import takewhile
+
+from markupsafe import Markup
 
 from fdgpu.findings import (
     CaptionEvidence,
@@ -17,7 +18,7 @@ from fdgpu.findings import (
     ScoredCaption,
     Status,
 )
-from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise, signed
+from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise, signed, significant
 
 STATUS_WORDS: dict[str, str] = {
     Status.NO_SAMPLES: "no samples",
@@ -35,14 +36,73 @@ WHY_WITHHELD: dict[str, str] = {
 }
 MOST_ALSO = 2  # captions of a group that are named beside its first
 UNCONVERGED = (
-    "The solver stopped at its iteration bound before it reached its tolerance, so this direction is "
-    "approximate. Raise max_iter or tol, or drop the largest Cs, and fit again."
+    "The solver stopped at its iteration bound before it reached its tolerance, so this direction is approximate."
 )
 
 LITTLE_EVIDENCE = (
     "There is too little evidence to tell which images are in the hidden class: they are ranked by a strongly shrunk "
     "regression"
 )
+
+
+def number(about: str, text: str) -> Markup:
+    """Return a number that says what it means where it stands."""
+    return Markup('<span data-about="{}" tabindex="0">{}</span>').format(about, text)
+
+
+def summary(findings: Findings) -> Markup:
+    """Return the whole audit in two sentences: how often the model is right, and how many failures there are."""
+    n = sum(one.n_shown for one in findings.classes)
+    right = sum(one.n_shown * one.accuracy_shown for one in findings.classes if one.n_shown)
+    what = "answer" if findings.conditions else "image"
+    first = Markup("")
+    if n:
+        first = Markup("The model is right on <b>{}</b> of {}. ").format(
+            percent(right / n), plural(n, f"{findings.shown_from} {what}")
+        )
+    of = plural(len(findings.classes), "class", "classes")
+    found = sum(one.found for one in findings.classes)
+    if not findings.tested:
+        return first + Markup(
+            "In <b>{}</b> of {} its errors may have something in common; nobody tested whether it is more than chance."
+        ).format(count(found), of)
+    sure = sum(one.significant for one in findings.classes)
+    return first + Markup(
+        "In <b>{}</b> of {} its errors have something in common that chance does not explain."
+    ).format(count(sure) if sure else "none", of)
+
+
+def class_sentence(one: ClassFindings, findings: Findings) -> Markup:
+    """Return how often the model is wrong on a class: in the images that are shown, else in those of the fit."""
+    name = Markup('<b class="class-name"><bdi>{}</bdi></b>').format(one.name)
+    if one.n_shown:
+        wrong, n, split = 1 - one.accuracy_shown, one.n_shown, findings.shown_from
+    elif one.n:
+        wrong, n, split = one.n_errors / one.n, one.n, findings.fitted_on
+    else:
+        return Markup("There is no image of {} to learn from").format(name)
+    return Markup("{} is wrong on {} of its {}").format(
+        name, number("wrong", percent(wrong, 0)), plural(n, f"{split} image")
+    )
+
+
+def failure_sentence(one: ClassFindings, mode: ModeFindings, findings: Findings) -> Markup:
+    """Return one failure in a sentence: how often the class goes wrong, where most errors lie, what these share.
+
+    Every word follows from the findings: the group is the images of the hard side, its caption the hardest reliable.
+    """
+    hard, easy = mode.hard_side, mode.easy_side
+    start, errors = class_sentence(one, findings), hard.n_errors + easy.n_errors
+    shares = Markup("")
+    if mode.reliable_hard_captions:
+        shares = Markup(", best described as <q><bdi>{}</bdi></q>").format(mode.reliable_hard_captions[0].caption)
+    elif mode.hard_captions:
+        shares = Markup(", which no caption describes reliably")
+    if not errors or not hard.n:
+        return start + shares.replace(", best", "; what the errors share is best") + Markup(".")
+    return start + Markup("; {} of these errors lie in a group of {} images{}.").format(
+        number("covered", percent(hard.n_errors / errors, 0)), number("group", count(hard.n)), shares
+    )
 
 
 def is_chance(one: ClassFindings) -> bool:
@@ -91,34 +151,37 @@ def solver_remarks(mode: ModeFindings, solver: str, findings: Findings) -> tuple
 
     With the latent method, whose few shrinkages span what there is to choose, that there was too little evidence.
     """
-    unconverged = () if mode.converged else (UNCONVERGED,)
+    finish = findings.interface.advice("", " Raise max_iter or tol, or drop the largest Cs, and fit again.")
+    unconverged = () if mode.converged else (UNCONVERGED + finish,)
     if solver == "latent":
         own = ", and by their own loss" if findings.uses_loss else ""
         return unconverged if math.isfinite(mode.share) else (*unconverged, f"{LITTLE_EVIDENCE}{own}.")
-    edge = (edge_remark(mode.C, findings.C_grid, tied=mode.C_tied),) if mode.C_at_edge else ()
+    edge = (edge_remark(mode.C, findings, tied=mode.C_tied),) if mode.C_at_edge else ()
     return (*unconverged, *edge)
 
 
-def edge_remark(C: float, grid: Sequence[float], *, tied: bool = False) -> str:
-    """Explain that the best C lies on the edge of the grid, and what to do.
+def edge_remark(C: float, findings: Findings, *, tied: bool = False) -> str:
+    """Explain that the best C lies on the edge of the grid, and what can be done.
 
     ``tied``: the next C of the grid scores the same. Then the smallest C was taken because it is the smallest, and a
     wider grid would change nothing.
     """
+    grid = findings.C_grid
     edge = "largest" if grid and C >= max(grid) > min(grid) else "smallest"
     where = f" ({power(min(grid))} to {power(max(grid))})" if grid else ""
     chosen = f"The best C, {power(C)}, is the {edge} of the grid{where}"
     if tied and edge == "smallest":
         return f"{chosen}, taken because larger ones score the same. An even smaller C would not change the direction."
     beyond = "larger" if edge == "largest" else "smaller"
-    return f"{chosen}: a better one may lie beyond it. Widen Cs with {beyond} values and fit again."
+    widen = findings.interface.advice("", f" Widen Cs with {beyond} values and fit again.")
+    return f"{chosen}: a better one may lie beyond it.{widen}"
 
 
 def picture_words(example: Example) -> str:
     """Describe a picture, for a reader who points at it: a line each for answer, decision, probabilities and path."""
     lines = [
         f"{'Right' if example.correct else 'Wrong'}: predicted {example.prediction}",
-        f"decision {fixed(example.decision, 3)}",
+        f"decision value {significant(example.decision, 3)}",
     ]
     if example.confidence is not None and math.isfinite(example.confidence):
         lines.append(f"confidence {percent(example.confidence)}")

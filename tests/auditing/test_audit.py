@@ -86,10 +86,8 @@ def test_an_audit_of_vectors_that_are_had_in_parts_is_the_same(
     (rows,) = parts
     assert rows.most == 7
     shown = rows.reads[np.array(world["splits"]) == "test"]
-    assert (shown.min(), shown.max()) == (
-        1,
-        2,
-    )  # for its decision value; and where there are captions, to judge them by
+    # For its decision value, and its place on the map; and where there are captions, to judge them by.
+    assert (shown.min(), shown.max()) == (2, 3)
 
 
 def test_classes_without_a_direction_say_why(audited) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from fdgpu.auditing.captioning import CaptionSource, caption_classes
-from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram
+from fdgpu.auditing import gathering
+from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram, thumbnails
 from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.inputs import check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
 from fdgpu.directions import FailureDirections
-from fdgpu.findings import ClassFindings, Split
+from fdgpu.findings import INTERFACE, ClassFindings, ImageTable, Interface, Split, Status, Tally
 from fdgpu.progress import silent
 from fdgpu.rows import TensorRows
 from tests.auditing.conftest import SHOWN, captions_of
@@ -90,6 +92,8 @@ def test_every_kept_direction_is_a_mode_with_evidence_of_its_own(classes: tuple[
     assert [e.path for e in first.hard_examples[:2]] == ["0.png", "1.png"]
     assert [(e.path, e.decision) for e in second.hard_examples[:2]] == [("2.png", -4.0), ("3.png", -3.0)]
     assert [e.path for e in second.easy_examples[:2]] == ["4.png", "5.png"]
+    assert (first.hard_side, first.easy_side) == (Tally(2, 2), Tally(6, 2))
+    assert (second.hard_side, second.easy_side) == (Tally(2, 2), Tally(6, 2))
     assert first.decisions is not None
     assert sum(first.decisions.wrong) == 4
     assert first.planted is not None
@@ -216,3 +220,62 @@ def test_no_image_or_one_leaves_the_rank(shown: int) -> None:
     first = World().findings(splits=splits).hard_captions[0].evidence
     assert first.decided_by == "rank"
     assert np.isnan(first.gap) == bool(shown)
+
+
+# Pictures of the page
+
+
+class Asked:
+    """A source that remembers what it is asked for; it can show all but image 5."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.side = 0
+
+    def pictures(self, rows: list[int], side: int) -> list[Any]:
+        self.rows, self.side = rows, side
+        return [None if row == 5 else np.zeros((4, 4, 3), np.uint8) for row in rows]
+
+
+def listed(images: AuditImages) -> ImageTable:
+    n = len(images.ids)
+    return ImageTable(
+        tuple(images.ids), images.inputs.labels, images.inputs.predictions, images.decisions, np.zeros(n),
+        np.full((n, 4), -1),
+    )  # fmt: skip
+
+
+def test_the_page_holds_examples_first_and_then_the_hardest_of_every_class(
+    classes: tuple[ClassFindings, ...], images: AuditImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source: Any = Asked()
+    found, missing = thumbnails(classes, listed(images), source, images.ids)
+    shown = {int(example.path.removesuffix(".png")) for one in classes for example in one.examples}
+    assert set(source.rows[: len(shown)]) == shown
+    assert (set(source.rows), source.side) == (set(range(24)), 512)
+    assert (len(found.pixels), missing) == (23, ["5.png"])
+
+    monkeypatch.setattr(gathering, "PICTURES", 3)
+    some = [replace(one, modes=(), unsure_examples=()) for one in classes]
+    thumbnails(some, listed(images), source, images.ids)
+    assert source.rows == [0, 8, 1]  # the hardest of either class that has a direction, then the second
+    thumbnails(classes, listed(images), source, images.ids)
+    assert set(source.rows) == shown  # examples are never left out
+    thumbnails(classes, None, source, images.ids)
+    assert set(source.rows) == shown
+    monkeypatch.setattr(gathering, "PIXEL_BYTES", 3 * 200**2 * len(shown))
+    thumbnails(classes, None, source, images.ids)
+    assert source.side == 200
+
+
+def test_a_remedy_is_of_the_interface_that_was_used(images: AuditImages, stand_in: Any) -> None:
+    def remedy() -> str:
+        return class_findings(stand_in, images, CaptionedClasses({}, []), {}, {})[2].remedy
+
+    stand_in.status = ("ok", "ok", Status.TOO_FEW_ERRORS)
+    assert "lower min_errors or cv" in remedy()
+    before = INTERFACE.set(Interface.COMMAND_LINE)
+    try:
+        assert remedy().endswith("or lower --min-errors.")
+    finally:
+        INTERFACE.reset(before)

@@ -272,7 +272,7 @@ def test_the_page_shows_how_much_is_explained(audited: AuditResult) -> None:
     assert "support vector machine" not in page.text
     assert "△" not in audited.page
     heads = [one.text for one in page.find("table", id="classes-table")[0].find("th")]
-    assert heads.index("Explained") == heads.index("CV score") + 1
+    assert heads.index("Explained") == heads.index("Consistency") + 1
 
 
 def test_the_svm_ranks_by_the_vector_alone_and_its_page_has_none_of_it(world: World, tmp_path: Path) -> None:

@@ -132,10 +132,10 @@ def test_the_page_says_what_a_person_needs(audited: AuditResult) -> None:
     ]
     assert rows[1][4].startswith("no bag CV")
     assert rows[1][5].endswith("significant")
-    heads = [one.text for one in root.find("header", cls="class-head")]
-    assert any("no boot" in text and "false alarms 30 of 150" in text for text in heads)
-    assert any("misses 29 of 145" in text for text in heads)
-    assert "among 900 val answers" in root.text
+    sections = [one.text for one in root.find("section", cls="class")]
+    assert any("no boot" in text and "false alarms in val 30 of 150" in text for text in sections)
+    assert any("misses in val 29 of 145" in text for text in sections)
+    assert "answers." in root.find("p", cls="lede")[0].text
 
 
 def test_groups_and_a_condition_without_positives(given: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ import fdgpu
 from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
+from fdgpu.auditing.mapping import NEIGHBOURS
 from fdgpu.captions.reliability import SHOWN
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption
@@ -124,12 +125,11 @@ def test_so_it_is_with_an_index_of_captions(monkeypatch: pytest.MonkeyPatch) -> 
 def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> dict[str, int]:
     """Bytes of each crossing of an audit, by what it is for.
 
-    N images, of which s are shown and e are examples, k classes, r directions, m candidates a class, c values of C, d
-    dimensions: nothing has N·d or m·d elements.
+    N images, of which s are shown, all in pictures where they are so few; k classes, r directions, m candidates a
+    class, c values of C, d dimensions: nothing has N·d or m·d elements.
     """
     n, k, r = len(result.mode_decisions), len(result.findings.classes), settings.get("n_directions", 1)
     m, c, d, s = len(ADJECTIVES), len(SETTINGS["Cs"]), 128, n // 2
-    e = len({example.path for one in result.findings.classes for example in one.examples})
     found = {
         "which images have a vector": n,
         "which images are near-duplicates": 8 * s,
@@ -140,9 +140,11 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
         "which captions are alike": 2 * k * m,
         "the evidence of the captions that are shown": 8 * k * 2 * SHOWN * 6,
         "right or wrong, the images nearest to a caption first": 2 * s,
+        "places on the maps": 4 * s,
+        "images most like each": 4 * NEIGHBOURS * s,
     }
     if on_device:
-        found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * SIDE * SIDE * e}
+        found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * SIDE * SIDE * s}
     return found | OF_THE_MODEL
 
 
@@ -296,6 +298,6 @@ def test_what_comes_down_of_conditions_is_a_number_a_sample(monkeypatch: pytest.
         of = {one.why: one.bytes for one in crossings}
         assert of["decision values"] == 8 * n * 2
         assert of["which images are near-duplicates"] == 8 * n // 2
-        shown_of_classes = sum(one.n_shown for one in result.findings.classes)  # of those with a direction
+        shown_of_classes = sum(one.n_shown for one in result.findings.classes if one.found)
         assert of["right or wrong, the images nearest to a caption first"] == 2 * shown_of_classes
         assert max(of.values()) < 4 * n * 128  # no vector

@@ -104,6 +104,7 @@ OBJECTS = {  # heading → the objects of audit.json that its table is of; a mod
     "Evidence": "evidence",
     "A word's effect": "word_effects",
     "A histogram": "decisions",
+    "A side": "hard_side easy_side",
     "A curve": "nearest_accuracy shares",
     "A planted failure": "planted",
     "Decoded pictures": "decoded",

@@ -19,6 +19,7 @@ from fdgpu.findings import (
     PlantedTruth,
     ScoredCaption,
     Skipped,
+    Tally,
     Thumbnails,
     WordEffect,
 )
@@ -78,6 +79,8 @@ def build_mode() -> BuildMode:
             explained_by_words=0.87,
             hard_examples=examples(f"{name}/hard", pictures, correct=False),
             easy_examples=examples(f"{name}/easy", pictures, correct=True),
+            hard_side=Tally(200, 120),
+            easy_side=Tally(300, 30),
             decisions=Histogram((-2.0, -1.0, 0.0, 1.0, 2.0), (1, 2, 10, 7), (3, 5, 1, 1)),
             nearest_accuracy=(
                 Curve("nearest to the hard caption", CurveRole.HARD_CAPTION, (5, 10, 20), (0.2, 0.3, 0.5)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import re
+import zlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -68,8 +71,18 @@ class _Reader(HTMLParser):
         self.here.content.append(data)
 
 
+def unpacked(page: str) -> str:
+    """Return the page with its packed sections as they are once they were opened."""
+
+    def opened(found: re.Match[str]) -> str:
+        return f"<template>{zlib.decompress(base64.b64decode(found[1])).decode()}</template>"
+
+    return re.sub(r"<template>([\w+/=]+)</template>", opened, page)
+
+
 def read(page: str) -> Element:
-    """Return the root of the page; every tag that was opened must be closed, in order."""
+    """Return the root of the page, sections opened; every tag that was opened must be closed, in order."""
+    page = unpacked(page)
     reader = _Reader()
     reader.feed(page)
     reader.close()

@@ -62,8 +62,8 @@ def test_each_hidden_class_says_what_it_explains_or_that_it_cannot_be_told(
         page = read(text := render_report(findings, Thumbnails()))
         facts = [" ".join(one.text for one in facts.children) for facts in page.find("dl", cls="facts")]
         explained = "errors explained 50% (25% to 75%) hidden class 12.5% of the class shrinkage λ 30"
-        assert [explained in one for one in facts] == [False, True, False, False]  # a class, its modes, a class
-        assert ["shrinkage λ 0.3" in one for one in facts] == [False, False, True, True]
+        assert [explained in one for one in facts] == [True, False, False]  # two modes, a class
+        assert ["shrinkage λ 0.3" in one for one in facts] == [False, True, True]
         assert page.text.count("There is too little evidence") == 2
         assert words in page.text
         assert "△" not in text
@@ -72,7 +72,5 @@ def test_each_hidden_class_says_what_it_explains_or_that_it_cannot_be_told(
         (table,) = page.find("table", id="classes-table")
         heads = [one.text for one in table.find("thead")[0].find("th")]
         at = heads.index("Explained")
-        assert heads[at + 1] == "λ"
-        cells = [[cell.text for cell in row.children][at : at + 2] for row in table.find("tbody")[0].find("tr")]
-        assert cells == [["50%", "30"], ["–", "0.3"]]
+        assert [row.children[at].text for row in table.find("tbody")[0].find("tr")] == ["50%", "–"]
         assert "linear support vector machine" not in page.text

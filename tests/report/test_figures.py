@@ -102,7 +102,7 @@ def test_a_histogram_mirrors_shares_of_each_group() -> None:
     assert heights == pytest.approx([axis - half * 0.25 / 0.8, axis - half * 0.75 / 0.8, axis], abs=0.06)
     assert [float(h) for h in re.findall(r"H([\d.]+)", chart.right)] == [middle, RIGHT]
     assert (chart.n_right, chart.n_wrong) == (40, 5)
-    assert "5 wrong samples, most between −1.00 and 0.00" in chart.summary
+    assert "5 wrong samples, most between −1.0 and 0" in chart.summary
 
 
 def test_a_histogram_without_zero_in_its_range_has_no_zero_line() -> None:

@@ -4,10 +4,22 @@ import math
 
 import pytest
 
-from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
+from fdgpu.report.formats import (
+    chance,
+    count,
+    duration,
+    fixed,
+    percent,
+    plural,
+    power,
+    precise,
+    signed,
+    significant,
+    tick_labels,
+)
 
 
-@pytest.mark.parametrize("form", [fixed, signed, percent, chance, precise, power, duration])
+@pytest.mark.parametrize("form", [fixed, signed, percent, chance, precise, power, duration, significant])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_number_is_a_dash(form, value: float) -> None:  # type: ignore[no-untyped-def]
     assert form(value) == "–"
@@ -16,6 +28,12 @@ def test_what_is_not_a_number_is_a_dash(form, value: float) -> None:  # type: ig
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
+        (significant(-5e-5), "−5.0 × 10⁻⁵"),
+        (significant(-0.3141), "−0.31"),
+        (significant(12.34, 3), "12.3"),
+        (significant(-0.00123, 2), "−0.0012"),
+        (significant(2.5e7), "2.5 × 10⁷"),
+        (significant(0.0), "0"),
         (fixed(-0.3), "−0.30"),
         (fixed(-0.001), "0.00"),
         (signed(0.3, 3), "+0.300"),
@@ -49,3 +67,20 @@ def test_what_is_not_a_number_is_a_dash(form, value: float) -> None:  # type: ig
 )
 def test_numbers_read_well(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels", "times"),
+    [
+        ([-1.0, -0.5, 0.0, 0.5], ["−1.0", "−0.5", "0.0", "0.5"], ""),
+        ([-5e-5, 0.0, 5e-5], ["−5", "0", "5"], " × 10⁻⁵"),
+        ([-2e-4, -1e-4, 0.0, 1e-4], ["−2", "−1", "0", "1"], " × 10⁻⁴"),
+        ([0.0, 2e6, 4e6], ["0", "2", "4"], " × 10⁶"),
+        ([0.0, 20.0, 40.0], ["0", "20", "40"], ""),
+        ([3.0], ["3"], ""),
+        ([0.0], ["0"], ""),
+        ([], [], ""),
+    ],
+)
+def test_no_tick_of_an_axis_is_written_with_an_e(ticks: list[float], labels: list[str], times: str) -> None:
+    assert tick_labels(ticks) == (labels, times)

@@ -12,7 +12,7 @@ from fdgpu.report import render_report
 from fdgpu.report.classes import class_view
 from fdgpu.report.masthead import how_tested, remarks
 from fdgpu.report.pictures import LADDER
-from fdgpu.report.wording import CHANCE, SIGNIFICANT, verdict
+from fdgpu.report.wording import CHANCE, verdict
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import Element, read
@@ -36,17 +36,16 @@ def test_significant_classes_come_first_by_q_and_the_others_are_marked(page: Ele
     (table,) = page.find("table", id="classes-table")
     headers = [h.text for h in table.find("thead")[0].find("th")]
     assert headers == [
-        "Class", "Status", "Samples", "Errors", "Error rate", "Modes", "CV score", "Nested", "C", "p", "q",
-        "Hardest caption",
+        "Class", "What the errors share", "Wrong", "Right inside", "Right outside", "Consistency", "q", "Errors",
     ]  # fmt: skip
     sorts = {h.text: h.attributes["aria-sort"] for h in table.find("thead")[0].find("th")}
     assert {name: how for name, how in sorts.items() if how != "none"} == {"q": "ascending"}
     rows = table.find("tbody")[0].find("tr")
     assert [row.attributes["data-class"] for row in rows] == ["2", "1", "0"]  # chance has the highest score
     assert [row.attributes.get("class") for row in rows] == [None, None, "chance"]
-    assert [cells(row)[1] for row in rows] == [SIGNIFICANT, SIGNIFICANT, CHANCE]
-    assert cells(rows[0])[5:11] == ["2", "0.84", "0.79", "10⁻³", "0.005", "0.010"]
-    assert cells(rows[2])[5:11] == ["1", "0.90", "–", "10⁻³", "0.345", "0.345"]
+    assert [cells(row)[1].endswith(CHANCE) for row in rows] == [False, False, True]
+    assert cells(rows[0])[2:] == ["30.0%", "40%", "90%", "0.84", "0.010", "140"]
+    assert cells(rows[2])[2:] == ["30.0%", "40%", "90%", "0.90", "0.345", "100"]
     assert [s.attributes["id"] for s in page.find("section", cls="class")] == ["class-2", "class-1", "class-0"]
 
 
@@ -68,12 +67,12 @@ def test_every_mode_has_its_own_captions_pictures_and_numbers(page: Element) -> 
     one = section(page, 2)
     first, second = one.find("section", cls="mode")
     assert [m.find("h3")[0].text for m in (first, second)] == [
-        "Failure mode 1 of 2 – 83 of 140 errors",
-        "Failure mode 2 of 2 – 57 of 140 errors",
+        "Group 1 of 2 – 83 of 140 errors",
+        "Group 2 of 2 – 57 of 140 errors",
     ]
     for mode, name, score in ((first, "boot", "0.84"), (second, "worn boot", "0.71")):
         assert mode.find("h3")[0].attributes["id"] == mode.attributes["aria-labelledby"]
-        assert f"CV score {score}" in mode.find("dl")[0].text
+        assert f"consistency {score}" in mode.find("dl", cls="facts")[0].text
         hard, easy = mode.find("div", cls="side")
         assert hard.find("li")[0].text.startswith(f"a photo of a blue {name} ")
         assert easy.find("li")[0].text.startswith(f"a photo of a red {name} ")
@@ -83,9 +82,9 @@ def test_every_mode_has_its_own_captions_pictures_and_numbers(page: Element) -> 
         assert "Distinguishable from chance" in mode.find("p", cls="note")[0].text
     # What belongs to no mode in particular stands once, after both.
     assert [s.find("h3")[0].text for s in one.find("div", cls="plain")] == ["Hardest by confidence"]
-    assert "failure modes 2" in one.find("dl")[0].text
-    assert "nested CV score 0.79, unbiased" in one.find("dl")[0].text
-    assert one.find("p", cls="note")[0].text.startswith("This class is too large for its Gram matrix")
+    assert "nested CV score 0.79, unbiased" in first.text
+    assert "nested" not in second.text
+    assert "This class is too large for its Gram matrix" in first.text
     row = page.find("tbody")[0].find("tr")[0]
     assert [e.text for e in row.find("span", cls="of-mode")] == [
         "a photo of a blue boot", "a photo of a blue worn boot",
@@ -95,14 +94,15 @@ def test_every_mode_has_its_own_captions_pictures_and_numbers(page: Element) -> 
 
 
 def test_the_top_of_the_page_says_how_was_tested_and_shows_no_chance(page: Element) -> None:
-    head = page.find("header", cls="masthead")[0]
+    assert "In 2 of 3 classes its errors have something in common" in page.find("header", cls="masthead")[0].text
+    failures = page.find("section", cls="failures")[0].find("p", cls="sentence")
+    assert [sentence.text.split()[0] for sentence in failures] == ["boot", "boot", "sure"]  # a mode each
+    (how,) = page.find("details", id="how")
     assert (
         "Tested by 57 to 200 permutations of right and wrong a class, as many as show whether it is significant"
-        in head.text
+        in how.text
     )
-    assert "3 with a failure direction, 2 distinguishable from chance" in head.text
-    assert [a.find("a")[0].text for a in head.find("article")] == ["boot", "sure"]
-    assert "First come the classes with q up to 0.05" in page.find("p", cls="intro")[0].text
+    assert "Of those with q up to 0.05, about 5% are expected to be chance" in how.text
 
 
 def test_what_was_not_tested_says_so_and_is_not_called_clear(
@@ -110,10 +110,11 @@ def test_what_was_not_tested_says_so_and_is_not_called_clear(
 ) -> None:
     findings = build_findings(build_class("dog", cv_score=0.6), build_class())
     page = read(render_report(findings, Thumbnails()))
-    assert [cells(row)[1] for row in page.find("tbody")[0].find("tr")] == ["fitted, not tested"] * 2
+    assert ["status fitted, not tested" in one.text for one in page.find("section", cls="class")] == [True, True]
     assert "No class was tested" in page.find("ul", cls="remarks")[0].text
-    assert not page.find("section", cls="clearest")
-    assert "chance" not in page.find("main")[0].text.replace("0.5 is chance", "")
+    assert "nobody tested whether" in page.find("p", cls="lede")[0].text
+    assert page.find("section", cls="failures")[0].find("h2")[0].text == "What the errors may have in common"
+    assert not page.find("p", cls="chance")
     assert not page.find("section", cls="mode")
     assert [s.attributes["id"] for s in page.find("section", cls="class")] == ["class-1", "class-0"]
 
@@ -154,9 +155,9 @@ def test_marks_of_the_solver_speak_of_any_mode(
     second = build_mode(converged=False, C=1e-1, C_at_edge=True)
     findings = build_findings(build_class(modes=(build_mode(), second)))
     page = read(render_report(findings, Thumbnails()))
-    row = page.find("tbody")[0].find("tr")[0]
-    assert "did not converge" in row.text
-    assert "with larger values" in row.find("span", cls="flag")[1].attributes["title"]
+    said = page.find("ul", cls="remarks")[0].text
+    assert "1 class stopped before the solver converged" in said
+    assert "1 class chose a C on the edge" in said
     first, other = page.find("section", cls="mode")
     assert not first.find("p", cls="warning")
     assert len(other.find("p", cls="warning")) == 2

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from fdgpu.report.page import STYLES
+from fdgpu.report.page import SCRIPTS, STYLES
 
 ASSETS = resources.files("fdgpu.report") / "assets"
 READ_AS_TEXT = ("ink", "soft", "hard", "easy")
@@ -55,7 +55,7 @@ def test_every_theme_sets_the_same_colours() -> None:
 
 
 def test_styles_and_script_can_stand_inside_the_page_and_load_nothing() -> None:
-    for name in (*STYLES, "page.js"):
+    for name in (*STYLES, *SCRIPTS):
         text = (ASSETS / name).read_text()
         for forbidden in ("</", "<!--", "http:", "https:", "@import", "//fonts", "url("):
             assert forbidden not in text, f"{forbidden} in {name}"
