@@ -593,3 +593,38 @@ def test_what_is_asked_and_what_is_given_go_together(
     assert message in " ".join(complained.replace("│", " ").split())
     assert found == code
     assert not (in_splits / "out").exists()
+
+
+# --- after an audit ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_audits(run: Run, world: Path) -> tuple[Path, Path]:
+    """The model of the world, and one that is never wrong on dark images and always on light ones."""
+    _, *rows = csv.reader((world / "predictions.csv").read_text().splitlines())
+    better = [[path, label, "dark", split, sure] for path, label, _, split, sure in rows]
+    with (world / "after.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["path", "label", "prediction", "split", "confidence"], *better])
+    for table, out in (("predictions.csv", "before"), ("after.csv", "after")):
+        named = ["--predictions", world / table, "--out", world / out]
+        code, *_ = run("audit", "--images", world, *named, "--groups", "none", "--permutations", 39)
+        assert code == 0
+    return world / "before", world / "after"
+
+
+def test_a_comparison_says_what_went_and_fails_where_it_is_asked_to(
+    run: Run, two_audits: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before, after = two_audits
+    page, data = tmp_path / "page.html", tmp_path / "c.json"
+    asked = ["compare", before, after, "--out", page, "--json", data, "--images", tmp_path]
+    code, printed, complained = run(*asked)
+    assert code == 0, complained
+    assert "Accuracy on the hard side" in printed
+    assert "worse: accuracy on the class light fell from 100.0% to 0.0%" in complained
+    assert page.read_text().count("<img") == 8 + len(json.loads(data.read_text())["turned_right"])
+    assert run(*asked, "--fail-if-worse")[0] == 3
+    assert run("compare", before, before, "--out", page, "--fail-if-worse")[0] == 0
+    code, _, complained = run("compare", before, tmp_path / "dark", "--out", page)
+    assert code == 1
+    assert "holds no audit.json" in complained

@@ -1,17 +1,21 @@
 """The whole job: images and predictions in, a report out. The only part that knows every stage."""
 
+from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
 from fdgpu.auditing.growing import grow_captions
 from fdgpu.auditing.pipeline import AuditResult, audit
 from fdgpu.auditing.predictions import read_predictions
 from fdgpu.auditing.tables import Predictions
 from fdgpu.auditing.truth import Planted
+from fdgpu.report.comparison import Comparison
 
 __all__ = [
     "AuditResult",
+    "Comparison",
     "Planted",
     "Predictions",
     "audit",
+    "compare",
     "decode_directions",
     "extreme_captions",
     "grow_captions",
