@@ -1,18 +1,22 @@
-"""Commands that follow an audit: ``fdgpu compare``."""
+"""Commands that follow an audit: ``fdgpu compare`` and ``fdgpu repair``."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fdgpu.usage import check_images
+from fdgpu.options import Columns, Device, Labels, Outside, Seed
+from fdgpu.usage import check_device, check_images, renamed_columns
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
+    from fdgpu.auditing.repairing import Manifest
+    from fdgpu.embedding.embedder import ImageEmbedder
     from fdgpu.report.comparison import Comparison
 
 WORSE = 3  # the exit code of a comparison that says so
@@ -46,6 +50,80 @@ def compare(
     typer.echo(f"Page: {out}")
     if fail_if_worse and found.worse:
         raise typer.Exit(WORSE)
+
+
+def repair(
+    audit: Audit,
+    out: Annotated[Path, typer.Option(help="Folder for the manifests; made if it is not there.")],
+    pool: Annotated[
+        str | None,
+        typer.Option(help="Images that the model was not trained on: the hardest of each failing class are chosen."),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Images of a class to choose from the pool.")] = 100,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Weigh the losses of training images on the hard side.")
+    ] = False,
+    train: Annotated[
+        str | None,
+        typer.Option(help="Training images, for --weights; by default those whose embeddings the audit keeps."),
+    ] = None,
+    factor: Annotated[float, typer.Option(min=0, help="Weight of a loss on the hard side.")] = 2.0,
+    paint: Annotated[
+        str | None,
+        typer.Option(
+            help="Paint pictures of each failure's hardest caption: the folder of a diffusers pipeline, or bundled."
+        ),
+    ] = None,
+    per_class: Annotated[int, typer.Option(min=1, help="Pictures of a class to paint.")] = 100,
+    labels: Labels = None,
+    columns: Columns = None,
+    allow_outside: Outside = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The audit's embedder, where its name alone does not load it.")
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Say what to train on to mend an audit's significant failures; each way leaves a CSV, and a JSON about it.
+
+    --labels is of the pool, or else of the training images. fdgpu finetune --repair OUT trains on what is there.
+    """
+    if pool is None and not weights and paint is None:
+        raise typer.BadParameter("say how: --pool POOL, --weights or --paint PIPELINE", param_hint="--pool")
+    if train is not None and not weights:
+        raise typer.BadParameter("training images are for --weights: add it, or leave this out", param_hint="--train")
+    check_device(device)
+    for images, option in ((pool, "--pool"), (train, "--train")):
+        if images is not None:
+            check_images(images, option)
+    from fdgpu.auditing import repairing
+    from fdgpu.auditing.past_audits import PastAudit
+    from fdgpu.embedding.features import named_embedder
+    from fdgpu.progress import ProgressBars
+
+    named = renamed_columns(columns)
+    name = model or str(PastAudit.of(audit, "AUDIT").document["model"])
+
+    @cache
+    def embedder() -> ImageEmbedder:
+        return named_embedder(name, device)
+
+    of_images: dict[str, Any] = {"columns": named, "allow_outside": allow_outside}
+    with ProgressBars() as progress:
+        shared: dict[str, Any] = {"embedder": embedder, "progress": progress}
+        if pool is not None:
+            _say_chosen(repairing.repair_by_pool(audit, pool, out, k=k, labels=labels, **of_images, **shared))
+        if weights:
+            about = {"labels": labels, **of_images} if pool is None else {}
+            _say_chosen(repairing.repair_by_weights(audit, out, train, factor=factor, **about, **shared))
+        if paint is not None:
+            painter = repairing.painter_at(paint, device)
+            _say_chosen(repairing.repair_by_painting(audit, painter, out, per_class=per_class, seed=seed, **shared))
+
+
+def _say_chosen(made: Manifest) -> None:
+    counts = ", ".join(f"{n} {name}" for name, n in made.counts.items())
+    typer.echo(f"{made.file}: {made.rows:,} images ({counts})")
 
 
 def _summary(found: Comparison) -> None:

@@ -628,3 +628,30 @@ def test_a_comparison_says_what_went_and_fails_where_it_is_asked_to(
     code, _, complained = run("compare", before, tmp_path / "dark", "--out", page)
     assert code == 1
     assert "holds no audit.json" in complained
+
+
+def test_a_repair_writes_a_manifest_for_each_way(run: Run, two_audits: tuple[Path, Path], tmp_path: Path) -> None:
+    before, _ = two_audits
+    for i in range(8):  # dark ones, on half of which the model fails
+        (tmp_path / "pool" / "dark").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (12 * i + 3, 12 * i + 3, 12 * i + 13)).save(tmp_path / "pool" / "dark" / f"{i}.png")
+    out = tmp_path / "r"
+    asked = ["repair", before, "--out", out]
+    code, printed, complained = run(
+        *asked, "--pool", tmp_path / "pool", "--k", 3, "--weights", "--train", tmp_path / "pool"
+    )
+    assert code == 0, complained
+    assert "pool.csv: 3 images (3 dark)" in printed.replace("\n", "")
+    rows = [line.split(",") for line in (out / "pool.csv").read_text().splitlines()]
+    assert rows[0] == ["path", "class", "decision_value", "weight", "why"]
+    assert sorted(row[0] for row in rows[1:]) == [f"../pool/dark/{i}.png" for i in range(3)]
+    assert {path.name for path in out.iterdir()} == {"pool.csv", "pool.json", "weights.csv", "weights.json"}
+    code, _, complained = run(*asked)
+    assert code == 2
+    assert "say how: --pool POOL, --weights or --paint PIPELINE" in complained
+    code, _, complained = run(*asked, "--paint", "org/stable-diffusion")
+    assert code == 1
+    assert "nothing is fetched from a network" in complained
+    code, _, complained = run(*asked, "--train", tmp_path / "pool", "--paint", "bundled")
+    assert code == 2
+    assert "--weights" in complained

@@ -5,6 +5,7 @@ from fdgpu.auditing.drawing import decode_directions, extreme_captions
 from fdgpu.auditing.growing import grow_captions
 from fdgpu.auditing.pipeline import AuditResult, audit
 from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.repairing import repair_by_painting, repair_by_pool, repair_by_weights
 from fdgpu.auditing.tables import Predictions
 from fdgpu.auditing.truth import Planted
 from fdgpu.report.comparison import Comparison
@@ -20,4 +21,7 @@ __all__ = [
     "extreme_captions",
     "grow_captions",
     "read_predictions",
+    "repair_by_painting",
+    "repair_by_pool",
+    "repair_by_weights",
 ]
