@@ -1,7 +1,9 @@
-"""Commands that follow an audit: ``fdgpu compare`` and ``fdgpu repair``."""
+"""Commands that follow an audit: ``fdgpu compare``, ``fdgpu repair`` and ``fdgpu finetune``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fdgpu.options import Columns, Device, Labels, Outside, Seed
-from fdgpu.usage import check_device, check_images, renamed_columns
+from fdgpu.options import ClassifierName, ClassNamesFile, Columns, Device, Labels, Outside, Seed
+from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
     from fdgpu.auditing.repairing import Manifest
@@ -119,6 +121,81 @@ def repair(
         if paint is not None:
             painter = repairing.painter_at(paint, device)
             _say_chosen(repairing.repair_by_painting(audit, painter, out, per_class=per_class, seed=seed, **shared))
+
+
+class Layers(StrEnum):
+    """What of a network is trained."""
+
+    LAST = "last"
+    ALL = "all"
+
+
+def finetune(
+    classifier: ClassifierName,
+    images: Annotated[str, typer.Option(help="Training images, with labels: a folder of classes, or with --labels.")],
+    out: Annotated[Path, typer.Option(help="File for the trained weights, such as tuned.safetensors.")],
+    repair_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--repair",
+            exists=True,
+            file_okay=False,
+            help="Folder of fdgpu repair, whose images are added, and weights taken.",
+        ),
+    ] = None,
+    layers: Annotated[Layers, typer.Option(help="The last linear layer, or all.")] = Layers.LAST,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe of the paper; by default cifar_last_layer, or cifar for all layers.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs in place of the recipe's.")] = None,
+    peak_lr: Annotated[float | None, typer.Option(help="Peak learning rate in place of the recipe's.")] = None,
+    labels: Labels = None,
+    columns: Columns = None,
+    class_names: ClassNamesFile = None,
+    allow_outside: Outside = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train a classifier of yours further, its last layer or all, by the paper's recipe.
+
+    The weights go into OUT; CLASSIFIER:OUT is the trained model for fdgpu audit --classifier.
+    """
+    check_device(device)
+    check_images(images)
+    names, named = class_names_of(class_names), renamed_columns(columns)
+    from fdgpu.auditing.finetuning import RECIPES
+    from fdgpu.auditing.finetuning import finetune as run_finetune
+    from fdgpu.progress import ProgressBars
+    from fdgpu.repair.training_recipe import as_recipe
+
+    with usage("--recipe"):
+        settings = as_recipe(recipe or RECIPES[layers.value])
+        if epochs is not None:
+            settings = replace(settings, epochs=epochs, peak_epoch=min(settings.peak_epoch, epochs))
+        if peak_lr is not None:
+            settings = replace(settings, peak_lr=peak_lr)
+    with ProgressBars() as progress:
+        found = run_finetune(
+            classifier,
+            images,
+            labels,
+            repair=repair_folder,
+            layers=layers.value,
+            recipe=settings,
+            out=out,
+            class_names=names,
+            columns=named,
+            allow_outside=allow_outside,
+            device=device,
+            workers=workers,
+            seed=seed,
+            progress=progress,
+        )
+    typer.echo(
+        f"Trained on {found.n:,} images and {found.n_added:,} that were added; {found.n_weighed:,} were weighed."
+    )
+    typer.echo(f"Weights: {out}")
 
 
 def _say_chosen(made: Manifest) -> None:

@@ -306,7 +306,7 @@ def predict(
     typer.echo(f"Table: {out}")
 
 
-for _command in (after_audits.compare, after_audits.repair):
+for _command in (after_audits.compare, after_audits.repair, after_audits.finetune):
     app.command()(_command)
 
 

@@ -80,7 +80,7 @@ Images = Annotated[
 ]
 ClassifierName = Annotated[
     str,
-    typer.Option(help="Model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION."),
+    typer.Option(help="Model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION[:WEIGHTS]."),
 ]
 Labels = Annotated[
     Path | None,
@@ -150,7 +150,7 @@ ClassifierInPlace = Annotated[
     str | None,
     typer.Option(
         help="In place of predictions, the model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or "
-        "FILE.py:FUNCTION."
+        "FILE.py:FUNCTION[:WEIGHTS]."
     ),
 ]
 Embedder = Annotated[

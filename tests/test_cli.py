@@ -655,3 +655,36 @@ def test_a_repair_writes_a_manifest_for_each_way(run: Run, two_audits: tuple[Pat
     code, _, complained = run(*asked, "--train", tmp_path / "pool", "--paint", "bundled")
     assert code == 2
     assert "--weights" in complained
+
+
+def test_a_classifier_is_trained_further_and_its_weights_load(run: Run, world: Path, tmp_path: Path) -> None:
+    train, model = tmp_path / "train", tmp_path / "net.py"
+    for kind in ("dark", "light"):
+        shutil.copytree(world / kind, train / kind)
+    model.write_text(
+        "import torch\nfrom torch import nn\n"
+        "def made():\n    net = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))\n"
+        "    return net, lambda image: torch.tensor([[[image.getpixel((0, 0))[0] / 255]]])\n"
+    )
+    (tmp_path / "names.txt").write_text("dark\nlight\n")
+    names = ["--class-names", tmp_path / "names.txt"]
+    asked = [
+        "finetune",
+        "--classifier",
+        f"{model}:made",
+        "--images",
+        train,
+        "--out",
+        tmp_path / "t.safetensors",
+        *names,
+    ]
+    code, printed, complained = run(*asked, "--layers", "all", "--epochs", 60, "--peak-lr", 2)
+    assert code == 0, complained
+    assert "Trained on 80 images and 0 that were added; 0 were weighed." in printed
+    predicted = ["predict", "--images", train, "--classifier", f"{model}:made:{tmp_path / 't.safetensors'}", *names]
+    code, printed, complained = run(*predicted, "--out", tmp_path / "p.csv")
+    assert code == 0, complained
+    assert "The model is right on 100.0% of 80 images" in printed
+    code, _, complained = run(*asked, "--recipe", "none")
+    assert code == 2
+    assert "there is no recipe 'none'" in complained

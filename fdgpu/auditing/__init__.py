@@ -2,6 +2,7 @@
 
 from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
+from fdgpu.auditing.finetuning import FineTuned, finetune
 from fdgpu.auditing.growing import grow_captions
 from fdgpu.auditing.pipeline import AuditResult, audit
 from fdgpu.auditing.predictions import read_predictions
@@ -13,12 +14,14 @@ from fdgpu.report.comparison import Comparison
 __all__ = [
     "AuditResult",
     "Comparison",
+    "FineTuned",
     "Planted",
     "Predictions",
     "audit",
     "compare",
     "decode_directions",
     "extreme_captions",
+    "finetune",
     "grow_captions",
     "read_predictions",
     "repair_by_painting",

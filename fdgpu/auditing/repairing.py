@@ -394,7 +394,7 @@ def _named(labels: Sequence[object], source: ImageSource, names: Sequence[str]) 
     listed = source.class_names or names
 
     def name(label: object) -> str:
-        own = label.item() if hasattr(label, "item") else label
+        own = label.tolist() if hasattr(label, "tolist") else label
         return listed[own] if isinstance(own, int) and 0 <= own < len(listed) and str(own) not in names else str(own)
 
     return [name(label) for label in labels]
