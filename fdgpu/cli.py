@@ -54,6 +54,7 @@ from fdgpu.options import (
     Ray,
     RayGpus,
     ReducedDecoding,
+    RepairDemo,
     Seed,
     ShardRows,
     StopAfter,
@@ -91,6 +92,7 @@ def demo(
     nested: Nested = False,
     method: MethodOption = Method.AUTO,
     decode: Decode = False,
+    repair: RepairDemo = False,
     backend: Backend = "auto",
     device: Device = "auto",
 ) -> None:
@@ -109,11 +111,20 @@ def demo(
 
     with ProgressBars() as progress:
         result, accuracy = run_demo(
-            out, seed, method=method.value, directions=estimator, decode=decode, device=device, progress=progress
+            out,
+            seed,
+            method=method.value,
+            directions=estimator,
+            decode=decode,
+            repair=repair,
+            device=device,
+            progress=progress,
         )
     _summary(result.findings)
     typer.echo(f"The base model is right on {accuracy:.1%} of the test images.")
     typer.echo(f"Report: {out / 'report.html'}")
+    if repair:
+        typer.echo(f"Before and after: {out / 'mended.html'}")
 
 
 @app.command()

@@ -40,6 +40,12 @@ Backend = Annotated[
 Decode = Annotated[
     bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
 ]
+RepairDemo = Annotated[
+    bool,
+    typer.Option(
+        "--repair", help="Then mend the model in every way, audit each mended one, and compare: takes minutes more."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
 Precision = Annotated[
     str,

@@ -203,7 +203,7 @@ class _Repaired:
             InputError: if there is none, one is not as ``fdgpu repair`` writes it, or an image of it is gone.
         """
         files = {way: folder / f"{way}.csv" for way in ("pool", PAINTED, "weights")}
-        there = {way: _rows(file) for way, file in files.items() if file.is_file()}
+        there = {way: repaired_rows(file) for way, file in files.items() if file.is_file()}
         if not there:
             raise InputError(
                 f"{folder} holds none of {', '.join(f.name for f in files.values())}: pass one of fdgpu repair"
@@ -241,7 +241,12 @@ class _Repaired:
         return np.array([*own, *([1.0] * len(self.added))], np.float32)
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
+def repaired_rows(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a manifest of a repair.
+
+    Raises:
+        InputError: for another file.
+    """
     rows = list(csv.DictReader(StringIO(read_text_file(file, MOST_BYTES, "a manifest of fdgpu repair"))))
     if rows and set(HEADER) - set(rows[0]):
         raise InputError(f"{file} is no manifest of fdgpu repair: its columns are {', '.join(rows[0])}")

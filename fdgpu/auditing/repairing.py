@@ -10,6 +10,7 @@ import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.arrays import to_device, to_host, to_torch
+from fdgpu.arrays import to_host
 from fdgpu.auditing.outputs import write_json
 from fdgpu.auditing.pairing import COLUMNS, Paired, pair
 from fdgpu.auditing.past_audits import Failure, PastAudit
@@ -40,13 +41,14 @@ from fdgpu.findings import Split
 from fdgpu.fingerprint import weights_digest
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.repair.selection import hardest, up_weights
-from fdgpu.rows import Rows
+from fdgpu.rows import Rows, TensorRows
+from fdgpu.store.filling import fill
 from fdgpu.version import __version__
 
 SCHEMA = "fdgpu.repair/1"
 HEADER = ("path", "class", "decision_value", "weight", "why")
 SAME_IMAGE = 1 - 1e-5  # least cosine of two embeddings of one image, whose batches differ
-SAME_VALUE = 1e-5  # how far its decision values may be apart
+SAME_VALUE = 1e-4  # how far its decision values may be apart, of their deviation in the class
 HELD_OUT = (Split.VAL, Split.TEST)
 BLOCK = 1 << 16  # vectors of a store at a time
 PAINTED = "painted"
@@ -99,7 +101,7 @@ def repair_by_pool(
     paired = labelled(pool, labels, columns, allow_outside)
     with OneBar(progress) as report:
         seen = _Seen.of(past, failures, paired, _embedder_of(past, embedder), report)
-    same, checked = _held_out_among(past, seen)
+    same, checked = _held_out_among(past, failures, seen)
     if len(same):
         raise InputError(
             f"the pool holds {len(same)} images that the audit fits or tests on, the first is "
@@ -137,6 +139,7 @@ def repair_by_weights(
     columns: ColumnNames | None = None,
     allow_outside: bool = False,
     embedder: Embedder = None,
+    store: str | Path | None = None,
     progress: Reporter | None = None,
 ) -> Manifest:
     """Weigh the losses of the training images that are predicted to fail (paper, A.2): ``factor`` on the hard side.
@@ -151,6 +154,7 @@ def repair_by_weights(
         columns: likewise.
         allow_outside: likewise.
         embedder: likewise.
+        store: folder that keeps embeddings: training images that it holds, under the same ids, are not embedded again.
         progress: likewise.
 
     Raises:
@@ -163,7 +167,7 @@ def repair_by_weights(
     else:
         paired = labelled(train, labels, columns, allow_outside)
         with OneBar(progress) as report:
-            seen = _Seen.of(past, failures, paired, _embedder_of(past, embedder), report, all_classes=True)
+            seen = _Seen.of(past, failures, paired, _embedder_of(past, embedder), report, True, store)
         ids, names, values = seen.ids, seen.names, seen.values
     weights = up_weights(values, factor)
     why = np.where(values < 0, "on the hard side of its class", "")
@@ -338,6 +342,7 @@ class _Seen:
         embedder: ImageEmbedder,
         report: Reporter,
         all_classes: bool = False,
+        store: str | Path | None = None,
     ) -> _Seen:
         """Embed what is needed of images with labels; of classes without a failure the value is NaN.
 
@@ -345,6 +350,9 @@ class _Seen:
             InputError: if no image has a class that the audit knows.
         """
         source, names = paired.source, [one["name"] for one in past.document["classes"]]
+        embed = partial(embedder.embed, progress=report)
+        if store is not None:
+            embed = partial(fill, Path(store), embedder=embedder, progress=report)
         wanted = set(names) if all_classes else set(failures)
         beforehand = None if source.ids is None else _labels_of(paired, source.ids, None)
         if source.ids is not None and beforehand is not None:
@@ -352,10 +360,10 @@ class _Seen:
             known = _named(beforehand, source, names)
             kept = [own for own, name in zip(source.ids, known, strict=True) if name in wanted]
             _check_some(kept, beforehand, wanted)
-            found = embedder.embed(source.only(kept), report)
+            found = embed(source.only(kept))
             labels: Sequence[object] = [label_of[own] for own in found.ids]
         else:
-            found = embedder.embed(source, report)
+            found = embed(source)
             labels = _labels_of(paired, found.ids, found.labels) or ()
             if not labels or any(label is None for label in labels):
                 raise InputError("images have no labels: sort them into folders named by their class, or pass labels")
@@ -366,8 +374,8 @@ class _Seen:
             if name in wanted and own not in found.unreadable
         ]
         _check_some(rows, labels, wanted)
-        vectors = to_torch(found.vectors, "embeddings")
-        vectors = vectors[to_device(torch.tensor(rows), vectors.device)]
+        rows_of = found.vectors if isinstance(found.vectors, Rows) else TensorRows(found.vectors)
+        vectors = rows_of.take(np.array(rows, np.int64)).float()
         classes = np.array([known[row] for row in rows], dtype=np.str_)
         values = _lowest(past, failures, vectors, np.array([names.index(name) for name in classes]))
         return cls([found.ids[row] for row in rows], classes, values, vectors)
@@ -434,7 +442,7 @@ def _stored_training_images(
     return store.ids.take(usable).to_pylist(), np.array(names, dtype=np.str_)[known], values
 
 
-def _held_out_among(past: PastAudit, seen: _Seen) -> tuple[NDArray[np.int64], str]:
+def _held_out_among(past: PastAudit, failures: dict[str, list[Failure]], seen: _Seen) -> tuple[NDArray[np.int64], str]:
     """Return which images the audit fits or tests on, and how they were known."""
     store = past.store
     if store is not None:
@@ -451,12 +459,17 @@ def _held_out_among(past: PastAudit, seen: _Seen) -> tuple[NDArray[np.int64], st
                 nearest[start : start + 4096] = torch.maximum(nearest[start : start + 4096], part.amax(dim=1))
         near = to_host(nearest, "how near the pool is to images that were held out") >= SAME_IMAGE
         return np.flatnonzero(near), f"found by the embeddings of {len(rows):,} images"
-    table = past.examples
-    columns = (table["path"].to_pylist(), table["class"].to_pylist(), table["decision_value"].to_pylist())
-    by_name = {(PurePosixPath(path).name, name): value for path, name, value in zip(*columns, strict=True)}
-    keys = [(PurePosixPath(own).name, str(name)) for own, name in zip(seen.ids, seen.names, strict=True)]
-    there = np.array([by_name.get(key, np.nan) for key in keys])
-    same = np.isclose(there, seen.values, rtol=SAME_VALUE, atol=SAME_VALUE)
+    same = np.zeros(len(seen.ids), bool)
+    names = np.array(past.examples["class"].to_pylist(), dtype=np.str_)
+    files = np.array([PurePosixPath(path).name for path in past.examples["path"].to_pylist()], dtype=np.str_)
+    for name, own in failures.items():
+        rows = np.flatnonzero(names == name)
+        columns = [past.examples[failure.column].to_numpy()[rows] for failure in own]
+        lowest = np.fmin.reduce(columns)
+        by_file = dict(zip(files[rows].tolist(), lowest.tolist(), strict=True))
+        for i in np.flatnonzero(seen.names == name):
+            there = by_file.get(PurePosixPath(seen.ids[i]).name, np.nan)
+            same[i] = abs(there - seen.values[i]) <= SAME_VALUE * np.nanstd(lowest)
     return np.flatnonzero(same), "found by file name and decision value alone, as the audit kept no embeddings"
 
 

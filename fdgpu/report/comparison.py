@@ -192,6 +192,33 @@ class Comparison:
         return ", ".join(f"{self.count(one)} {one}" for one in Verdict if self.count(one))
 
 
+@dataclass(frozen=True)
+class Mended:
+    """A model that was mended in one way.
+
+    Attributes:
+        way: in words.
+        minority: old and new model on the images of planted minorities; ``q_value`` is the p-value.
+        overall: on all images.
+        failures: what became of the failures, in words.
+        page: of the comparison, from this page's folder on.
+        seconds: that choosing and training took, without the audit of the new model.
+    """
+
+    way: str
+    minority: PairedChange
+    overall: PairedChange
+    failures: str
+    page: str
+    seconds: float
+
+
+def render_mended(found: Sequence[Mended]) -> str:
+    """Render models that were mended in several ways as one page, with a link to the comparison of each."""
+    style = Markup("\n".join(map(_asset, STYLES)))  # noqa: S704 -- our own files
+    return _environment().get_template("mended.html").render(found=found, style=style)
+
+
 def render_comparison(found: Comparison, pictures: Mapping[str, NDArray[np.uint8]]) -> str:
     """Render a comparison as one HTML page that opens from disk, runs no script and asks nothing of the network.
 
