@@ -54,6 +54,13 @@ def compare(
         raise typer.Exit(WORSE)
 
 
+class PaintOf(StrEnum):
+    """What pictures are of."""
+
+    CAPTIONS = "captions"
+    DIRECTIONS = "directions"
+
+
 def repair(
     audit: Audit,
     out: Annotated[Path, typer.Option(help="Folder for the manifests; made if it is not there.")],
@@ -72,10 +79,11 @@ def repair(
     factor: Annotated[float, typer.Option(min=0, help="Weight of a loss on the hard side.")] = 2.0,
     paint: Annotated[
         str | None,
-        typer.Option(
-            help="Paint pictures of each failure's hardest caption: the folder of a diffusers pipeline, or bundled."
-        ),
+        typer.Option(help="Paint pictures of each failure: the folder of a diffusers pipeline, or bundled."),
     ] = None,
+    paint_of: Annotated[
+        PaintOf, typer.Option("--of", help="Paint hard captions, or along the directions (no caption is needed).")
+    ] = PaintOf.CAPTIONS,
     per_class: Annotated[int, typer.Option(min=1, help="Pictures of a class to paint.")] = 100,
     labels: Labels = None,
     columns: Columns = None,
@@ -119,8 +127,13 @@ def repair(
             about = {"labels": labels, **of_images} if pool is None else {}
             _say_chosen(repairing.repair_by_weights(audit, out, train, factor=factor, **about, **shared))
         if paint is not None:
-            painter = repairing.painter_at(paint, device)
-            _say_chosen(repairing.repair_by_painting(audit, painter, out, per_class=per_class, seed=seed, **shared))
+            from fdgpu.auditing.picturing import repair_by_painting
+
+            _say_chosen(
+                repair_by_painting(
+                    audit, paint, out, of=paint_of.value, per_class=per_class, seed=seed, device=device, **shared
+                )
+            )
 
 
 class Layers(StrEnum):

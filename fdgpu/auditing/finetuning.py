@@ -23,7 +23,8 @@ from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.laying import Model, opened_classifier
 from fdgpu.auditing.output_names import Outputs
 from fdgpu.auditing.pairing import Paired
-from fdgpu.auditing.repairing import HEADER, PAINTED, labelled
+from fdgpu.auditing.picturing import PAINTED
+from fdgpu.auditing.repairing import HEADER, labelled
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_name, shown
 from fdgpu.embedding.classifier import Classifier

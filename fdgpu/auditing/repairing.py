@@ -27,15 +27,9 @@ from fdgpu.auditing.pipeline import AuditResult
 from fdgpu.auditing.space import Embedder, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole, shown
-from fdgpu.decoding.decoder import Decoder
-from fdgpu.decoding.pipelines import Pipeline
-from fdgpu.decoding.synthetic import text_to_image
-from fdgpu.device import choose_device
-from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import FileSource, ImageSource
-from fdgpu.errors import InputError, one_line
-from fdgpu.extras import require
+from fdgpu.errors import InputError
 from fdgpu.files import writable_folder, write_atomically
 from fdgpu.findings import Split
 from fdgpu.fingerprint import weights_digest
@@ -51,7 +45,6 @@ SAME_IMAGE = 1 - 1e-5  # least cosine of two embeddings of one image, whose batc
 SAME_VALUE = 1e-4  # how far its decision values may be apart, of their deviation in the class
 HELD_OUT = (Split.VAL, Split.TEST)
 BLOCK = 1 << 16  # vectors of a store at a time
-PAINTED = "painted"
 
 
 @dataclass(frozen=True)
@@ -96,11 +89,11 @@ def repair_by_pool(
             tests, fewer than ``k`` images of a class, or another embedder.
     """
     past = PastAudit.of(audit, "audit")
-    failures = _failures(past)
+    failures = failures_of(past)
     k = check_whole(k, "k", 1)
     paired = labelled(pool, labels, columns, allow_outside)
     with OneBar(progress) as report:
-        seen = _Seen.of(past, failures, paired, _embedder_of(past, embedder), report)
+        seen = Seen.of(past, failures, paired, embedder_of(past, embedder), report)
     same, checked = _held_out_among(past, failures, seen)
     if len(same):
         raise InputError(
@@ -126,7 +119,9 @@ def repair_by_pool(
         )
         for row in chosen
     ]
-    return _write(past, failures, Path(out) / "pool.csv", rows, {"k": k, "n_pool": len(seen.ids), "checked": checked})
+    return write_manifest(
+        past, failures, Path(out) / "pool.csv", rows, {"k": k, "n_pool": len(seen.ids), "checked": checked}
+    )
 
 
 def repair_by_weights(
@@ -161,103 +156,18 @@ def repair_by_weights(
         InputError: for an audit without a significant failure, no training images, or another embedder.
     """
     past = PastAudit.of(audit, "audit")
-    failures = _failures(past)
+    failures = failures_of(past)
     if train is None:
         ids, names, values = _stored_training_images(past, failures)
     else:
         paired = labelled(train, labels, columns, allow_outside)
         with OneBar(progress) as report:
-            seen = _Seen.of(past, failures, paired, _embedder_of(past, embedder), report, True, store)
+            seen = Seen.of(past, failures, paired, embedder_of(past, embedder), report, True, store)
         ids, names, values = seen.ids, seen.names, seen.values
     weights = up_weights(values, factor)
     why = np.where(values < 0, "on the hard side of its class", "")
     rows = list(zip(ids, names, values, weights.tolist(), why, strict=True))
-    return _write(past, failures, Path(out) / "weights.csv", rows, {"factor": factor})
-
-
-def repair_by_painting(
-    audit: str | Path | AuditResult,
-    pipeline: str | Path | Pipeline | Decoder,
-    out: str | Path,
-    *,
-    per_class: int = 100,
-    seed: int = 0,
-    embedder: Embedder = None,
-    progress: Reporter | None = None,
-    **arguments: Any,
-) -> Manifest:
-    """Paint pictures of the hardest reliable caption of each significant failure (paper, 2.3 and A.8).
-
-    Args:
-        audit: its folder, or its result.
-        pipeline: the folder of a text-to-image pipeline of diffusers, or the pipeline; ``"bundled"`` for the decoder
-            that ships, which draws the bundled CLIP's ten garments; or a :class:`fdgpu.Decoder`.
-        out: folder for ``painted/``, ``painted.csv`` and ``painted.json``; pictures that are there stay.
-        per_class: pictures of each class, spread evenly over its failures.
-        seed: of the noise that pictures start from.
-        embedder: that of the audit, by which each picture gets its decision value; by default the one that it names.
-        progress: a reporter; by default a bar where a person watches standard error.
-        arguments: for the pipeline's call or :meth:`fdgpu.Decoder.sample`, such as ``steps``.
-
-    Raises:
-        InputError: for an audit without a significant failure, or none with a reliable caption; a pipeline that is not
-            on this disk, or is none.
-    """
-    past = PastAudit.of(audit, "audit")
-    failures = _failures(past)
-    captions = {
-        name: {f"hard {own.mode + 1}" if own.mode else "hard": own.caption for own in modes if own.caption}
-        for name, modes in failures.items()
-    }
-    captions = {name: own for name, own in captions.items() if own}
-    if not captions:
-        raise InputError(
-            f"{past.name} has no reliable hard caption of a significant failure, so that nothing says what to paint: "
-            "repair with a pool or weights, or audit with a richer grammar"
-        )
-    painter = painter_at(pipeline)
-    reader = _embedder_of(past, embedder)
-    folder = writable_folder(Path(out))
-    each = max(1, round(check_whole(per_class, "per_class", 1) / max(map(len, captions.values()))))
-    clip = reader if isinstance(painter, Decoder) and isinstance(reader, ClipEmbedder) else None
-    made = text_to_image(
-        captions, painter, folder / PAINTED, clip=clip, per_caption=each, seed=seed, progress=progress, **arguments
-    )  # fmt: skip
-    paths = [made.folder / row.path for row in made.rows]
-    paired = Paired(FileSource(paths, [f"{PAINTED}/{row.path}" for row in made.rows]), {"labels": made.class_names})
-    with OneBar(progress) as report:
-        seen = _Seen.of(past, failures, paired, reader, report)
-    why = {f"{PAINTED}/{row.path}": f"painted: {row.caption}" for row in made.rows}
-    rows = [
-        (own, name, value, 1.0, why[own]) for own, name, value in zip(seen.ids, seen.names, seen.values, strict=True)
-    ]
-    said = pipeline if isinstance(pipeline, str) else type(painter).__name__
-    about = {"per_class": per_class, "seed": seed, "pipeline": str(said), "captions": captions}
-    return _write(past, failures, folder / f"{PAINTED}.csv", rows, about)
-
-
-def painter_at(pipeline: str | Path | Pipeline | Decoder, device: str | torch.device = "auto") -> Pipeline | Decoder:
-    """Return what paints: a pipeline of a folder, the bundled decoder by its name, or what was given.
-
-    Raises:
-        InputError: for a name that is no folder, as one of a hub is: nothing is fetched from a network.
-    """
-    if pipeline == "bundled":
-        return Decoder.bundled(device)
-    if not isinstance(pipeline, (str, Path)):
-        return pipeline
-    if not (Path(pipeline) / "model_index.json").is_file():
-        raise InputError(
-            f"{pipeline} is not the folder of a pipeline on this disk (there is no model_index.json in it), and "
-            "nothing is fetched from a network here: download it first (hf download NAME --local-dir FOLDER) and pass "
-            "the folder, or bundled"
-        )
-    diffusers = require("diffusers", "decode", "painting")
-    try:
-        loaded: Pipeline = diffusers.DiffusionPipeline.from_pretrained(str(pipeline), local_files_only=True)
-    except (OSError, ValueError, RuntimeError, AttributeError, ImportError, TypeError) as error:
-        raise InputError(f"{pipeline} cannot be loaded as a pipeline ({one_line(error)}): download it whole") from error
-    return loaded.to(choose_device(device).device)
+    return write_manifest(past, failures, Path(out) / "weights.csv", rows, {"factor": factor})
 
 
 def labelled(
@@ -275,7 +185,7 @@ def labelled(
 # --- the audit --------------------------------------------------------------------------------------------------------
 
 
-def _failures(past: PastAudit) -> dict[str, list[Failure]]:
+def failures_of(past: PastAudit) -> dict[str, list[Failure]]:
     """Return the significant failures by class.
 
     Raises:
@@ -299,7 +209,7 @@ def _failures(past: PastAudit) -> dict[str, list[Failure]]:
     return found
 
 
-def _embedder_of(past: PastAudit, embedder: Embedder) -> ImageEmbedder:
+def embedder_of(past: PastAudit, embedder: Embedder) -> ImageEmbedder:
     """Return the audit's embedder.
 
     Raises:
@@ -325,7 +235,7 @@ def _embedder_of(past: PastAudit, embedder: Embedder) -> ImageEmbedder:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """Images (n) of classes that the audit knows: ids, class names, the lowest value along significant directions."""
 
     ids: list[str]
@@ -343,7 +253,7 @@ class _Seen:
         report: Reporter,
         all_classes: bool = False,
         store: str | Path | None = None,
-    ) -> _Seen:
+    ) -> Seen:
         """Embed what is needed of images with labels; of classes without a failure the value is NaN.
 
         Raises:
@@ -442,7 +352,7 @@ def _stored_training_images(
     return store.ids.take(usable).to_pylist(), np.array(names, dtype=np.str_)[known], values
 
 
-def _held_out_among(past: PastAudit, failures: dict[str, list[Failure]], seen: _Seen) -> tuple[NDArray[np.int64], str]:
+def _held_out_among(past: PastAudit, failures: dict[str, list[Failure]], seen: Seen) -> tuple[NDArray[np.int64], str]:
     """Return which images the audit fits or tests on, and how they were known."""
     store = past.store
     if store is not None:
@@ -489,7 +399,7 @@ class _PathsFrom:
         return own if file is None else Path(os.path.relpath(file.absolute(), self._folder)).as_posix()
 
 
-def _write(
+def write_manifest(
     past: PastAudit,
     failures: dict[str, list[Failure]],
     file: Path,

@@ -113,13 +113,41 @@ def test_weights_are_doubled_on_the_hard_side(
 
 
 def test_painted_pictures_are_of_the_hard_caption(audited: AuditResult, clip: ClipEmbedder, tmp_path: Path) -> None:
-    made = repair_by_painting(audited, Decoder.bundled("cpu"), tmp_path, per_class=4, embedder=clip, steps=3)
+    made = repair_by_painting(audited, Decoder.bundled("cpu"), tmp_path, per_class=2, embedder=clip, steps=2)
     rows = rows_of(made.file)
-    assert made.counts == {"boot": 4}
+    assert made.counts == {"boot": 2}
     assert all((tmp_path / row["path"]).is_file() for row in rows)
     caption = next(one for one in audited.findings.classes if one.name == "boot").strongest.hardest_caption
     assert {row["why"] for row in rows} == {f"painted: {caption}"}
     assert json.loads((tmp_path / "painted.json").read_text())["captions"] == {"boot": {"hard": caption}}
+
+
+def test_decoded_directions_lie_on_the_hard_side_and_need_no_caption(
+    audited: AuditResult, clip: ClipEmbedder, tmp_path: Path
+) -> None:
+    bare = tuple(
+        replace(one, modes=tuple(replace(mode, hard_captions=()) for mode in one.modes))
+        for one in audited.findings.classes
+    )
+    wordless = replace(audited, findings=replace(audited.findings, classes=bare))
+    with pytest.raises(InputError, match="has no reliable hard caption"):
+        repair_by_painting(wordless, "bundled", tmp_path)
+    decoder = Decoder.bundled("cpu")
+    found = {}
+    for alpha in (0.01, 0.3):
+        made = repair_by_painting(
+            wordless, decoder, tmp_path, of="directions", per_class=3, alpha=alpha, embedder=clip, steps=4
+        )
+        rows = rows_of(made.file)
+        assert made.counts == {"boot": 3}
+        assert all((tmp_path / row["path"]).is_file() for row in rows)
+        found[alpha] = np.mean([float(row["decision_value"]) for row in rows])
+    assert found[0.3] < found[0.01]
+    assert rows[0]["why"] == "decoded: a photo of a boot, rotated by 0.3 to the hard side"
+    with pytest.raises(InputError, match="alpha is 2"):
+        repair_by_painting(wordless, decoder, tmp_path, of="directions", alpha=2, embedder=clip)
+    with pytest.raises(InputError, match="of is 'words'"):
+        repair_by_painting(wordless, decoder, tmp_path, of="words")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_repaired_is_refused_with_the_reason(
