@@ -65,7 +65,7 @@ def compare(
         before: the folder of an audit, or what :func:`fdgpu.audit` returned.
         after: of another model, likewise.
         out: file for the page, HTML; None writes none.
-        json: file for the comparison as JSON (docs/audit_json.md).
+        json: file for the comparison as JSON (docs/repair.md).
         images: what both were made of, for the page's pictures: a folder or what else :func:`fdgpu.audit` takes. None
             names the images.
 

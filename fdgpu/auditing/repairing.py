@@ -1,7 +1,7 @@
 """What to train on after an audit: the hardest of a pool, weights of the training set, pictures of hard captions.
 
 Each way leaves a manifest: a CSV with a row an image (``path``, ``class``, ``decision_value``, ``weight``, ``why``),
-and a JSON of the same name that says how it came about. ``docs/audit_json.md`` describes both.
+and a JSON of the same name that says how it came about. ``docs/repair.md`` describes both.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def mend(world: Mendable, out: Path, report: Reporter) -> tuple[Mended, ...]:
     }
     if find_spec("diffusers") is not None:
         ways["painted pictures"] = lambda folder: _painted(world, folder, report)
-    before = world.answers[-1].prediction == world.splits[-1].labels.numpy()
+    true = np.array(world.splits[-1].labels.tolist())
+    before = world.answers[-1].prediction == true
     for number, (name, way) in enumerate(ways.items()):
         report("mend the model", number, len(ways))
         folder, start = out / FOLDER / name.replace(" ", "-"), time.perf_counter()
@@ -91,7 +92,7 @@ def mend(world: Mendable, out: Path, report: Reporter) -> tuple[Mended, ...]:
         answers = [answer(model, own, split.labels) for own, split in zip(inputs, world.splits, strict=True)]
         seconds = time.perf_counter() - start
         result = world.audit(answers, _same_settings(world.audited))
-        after = answers[-1].prediction == world.splits[-1].labels.numpy()
+        after = answers[-1].prediction == true
         compared = compare(world.audited, result, out=folder / "compared.html", images=_test_pictures(world))
         found.append(
             Mended(

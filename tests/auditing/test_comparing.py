@@ -196,7 +196,7 @@ def test_folders_give_what_results_give(model: Model, failing: AuditResult, tmp_
 
 def test_the_json_is_what_its_documentation_says(model: Model, failing: AuditResult, tmp_path: Path) -> None:
     compare(failing, model(0.0, RATE), json=tmp_path / "c.json")
-    text = (Path(__file__).parents[2] / "docs" / "audit_json.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "repair.md").read_text()
     document = json.loads((tmp_path / "c.json").read_text())
     for heading, entry in [
         ("A comparison", document), ("A change", document["overall"]),
