@@ -116,7 +116,7 @@ def comparison_json(found: Comparison) -> dict[str, object]:
 def _check_alike(old: PastAudit, new: PastAudit) -> None:
     """Raise an InputError unless two audits are of one space, one split and the same classes."""
     for key in (*ALIKE, "shown_from"):
-        was, now = old.document[key], new.document[key]
+        was, now = old.document.get(key), new.document.get(key)
         if was != now:
             what = "is shown from" if key == "shown_from" else f"has the embedder's {key.replace('_', ' ')}"
             raise InputError(
@@ -286,8 +286,8 @@ def _class_changes(old: PastAudit, new: PastAudit, pairs: _Pairs) -> tuple[Class
             accuracy=change,
             score_before=_number(was["cv_score"]),
             score_after=_number(now[was["name"]]["cv_score"]),
-            explained_before=_number((was["errors_explained"] or {}).get("value")),
-            explained_after=_number((now[was["name"]]["errors_explained"] or {}).get("value")),
+            explained_before=_number((was.get("errors_explained") or {}).get("value")),
+            explained_after=_number((now[was["name"]].get("errors_explained") or {}).get("value")),
             significant_before=was["significant"],
             significant_after=now[was["name"]]["significant"],
         )
@@ -328,7 +328,7 @@ def _number(value: float | None) -> float:
 
 
 def _named(audit: PastAudit) -> str:
-    classifier: Mapping[str, Any] | None = audit.document["classifier"]
+    classifier: Mapping[str, Any] | None = audit.document.get("classifier")
     model = f" ({classifier['name']})" if classifier else ""
     return (audit.folder.name if audit.folder else audit.name) + model
 
@@ -343,7 +343,7 @@ def _notes(old: PastAudit, new: PastAudit) -> list[str]:
             f"Nothing was tested in {' and '.join(untested)}, so that no failure of it counts as one: audit with "
             "permutations."
         )
-    if old.document["grouped_by"] == "given":
+    if old.document.get("grouped_by") == "given":
         notes.append("Images that belong together count as one each: their changes are less sure than q says.")
     return notes
 
