@@ -18,6 +18,7 @@ _HOME = {
     "Classifier": "fdgpu.embedding",
     "ClipEmbedder": "fdgpu.embedding",
     "Cluster": "fdgpu.cluster",
+    "Comparison": "fdgpu.auditing",
     "Decoder": "fdgpu.decoding",
     "EmbeddingStore": "fdgpu.store",
     "FailureDirections": "fdgpu.directions",
@@ -29,6 +30,7 @@ _HOME = {
     "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.index",
     "audit": "fdgpu.auditing",
+    "compare": "fdgpu.auditing",
     "decode_directions": "fdgpu.auditing",
     "extreme_captions": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
@@ -41,7 +43,9 @@ _HOME = {
 
 if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes each public
     from fdgpu.auditing import AuditResult as AuditResult
+    from fdgpu.auditing import Comparison as Comparison
     from fdgpu.auditing import audit as audit
+    from fdgpu.auditing import compare as compare
     from fdgpu.auditing import decode_directions as decode_directions
     from fdgpu.auditing import extreme_captions as extreme_captions
     from fdgpu.auditing import grow_captions as grow_captions

@@ -1,6 +1,6 @@
-"""The command line: ``fdgpu demo``, ``fdgpu audit``, ``fdgpu embed``, ``fdgpu predict``, ``fdgpu doctor``.
+"""The command line: ``fdgpu demo``, ``audit``, ``embed``, ``predict`` and ``doctor``; and what follows an audit.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison that says worse (``--fail-if-worse``), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fdgpu import after_audits
 from fdgpu.errors import FdgpuError, FdgpuWarning
 from fdgpu.options import (
     PERMUTATIONS,
@@ -53,11 +54,13 @@ from fdgpu.options import (
     Ray,
     RayGpus,
     ReducedDecoding,
+    RepairDemo,
     Seed,
     ShardRows,
     StopAfter,
     Store,
 )
+from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
     from fdgpu.captions.candidates import CaptionRecipe
@@ -89,6 +92,7 @@ def demo(
     nested: Nested = False,
     method: MethodOption = Method.AUTO,
     decode: Decode = False,
+    repair: RepairDemo = False,
     backend: Backend = "auto",
     device: Device = "auto",
 ) -> None:
@@ -101,17 +105,26 @@ def demo(
         fdgpu audit --images OUT/images --predictions OUT/predictions.csv --model bundled --out again
     """
     estimator = _estimator(permutations, directions, stop_after, 0, nested, backend, seed, method)
-    _check_device(device)
+    check_device(device)
     from fdgpu.demo.run import demo as run_demo
     from fdgpu.progress import ProgressBars
 
     with ProgressBars() as progress:
         result, accuracy = run_demo(
-            out, seed, method=method.value, directions=estimator, decode=decode, device=device, progress=progress
+            out,
+            seed,
+            method=method.value,
+            directions=estimator,
+            decode=decode,
+            repair=repair,
+            device=device,
+            progress=progress,
         )
     _summary(result.findings)
     typer.echo(f"The base model is right on {accuracy:.1%} of the test images.")
     typer.echo(f"Report: {out / 'report.html'}")
+    if repair:
+        typer.echo(f"Before and after: {out / 'mended.html'}")
 
 
 @app.command()
@@ -158,8 +171,8 @@ def audit(
             param_hint="--decode",
         )
     estimator = _estimator(permutations, directions, stop_after, min_errors, nested, backend, seed, method, published)
-    _check_device(device, precision)
-    _check_images(images)
+    check_device(device, precision)
+    check_images(images)
     recipe = _recipe(grammar)
     from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.pipeline import audit as run_audit
@@ -172,7 +185,7 @@ def audit(
     from fdgpu.progress import ProgressBars
 
     check_folder(out)
-    names, named = _class_names(class_names), _columns(columns)
+    names, named = class_names_of(class_names), renamed_columns(columns)
     if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
         raise typer.BadParameter(
             "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
@@ -247,8 +260,8 @@ def embed(
     A run that was killed goes on where it was; run again with more images, it embeds those. Images that changed or
     went, another model or another preprocessing are refused.
     """
-    _check_device(device, precision)
-    _check_images(source, "SOURCE")
+    check_device(device, precision)
+    check_images(source, "SOURCE")
     from fdgpu.embedding.features import named_embedder
     from fdgpu.embedding.opening import class_folders_or_images
     from fdgpu.progress import ProgressBars
@@ -281,9 +294,9 @@ def predict(
     The table has path, label, prediction, confidence, true_probability, and split, as the folders or the table of
     labels say it, else val.
     """
-    _check_device(device)
-    _check_images(images)
-    names, named = _class_names(class_names), _columns(columns)
+    check_device(device)
+    check_images(images)
+    names, named = class_names_of(class_names), renamed_columns(columns)
     from fdgpu.auditing.predicting import predict as run_predict
     from fdgpu.embedding.classifier import Classifier
     from fdgpu.progress import ProgressBars
@@ -302,6 +315,10 @@ def predict(
     predicted.write(out)
     typer.echo(f"The model is right on {predicted.accuracy:.1%} of {predicted.table.num_rows:,} images.")
     typer.echo(f"Table: {out}")
+
+
+for _command in (after_audits.compare, after_audits.repair, after_audits.finetune):
+    app.command()(_command)
 
 
 @app.command()
@@ -345,15 +362,6 @@ def _complain(kind: str, message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/bold red] {escape(message)}")
 
 
-@contextmanager
-def _usage(option: str | None = None) -> Iterator[None]:
-    """Make an error of ours wrong usage, of an option where that is known: nothing was done yet."""
-    try:
-        yield
-    except FdgpuError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-
-
 def _estimator(
     permutations: int,
     directions: int,
@@ -370,9 +378,9 @@ def _estimator(
     from fdgpu.directions.estimator import FailureDirections
     from fdgpu.directions.parameters import AUDIT
 
-    with _usage("--seed"):
+    with usage("--seed"):
         check_seed(seed, "seed")
-    with _usage():
+    with usage():
         return FailureDirections(
             n_permutations=permutations,
             n_resamples=AUDIT.n_resamples,
@@ -397,49 +405,17 @@ def _cluster(address: str | None, gpus: float | None) -> Iterator[Cluster | None
         return
     from fdgpu.cluster import Cluster
 
-    with _usage("--ray"):
+    with usage("--ray"):
         cluster = Cluster.connect(address, gpus_per_worker=gpus)
     with cluster:
         yield cluster
 
 
-def _check_device(device: str, precision: str = "auto") -> None:
-    from fdgpu.device import choose_device
-
-    with _usage("--device"):
-        choose_device(device)
-    with _usage("--precision"):
-        choose_device(device, precision)
-
-
-def _check_images(images: str, option: str = "--images") -> None:
-    """Refuse what is not there; addresses and patterns are looked at by the source."""
-    if not Path(images).exists() and not set("*?[{") & set(images) and "://" not in images:
-        raise typer.BadParameter(f"{images!r} does not exist", param_hint=option)
-
-
 def _recipe(grammar: str | None) -> CaptionRecipe | None:
     from fdgpu.captions.candidates import CaptionRecipe
 
-    with _usage("--grammar"):
+    with usage("--grammar"):
         return None if grammar is None else CaptionRecipe.named(grammar)
-
-
-def _columns(text: str | None) -> dict[str, str] | None:
-    """Read path=filename,label=target."""
-    if text is None:
-        return None
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(name.strip() and other.strip() for name, _, other in pairs):
-        raise typer.BadParameter(f"{text!r} is not of the form path=filename,label=target", param_hint="--columns")
-    return {name.strip(): other.strip() for name, _, other in pairs}
-
-
-def _class_names(file: Path | None) -> list[str] | None:
-    from fdgpu.auditing.class_names import read_class_names
-
-    with _usage("--class-names"):
-        return None if file is None else read_class_names(file)
 
 
 def _summary(findings: Findings) -> None:

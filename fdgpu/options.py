@@ -40,6 +40,12 @@ Backend = Annotated[
 Decode = Annotated[
     bool, typer.Option("--decode", help="Draw the clearest directions with the bundled decoder (model bundled only).")
 ]
+RepairDemo = Annotated[
+    bool,
+    typer.Option(
+        "--repair", help="Then mend the model in every way, audit each mended one, and compare: takes minutes more."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to embed: auto, cpu, cuda, cuda:1, …")]
 Precision = Annotated[
     str,
@@ -80,7 +86,7 @@ Images = Annotated[
 ]
 ClassifierName = Annotated[
     str,
-    typer.Option(help="Model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION."),
+    typer.Option(help="Model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION[:WEIGHTS]."),
 ]
 Labels = Annotated[
     Path | None,
@@ -150,7 +156,7 @@ ClassifierInPlace = Annotated[
     str | None,
     typer.Option(
         help="In place of predictions, the model to ask: torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or "
-        "FILE.py:FUNCTION."
+        "FILE.py:FUNCTION[:WEIGHTS]."
     ),
 ]
 Embedder = Annotated[

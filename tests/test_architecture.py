@@ -36,7 +36,9 @@ ALLOWED = {
     "doctor": BELOW | {"embedding"},  # which decodes images, and by what
     "options": set(),
     "__main__": {"cli"},
-    "cli": BELOW | STAGES | {"auditing", "demo", "doctor", "options"},
+    "usage": BELOW | {"auditing"},
+    "after_audits": BELOW | STAGES | {"auditing", "options", "usage"},
+    "cli": BELOW | STAGES | {"after_audits", "auditing", "demo", "doctor", "options", "usage"},
 }
 # Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
 # the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.

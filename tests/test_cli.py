@@ -596,3 +596,98 @@ def test_what_is_asked_and_what_is_given_go_together(
     assert message in " ".join(complained.replace("│", " ").split())
     assert found == code
     assert not (in_splits / "out").exists()
+
+
+# --- after an audit ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_audits(run: Run, world: Path) -> tuple[Path, Path]:
+    """The model of the world, and one that is never wrong on dark images and always on light ones."""
+    _, *rows = csv.reader((world / "predictions.csv").read_text().splitlines())
+    better = [[path, label, "dark", split, sure] for path, label, _, split, sure in rows]
+    with (world / "after.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["path", "label", "prediction", "split", "confidence"], *better])
+    for table, out in (("predictions.csv", "before"), ("after.csv", "after")):
+        named = ["--predictions", world / table, "--out", world / out]
+        code, *_ = run("audit", "--images", world, *named, "--groups", "none", "--permutations", 39)
+        assert code == 0
+    return world / "before", world / "after"
+
+
+def test_a_comparison_says_what_went_and_fails_where_it_is_asked_to(
+    run: Run, two_audits: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before, after = two_audits
+    page, data = tmp_path / "page.html", tmp_path / "c.json"
+    asked = ["compare", before, after, "--out", page, "--json", data, "--images", tmp_path]
+    code, printed, complained = run(*asked)
+    assert code == 0, complained
+    assert "Accuracy on the hard side" in printed
+    assert "worse: accuracy on the class light fell from 100.0% to 0.0%" in complained
+    assert page.read_text().count("<img") == 8 + len(json.loads(data.read_text())["turned_right"])
+    assert run(*asked, "--fail-if-worse")[0] == 3
+    assert run("compare", before, before, "--out", page, "--fail-if-worse")[0] == 0
+    code, _, complained = run("compare", before, tmp_path / "dark", "--out", page)
+    assert code == 1
+    assert "holds no audit.json" in complained
+
+
+def test_a_repair_writes_a_manifest_for_each_way(run: Run, two_audits: tuple[Path, Path], tmp_path: Path) -> None:
+    before, _ = two_audits
+    for i in range(8):  # dark ones, on half of which the model fails
+        (tmp_path / "pool" / "dark").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (12 * i + 3, 12 * i + 3, 12 * i + 13)).save(tmp_path / "pool" / "dark" / f"{i}.png")
+    out = tmp_path / "r"
+    asked = ["repair", before, "--out", out]
+    code, printed, complained = run(
+        *asked, "--pool", tmp_path / "pool", "--k", 3, "--weights", "--train", tmp_path / "pool"
+    )
+    assert code == 0, complained
+    assert "pool.csv: 3 images (3 dark)" in printed.replace("\n", "")
+    rows = [line.split(",") for line in (out / "pool.csv").read_text().splitlines()]
+    assert rows[0] == ["path", "class", "decision_value", "weight", "why"]
+    assert sorted(row[0] for row in rows[1:]) == [f"../pool/dark/{i}.png" for i in range(3)]
+    assert {path.name for path in out.iterdir()} == {"pool.csv", "pool.json", "weights.csv", "weights.json"}
+    code, _, complained = run(*asked)
+    assert code == 2
+    assert "say how: --pool POOL, --weights or --paint PIPELINE" in complained
+    code, _, complained = run(*asked, "--paint", "org/stable-diffusion")
+    assert code == 1
+    assert "nothing is fetched from a network" in complained
+    code, _, complained = run(*asked, "--train", tmp_path / "pool", "--paint", "bundled")
+    assert code == 2
+    assert "--weights" in complained
+
+
+def test_a_classifier_is_trained_further_and_its_weights_load(run: Run, world: Path, tmp_path: Path) -> None:
+    train, model = tmp_path / "train", tmp_path / "net.py"
+    for kind in ("dark", "light"):
+        shutil.copytree(world / kind, train / kind)
+    model.write_text(
+        "import torch\nfrom torch import nn\n"
+        "def made():\n    net = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))\n"
+        "    return net, lambda image: torch.tensor([[[image.getpixel((0, 0))[0] / 255]]])\n"
+    )
+    (tmp_path / "names.txt").write_text("dark\nlight\n")
+    names = ["--class-names", tmp_path / "names.txt"]
+    asked = [
+        "finetune",
+        "--classifier",
+        f"{model}:made",
+        "--images",
+        train,
+        "--out",
+        tmp_path / "t.safetensors",
+        *names,
+    ]
+    code, printed, complained = run(*asked, "--layers", "all", "--epochs", 60, "--peak-lr", 2)
+    assert code == 0, complained
+    assert "Trained on 80 images and 0 that were added; 0 were weighed." in printed
+    predicted = ["predict", "--images", train, "--classifier", f"{model}:made:{tmp_path / 't.safetensors'}", *names]
+    code, printed, complained = run(*predicted, "--out", tmp_path / "p.csv")
+    assert code == 0, complained
+    assert "The model is right on 100.0% of 80 images" in printed
+    code, _, complained = run(*asked, "--recipe", "none")
+    assert code == 2
+    assert "there is no recipe 'none'" in complained

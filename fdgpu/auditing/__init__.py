@@ -1,19 +1,31 @@
 """The whole job: images and predictions in, a report out. The only part that knows every stage."""
 
+from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
+from fdgpu.auditing.finetuning import FineTuned, finetune
 from fdgpu.auditing.growing import grow_captions
+from fdgpu.auditing.picturing import repair_by_painting
 from fdgpu.auditing.pipeline import AuditResult, audit
 from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.repairing import repair_by_pool, repair_by_weights
 from fdgpu.auditing.tables import Predictions
 from fdgpu.auditing.truth import Planted
+from fdgpu.report.comparison import Comparison
 
 __all__ = [
     "AuditResult",
+    "Comparison",
+    "FineTuned",
     "Planted",
     "Predictions",
     "audit",
+    "compare",
     "decode_directions",
     "extreme_captions",
+    "finetune",
     "grow_captions",
     "read_predictions",
+    "repair_by_painting",
+    "repair_by_pool",
+    "repair_by_weights",
 ]

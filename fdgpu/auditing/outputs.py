@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,9 @@ from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
 from fdgpu.findings import ClassFindings, Condition, Example, Findings, ModeFindings, WordEffect
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FILES = (
     "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet", "effects.parquet",
@@ -42,14 +46,15 @@ def write_audit(
     findings: Findings,
     fit: Fit,
     page: str,
-    images: AuditImages,
+    examples: pa.Table,
     captions: CaptionedClasses,
 ) -> None:
     """Write everything that an audit leaves but its decoded pictures, which are there already."""
     fit.save(folder / "directions.safetensors")
-    write_table(folder / "examples.parquet", _example_columns(images))
-    write_table(folder / "captions.parquet", _caption_columns(captions, findings))
-    write_table(folder / "effects.parquet", _effect_columns(captions, images.inputs.class_names))
+    write_table(folder / "examples.parquet", examples)
+    write_table(folder / "captions.parquet", pa.table(_caption_columns(captions, findings)))
+    names = tuple(one.name for one in findings.classes)
+    write_table(folder / "effects.parquet", pa.table(_effect_columns(captions, names)))
     decoded = [path for one in findings.classes for pictures in one.decoded for path in pictures.paths]
     write_json(folder / "audit.json", audit_json(findings, [*FILES, *decoded]))
     write_atomically(folder / "report.html", page)
@@ -60,10 +65,15 @@ def write_json(path: Path, document: object) -> None:
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_table(path: Path, columns: Columns) -> None:
+def document_of(record: DataclassInstance) -> JsonObject:
+    """Return a record of plain data as a JSON document; NaN becomes null."""
+    return {key: _without_nan(value) for key, value in asdict(record).items()}
+
+
+def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet table."""
     buffer = BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(table, buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -167,7 +177,8 @@ def _without_nan(value: object) -> object:
     return value
 
 
-def _example_columns(images: AuditImages) -> Columns:
+def example_table(images: AuditImages) -> pa.Table:
+    """Return ``examples.parquet``: each image of the split that is shown, what the model said, its decisions."""
     rows, inputs = np.flatnonzero(images.shown), images.inputs
     of = inputs.image_of(rows)
     columns: dict[str, Sequence[object] | NDArray[np.generic]] = {
@@ -187,7 +198,7 @@ def _example_columns(images: AuditImages) -> Columns:
             columns[name] = column[rows]
     if inputs.conditions:
         columns["condition"] = [inputs.conditions[k // 2].name for k in inputs.labels[rows]]
-    return columns
+    return pa.table(columns)
 
 
 def _mode_columns(decisions: NDArray[np.float64]) -> Columns:

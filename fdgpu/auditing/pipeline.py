@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
@@ -27,7 +28,7 @@ from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.mapping import image_table
 from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.outputs import expected_bytes, write_audit
+from fdgpu.auditing.outputs import example_table, expected_bytes, write_audit
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
@@ -67,6 +68,8 @@ class AuditResult:
             its vector alone; NaN where its class has no such direction or it was skipped. (n, k, r) where images have k
             conditions.
         captions: candidates and scores of every class, by direction.
+        examples: every image that examples and figures come from, with the model's answer and its decision values: the
+            table of ``examples.parquet``.
         page: the report as HTML.
         out: the folder it was written to, or None.
     """
@@ -75,6 +78,7 @@ class AuditResult:
     directions: FailureDirections
     mode_decisions: NDArray[np.float64]
     captions: CaptionedClasses
+    examples: pa.Table
     page: str
     out: Path | None
 
@@ -287,12 +291,12 @@ def audit(
             notes=tuple(notes.said),
         )
         report("write the report", 0, 1)
-        page = render_report(findings, pictures)
+        page, examples = render_report(findings, pictures), example_table(audited)
         if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, audited, captioned)
+            write_audit(folder.path, findings, fit.fitted, page, examples, captioned)
         report("write the report", 1, 1)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captioned, page, folder.out if folder else None
+        findings, fit, inputs.by_image(audited.decisions), captioned, examples, page, folder.out if folder else None
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from fdgpu.auditing.truth import Planted
 from fdgpu.checks import check_seed
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
+from fdgpu.demo.mending import Mendable, mend, written_by_mending
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import RenderedSplit, make_split, phrase, truth_document
 from fdgpu.device import choose_device, cpu_count
@@ -40,6 +44,7 @@ def demo(
     method: str | None = None,
     directions: FailureDirections | None = None,
     decode: bool = False,
+    repair: bool = False,
     device: str = "auto",
     progress: Reporter | None = None,
 ) -> tuple[AuditResult, float]:
@@ -52,6 +57,7 @@ def demo(
         method: as :func:`fdgpu.audit` takes it.
         directions: an estimator with settings of your own.
         decode: draw the clearest directions with the bundled decoder.
+        repair: mend the model in every way, audit each mended one and compare (:mod:`fdgpu.demo.mending`).
         device: where to render, train and embed.
         progress: a reporter; by default a bar where a person watches standard error.
     """
@@ -72,28 +78,40 @@ def demo(
             answers = [predict(model, split.pictures, split.labels) for split in splits]
         with timed(seconds, "write pictures"):
             pictures = _write_inputs(folder.path, splits, answers)
-            files = {"files": ["truth.json", "predictions.csv", *pictures]}
-            write_json(folder.path / "truth.json", truth_document(seed, test) | files)
-        result = audit(
-            TensorSource(torch.cat([s.pictures for s in splits]), [path for s in splits for path in s.paths]),
-            torch.cat([s.labels for s in splits]),
-            np.concatenate([one.prediction for one in answers]),
-            class_names=world_settings().class_names,
-            embedder=embedder,
-            decoder=decoder,
-            out=folder,
-            store="none",  # the pictures are made anew each time
-            splits=[s.name for s in splits for _ in range(len(s.labels))],
-            confidence=np.concatenate([one.confidence for one in answers]),
-            true_probability=np.concatenate([one.true_probability for one in answers]),
-            method=method,
-            directions=directions,
-            planted=_planted(splits),
-            title="What the demo's model gets wrong",
-            seed=seed,
-            timings=seconds,
-            progress=report,
-        )
+
+        def audit_model(
+            answered: list[Answered], directions: FailureDirections | None, store: str, **settings: Any
+        ) -> AuditResult:
+            """Audit a model by its answers to the three splits."""
+            return audit(
+                TensorSource(torch.cat([s.pictures for s in splits]), [path for s in splits for path in s.paths]),
+                torch.cat([s.labels for s in splits]),
+                np.concatenate([one.prediction for one in answered]),
+                class_names=world_settings().class_names,
+                embedder=embedder,
+                store=store,
+                splits=[s.name for s in splits for _ in range(len(s.labels))],
+                confidence=np.concatenate([one.confidence for one in answered]),
+                true_probability=np.concatenate([one.true_probability for one in answered]),
+                method=method,
+                directions=directions,
+                planted=_planted(splits),
+                title="What the demo's model gets wrong",
+                seed=seed,
+                progress=report,
+                **settings,
+            )
+
+        with TemporaryDirectory() as kept:
+            store = kept + "/embeddings" if repair else "none"  # the pictures are made anew each time
+            result = audit_model(answers, directions, store, out=folder, decoder=decoder, timings=seconds)
+            if repair:
+                again = partial(audit_model, store=store)
+                mend(
+                    Mendable(model, splits, answers, result, embedder, store, again, seed, target), folder.path, report
+                )
+        own = {"truth.json", "predictions.csv", *pictures, *(written_by_mending(folder.path) if repair else ())}
+        write_json(folder.path / "truth.json", truth_document(seed, test) | {"files": sorted(own)})
     return result, float((answers[-1].prediction == test.labels.numpy()).mean())
 
 

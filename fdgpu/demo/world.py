@@ -23,6 +23,7 @@ from fdgpu.findings import Split
 
 PHOTOGRAPHS = {Split.TRAIN: "base", Split.VAL: "val", Split.TEST: "test"}
 BALANCED = 0.5
+POOL = 1 << 40  # added to the seed: no split has it
 TILE = 28  # pixels, the side of a photograph
 Bytes = NDArray[np.uint8]
 
@@ -62,7 +63,7 @@ def cut_sheet(sheet: Bytes, tile: int) -> Bytes:
 class RenderedSplit:
     """Rendered pictures (n, 3, 64, 64) uint8, their classes (n,) and attributes, and whether each is of a minority."""
 
-    name: Split
+    name: str
     pictures: Tensor
     labels: Tensor
     attributes: Attributes
@@ -102,6 +103,20 @@ def make_split(name: Split, seed: int, device: torch.device | str = "cpu") -> Re
         attributes = _plant(attributes, labels, plant, strength, generator)
     scene = draw_scene(attributes, labels, generator)
     return RenderedSplit(name, render(pixels, scene, device=device), labels, attributes)
+
+
+def make_pool(seed: int, device: torch.device | str = "cpu") -> RenderedSplit:
+    """Render further pictures of a quarter of the training photographs, in scenes of their own.
+
+    Planted attributes are half and half, so that a class's minority is there to be found.
+    """
+    generator = torch.Generator().manual_seed((seed + POOL) % (LARGEST_SEED + 1))
+    pixels, labels = (own[::4] for own in load_photographs(PHOTOGRAPHS[Split.TRAIN]))
+    attributes = draw_attributes(len(labels), generator)
+    for plant in world_settings().plants:
+        attributes = _plant(attributes, labels, plant, BALANCED, generator)
+    scene = draw_scene(attributes, labels, generator)
+    return RenderedSplit("pool", render(pixels, scene, device=device), labels, attributes)
 
 
 def _plant(

@@ -19,7 +19,7 @@ from fdgpu.batches import as_input
 from fdgpu.checks import check_kind, shown
 from fdgpu.device import BatchSize, choose_device, halving_batches, out_of_memory
 from fdgpu.embedding.loading import View
-from fdgpu.embedding.named_networks import LIBRARIES, called, preprocess_of_timm
+from fdgpu.embedding.named_networks import LIBRARIES, called, fill_weights, preprocess_of_timm
 from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import LONGEST_REASON, FdgpuError, InputError, ModelError, one_line
 from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
@@ -28,7 +28,8 @@ from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
 # softmax the highest and that of the true class, and the same of the scores themselves.
 KEPT = ("prediction", "finite", "sums_to_one", "confidence", "true_probability", "highest_score", "true_score")
 SUM_TO_ONE = 1e-3  # how far the sum of a row of probabilities may be off
-FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION"
+FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION[:WEIGHTS]"
+OWN_FILE = re.compile(r"(.+\.py):([^:]+)(?::(.+))?")
 
 
 class Classifier:
@@ -102,7 +103,8 @@ class Classifier:
         Args:
             name: ``"torchvision:resnet50"``, with weights behind it, ``:IMAGENET1K_V1``, a file with a state_dict, or
                 ``:none``; ``"timm:NAME"`` likewise; or ``"FILE.py:FUNCTION"``, a function without arguments that
-                returns a model, (model, preprocess), or a :class:`Classifier`.
+                returns a model, (model, preprocess), or a :class:`Classifier`; behind it, too, ``:WEIGHTS``, a file
+                with a state_dict that takes the place of its weights.
             device: where it runs; what a function of the user's returns stays where it is.
 
         Raises:
@@ -116,18 +118,26 @@ class Classifier:
             network = LIBRARIES[library](own, weights or "DEFAULT")
             network.model.to(choose_device(device, "float32").device)
             return cls(network.model, network.preprocess, name, network.class_names, network.doubts)
-        file, _, function = name.rpartition(":")
-        if not file.endswith(".py") or not function or not Path(file).is_file():
-            lacking = f", and there is no file {file}" if file.endswith(".py") else ""
+        parts = OWN_FILE.fullmatch(name)
+        if parts is None or not Path(parts[1]).is_file():
+            lacking = f", and there is no file {parts[1]}" if parts else ""
             raise InputError(f"classifier is {shown(name)}{lacking}: use {FORMS}")
+        file, function, weights = parts.groups()
         made = called(Path(file), function)
+        model, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+        if weights is not None:
+            fill_weights(made.model if isinstance(made, Classifier) else model, Path(weights), f"{function} of {file}")
         if isinstance(made, Classifier):
             return made
-        model, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
         if not isinstance(model, nn.Module):
             wanted = "return a torch.nn.Module, (model, preprocess) or a Classifier"
             raise InputError(f"{function} of {file} returns {shown(made)}: {wanted}")
         return cls.from_model(model, preprocess, name=name)
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation that are still to be applied to its view, in [0, 1]; None where its view is its input."""
+        return None if self._ours is None else (self._ours.mean, self._ours.std)
 
     @property
     def device(self) -> torch.device:

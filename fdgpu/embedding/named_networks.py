@@ -134,6 +134,19 @@ def _outputs_of(weights: Mapping[str, Tensor], model: nn.Module) -> int:
     return len(last) if last.ndim else 0
 
 
+def fill_weights(model: object, file: Path, name: str) -> None:
+    """Give a model the weights of a file.
+
+    Raises:
+        InputError: for a file that is not there.
+        ModelError: for one that holds another model's, or no weights.
+    """
+    if not file.is_file():
+        raise InputError(f"there is no file {file} of weights for {name}: pass the path of a state_dict")
+    if isinstance(model, nn.Module):
+        _fill(model, read_weights(file), name, str(file))
+
+
 def _fill(model: nn.Module, weights: dict[str, Tensor], name: str, file: str) -> None:
     own = model.state_dict()
     odd = [key for key in sorted(own.keys() | weights.keys()) if _shape(own, key) != _shape(weights, key)]

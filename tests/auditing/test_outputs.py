@@ -15,7 +15,7 @@ import pytest
 from fdgpu.auditing import AuditResult
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.images import AuditImages
-from fdgpu.auditing.outputs import audit_json, write_audit
+from fdgpu.auditing.outputs import audit_json, example_table, write_audit
 from fdgpu.auditing.pipeline import STORE
 from fdgpu.findings import (
     AnswerKind,
@@ -53,7 +53,7 @@ def test_the_json_has_the_strongest_mode_at_the_class_and_every_mode_below(findi
 def test_the_tables_say_which_mode(
     findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
 ) -> None:
-    write_audit(tmp_path, findings, stand_in, "<!doctype html>", images, captions)
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", example_table(images), captions)
     table = pq.read_table(tmp_path / "examples.parquet").to_pydict()
     assert table["mode"][:SHOWN] == [0, 0, 1, 1, 0, 0, 0, 1]
     assert table["mode"][SHOWN:] == [0] * SHOWN + [None] * SHOWN
@@ -76,7 +76,7 @@ PROBABILITIES = ["confidence", "true_probability"]
 def test_each_image_has_both_probabilities(
     findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
 ) -> None:
-    write_audit(tmp_path, findings, stand_in, "<!doctype html>", images, captions)
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", example_table(images), captions)
     table = pq.read_table(tmp_path / "examples.parquet").to_pandas()
     assert (table.true_probability[table.correct] == table.confidence[table.correct]).all()
     assert (table.true_probability[~table.correct] == table.confidence[~table.correct] / 2).all()
@@ -86,7 +86,7 @@ def test_one_direction_needs_no_mode_column(
     findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
 ) -> None:
     alone = replace(images, decisions=images.decisions[:, :1])
-    write_audit(tmp_path, findings, stand_in, "<!doctype html>", alone, captions)
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", example_table(alone), captions)
     names = pq.read_schema(tmp_path / "examples.parquet").names
     assert names == ["path", "class", "prediction", "split", "correct", "decision_value", *PROBABILITIES]
 
@@ -206,7 +206,7 @@ def test_the_tables_have_the_documented_columns(
     findings: Findings, images: AuditImages, captions: CaptionedClasses, stand_in: Any, tmp_path: Path
 ) -> None:
     knowing = replace(images, with_loss=images.decisions - 1)
-    write_audit(tmp_path, findings, stand_in, "<!doctype html>", knowing, captions)
+    write_audit(tmp_path, findings, stand_in, "<!doctype html>", example_table(knowing), captions)
     for name in ("examples", "captions", "effects"):
         schema = pq.read_schema(tmp_path / f"{name}.parquet")
         columns = {field.name: str(field.type) for field in schema}

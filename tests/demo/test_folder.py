@@ -11,7 +11,7 @@ import torch
 
 from fdgpu import ClipEmbedder, FailureDirections, audit
 from fdgpu.auditing.predictions import read_predictions
-from fdgpu.demo import world
+from fdgpu.demo import mending, world
 from fdgpu.demo.run import demo
 
 FEW = 200  # of the photographs, one is taken
@@ -77,3 +77,25 @@ def test_the_world_stays_while_it_is_audited_and_goes_with_the_next(tmp_path: Pa
     audit(elsewhere, [0, 1] * 4, [0] * 8, directions=plain, out=out, embedder=_bundled())
     assert files_but_the_store(out) == listed(out, "audit.json") | {"notes.txt"}
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.slow
+def test_a_mended_demo_leaves_what_it_chose_and_how_much_better_each_way_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = world.load_photographs
+    monkeypatch.setattr(world, "load_photographs", lambda *own: tuple(one[::8] for one in load(*own)))
+    monkeypatch.setattr(mending, "K", 20)
+    out = tmp_path / "out"
+    demo(out, directions=FailureDirections(n_permutations=99, n_resamples=20), repair=True, device="cpu")
+    assert files_of(out) == listed(out, "truth.json") | listed(out, "audit.json")
+    ways = {one["way"]: one for one in json.loads((out / "mended.json").read_text())["ways"]}
+    assert list(ways)[:4] == ["further training alone", "random choice", "hardest of a pool", "up-weighting"]
+    pool = ways["hardest of a pool"]["minority"]
+    assert pool["right_after"] > ways["random choice"]["minority"]["right_after"]
+    assert pool["q_value"] < 0.05
+    page = (out / "mended.html").read_text()
+    for one in ways.values():
+        assert one["page"] in page
+        assert "<img" in (out / one["page"]).read_text()
+    assert (out / "mended" / "hardest-of-a-pool" / "pool.csv").is_file()
