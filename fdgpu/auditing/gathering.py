@@ -16,6 +16,7 @@ from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import (
+    Causes,
     ClassFindings,
     Curve,
     CurveRole,
@@ -191,12 +192,15 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     )
 
 
-def thumbnails(classes: Sequence[ClassFindings], source: ImageSource, ids: list[str]) -> tuple[Thumbnails, list[str]]:
+def thumbnails(
+    classes: Sequence[ClassFindings], causes: Causes, source: ImageSource, ids: list[str]
+) -> tuple[Thumbnails, list[str]]:
     """Fetch the pictures that the page shows, at most :data:`THUMBNAIL` pixels high and wide; and name the missing."""
     if isinstance(source, NamedImages):
         return Thumbnails(only_names=True), []
     row = {path: i for i, path in enumerate(ids)}
-    shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
+    sorted_by_cause = (one.example for listed in causes.lists.values() for one in listed[:EXAMPLES])
+    shown = list(dict.fromkeys(e.path for e in (*(e for one in classes for e in one.examples), *sorted_by_cause)))
     pictures = source.pictures([row[path] for path in shown], THUMBNAIL)
     if len(pictures) != len(shown):
         raise InputError(f"images gave {len(pictures)} pictures to show of {len(shown)}: pass one, or None, for each")

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
+from fdgpu.report.causes import cause_strips, cause_words, pictures_of_causes
 from fdgpu.report.classes import bar_length, class_view
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
@@ -59,6 +60,7 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             clearest=clearest(ranked, thumbnails, encoding),
             remarks=(*remarks(findings, views), *filter(None, [shortened])),
             planted=planted_rows(views),
+            causes=cause_strips(findings, thumbnails, encoding),
             conditions=list(zip(findings.conditions, views[::2], views[1::2], strict=False)),
             classes=ranked,
             has_p=any(math.isfinite(c.p_value) for c in findings.classes),
@@ -118,7 +120,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
-    words = (also, explained_words, picture_words, proof, why_withheld)
+    words = (also, cause_words, explained_words, picture_words, proof, why_withheld)
     environment.filters.update({form.__name__: form for form in (*numbers, *words)})
     environment.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},
@@ -142,6 +144,7 @@ def _page_encoding(findings: Findings, thumbnails: Thumbnails, share: float) -> 
         for one in findings.classes
         for examples in (*(e for m in one.modes for e in (m.hard_examples, m.easy_examples)), one.unsure_examples)
     ]
+    grids += [pixels_of((e.path for e in pictures), thumbnails) for pictures in pictures_of_causes(findings).values()]
     grids += [pixels_of((path for d in one.decoded for path in d.paths), thumbnails) for one in findings.classes]
     return choose_encoding([list(grid.values()) for grid in grids], int(share * PICTURE_BUDGET))
 
