@@ -296,7 +296,7 @@ def measure(setting: str, problem: Problem, rate: float) -> list[dict[str, objec
     start = time.perf_counter()
     doubled = near_duplicates_by_cleanlab(world)
     add("duplicate", "cleanlab", time.perf_counter() - start, **measured(doubled, world.copied, everybody))
-    if world.inside.any():
+    if rate and world.inside.any():
         faults = world.wrong_label | world.copied
         for method, kept in (
             ("all", everybody),
@@ -340,9 +340,9 @@ def main() -> None:
                 for rate in asked.rates:
                     rows += measure(setting, problem, rate)
                 console.print(f"{setting}, seed {seed}")
-        if asked.write:  # what there is so far
-            known = [{key: None if value != value else value for key, value in row.items()} for row in rows]
-            store(f"causes_{asked.seeds.start}-{asked.seeds.stop - 1}", about, known)
+                if asked.write:  # what there is so far
+                    known = [{key: None if value != value else value for key, value in row.items()} for row in rows]
+                    store(f"causes_{asked.seeds.start}-{asked.seeds.stop - 1}", about, known)
     for kind, columns in (
         ("label", ("called", "precision", "recall", "slice called")),
         ("duplicate", ("called", "precision", "recall")),

@@ -142,7 +142,7 @@ def duplicate_distance(near: Neighbours) -> float:
     more neighbours in the shell than were looked up are left out of the count.
     """
     step = np.log(SHELL) / STEPS
-    bins = round(np.log(ALIKE * SHELL / NEAREST) / step)
+    bins = int(np.log(ALIKE * SHELL / NEAREST) / step)
     known = np.isfinite(near.distances)
     at = np.floor(np.log(near.distances[known] / NEAREST) / step + 1e-9).astype(np.int64)
     reach = np.floor(np.log(np.minimum(near.reach, 2.0).clip(NEAREST) / NEAREST) / step)

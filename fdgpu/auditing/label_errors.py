@@ -145,22 +145,20 @@ def find_label_errors(
     for pool in own:
         chance[pool.errors] = 0.0
     right = looked_at & (labels == predictions)
-    known = []
-    for pool in own:
+    known, percentiles = [], []
+    for pool, scores in zip(own, _likenesses(vectors, images, own), strict=True):
         k = int(predictions[pool.errors[0]])
         others = np.flatnonzero(right & np.isin(labels, labels[pool.errors]))
-        if _told_apart(votes, pool, others, k) >= APART:
-            known.append(pool)
-    if not known:
-        return LabelErrors(chance, wrong, 0.0, NOT_APART)
-    percentiles = []
-    for pool, scores in zip(known, _likenesses(vectors, images, known), strict=True):
-        k = int(predictions[pool.errors[0]])
+        if _told_apart(votes, pool, others, k) < APART:
+            continue
         seen = (votes.of(pool.errors, k, confidently=True), votes.of(pool.right, k, confidently=True))
         odds = [_log_odds(_percentiles(one, seen[1])) for one in seen]
         if scores is not None:
             odds = [mine + _log_odds(_percentiles(one, scores[1])) for mine, one in zip(odds, scores, strict=True)]
+        known.append(pool)
         percentiles.append(_percentiles(odds[0], odds[1]))
+    if not known:
+        return LabelErrors(chance, wrong, 0.0, NOT_APART)
     errors = np.concatenate([pool.errors for pool in known])
     chances, number, reason = level_part(percentiles)
     chance[errors] = chances

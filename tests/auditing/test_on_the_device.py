@@ -20,13 +20,16 @@ import fdgpu
 from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
+from fdgpu.auditing.causes import LOOKED_AT
+from fdgpu.auditing.gathering import EXAMPLES
+from fdgpu.auditing.label_errors import FEWEST, pools
 from fdgpu.captions.reliability import SHOWN
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption
 from tests.pretend_cuda import pretend_cuda, solve_by_twins
 
 SIZES = ((16, 3), (64, 3), (16, 12))  # images of a class and split, classes
-FEW = ((8, 2), (16, 2))
+FEW = ((16, 2), (32, 2))
 CHECK = "how far captions lie from encode_text's"
 OF_THE_MODEL = {  # the bundled CLIP
     "the text tower's attention mask": 4 * 20 * 20,
@@ -124,14 +127,21 @@ def test_so_it_is_with_an_index_of_captions(monkeypatch: pytest.MonkeyPatch) -> 
 def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> dict[str, int]:
     """Bytes of each crossing of an audit, by what it is for.
 
-    N images, of which s are shown and e are examples, k classes, r directions, m candidates a class, c values of C, d
-    dimensions: nothing has N·d or m·d elements.
+    N images, of which s are shown and e are examples or listed as errors, k classes, r directions, m candidates a class,
+    c values of C, d dimensions: nothing has N·d or m·d elements.
     """
     n, k, r = len(result.mode_decisions), len(result.findings.classes), settings.get("n_directions", 1)
     m, c, d, s = len(ADJECTIVES), len(SETTINGS["Cs"]), 128, n // 2
-    e = len({example.path for one in result.findings.classes for example in one.examples})
+    causes = (one.example for listed in result.findings.causes.lists.values() for one in listed[:EXAMPLES])
+    e = len(
+        {example.path for one in result.findings.classes for example in one.examples} | {one.path for one in causes}
+    )
+    near = min(LOOKED_AT, s)
     found = {
         "which images have a vector": n,
+        **{f"how near the nearest images of {split} are": 4 * n * near for split in ("val", "test")},
+        **{f"which images of {split} are nearest": 8 * n * near for split in ("val", "test")},
+        "how much errors look like the class that they were taken for": 8 * judged(result),
         "which images are near-duplicates": 8 * s,
         "mean and deviation of the reference": 2 * 8 * d,
         "what was found": 8 * k * (d + c + 15),
@@ -144,6 +154,16 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
     if on_device:
         found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * SIDE * SIDE * e}
     return found | OF_THE_MODEL
+
+
+def judged(result: AuditResult) -> int:
+    """Errors, and the right images that each kind of them is compared with; a duplicate is neither."""
+    k = len(result.findings.classes)
+    inputs = job(len(result.mode_decisions) // (2 * k), k)
+    asked = np.ones(len(inputs["labels"]), bool)
+    asked[[int(one.example.path) for one in result.findings.causes.duplicate]] = False
+    own = pools(inputs["labels"], inputs["predictions"], asked)
+    return sum(len(pool.errors) + len(pool.right) for pool in own if len(pool.errors) >= FEWEST)
 
 
 def check(result: AuditResult, crossings: list[Crossing], settings: dict[str, Any], on_device: bool) -> None:
