@@ -127,8 +127,8 @@ def test_so_it_is_with_an_index_of_captions(monkeypatch: pytest.MonkeyPatch) -> 
 def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> dict[str, int]:
     """Bytes of each crossing of an audit, by what it is for.
 
-    N images, of which s are shown and e are examples or listed as errors, k classes, r directions, m candidates a class,
-    c values of C, d dimensions: nothing has N·d or m·d elements.
+    N images, of which s are shown and e are examples or listed as errors, k classes, r directions, m candidates a
+    class, c values of C, d dimensions: nothing has N·d or m·d elements.
     """
     n, k, r = len(result.mode_decisions), len(result.findings.classes), settings.get("n_directions", 1)
     m, c, d, s = len(ADJECTIVES), len(SETTINGS["Cs"]), 128, n // 2
