@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
-from fdgpu.report.causes import cause_strips, cause_words, pictures_of_causes
 from fdgpu.report.classes import bar_length, class_view
+from fdgpu.report.error_lists import cause_strips, cause_words, pictures_of_causes
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
 from fdgpu.report.masthead import clearest, how_tested, key_figures, remarks
