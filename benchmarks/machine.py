@@ -18,7 +18,7 @@ from fdgpu.version import __version__
 PACKAGES = (
     "numpy", "numba", "scikit-learn", "torch", "triton", "open_clip_torch", "diffusers", "cupy-cuda12x", "cupy-cuda13x",
     "cuml-cu12", "cuml-cu13", "faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cuvs", "pillow", "torchcodec", "torchvision",
-    "ffcv",
+    "ffcv", "cleanlab",
 )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from fdgpu.options import (
     ClassifierInPlace,
     ClassifierName,
     ClassNamesFile,
+    Clean,
     Columns,
     Decode,
     Device,
@@ -150,6 +151,7 @@ def audit(
     nested: Nested = False,
     method: MethodOption = Method.AUTO,
     published: Published = False,
+    clean: Clean = False,
     decode: Decode = False,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -233,6 +235,7 @@ def audit(
             allow_outside=allow_outside,
             method=method.value,
             directions=estimator,
+            clean=clean,
             seed=seed,
             progress=progress,
         )

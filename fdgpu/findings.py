@@ -66,6 +66,14 @@ class GroupedBy(StrEnum):
     NOTHING = "nothing"
 
 
+class Cause(StrEnum):
+    """Why an answer is wrong."""
+
+    LABEL = "label"  # it is likely wrong
+    DUPLICATE = "duplicate"  # of an image of another split, or with another label
+    MODEL = "model"
+
+
 class AnswerKind(StrEnum):
     """What a model's answers to conditions are."""
 
@@ -181,6 +189,70 @@ class Example:
     decision: float
     confidence: float | None = None
     true_probability: float | None = None
+
+
+@dataclass(frozen=True)
+class SortedImage:
+    """An error, or a right image that is a duplicate, and why it is on a list.
+
+    ``label`` is its class and ``chance`` the probability that this is wrong: NaN of what is right or a duplicate. Of a
+    duplicate, ``twin`` is the image that it is one of, with that one's class and split.
+    """
+
+    example: Example
+    label: str
+    split: Split
+    cause: Cause
+    chance: float = float("nan")
+    twin: str = ""
+    twin_label: str = ""
+    twin_split: str = ""
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Is it the model, or the data? The errors of val and test by cause, with the first of each list.
+
+    ``n_right_duplicates`` counts right images that are duplicates, which are listed beside the wrong ones.
+    ``estimated_label`` is how many errors have a wrong label, listed or not, ``expected_false`` the share of the listed
+    that are the model's own after all, and ``reason`` says why none are listed. ``by_class`` counts label, duplicate
+    and model.
+    """
+
+    n_label: int
+    n_duplicate: int
+    n_model: int
+    n_right_duplicates: int
+    estimated_label: float
+    expected_false: float
+    reason: str
+    label: tuple[SortedImage, ...]
+    duplicate: tuple[SortedImage, ...]
+    model: tuple[SortedImage, ...]
+    by_class: dict[str, tuple[int, int, int]]
+
+    @property
+    def lists(self) -> dict[Cause, tuple[SortedImage, ...]]:
+        """The lists by cause."""
+        return {Cause.LABEL: self.label, Cause.DUPLICATE: self.duplicate, Cause.MODEL: self.model}
+
+
+@dataclass(frozen=True)
+class CleanedClass:
+    """What a class is with all images, and ``clean``, without duplicates and wrong labels.
+
+    ``accuracy`` is of the shown images; ``left_out`` counts samples of the fit; ``cosine`` is between both directions.
+    """
+
+    name: str
+    left_out: int
+    accuracy: float
+    accuracy_clean: float
+    cv_score: float
+    cv_score_clean: float
+    significant: bool
+    significant_clean: bool
+    cosine: float
 
 
 @dataclass(frozen=True)
@@ -521,6 +593,8 @@ class Findings:
     text_method_reason: str = ""
     activation: str = ""  # of the embedder: "quick_gelu", "gelu" or "other"
     activation_reason: str = ""
+    causes: Causes | None = None
+    cleaned: tuple[CleanedClass, ...] = ()  # where directions were fitted without what the data is to blame for
     conditions: tuple[Condition, ...] = ()  # each with two classes, in this order; none where images have one class
     skipped: tuple[Skipped, ...] = ()
     interface: Interface = Interface.PYTHON

@@ -31,6 +31,12 @@ Published = Annotated[
         "--published", help="Reproduce the paper's published code: libsvm's roundings, and captions by its formula."
     ),
 ]
+Clean = Annotated[
+    bool,
+    typer.Option(
+        "--clean", help="Fit without likely wrong labels and duplicates between splits, and say what that changes."
+    ),
+]
 Backend = Annotated[
     str,
     typer.Option(

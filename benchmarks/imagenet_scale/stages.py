@@ -15,6 +15,7 @@ GB = 1e9
 REPORTS = {  # what an audit reports → the stage of the table
     "embed images": "embed",
     "compare images": "embed",
+    "sort errors": "near-duplicates",
     "group images": "near-duplicates",
     "fit directions": "fit",
     TESTING: "fit",  # a batch of classes after the other: its seconds are divided by the fit's own clock

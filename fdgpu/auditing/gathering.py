@@ -18,6 +18,7 @@ from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import (
     INTERFACE,
+    Causes,
     ClassFindings,
     Curve,
     CurveRole,
@@ -206,7 +207,7 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
 
 
 def thumbnails(
-    classes: Sequence[ClassFindings], table: ImageTable | None, source: ImageSource, ids: list[str]
+    classes: Sequence[ClassFindings], causes: Causes, table: ImageTable | None, source: ImageSource, ids: list[str]
 ) -> tuple[Thumbnails, list[str]]:
     """Fetch the pictures that the page holds: every example, and the hardest of the other images while there is room.
 
@@ -217,7 +218,8 @@ def thumbnails(
     if isinstance(source, NamedImages):
         return Thumbnails(only_names=True), []
     row = {path: i for i, path in enumerate(ids)}
-    shown = list(dict.fromkeys(example.path for one in classes for example in one.examples))
+    sorted_by_cause = (one.example for listed in causes.lists.values() for one in listed[:EXAMPLES])
+    shown = list(dict.fromkeys(e.path for e in (*(e for one in classes for e in one.examples), *sorted_by_cause)))
     further = [] if table is None else [table.paths[i] for i in _hardest_first(table)[:PICTURES]]
     wanted = list(dict.fromkeys((*shown, *further)))[: max(PICTURES, len(shown))]
     side = math.isqrt(PIXEL_BYTES // (3 * max(1, len(wanted))))

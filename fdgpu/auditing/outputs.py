@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,29 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
-from fdgpu.findings import ClassFindings, Condition, Example, Findings, ModeFindings, WordEffect
+from fdgpu.findings import (
+    Causes,
+    ClassFindings,
+    Condition,
+    Example,
+    Findings,
+    ModeFindings,
+    SortedImage,
+    WordEffect,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 FILES = (
     "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet", "effects.parquet",
+    "causes.csv",
 )  # fmt: skip
 SCHEMA = "fdgpu.audit/1"  # raise the number when a key goes, or changes its meaning; a new key is no new version
+CAUSE_COLUMNS = (
+    "path", "class", "prediction", "split", "correct", "cause", "chance", "duplicate_of", "duplicate_class",
+    "duplicate_split", "confidence",
+)  # fmt: skip
 JsonObject = dict[str, object]
 Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
 
@@ -48,6 +63,7 @@ def write_audit(
     page: str,
     examples: pa.Table,
     captions: CaptionedClasses,
+    sorted_errors: Sequence[SortedImage] = (),
 ) -> None:
     """Write everything that an audit leaves but its decoded pictures, which are there already."""
     fit.save(folder / "directions.safetensors")
@@ -55,6 +71,7 @@ def write_audit(
     write_table(folder / "captions.parquet", pa.table(_caption_columns(captions, findings)))
     names = tuple(one.name for one in findings.classes)
     write_table(folder / "effects.parquet", pa.table(_effect_columns(captions, names)))
+    write_atomically(folder / "causes.csv", causes_csv(sorted_errors))
     decoded = [path for one in findings.classes for pictures in one.decoded for path in pictures.paths]
     write_json(folder / "audit.json", audit_json(findings, [*FILES, *decoded]))
     write_atomically(folder / "report.html", page)
@@ -120,6 +137,8 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "n_groups": findings.n_groups,
         "p_value_min": findings.p_value_min,
         "caption_rules": CAPTION_RULES,
+        "causes": None if findings.causes is None else _causes_json(findings.causes),
+        "cleaned": [asdict(one) for one in findings.cleaned],
         "conditions": [_condition_json(one, i, findings) for i, one in enumerate(findings.conditions)],
         "classes": [_class_json(entry) for entry in findings.classes],
         "skipped": [asdict(entry) for entry in findings.skipped],
@@ -146,6 +165,37 @@ def _class_json(entry: ClassFindings) -> JsonObject:
             "unsure_examples": _paths(entry.unsure_examples),
         }
     )
+
+
+def _causes_json(one: Causes) -> JsonObject:
+    return asdict(one) | {str(cause): [_sorted_row(image) for image in listed] for cause, listed in one.lists.items()}
+
+
+def _sorted_row(one: SortedImage) -> JsonObject:
+    """Return a line of a list of errors; what is not known is None."""
+    return {
+        "path": one.example.path,
+        "class": one.label,
+        "prediction": one.example.prediction,
+        "split": str(one.split),
+        "correct": one.example.correct,
+        "cause": str(one.cause),
+        "chance": one.chance,
+        "duplicate_of": one.twin or None,
+        "duplicate_class": one.twin_label or None,
+        "duplicate_split": one.twin_split or None,
+        "confidence": one.example.confidence,
+    }
+
+
+def causes_csv(images: Sequence[SortedImage]) -> str:
+    """Return every sorted image as a line of CSV; a path that a spreadsheet would run as a formula stays as it is."""
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CAUSE_COLUMNS)
+    for one in images:
+        writer.writerow(["" if value is None or value != value else value for value in _sorted_row(one).values()])
+    return stream.getvalue()
 
 
 def _condition_json(one: Condition, i: int, findings: Findings) -> JsonObject:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
 from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.causes import SortedErrors, cause_column, causes, cleaned, sort_errors, sorted_images
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
@@ -42,7 +43,7 @@ from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
-from fdgpu.findings import INTERFACE, Findings, ImageTable, Split, Thumbnails
+from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, Split, Thumbnails
 from fdgpu.fingerprint import weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
@@ -123,6 +124,7 @@ def audit(
     allow_outside: bool = False,
     method: str | None = None,
     directions: FailureDirections | None = None,
+    clean: bool = False,
     planted: Mapping[str, Planted] | None = None,
     title: str = "Where the model fails",
     seed: int = 0,
@@ -173,8 +175,8 @@ def audit(
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
-            ``captions.parquet`` and ``effects.parquet`` into; None writes nothing. It appears whole when all is done,
-            and replaces an earlier audit's files; what fdgpu did not write is kept.
+            ``captions.parquet``, ``effects.parquet`` and ``causes.csv`` into; None writes nothing. It appears whole
+            when all is done, and replaces an earlier audit's files; what fdgpu did not write is kept.
         store: folder that keeps the embeddings: images that it holds are not embedded again, so that an audit that was
             killed goes on, and another with other settings or of another model takes them from there. See
             :class:`fdgpu.EmbeddingStore`. ``"auto"`` is ``embeddings`` in ``out``; ``"none"`` keeps nothing.
@@ -201,6 +203,9 @@ def audit(
         directions: an estimator with settings of your own; default ``FailureDirections(random_state=seed,
             n_permutations=200, stop_after=10, n_resamples=20)``. Without permutations nothing is tested; without
             resamples a caption is trusted by its accuracy gap alone.
+        clean: fit directions without errors whose label is likely wrong, and without duplicates of another split or
+            label; the page and ``audit.json`` say what that changes. Everything is fitted and tested twice. The errors
+            of val and test are sorted in any case, and listed in ``causes.csv``.
         planted: what is known to be hard, by class name, to judge the audit by.
         title: heading of the report.
         seed: seed of everything random; of no effect beside ``directions``, which have their own.
@@ -214,6 +219,7 @@ def audit(
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
     _check_kinds(decoder, directions, cluster, title, timings, progress)
+    check_kind(clean, "clean", isinstance(clean, bool), "True or False")
     method = check_method(method, directions)
     notes = Notes()
     given = {
@@ -259,7 +265,16 @@ def audit(
         notes.about_treatments(embedded.treated, len(inputs))
         chosen = choose_method(method, directions, inputs, embedded.readable & (inputs.splits == Split.VAL))
         fit, look = chosen.of(fit), isinstance(groups, str) and groups == "auto"
+        with timed(seconds, "sort errors", report):
+            errors = sort_errors(inputs, embedded)
+        if errors.note:
+            notes.add(errors.note)
         audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined)
+        changed: tuple[CleanedClass, ...] = ()
+        if clean and _leaves_some(errors, inputs, embedded, notes):
+            before, fit = fit.fitted, FailureDirections.from_settings(fit.solver_settings, fit.search_settings)
+            audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined, errors.kept(inputs))
+            changed = cleaned(before, fit.fitted, audited, errors.kept(inputs))
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
@@ -273,10 +288,12 @@ def audit(
                 shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
         with timed(seconds, "gather findings", report):
             classes = class_findings(fit.fitted, audited, captioned, planted or {}, drawn.by_class)
+            sorted_errors = sorted_images(errors, audited)
+            why = causes(errors, sorted_errors, inputs.class_names)
             with notes.instead_of("The page lists its examples alone"):
-                table = image_table(fit.fitted, audited)
+                table = image_table(fit.fitted, audited, cause_column(errors, audited))
             with notes.instead_of("The page has no photographs"):
-                pictures, missing = thumbnails(classes, table, source, audited.ids)
+                pictures, missing = thumbnails(classes, why, table, source, audited.ids)
             pictures.pixels.update(drawn.pixels)
         notes.about_captions(space, candidates, captioned.unread)
         notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
@@ -285,6 +302,8 @@ def audit(
             classifier=laid.answering.asked() if laid.answering is not None else None,
             classes=classes,
             images=table,
+            causes=why,
+            cleaned=changed,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
             skipped=embedded.skipped,
@@ -293,7 +312,7 @@ def audit(
         report("write the report", 0, 1)
         page, examples = render_report(findings, pictures), example_table(audited)
         if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, examples, captioned)
+            write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors)
         report("write the report", 1, 1)
     return AuditResult(
         findings, fit, inputs.by_image(audited.decisions), captioned, examples, page, folder.out if folder else None
@@ -345,6 +364,17 @@ def _check_kinds(
     check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
 
 
+def _leaves_some(errors: SortedErrors, inputs: AuditInputs, embedded: Embedded, notes: Notes) -> bool:
+    """Whether there is something to leave out of the fit, and something left."""
+    of_val = inputs.of_samples(embedded.readable & (inputs.splits == Split.VAL)) & (inputs.labels >= 0)
+    kept = errors.kept(inputs)[of_val]
+    if not kept.any():
+        notes.doubt("All val images are duplicates or have wrong labels: directions were fitted with all of them.")
+    elif kept.all():
+        notes.add("No val image is a duplicate or an error with a wrong label: nothing was left out of the fit.")
+    return bool(kept.any() and not kept.all())
+
+
 def _fit(
     fit: FailureDirections,
     inputs: AuditInputs,
@@ -354,8 +384,9 @@ def _fit(
     seconds: dict[str, float],
     report: Reporter,
     cluster: Cluster | None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> AuditImages:
-    """Fit on val; return every image with its decision values."""
+    """Fit on val, or on those of its samples that are kept; return every image with its decision values."""
     vectors, readable = embedded.vectors, embedded.readable
     val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
     if not val.any():
@@ -364,14 +395,18 @@ def _fit(
     whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
     reference = vectors.chosen(np.flatnonzero(train)) if whitened_by is Split.TRAIN else None
     every, correct = inputs.by_image(inputs.labels), inputs.by_image(inputs.correct)
-    fitted, labels = vectors.chosen(np.flatnonzero(val)), every[val]
+    judged = every
+    if kept is not None:  # what is not known of a sample is left out of the fit
+        judged = inputs.by_image(np.where(kept, inputs.labels, -1))
+        val &= (judged.reshape(len(inputs), -1) >= 0).any(axis=1)
+    fitted, labels = vectors.chosen(np.flatnonzero(val)), judged[val]
     with timed(seconds, "group images", report):
         together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
     with timed(seconds, "fit directions", report):
         own_loss = None if loss is None else inputs.by_image(loss)[val]
         fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster, own_loss)
     if fit.n_permutations:
-        seconds["test directions"] = fit.test_seconds_
+        seconds["test directions"] = seconds.get("test directions", 0.0) + fit.test_seconds_
         seconds["fit directions"] -= fit.test_seconds_
     with timed(seconds, "decision values", report):
         along = fit.fitted.decisions(vectors, every, range(fit.n_directions))

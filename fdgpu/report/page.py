@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
 from fdgpu.report.classes import bar_length, class_view
+from fdgpu.report.error_lists import cause_strips, cause_words, pictures_of_causes
 from fdgpu.report.explaining import explanations
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
 from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
@@ -70,6 +71,7 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             tested=how_tested(findings),
             remarks=(*remarks(findings, views), *filter(None, [shortened])),
             planted=planted_rows(views),
+            causes=cause_strips(findings, thumbnails, encoding),
             conditions=list(zip(findings.conditions, views[::2], views[1::2], strict=False)),
             classes=ranked,
             listing=listing,
@@ -125,7 +127,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
-    words = (also, explained_words, picture_words, proof, why_withheld)
+    words = (also, cause_words, explained_words, picture_words, proof, why_withheld)
     environment.filters.update({form.__name__: form for form in (*numbers, *words, packed_html)})
     environment.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},
@@ -153,6 +155,7 @@ def _page_encoding(findings: Findings, thumbnails: Thumbnails) -> Encoding:
         for one in findings.classes
         for examples in (*(e for m in one.modes for e in (m.hard_examples, m.easy_examples)), one.unsure_examples)
     ]
+    grids += [pixels_of((e.path for e in pictures), thumbnails) for pictures in pictures_of_causes(findings).values()]
     grids += [pixels_of((path for d in one.decoded for path in d.paths), thumbnails) for one in findings.classes]
     return choose_encoding([list(grid.values()) for grid in grids], PICTURE_BUDGET)
 

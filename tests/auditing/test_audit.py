@@ -19,6 +19,7 @@ from fdgpu.auditing.images import Embedded
 from fdgpu.directions import groups
 from fdgpu.embedding.sources import FileSource, TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
+from fdgpu.index import nearest
 from tests.auditing.conftest import CLASSES, PER_CLASS, audit_world
 from tests.counted_rows import CountedRows, read_in_blocks
 
@@ -79,15 +80,18 @@ def test_an_audit_of_vectors_that_are_had_in_parts_is_the_same(
     monkeypatch.setattr(Embedded, "of", in_parts)
     read_in_blocks(monkeypatch, 7, clip.dimension)
     monkeypatch.setattr(groups, "ROW_BYTES", dict.fromkeys(("cpu", "cuda"), 4 * clip.dimension * 7))
+    for sizes in (nearest.KEYS, nearest.QUERIES):
+        monkeypatch.setitem(sizes, "cpu", 7)
     audit_world(world, clip, tmp_path)
     assert without_seconds(tmp_path) == without_seconds(audited.out)
     for name in ("captions.parquet", "examples.parquet"):
         assert (tmp_path / name).read_bytes() == (audited.out / name).read_bytes()
     (rows,) = parts
-    assert rows.most == 7
+    assert rows.most == 2 * PER_CLASS  # coats and bags, which a regression tells apart; of everything else 7
     shown = rows.reads[np.array(world["splits"]) == "test"]
-    # For its decision value, and its place on the map; and where there are captions, to judge them by.
-    assert (shown.min(), shown.max()) == (2, 3)
+    # For the mean, as a neighbour, and to ask for its own in two splits; for its decision value, and its place on the
+    # map; and to judge captions by, or, of the classes that have none, to tell errors from right images.
+    assert (shown.min(), shown.max()) == (7, 7)
 
 
 def test_classes_without_a_direction_say_why(audited) -> None:
@@ -99,7 +103,7 @@ def test_classes_without_a_direction_say_why(audited) -> None:
 
 def test_the_folder_holds_the_contract(audited, world: dict) -> None:
     names = {path.name for path in audited.out.iterdir()}
-    tables = {"examples.parquet", "captions.parquet", "effects.parquet"}
+    tables = {"examples.parquet", "captions.parquet", "effects.parquet", "causes.csv"}
     assert names == tables | {"report.html", "audit.json", "directions.safetensors", "embeddings"}
     document = json.loads((audited.out / "audit.json").read_text())
     assert set(document) >= {"fdgpu", "seed", "model", "backend", "classes", "timings", "skipped"}

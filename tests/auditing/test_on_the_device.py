@@ -20,6 +20,8 @@ import fdgpu
 from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
+from fdgpu.auditing.causes import LOOKED_AT
+from fdgpu.auditing.label_errors import FEWEST, pools
 from fdgpu.auditing.mapping import NEIGHBOURS
 from fdgpu.captions.reliability import SHOWN
 from fdgpu.errors import FdgpuWarning
@@ -27,7 +29,7 @@ from fdgpu.findings import ClassFindings, ScoredCaption
 from tests.pretend_cuda import pretend_cuda, solve_by_twins
 
 SIZES = ((16, 3), (64, 3), (16, 12))  # images of a class and split, classes
-FEW = ((8, 2), (16, 2))
+FEW = ((16, 2), (32, 2))
 CHECK = "how far captions lie from encode_text's"
 OF_THE_MODEL = {  # the bundled CLIP
     "the text tower's attention mask": 4 * 20 * 20,
@@ -130,8 +132,12 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
     """
     n, k, r = len(result.mode_decisions), len(result.findings.classes), settings.get("n_directions", 1)
     m, c, d, s = len(ADJECTIVES), len(SETTINGS["Cs"]), 128, n // 2
+    near = min(LOOKED_AT, s)
     found = {
         "which images have a vector": n,
+        **{f"how near the nearest images of {split} are": 4 * n * near for split in ("val", "test")},
+        **{f"which images of {split} are nearest": 8 * n * near for split in ("val", "test")},
+        "how much errors look like the class that they were taken for": 8 * judged(result),
         "which images are near-duplicates": 8 * s,
         "mean and deviation of the reference": 2 * 8 * d,
         "what was found": 8 * k * (d + c + 15),
@@ -146,6 +152,16 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
     if on_device:
         found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * SIDE * SIDE * s}
     return found | OF_THE_MODEL
+
+
+def judged(result: AuditResult) -> int:
+    """Errors, and the right images that each kind of them is compared with; a duplicate is neither."""
+    k = len(result.findings.classes)
+    inputs = job(len(result.mode_decisions) // (2 * k), k)
+    asked = np.ones(len(inputs["labels"]), bool)
+    asked[[int(one.example.path) for one in result.findings.causes.duplicate]] = False
+    own = pools(inputs["labels"], inputs["predictions"], asked)
+    return sum(len(pool.errors) + len(pool.right) for pool in own if len(pool.errors) >= FEWEST)
 
 
 def check(result: AuditResult, crossings: list[Crossing], settings: dict[str, Any], on_device: bool) -> None:

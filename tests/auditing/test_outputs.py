@@ -21,12 +21,16 @@ from fdgpu.findings import (
     AnswerKind,
     AskedModel,
     CaptionEvidence,
+    Cause,
+    Causes,
+    CleanedClass,
     Condition,
     DecidedBy,
     DecodedPictures,
     Findings,
     Side,
     Skipped,
+    SortedImage,
     Split,
 )  # fmt: skip
 from fdgpu.report.formats import duration
@@ -94,6 +98,9 @@ def test_one_direction_needs_no_mode_column(
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"
 OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's are at the class too
     "The document": "",
+    "Causes": "causes",
+    "A sorted error": "label duplicate model",
+    "A cleaned class": "cleaned",
     "A condition": "conditions",
     "A classifier": "classifier",
     "Caption rules": "caption_rules",
@@ -110,7 +117,7 @@ OBJECTS = {  # heading → the objects of audit.json that its table is of; a mod
     "Decoded pictures": "decoded",
     "Skipped images": "skipped",
 }
-BY_NAME = {"n_images", "timings", "versions"}  # objects whose keys are splits, stages and packages
+BY_NAME = {"n_images", "timings", "versions", "by_class"}  # objects whose keys are splits, stages, packages, classes
 TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict}
 
 
@@ -166,10 +173,16 @@ def complete(findings: Findings) -> Findings:
     classes = (replace(two, modes=modes, decoded=drawn), *findings.classes[1:])
     skipped = (Skipped("a.png", "it is broken"),)
     conditions = (Condition("a", AnswerKind.LOGITS, 0.4, 0.9, Split.TRAIN, 2),)
+    sorted_as = {
+        cause: (SortedImage(two.hard_examples[0], "b", Split.VAL, cause, 0.9, "b.png", "c", "train"),)
+        for cause in map(str, Cause)
+    }
+    causes = Causes(1, 1, 1, 0, 1.5, 0.1, "", by_class={"b": (1, 1, 1)}, **sorted_as)
+    cleaned = (CleanedClass("b", 2, 0.5, 0.6, 0.7, NAN, True, False, NAN),)
     classifier = AskedModel("a model", "scaled", 3, "logits", "cpu", "float32", "0a")
     return replace(
         findings, classes=classes, classifier=classifier, conditions=conditions, skipped=skipped, notes=("a note",),
-        timings={"fit": 1.0},
+        timings={"fit": 1.0}, causes=causes, cleaned=cleaned,
     )  # fmt: skip
 
 
@@ -228,8 +241,8 @@ def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:
     """The findings are finished before either is written: nothing is timed any more."""
     document = json.loads((audited.out / "audit.json").read_text())
     stages = [
-        "embed images", "check columns", "group images", "fit directions", "test directions", "decision values",
-        "score captions", "gather findings",
+        "embed images", "check columns", "sort errors", "group images", "fit directions", "test directions",
+        "decision values", "score captions", "gather findings",
     ]  # fmt: skip
     assert list(document["timings"]) == list(audited.findings.timings) == stages
     rows = dict(re.findall(r'scope="row">([a-z ]+)</th>.*?([^<>]+)</td></tr>', audited.page))

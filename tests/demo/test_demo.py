@@ -42,7 +42,7 @@ def test_the_demo_leaves_its_world_and_the_truth(full: tuple[Path, float]) -> No
     names = {path.name for path in out.iterdir()}
     assert names == {
         "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet",
-        "effects.parquet", "truth.json", "images", "predictions.csv",
+        "effects.parquet", "causes.csv", "truth.json", "images", "predictions.csv",
     }  # fmt: skip
     table = read_predictions(out / "predictions.csv")
     assert {split: table.splits.count(split) for split in ("val", "test")} == {"val": 5000, "test": 5000}
