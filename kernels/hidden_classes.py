@@ -106,7 +106,8 @@ class Smoother(NamedTuple):
         flat = rows.flatten(2, 3) @ self.matrix
         if self.matrix.shape[-1] != self.matrix.shape[-2]:
             flat = flat @ self.matrix.mT
-        return flat.unflatten(2, rows.shape[2:4]).transpose(1, 2)
+        values: Tensor = flat.unflatten(2, rows.shape[2:4]).transpose(1, 2)
+        return values
 
     def of(self, classes: slice | Tensor, shrinkages: int) -> Smoother:
         """Return that of some classes, by the first shrinkages."""

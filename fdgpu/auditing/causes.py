@@ -107,7 +107,8 @@ def look_up(inputs: AuditInputs, embedded: Embedded) -> tuple[Neighbours, str]:
     """Find the nearest images of each split, for all of val and test, or for as many as time allows."""
     vectors, readable = embedded.vectors, embedded.readable
     unseen = np.flatnonzero(readable & (inputs.splits != Split.TRAIN))
-    wrong = (inputs.by_image(~inputs.correct & (inputs.labels >= 0))).reshape(len(inputs), -1).any(axis=1)[unseen]
+    is_wrong: Bools = np.asarray(inputs.by_image(~inputs.correct & (inputs.labels >= 0))).reshape(len(inputs), -1)
+    wrong = np.any(is_wrong, axis=1)[unseen]
     most = MOST_PAIRS.get(vectors.device.type, MOST_PAIRS["cuda"]) // max(1, int(readable.sum()))
     first, rest = unseen[wrong], unseen[~wrong]
     asked = np.sort(np.concatenate([_spread(first, most), _spread(rest, most - min(most, len(first)))]))

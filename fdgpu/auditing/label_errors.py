@@ -254,8 +254,8 @@ def _likenesses(vectors: Rows, images: Ints, own: list[Pool]) -> Iterator[tuple[
     there = [
         left_out(vectors.take(images[np.concatenate([pool.errors, pool.right])]), len(pool.errors)) for pool in many
     ]
-    down = to_host(torch.cat(there), "how much errors look like the class that they were taken for") if there else []
-    parts = iter(np.split(down, np.cumsum([len(one) for one in there])[:-1])) if there else iter(())
+    why, ends = "how much errors look like the class that they were taken for", np.cumsum([len(one) for one in there])
+    parts = iter(np.split(to_host(torch.cat(there), why), ends[:-1]) if there else ())
     for pool in own:
         scores = next(parts) if len(pool.errors) >= FEWEST else None
         yield None if scores is None else (scores[: len(pool.errors)], scores[len(pool.errors) :])
