@@ -171,8 +171,9 @@ def _twins(near: Neighbours, within: float, labels: Ints, splits: NDArray[np.str
         differ &= groups[near.of][:, None] != groups[near.images]
     twin = (near.distances <= within) & ((splits[near.of][:, None] != splits[near.images]) | differ)
     found = np.full(len(labels), -1)
-    has = np.flatnonzero(twin.any(axis=1))
-    found[near.of[has]] = near.images[has, twin[has].argmax(axis=1)]
+    rows, columns = np.nonzero(twin)
+    has, first = np.unique(rows, return_index=True)
+    found[near.of[has]] = near.images[has, columns[first]]
     return found
 
 

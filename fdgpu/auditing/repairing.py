@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import pdtrc
 
 from fdgpu.arrays import to_host
 from fdgpu.auditing.outputs import write_json
@@ -42,6 +43,7 @@ from fdgpu.version import __version__
 SCHEMA = "fdgpu.repair/1"
 HEADER = ("path", "class", "decision_value", "weight", "why")
 SAME_IMAGE = 1 - 1e-5  # least cosine of two embeddings of one image, whose batches differ
+CHANCE = 1e-3  # most probability that so many files have the same name and value and are not the same
 SAME_VALUE = 1e-4  # how far its decision values may be apart, of their deviation in the class
 HELD_OUT = (Split.VAL, Split.TEST)
 BLOCK = 1 << 16  # vectors of a store at a time
@@ -377,10 +379,29 @@ def _held_out_among(past: PastAudit, failures: dict[str, list[Failure]], seen: S
         columns = [past.examples[failure.column].to_numpy()[rows] for failure in own]
         lowest = np.fmin.reduce(columns)
         by_file = dict(zip(files[rows].tolist(), lowest.tolist(), strict=True))
-        for i in np.flatnonzero(seen.names == name):
-            there = by_file.get(PurePosixPath(seen.ids[i]).name, np.nan)
-            same[i] = abs(there - seen.values[i]) <= SAME_VALUE * np.nanstd(lowest)
+        own_rows = np.flatnonzero(seen.names == name)
+        there = np.array([by_file.get(PurePosixPath(seen.ids[i]).name, np.nan) for i in own_rows])
+        same[own_rows] = _more_than_chance(there, seen.values[own_rows], lowest)
     return np.flatnonzero(same), "found by file name and decision value alone, as the audit kept no embeddings"
+
+
+def _more_than_chance(
+    there: NDArray[np.float64], values: NDArray[np.float64], all_there: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return which images have the value of the file of their name; none where as many would have by chance.
+
+    Args:
+        there: (n,) value of the audit's image with the same file name, NaN where there is none.
+        values: (n,) of the pool's images.
+        all_there: (m,) of all the audit's images of the class.
+    """
+    near = SAME_VALUE * np.nanstd(all_there)
+    same = np.abs(there - values) <= near
+    known = np.sort(all_there[np.isfinite(all_there)])
+    asked = values[np.isfinite(there)]
+    by_chance = (np.searchsorted(known, asked + near, "right") - np.searchsorted(known, asked - near)).sum()
+    certain = pdtrc(same.sum() - 1, by_chance / max(1, len(known)) - same.sum() / max(1, len(known))) <= CHANCE
+    return same if certain else np.zeros_like(same)
 
 
 # --- the manifest -----------------------------------------------------------------------------------------------------

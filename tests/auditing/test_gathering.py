@@ -17,7 +17,7 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.inputs import check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
 from fdgpu.directions import FailureDirections
-from fdgpu.findings import INTERFACE, ClassFindings, ImageTable, Interface, Split, Status, Tally
+from fdgpu.findings import INTERFACE, Causes, ClassFindings, ImageTable, Interface, Split, Status, Tally
 from fdgpu.progress import silent
 from fdgpu.rows import TensorRows
 from tests.auditing.conftest import SHOWN, captions_of
@@ -249,7 +249,8 @@ def test_the_page_holds_examples_first_and_then_the_hardest_of_every_class(
     classes: tuple[ClassFindings, ...], images: AuditImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source: Any = Asked()
-    found, missing = thumbnails(classes, listed(images), source, images.ids)
+    causes = Causes(0, 0, 0, 0, 0.0, 0.0, "", (), (), (), {})
+    found, missing = thumbnails(classes, causes, listed(images), source, images.ids)
     shown = {int(example.path.removesuffix(".png")) for one in classes for example in one.examples}
     assert set(source.rows[: len(shown)]) == shown
     assert (set(source.rows), source.side) == (set(range(24)), 512)
@@ -257,14 +258,14 @@ def test_the_page_holds_examples_first_and_then_the_hardest_of_every_class(
 
     monkeypatch.setattr(gathering, "PICTURES", 3)
     some = [replace(one, modes=(), unsure_examples=()) for one in classes]
-    thumbnails(some, listed(images), source, images.ids)
+    thumbnails(some, causes, listed(images), source, images.ids)
     assert source.rows == [0, 8, 1]  # the hardest of either class that has a direction, then the second
-    thumbnails(classes, listed(images), source, images.ids)
+    thumbnails(classes, causes, listed(images), source, images.ids)
     assert set(source.rows) == shown  # examples are never left out
-    thumbnails(classes, None, source, images.ids)
+    thumbnails(classes, causes, None, source, images.ids)
     assert set(source.rows) == shown
     monkeypatch.setattr(gathering, "PIXEL_BYTES", 3 * 200**2 * len(shown))
-    thumbnails(classes, None, source, images.ids)
+    thumbnails(classes, causes, None, source, images.ids)
     assert source.side == 200
 
 

@@ -21,6 +21,7 @@ from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
 from fdgpu.auditing.causes import LOOKED_AT
+from fdgpu.auditing.gathering import EXAMPLES
 from fdgpu.auditing.label_errors import FEWEST, pools
 from fdgpu.auditing.mapping import NEIGHBOURS
 from fdgpu.captions.reliability import SHOWN
@@ -127,12 +128,14 @@ def test_so_it_is_with_an_index_of_captions(monkeypatch: pytest.MonkeyPatch) -> 
 def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> dict[str, int]:
     """Bytes of each crossing of an audit, by what it is for.
 
-    N images, of which s are shown, all in pictures where they are so few; k classes, r directions, m candidates a
-    class, c values of C, d dimensions: nothing has N·d or m·d elements.
+    N images, of which s are shown, all in pictures where they are so few, beside errors of val; k classes, r
+    directions, m candidates a class, c values of C, d dimensions: nothing has N·d or m·d elements.
     """
     n, k, r = len(result.mode_decisions), len(result.findings.classes), settings.get("n_directions", 1)
     m, c, d, s = len(ADJECTIVES), len(SETTINGS["Cs"]), 128, n // 2
     near = min(LOOKED_AT, s)
+    causes = result.findings.causes.lists.values()
+    of_val = len({one.example.path for listed in causes for one in listed[:EXAMPLES] if one.split == "val"})
     found = {
         "which images have a vector": n,
         **{f"how near the nearest images of {split} are": 4 * n * near for split in ("val", "test")},
@@ -150,7 +153,7 @@ def expected(result: AuditResult, settings: dict[str, Any], on_device: bool) -> 
         "images most like each": 4 * NEIGHBOURS * s,
     }
     if on_device:
-        found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * SIDE * SIDE * s}
+        found |= {"checksums of the pictures": 8 * n, "the pictures to show": 3 * SIDE * SIDE * (s + of_val)}
     return found | OF_THE_MODEL
 
 

@@ -142,8 +142,8 @@ def test_a_clip_s_vectors_give_its_audit_and_nothing_is_embedded(
     assert "No images were given beside the embeddings" in " ".join(document["notes"])
     root = read(result.page)
     assert not root.find("", cls="tile")
-    names = [one.text for one in root.find("ol", cls="names")[1].find("li")]
-    assert names == [example.path for example in result.findings.classes[1].hard_examples]
+    names = [[one.text for one in own.find("li")] for own in root.find("ol", cls="names")]
+    assert [example.path for example in result.findings.classes[1].hard_examples] in names
 
 
 def test_images_beside_them_are_shown_and_a_few_are_compared(

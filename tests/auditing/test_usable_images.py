@@ -14,6 +14,7 @@ from PIL import Image
 
 import fdgpu
 from fdgpu import ClipEmbedder
+from fdgpu.auditing.gathering import EXAMPLES
 from fdgpu.embedding.sources import FileSource
 from fdgpu.errors import FdgpuWarning, InputError
 
@@ -104,7 +105,10 @@ def test_pictures_that_vanish_are_counted(world: dict, clip: ClipEmbedder, tmp_p
     (note,) = [note for note in result.findings.notes if "read again" in note]
     assert re.match(r"3 of the pictures to show could not be read again, such as \d+\.png: files are gone", note)
     assert "3 of the pictures to show" in result.page
+    causes = result.findings.causes
+    assert causes is not None
     shown = {one.path for entry in result.findings.classes for one in entry.examples}
+    shown |= {one.example.path for listed in causes.lists.values() for one in listed[:EXAMPLES]}
     result = audited_with(picture for picture in world["pictures"])
     (note,) = [note for note in result.findings.notes if "read again" in note]
     assert note.startswith(f"{len(shown)} of the pictures to show")
