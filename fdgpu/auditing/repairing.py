@@ -45,6 +45,7 @@ HEADER = ("path", "class", "decision_value", "weight", "why")
 SAME_IMAGE = 1 - 1e-5  # least cosine of two embeddings of one image, whose batches differ
 CHANCE = 1e-3  # most probability that so many files have the same name and value and are not the same
 SAME_VALUE = 1e-4  # how far its decision values may be apart, of their deviation in the class
+WIDE = 100  # times that, within which other values are counted, for how many agree by chance
 HELD_OUT = (Split.VAL, Split.TEST)
 BLOCK = 1 << 16  # vectors of a store at a time
 
@@ -397,11 +398,10 @@ def _more_than_chance(
     """
     near = SAME_VALUE * np.nanstd(all_there)
     same = np.abs(there - values) <= near
-    known = np.sort(all_there[np.isfinite(all_there)])
-    asked = values[np.isfinite(there)]
-    by_chance = (np.searchsorted(known, asked + near, "right") - np.searchsorted(known, asked - near)).sum()
-    certain = pdtrc(same.sum() - 1, by_chance / max(1, len(known)) - same.sum() / max(1, len(known))) <= CHANCE
-    return same if certain else np.zeros_like(same)
+    known, asked, wide = np.sort(all_there[np.isfinite(all_there)]), values[np.isfinite(there)], near * WIDE
+    around = np.searchsorted(known, asked + wide, "right") - np.searchsorted(known, asked - wide)
+    by_chance = around.sum() / WIDE / max(1, len(known))
+    return same & bool(pdtrc(same.sum() - 1, by_chance) <= CHANCE)
 
 
 # --- the manifest -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fdgpu import ClipEmbedder, Decoder, FailureDirections
 from fdgpu.auditing import AuditResult, repair_by_painting, repair_by_pool, repair_by_weights
+from fdgpu.auditing.repairing import _more_than_chance
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import load_photographs
@@ -194,3 +195,16 @@ def test_directions_of_a_folder_are_those_of_the_result(audited: AuditResult) ->
     assert audited.out is not None
     loaded = FailureDirections.load(audited.out / "directions.safetensors")
     assert np.allclose(loaded.coef_, audited.directions.coef_, equal_nan=True)
+
+
+def test_the_same_names_and_values_are_the_same_images_where_chance_gives_fewer() -> None:
+    rng = np.random.default_rng(0)
+    flagged = 0
+    for _ in range(200):
+        audited, others = rng.normal(size=(2, 500))
+        flagged += _more_than_chance(audited, others, audited).any()
+        assert _more_than_chance(audited, audited + 1e-6, audited).all()
+        others[:9] = audited[:9]
+        assert _more_than_chance(audited, others, audited)[:9].all()
+    assert flagged <= 2  # one in a thousand; a file or two in some twenty have the same value
+    assert not _more_than_chance(np.full(500, np.nan), others, audited).any()
