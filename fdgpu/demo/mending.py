@@ -180,7 +180,9 @@ def _trained(world: Mendable, pictures: Tensor, addition: Addition) -> nn.Module
     """Return the model trained further on its training set, whose halved pictures are given, and what is added."""
     labels, weights = world.splits[0].labels, addition.weights
     if addition.pictures is not None and addition.labels is not None:
-        pictures = torch.cat([pictures, halved(addition.pictures)])
+        added = addition.pictures  # the bundled decoder paints them as small as the model sees them
+        added = added if added.shape[-1] == pictures.shape[-1] else halved(added)
+        pictures = torch.cat([pictures, added])
         labels = torch.cat([labels, addition.labels])
     return fine_tune(
         world.model, pictures, labels, recipe=RECIPE, layers="all", weights=weights, seed=world.seed,
