@@ -6,6 +6,7 @@ the model took it for usually looks (:mod:`fdgpu.auditing.label_errors`). All ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -219,8 +220,12 @@ def sorted_images(found: SortedErrors, images: AuditImages) -> list[SortedImage]
         )
         for row, image, example in zip(rows.tolist(), of.tolist(), examples(images, rows), strict=True)
     ]
-    sure = {Cause.LABEL: 0, Cause.DUPLICATE: 1, Cause.MODEL: 2}
-    return sorted(described, key=lambda one: (sure[one.cause], one.example.correct, -np.nan_to_num(one.chance)))
+    kinds = list(Cause)
+
+    def place(one: SortedImage) -> tuple[int, bool, float]:
+        return kinds.index(one.cause), one.example.correct, 0.0 if math.isnan(one.chance) else -one.chance
+
+    return sorted(described, key=place)
 
 
 def cause_column(found: SortedErrors, images: AuditImages) -> NDArray[np.str_]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from io import BytesIO
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
 from fdgpu.findings import Interval
 from fdgpu.report.formats import plural
-from fdgpu.report.page import _asset, _environment
+from fdgpu.report.page import asset, environment
+from fdgpu.report.pictures import data_uri, square
 
 STYLES = ("base.css", "tables.css", "comparison.css", "print.css")
 THUMBNAIL = 96  # pixels of the longer side
+QUALITY = 82  # of its encoding
 PICTURES = 8  # of a class that turned right, and as many that turned wrong
 MOST_PICTURES = 1_200  # on the page; at 96 pixels some 5 MB
 
@@ -215,8 +214,8 @@ class Mended:
 
 def render_mended(found: Sequence[Mended]) -> str:
     """Render models that were mended in several ways as one page, with a link to the comparison of each."""
-    style = Markup("\n".join(map(_asset, STYLES)))  # noqa: S704 -- our own files
-    return _environment().get_template("mended.html").render(found=found, style=style)
+    style = Markup("\n".join(map(asset, STYLES)))  # noqa: S704 -- our own files
+    return environment().get_template("mended.html").render(found=found, style=style)
 
 
 def render_comparison(found: Comparison, pictures: Mapping[str, NDArray[np.uint8]]) -> str:
@@ -234,14 +233,14 @@ def render_comparison(found: Comparison, pictures: Mapping[str, NDArray[np.uint8
         if any(turned[way].get(one.name) for way in turned)
     ]
     uris = {
-        image.path: _data_uri(pictures[image.path])
+        image.path: data_uri(square(pictures[image.path], THUMBNAIL), QUALITY)
         for _, ways in shown
         for _, images in ways
         for image in images
         if image.path in pictures
     }
     page = (
-        _environment()
+        environment()
         .get_template("comparison.html")
         .render(
             found=found,
@@ -250,7 +249,7 @@ def render_comparison(found: Comparison, pictures: Mapping[str, NDArray[np.uint8
             uris=uris,
             verdicts=Verdict,
             plural=plural,
-            style=Markup("\n".join(map(_asset, STYLES))),  # noqa: S704 -- our own files
+            style=Markup("\n".join(map(asset, STYLES))),  # noqa: S704 -- our own files
         )
     )
     return page.encode("utf-8", "replace").decode("utf-8")
@@ -261,11 +260,3 @@ def _by_class(images: Sequence[TurnedImage]) -> dict[str, list[TurnedImage]]:
     for image in images:
         classes.setdefault(image.class_name, []).append(image)
     return classes
-
-
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    stream = BytesIO()
-    picture.save(stream, "jpeg", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

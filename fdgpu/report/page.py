@@ -58,9 +58,9 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     ranked = [views[i] for i in findings.ranking()]
     failures, more_failures = clearest(ranked, findings, thumbnails, encoding, listing)
     modes = [mode for one in findings.classes for mode in one.modes]
-    script = "(() => {\n" + "\n".join(_asset(name) for name in SCRIPTS) + "\n})();"
+    script = "(() => {\n" + "\n".join(asset(name) for name in SCRIPTS) + "\n})();"
     page = (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             findings=findings,
@@ -81,7 +81,7 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
             judged=any(c.evidence for mode in modes for c in (*mode.hard_captions, *mode.easy_captions)),
             lazy=lazy,
             filtered=len(views) > FILTER_ABOVE,
-            style=Markup("\n".join(_asset(name) for name in STYLES)),  # noqa: S704 -- our own files
+            style=Markup("\n".join(asset(name) for name in STYLES)),  # noqa: S704 -- our own files
             script=Markup(script),  # noqa: S704
             script_hash=_script_hash(script),
         )
@@ -117,9 +117,9 @@ def shorten(findings: Findings) -> tuple[Findings, str]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Return the templates, compiled once: they never change while a program runs."""
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("fdgpu.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -128,8 +128,8 @@ def _environment() -> Environment:
     )
     numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
     words = (also, cause_words, explained_words, picture_words, proof, why_withheld)
-    environment.filters.update({form.__name__: form for form in (*numbers, *words, packed_html)})
-    environment.globals.update(
+    made.filters.update({form.__name__: form for form in (*numbers, *words, packed_html)})
+    made.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},
         mark=mark,
         bar_length=bar_length,
@@ -140,8 +140,8 @@ def _environment() -> Environment:
         share_at=SHARE_SCALE,
         shares_summary=shares_summary,
     )
-    environment.tests["finite"] = math.isfinite
-    return environment
+    made.tests["finite"] = math.isfinite
+    return made
 
 
 def packed_html(html: str) -> str:
@@ -160,7 +160,8 @@ def _page_encoding(findings: Findings, thumbnails: Thumbnails) -> Encoding:
     return choose_encoding([list(grid.values()) for grid in grids], PICTURE_BUDGET)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or a script of the pages."""
     return (resources.files("fdgpu.report") / "assets" / name).read_text(encoding="utf-8").strip()
 
 
