@@ -101,7 +101,7 @@ def demo(
 
     Renders pictures with known attributes, trains a small model on training data in which six classes go with a
     colour, a background or a size, audits it, and compares what the audit says with what was planted. Takes about
-    two minutes on two cores. OUT then also holds truth.json, and images/ and predictions.csv to try the audit on:
+    five minutes on two cores. OUT then also holds truth.json, and images/ and predictions.csv to try the audit on:
 
         fdgpu audit --images OUT/images --predictions OUT/predictions.csv --model bundled --out again
     """
