@@ -395,7 +395,7 @@ def _estimator(
             random_state=seed,
             published=published,
             method=(Method.SVM if method is Method.AUTO else method).value,
-        )
+        ).check()
 
 
 @contextmanager

@@ -55,6 +55,7 @@ EXTRAS = {  # what extras of fdgpu bring, or its user: for what, and how to get 
     "faiss": ("an index of captions or images", install("index")),
     "cupy": ("CuPy arrays in and out", GPU_EXTRAS),
     "cuml": ("SVMs of very large classes on the GPU", GPU_EXTRAS),
+    "matplotlib": ("figures of an audit", install("plot")),
     "wn": ("nouns from WordNet", install("wordnet")),
     "ray": ("work on several GPUs and machines", install("ray")),
     "datasets": ("data sets of Hugging Face as images", "pip install datasets"),

@@ -11,6 +11,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.described import Described
+
 
 class Status(StrEnum):
     """Whether a class has a direction, or why not."""
@@ -531,8 +533,8 @@ class AskedModel:
     fingerprint: str
 
 
-@dataclass(frozen=True, eq=False)
-class ImageTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageTable(Described):
     """The images that the page can list, class after class, in columns of N rows; with conditions, one a condition.
 
     Attributes:
@@ -560,9 +562,12 @@ class ImageTable:
     why: tuple[str, ...] = ()
     left_out: int = 0
 
+    def _described(self) -> dict[str, object]:
+        return {"images": len(self.paths), "left_out": self.left_out}
 
-@dataclass(frozen=True)
-class Findings:
+
+@dataclass(frozen=True, repr=False)
+class Findings(Described):
     """A whole audit. It is finished before it is rendered or written: ``timings`` are the stages until then."""
 
     version: str
@@ -608,6 +613,18 @@ class Findings:
     images: ImageTable | None = None  # what the page lists of each; audit.json has not these, examples.parquet has all
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
 
+    def _described(self) -> dict[str, object]:
+        found = sum(one.significant if self.tested else one.found for one in self.classes)
+        what = "significant" if self.tested else "with a direction"
+        return {
+            "title": self.title,
+            "classes": len(self.classes),
+            what.replace(" ", "_"): found,
+            "images": sum(self.n_images.values()),
+            "model": self.model,
+            "method": self.method,
+        }
+
     @property
     def tested(self) -> bool:
         """Whether scores were compared with those of permuted labels."""
@@ -634,8 +651,8 @@ class Findings:
 INTERFACE: ContextVar[Interface] = ContextVar("interface", default=Interface.PYTHON)  # the command line sets it
 
 
-@dataclass
-class Thumbnails:
+@dataclass(repr=False)
+class Thumbnails(Described):
     """Small pictures for the page, by path: uint8 arrays (height, width, 3).
 
     ``only_names`` says that there never were any: the page then names the images.
@@ -643,3 +660,6 @@ class Thumbnails:
 
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     only_names: bool = False
+
+    def _described(self) -> dict[str, object]:
+        return {"pictures": len(self.pixels)}

@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
-    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "device", "errors", "extras", "files", "findings",
-    "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
+    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "described", "device", "errors", "extras", "files",
+    "findings", "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}
@@ -31,7 +31,8 @@ ALLOWED = {
     "index": BELOW | {"captions", "index"},
     "store": BELOW | {"embedding", "store"},
     **{part: set() for part in MOVED},
-    "auditing": BELOW | STAGES | {"auditing"},
+    "plotting": BELOW | {"report"},
+    "auditing": BELOW | STAGES | {"auditing", "plotting"},
     "demo": BELOW | STAGES | {"auditing", "demo"},
     "doctor": BELOW | {"embedding"},  # which decodes images, and by what
     "options": set(),

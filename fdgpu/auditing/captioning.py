@@ -15,6 +15,7 @@ from fdgpu.captions.additive import WordEffects, word_effects
 from fdgpu.captions.candidates import CaptionRecipe, pool_captions
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.reliability import Candidates, JudgedCaptions, ShownImages, judge_captions
+from fdgpu.described import Described
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.embedder import CaptionReader
@@ -35,8 +36,8 @@ OF_RESAMPLES = 10
 DRAWN = 500
 
 
-@dataclass(frozen=True)
-class ModeCaptions:
+@dataclass(frozen=True, repr=False)
+class ModeCaptions(Described):
     """A class's candidates along one of its directions.
 
     ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,), NaN for the reference;
@@ -52,13 +53,19 @@ class ModeCaptions:
     nearest: Mapping[Side, NDArray[np.bool_]]
     words: WordEffects
 
+    def _described(self) -> dict[str, object]:
+        return {"captions": len(self.texts), "hard": len(self.hard), "easy": len(self.easy)}
 
-@dataclass(frozen=True)
-class CaptionedClasses:
+
+@dataclass(frozen=True, repr=False)
+class CaptionedClasses(Described):
     """Class id → its captions by direction, where it has one; and captions left out, as they could not be read."""
 
     by_class: dict[int, tuple[ModeCaptions, ...]]
     unread: list[str]
+
+    def _described(self) -> dict[str, object]:
+        return {"classes": len(self.by_class), "unread": len(self.unread)}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def decode_directions(
     Raises:
         InputError: for a fit with whitening, no class with such a direction, or another CLIP space.
     """
-    if fit.whiten:
+    if fit.fitted.solver_settings.whiten:
         raise InputError(
             "the fit whitened its embeddings, and a whitened direction is none of CLIP's space: fit again with "
             "FailureDirections(whiten=False) to decode (paper, A.7)"

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fdgpu.auditing.outputs import SCHEMA, audit_json
-from fdgpu.auditing.pipeline import STORE, AuditResult
+from fdgpu.auditing.pipeline import STORE
+from fdgpu.auditing.result import AuditResult
 from fdgpu.checks import check_kind
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.errors import InputError

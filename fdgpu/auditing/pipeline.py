@@ -7,14 +7,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
@@ -29,7 +28,8 @@ from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.mapping import image_table
 from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.outputs import example_table, expected_bytes, write_audit
+from fdgpu.auditing.outputs import cause_table, example_table, expected_bytes, write_audit
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
@@ -56,37 +56,6 @@ from fdgpu.store.stored_vectors import StoredVectors, columns_of_store
 from fdgpu.version import __version__
 
 STORE = "embeddings"  # the folder of the store within that of the audit
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """An audit in memory.
-
-    Attributes:
-        findings: everything the report shows, as plain data.
-        directions: the fit.
-        mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first, by
-            its vector alone; NaN where its class has no such direction or it was skipped. (n, k, r) where images have k
-            conditions.
-        captions: candidates and scores of every class, by direction.
-        examples: every image that examples and figures come from, with the model's answer and its decision values: the
-            table of ``examples.parquet``.
-        page: the report as HTML.
-        out: the folder it was written to, or None.
-    """
-
-    findings: Findings
-    directions: FailureDirections
-    mode_decisions: NDArray[np.float64]
-    captions: CaptionedClasses
-    examples: pa.Table
-    page: str
-    out: Path | None
-
-    @property
-    def decisions(self) -> NDArray[np.float64]:
-        """(n,) decision values along the strongest direction of each image's class; (n, k) of k conditions."""
-        return self.mode_decisions[..., 0]
 
 
 @contextmanager
@@ -315,7 +284,15 @@ def audit(
             write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors)
         report("write the report", 1, 1)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captioned, examples, page, folder.out if folder else None
+        findings,
+        fit,
+        inputs.by_image(audited.decisions),
+        captioned,
+        examples,
+        errors=cause_table(sorted_errors),
+        pictures=pictures,
+        page=page,
+        out=folder.out if folder else None,
     )
 
 
@@ -354,6 +331,8 @@ def _check_kinds(
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    if isinstance(directions, FailureDirections):
+        directions.check()
     check_kind(cluster, "cluster", cluster is None or isinstance(cluster, (Cluster, str)), "a Cluster or its address")
     check_text(title, "title")
     check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
@@ -405,16 +384,17 @@ def _fit(
     with timed(seconds, "fit directions", report):
         own_loss = None if loss is None else inputs.by_image(loss)[val]
         fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster, own_loss)
-    if fit.n_permutations:
+    search = fit.fitted.search_settings
+    if search.n_permutations:
         seconds["test directions"] = seconds.get("test directions", 0.0) + fit.test_seconds_
         seconds["fit directions"] -= fit.test_seconds_
     with timed(seconds, "decision values", report):
-        along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
-        decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
+        along = fit.fitted.decisions(vectors, every, range(search.n_directions))
+        decisions = to_host(along, "decision values").reshape(-1, search.n_directions)
     decisions[inputs.of_samples(~readable)] = np.nan
     with_loss = None
     if loss is not None:
-        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(fit.n_directions))
+        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(search.n_directions))
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
     return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss)
@@ -423,10 +403,11 @@ def _fit(
 def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
     embedder, placement = space.images, space.images.placement
+    solver, search = fit.fitted.solver_settings, fit.fitted.search_settings
     texts, activation = space.reader and space.reader.text_method_, embedder.activation_
     return Findings(
         version=__version__,
-        seed=fit.random_state,
+        seed=search.random_state,
         model=space.name,
         method=chosen.method,
         method_reason=chosen.reason,
@@ -448,14 +429,14 @@ def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditIm
         timings={},
         n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
         fitted_on=Split.VAL,
-        whitened_by=images.whitened_by if fit.whiten else "nothing (normalised only)",
+        whitened_by=images.whitened_by if solver.whiten else "nothing (normalised only)",
         shown_from=images.shown_from,
-        C_grid=fit.Cs,
-        published=fit.published,
-        n_directions=fit.n_directions,
-        n_permutations=fit.n_permutations,
+        C_grid=tuple(solver.Cs),
+        published=solver.published,
+        n_directions=search.n_directions,
+        n_permutations=search.n_permutations,
         most_permutations=fit.fitted.most_permutations,
-        fdr=fit.fdr,
+        fdr=search.fdr,
         grouped_by=images.together.grouped_by,
         n_grouped=images.together.n_grouped,
         n_groups=images.together.n_groups,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, empty_on_host, to_device, to_host, to_torch
 from fdgpu.checks import check_kind, check_whole, shown
+from fdgpu.described import Described
 from fdgpu.errors import InputError
 from fdgpu.files import UNFINISHED, unwritable
 from fdgpu.findings import Split
@@ -39,7 +40,7 @@ UNIT = 1e-2  # how far the length of a unit vector may be off; half precision al
 Ints = NDArray[np.int64]
 
 
-class EmbeddingStore:
+class EmbeddingStore(Described):
     """Vectors of images in a folder of Parquet files, with their ids, labels, splits, groups and skip reasons.
 
     ``fdgpu embed`` and :func:`fdgpu.audit` write it; :meth:`create` and :meth:`append` do for vectors that are there
@@ -62,6 +63,10 @@ class EmbeddingStore:
 
     def __init__(self, path: str | Path, manifest: Manifest) -> None:
         self.path, self.manifest = Path(path), manifest
+
+    def _described(self) -> dict[str, object]:
+        kept = self.manifest
+        return {"path": str(self.path), "images": len(self), "dimension": kept.dimension, "precision": kept.precision}
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingStore:
