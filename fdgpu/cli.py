@@ -27,6 +27,7 @@ from fdgpu.options import (
     STOP_AFTER,
     Backend,
     BatchSize,
+    CaptionerName,
     ClassifierInPlace,
     ClassifierName,
     ClassNamesFile,
@@ -138,6 +139,7 @@ def audit(
     columns: Columns = None,
     model: Embedder = None,
     grammar: Grammar = None,
+    captioner: CaptionerName = None,
     class_names: ClassNamesFile = None,
     store: Store = "auto",
     ray: Ray = None,
@@ -180,6 +182,7 @@ def audit(
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.auditing.predictions import read_predictions
     from fdgpu.auditing.tables import REQUIRED
+    from fdgpu.captions.sentences import as_captioner
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.classifier import Classifier
     from fdgpu.embedding.features import named_embedder
@@ -211,6 +214,7 @@ def audit(
         )
     asked = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
+    writer = None if captioner is None else as_captioner(captioner, device)
     root = Path(images)
     paths = root.rglob("*") if table is None else (root / path for path in table.paths)
     read = [given] if given else []
@@ -227,6 +231,7 @@ def audit(
             class_names=names,
             embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
+            captioner=writer,
             decoder=decoder,
             out=folder,
             store=store,

@@ -178,7 +178,17 @@ EmbedderNeeded = Annotated[
 ]
 Grammar = Annotated[
     str | None,
-    typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
+    typer.Option(
+        help="Candidate captions: a file of sentences (.txt, .csv, .tsv, .parquet or .jsonl), a TOML file of your own, "
+        f"or a recipe: {', '.join(RECIPES)}."
+    ),
+]
+CaptionerName = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of a grammar, what describes the errors: the name or folder of an image-text-to-text model of "
+        "transformers."
+    ),
 ]
 GroupsOption = Annotated[
     Groups,

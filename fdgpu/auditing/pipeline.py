@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, caption_classes, written_for
 from fdgpu.auditing.causes import SortedErrors, cause_column, causes, cleaned, sort_errors, sorted_images
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
@@ -33,6 +33,7 @@ from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.captions.sentences import as_captioner, check_captioner
 from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.cluster import Cluster
 from fdgpu.decoding.decoder import Decoder
@@ -80,6 +81,7 @@ def audit(
     embeddings: Array = None,
     captions: object = None,
     grammar: object = None,
+    captioner: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
     store: str | Path = "auto",
@@ -138,9 +140,12 @@ def audit(
             vector, or captions and their vectors (m, d). The candidates are those of ``grammar``, or else all for every
             class, whose reference caption, such as "a photo of a coat", has to be among them.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
-            :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
-            to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
-            other.
+            list or a file of sentences (docs/api.md), a :class:`~fdgpu.CaptionIndex` of millions of captions, made
+            without a reference, or a mapping of class name to grammar, sentences or index. By default the demo's recipe
+            with the bundled CLIP, and the general recipe with any other.
+        captioner: writes the candidates instead: a function of a list of PIL images that returns a sentence each, a
+            pipeline of transformers, or the name of its model. It describes errors of the fit, at most 50 a class, and
+            as many right images.
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
@@ -188,6 +193,7 @@ def audit(
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
     _check_kinds(decoder, directions, cluster, title, timings, progress)
+    check_captioner(captioner, grammar)
     check_kind(clean, "clean", isinstance(clean, bool), "True or False")
     method = check_method(method, directions)
     notes = Notes()
@@ -210,7 +216,8 @@ def audit(
     space = Space.of(embedder, embeddings, captions, source)
     for doubt in space.doubts:
         notes.doubt(doubt)
-    grammar = space.grammar(grammar, decoder)
+    grammar = space.grammar(grammar, decoder, captioner)
+    writer = None if captioner is None else as_captioner(captioner)
     candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     kept = _store_of(store, out, source, space.images)
@@ -244,6 +251,13 @@ def audit(
             before, fit = fit.fitted, FailureDirections.from_settings(fit.solver_settings, fit.search_settings)
             audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined, errors.kept(inputs))
             changed = cleaned(before, fit.fitted, audited, errors.kept(inputs))
+        if writer is not None and candidates is not None:
+            with (
+                timed(seconds, "write captions", report),
+                notes.instead_of("Captions are the recipe's, and not the captioner's"),
+            ):
+                kept = errors.kept(inputs) if changed else None
+                candidates = written_for(candidates, writer, fit, audited, source, report, kept)
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
