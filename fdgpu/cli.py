@@ -178,11 +178,14 @@ def audit(
     check_device(device, precision)
     check_images(images)
     recipe = _recipe(grammar)
+    from fdgpu.captions.sentences import as_captioner, check_captioner
+
+    with usage("--captioner"):
+        check_captioner(captioner, grammar)
     from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.auditing.predictions import read_predictions
     from fdgpu.auditing.tables import REQUIRED
-    from fdgpu.captions.sentences import as_captioner
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.classifier import Classifier
     from fdgpu.embedding.features import named_embedder

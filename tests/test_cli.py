@@ -398,6 +398,8 @@ def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: P
         (["--images", "nowhere"], "does not exist"),
         (["--predictions", "nowhere.csv"], "does not exist"),
         (["--grammar", "nope"], "no recipe 'nope'"),
+        (["--grammar", "nowhere.txt"], "nowhere.txt"),
+        (["--grammar", "demo", "--captioner", "tiny"], "grammar and captioner are given"),
         (["--grammar", "nope.toml"], "cannot be read"),
         (["--backend", "abacus"], "use one of auto"),
         (["--device", "abacus"], "use 'auto', 'cpu' or 'cuda'"),
