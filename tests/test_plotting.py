@@ -11,6 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+import fdgpu
 from fdgpu import plotting
 from fdgpu.errors import InputError, MissingExtraError
 from fdgpu.findings import Curve, CurveRole, Example, Histogram, ImageTable, ModeFindings, Thumbnails
@@ -73,6 +74,33 @@ def test_the_map_has_a_dot_an_image_of_the_class() -> None:
     right, wrong = plotting.class_map(table, 1).axes[0].collections
     assert right.get_offsets().tolist() == [[1.0, 3.0]]
     assert wrong.get_offsets().tolist() == [[-2.0, 4.0]]
+
+
+def test_a_result_plots_what_is_known_of_a_class() -> None:
+    n = 60
+    rng = np.random.default_rng(0)
+    right = np.arange(n) % 3 > 0
+    result = fdgpu.audit(
+        None, ["a"] * n, np.where(right, "a", "b").tolist(), class_names=["a", "b", "c"],
+        embeddings=rng.normal(size=(n, 6)) + 2 * right[:, None], directions=fdgpu.FailureDirections(),
+    )  # fmt: skip
+    whole = result.plot("a")
+    titles = [ax.get_title() for ax in whole.axes]
+    assert titles == ["Decision values", "Accuracy among the first K", "Map of the images", "Hardest", "Easiest"]
+    (by_decision, whole_class) = result.plot("a", "accuracy").axes[0].lines
+    order = np.argsort(result.decisions, kind="stable")
+    shares = np.cumsum(right[order]) / np.arange(1, n + 1)
+    ks = by_decision.get_xdata().astype(int)
+    assert np.allclose(by_decision.get_ydata(), shares[ks - 1])
+    assert whole_class.get_ydata()[0] == pytest.approx(right.mean())
+    for wrong, message in (
+        (("d",), "class_name is 'd': use one of a, b, c"),
+        (("a", "unsure"), "panel is 'unsure': use one of decisions, accuracy, map, hardest, easiest, all"),
+        (("a", "map", 1), "direction is 1"),
+        (("b",), "'b' has no direction to plot"),
+    ):
+        with pytest.raises(InputError, match=message):
+            result.plot(*wrong)
 
 
 def test_axes_of_a_figure_of_ones_own_are_drawn_on() -> None:

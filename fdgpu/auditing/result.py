@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Panel(StrEnum):
     ACCURACY = "accuracy"
     HARDEST = "hardest"
     EASIEST = "easiest"
+    UNSURE = "unsure"
     MAP = "map"
     ALL = "all"
 
@@ -116,41 +118,53 @@ class AuditResult(Described):
         Args:
             class_name: as in ``findings.classes``.
             panel: ``"decisions"``, the values of right and of wrong images; ``"accuracy"``, among the first K images by
-                decision value, by confidence, and nearest to the captions; ``"hardest"`` and ``"easiest"`` images;
+                decision value, by confidence, and nearest to the captions; ``"hardest"`` and ``"easiest"`` images,
+                and by confidence those on which the model is sure and wrong (``"unsure"``, as the page has them);
                 ``"map"``, all images of the class; ``"all"`` of these.
             direction: of the class.
 
         Raises:
-            InputError: for a class, a panel or a direction that there is not.
+            InputError: for a class, a direction or a panel that there is not.
             MissingExtraError: where matplotlib is not installed: ``pip install 'fdgpu[plot]'``.
 
         Example:
             >>> audited.plot("boot", "decisions").savefig(tmp_path / "boot.pdf")
         """
-        chosen = check_name(panel, "panel", Panel)
         names = [one.name for one in self.findings.classes]
         index = names.index(check_name(class_name, "class_name", names))
         one = self.findings.classes[index]
         if not one.modes:
             raise InputError(f"{shown(class_name)} has no direction to plot ({one.status}): {one.remedy}")
         mode = one.modes[check_whole(direction, "direction", 0, len(one.modes) - 1, ", the directions of the class")]
-        draw: dict[str, Callable[[Axes | None], Figure]] = {
-            Panel.DECISIONS: lambda ax: plotting.decisions(mode, ax),
-            Panel.ACCURACY: lambda ax: plotting.accuracy(
-                self._curves(one.name, mode, direction), one.accuracy_shown, ax
-            ),
-            Panel.HARDEST: lambda ax: plotting.pictures(mode.hard_examples, self.pictures, "Hardest", ax),
-            Panel.EASIEST: lambda ax: plotting.pictures(mode.easy_examples, self.pictures, "Easiest", ax),
-        }
-        if self.findings.images is not None:
-            draw[Panel.MAP] = partial(plotting.class_map, self.findings.images, index, direction)
+        draw = self._panels(index, mode, direction)
+        chosen = check_name(panel, "panel", (*draw, Panel.ALL))
         if chosen != Panel.ALL:
             return draw[chosen](None)
         figure = plotting.new_figure(3, 2)
         figure.suptitle(plotting.plain(f"{one.name}: {mode.hardest_caption}" if mode.hardest_caption else one.name))
-        for ax, into in zip(figure.subplots(2, 3).flat, draw.values(), strict=False):
-            into(ax)
+        for ax, into in zip_longest(figure.subplots(2, 3).flat, draw.values()):
+            into(ax) if into else ax.remove()
         return figure
+
+    def _panels(self, index: int, mode: ModeFindings, direction: int) -> dict[str, Callable[[Axes | None], Figure]]:
+        """Return what draws each panel of a class; one of which nothing is known is left out."""
+        one, table = self.findings.classes[index], self.findings.images
+        strips = {
+            Panel.HARDEST: ("Hardest", mode.hard_examples),
+            Panel.EASIEST: ("Easiest", mode.easy_examples),
+            Panel.UNSURE: ("Hardest by confidence", one.unsure_examples),
+        }
+        curves = self._curves(one.name, mode, direction)
+        draw: dict[str, Callable[[Axes | None], Figure]] = {
+            Panel.DECISIONS: partial(plotting.decisions, mode),
+            Panel.ACCURACY: partial(plotting.accuracy, curves, one.accuracy_shown),
+        }
+        if table is not None:
+            draw[Panel.MAP] = partial(plotting.class_map, table, index, direction)
+        for panel, (title, examples) in strips.items():
+            if examples:
+                draw[panel] = partial(plotting.pictures, examples, self.pictures, title)
+        return draw
 
     def _curves(self, class_name: str, mode: ModeFindings, direction: int) -> tuple[Curve, ...]:
         own = self.examples.filter(pc.equal(self.examples["class"], class_name))
