@@ -257,8 +257,8 @@ class CleanedClass:
     cosine: float
 
 
-@dataclass(frozen=True)
-class Curve:
+@dataclass(frozen=True, repr=False)
+class Curve(Described):
     """A quantity over the number of images K: ``value[i]`` belongs to ``k[i]``; ``role`` says how K were chosen."""
 
     name: str
@@ -266,14 +266,20 @@ class Curve:
     k: tuple[int, ...]
     value: tuple[float, ...]
 
+    def _described(self) -> dict[str, object]:
+        return {"name": self.name, "points": len(self.k)}
 
-@dataclass(frozen=True)
-class Histogram:
+
+@dataclass(frozen=True, repr=False)
+class Histogram(Described):
     """Decision values of right and of wrong samples, counted in the same bins (``len(edges) == len(right) + 1``)."""
 
     edges: tuple[float, ...]
     right: tuple[int, ...]
     wrong: tuple[int, ...]
+
+    def _described(self) -> dict[str, object]:
+        return {"bins": len(self.right), "right": sum(self.right), "wrong": sum(self.wrong)}
 
 
 @dataclass(frozen=True)
@@ -331,8 +337,8 @@ class Tally:
         return 1 - self.n_errors / self.n if self.n else float("nan")
 
 
-@dataclass(frozen=True)
-class ModeFindings:
+@dataclass(frozen=True, repr=False)
+class ModeFindings(Described):
     """One failure mode of a class: a direction, how sure it is, and what it shows.
 
     ``n_errors`` counts the errors of the fit that belong to this mode: all of the class's where it has one.
@@ -367,6 +373,10 @@ class ModeFindings:
     nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
     planted: PlantedTruth | None = None
 
+    def _described(self) -> dict[str, object]:
+        score, q = round(self.cv_score, 3), round(self.q_value, 4)
+        return {"cv_score": score, "q_value": q, "n_errors": self.n_errors, "hardest_caption": self.hardest_caption}
+
     @property
     def reliable_hard_captions(self) -> tuple[ScoredCaption, ...]:
         """Hard captions that were not withheld."""
@@ -389,8 +399,8 @@ NO_RELIABLE_CAPTION = "no reliable caption"
 NO_MODE = ModeFindings()
 
 
-@dataclass(frozen=True)
-class ClassFindings:
+@dataclass(frozen=True, repr=False)
+class ClassFindings(Described):
     """One class and its failure modes, the strongest first.
 
     ``n`` and ``n_errors`` count the samples that the directions were fitted on. A class without a direction
@@ -413,6 +423,10 @@ class ClassFindings:
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
     decoded: tuple[DecodedPictures, ...] = ()  # the strongest mode's direction, from easy over neutral to hard
     condition: str = ""  # that it is a side of, where images have several
+
+    def _described(self) -> dict[str, object]:
+        counts = {"n": self.n, "n_errors": self.n_errors}
+        return {"name": self.name, "status": str(self.status), **counts, "modes": len(self.modes)}
 
     @property
     def found(self) -> bool:

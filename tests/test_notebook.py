@@ -43,7 +43,11 @@ result
 """,
     'result.plot("dog")',
     'result.plot("<b>cat", "decisions")',
-    "[repr(one) for one in (result, result.directions, result.findings, result.captions, result.directions.fitted)]",
+    """
+fit, first = result.directions.fitted, result.findings.classes[0]
+kept = (result, result.directions, result.findings, result.captions, fit, fit.whitening, first, result.pictures)
+[repr(one) for one in (*kept, result.findings.images, *first.modes, first.strongest.decisions)]
+""",
     "result.frame('classes')",
     "result.directions",
 )

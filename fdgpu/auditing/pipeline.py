@@ -256,8 +256,8 @@ def audit(
                 timed(seconds, "write captions", report),
                 notes.instead_of("Captions are the recipe's, and not the captioner's"),
             ):
-                kept = errors.kept(inputs) if changed else None
-                candidates = written_for(candidates, writer, fit, audited, source, report, kept)
+                fitted = errors.kept(inputs) if changed else None
+                candidates = written_for(candidates, writer, fit, audited, source, report, fitted)
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
