@@ -106,6 +106,16 @@ def is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+def of_entries(entries: Sequence[Any]) -> Any:
+    """Return values of any kind as an array of pyarrow, null where there is none; where they are mixed, their words."""
+    plain = [one.tolist() if isinstance(one, (np.generic, np.ndarray, torch.Tensor)) else one for one in entries]
+    try:
+        return pa.array(plain, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):  # of several kinds, which are told apart by their words
+        missing = [one is None or one != one or type(one).__name__ in ("NAType", "NaTType") for one in plain]
+        return pa.array([None if no else str(one) for one, no in zip(plain, missing, strict=True)], pa.string())
+
+
 def as_column(given: Array, name: str) -> Column:
     """Bring a column of any kind to its distinct entries.
 
