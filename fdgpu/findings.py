@@ -357,7 +357,7 @@ class Slice:
         significant: q is at most the false discovery rate.
         shown: images of the split that is shown.
         accuracy: on these, with Wilson's interval.
-        follows_from: another slice of the class, without which it has no more errors than others; "" for none.
+        follows_from: another slice of the class, without which it has no more errors than others.
         explained_by: the direction of the class that explains it, from 0; None where none does, or it cannot be told.
         explained: share of its excess of errors that is gone among images of like decision value; NaN likewise.
     """
@@ -371,7 +371,7 @@ class Slice:
     significant: bool
     shown: Tally = Tally()
     accuracy: Interval = Interval(math.nan, math.nan, math.nan)
-    follows_from: str = ""
+    follows_from: str | None = None
     explained_by: int | None = None
     explained: float = math.nan
 

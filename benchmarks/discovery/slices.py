@@ -48,6 +48,7 @@ from fdgpu.findings import Split
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Found = set[tuple[int, frozenset[Value]]]  # slices by class
 WORLDS = ("null", "one", "two", "three", "bundled")
 ROWS, CLASSES, COLUMNS, NUMBERS = 6000, 4, 5, 2
@@ -139,34 +140,38 @@ def by_enumeration(world: World) -> dict[str, Found]:
     known = read_known(world.columns, len(world.labels))
     found: dict[str, Found] = {"slice finder": set(), "effect size alone": set()}
     slices: list[tuple[int, frozenset[Value]]] = []
-    counts: list[tuple[int, int, int, int]] = []
+    counts: list[Ints] = []
     for k in np.unique(world.labels).tolist():
-        x, wrong = known.members[world.labels == k].T.copy(), world.wrong[world.labels == k]
-        for values in (values for order in (1, 2, 3) for values in combinations(range(len(x)), order)):
-            inside = np.logical_and.reduce(x[list(values)])
-            n, e = int(inside.sum()), int((inside & wrong).sum())
-            if 10 <= n < len(inside):
-                slices.append((k, frozenset(known.values[v] for v in values)))
-                counts.append((e, n, int(wrong.sum()), len(wrong)))
-                for name, tests in (("slice finder", True), ("effect size alone", False)):
-                    if is_problem(*counts[-1], tests) and not any(
-                        k == j and before < slices[-1][1] for j, before in found[name]
-                    ):
-                        found[name].add(slices[-1])
-    p = excess_p(*np.array(counts).T, CPU)
+        x, wrong = known.members[world.labels == k].T.astype(np.float32), world.wrong[world.labels == k]
+        for order in (1, 2, 3):
+            for part in combinations(range(len(x)), order - 1):
+                later = np.arange(part[-1] + 1 if part else 0, len(x))
+                inside = x[list(part)].prod(axis=0)
+                own = np.stack([x[later] @ (inside * wrong), x[later] @ inside], axis=1).astype(np.int64)
+                large = (own[:, 1] >= 10) & (own[:, 1] < len(wrong))
+                slices += [(k, frozenset(known.values[v] for v in (*part, last))) for last in later[large]]
+                counts.append(np.column_stack([own[large], np.full((large.sum(), 2), (wrong.sum(), len(wrong)))]))
+    e, n, errors, of = np.concatenate(counts).T
+    effect, t = effects(e, n, errors, of)
+    for name, passes in (("slice finder", (effect >= EFFECT) & (t <= LEVEL)), ("effect size alone", effect >= EFFECT)):
+        for i in np.flatnonzero(passes):
+            k, values = slices[i]
+            parts = (frozenset(part) for m in range(1, len(values)) for part in combinations(values, m))
+            if not any((k, part) in found[name] for part in parts):
+                found[name].add(slices[i])
+    p = excess_p(e, n, errors, of, CPU)
     for name, own in (("against the class", false_discovery_rates(p)), ("against the class, uncorrected", p)):
         found[name] = {slices[i] for i in np.flatnonzero(own <= LEVEL)}
     return found
 
 
-def is_problem(e: int, n: int, errors: int, of: int, tests: bool) -> bool:
-    """Whether a slice has an effect size of .4 against its counterpart, and Welch's t is significant."""
-    one, other, rest = e / n, (errors - e) / (of - n), of - n
+def effects(e: Ints, n: Ints, errors: Ints, of: Ints) -> tuple[Floats, Floats]:
+    """Return effect sizes of slices against their counterparts, and p-values of Welch's t."""
+    one, other = e / n, (errors - e) / (of - n)
     variances = one * (1 - one), other * (1 - other)
-    if not sum(variances) or (2 / sum(variances)) ** 0.5 * (one - other) < EFFECT:
-        return False
-    t = ttest_ind_from_stats(one, variances[0] ** 0.5, n, other, variances[1] ** 0.5, rest, False, "greater")
-    return bool(not tests or t.pvalue <= LEVEL)
+    both = np.maximum(variances[0] + variances[1], 1e-12)
+    t = ttest_ind_from_stats(one, variances[0] ** 0.5, n, other, variances[1] ** 0.5, of - n, False, "greater")
+    return np.sqrt(2 / both) * (one - other), np.asarray(t.pvalue)
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------

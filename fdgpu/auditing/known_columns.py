@@ -177,8 +177,8 @@ def _as_arrow(given: Array, what: str, n: int) -> pa.Array:
     elif isinstance(given, (torch.Tensor, np.ndarray)) or is_array(given):
         if given.ndim != 1:
             raise InputError(f"{what}, has shape {tuple(given.shape)}: pass (n,) values, one an image")
-        of_objects = isinstance(given, np.ndarray) and given.dtype.kind == "O"
-        column = of_entries((given if of_objects else to_numpy(given, what)).tolist())
+        listed = isinstance(given, np.ma.MaskedArray) or (isinstance(given, np.ndarray) and given.dtype.kind == "O")
+        column = of_entries(given.tolist() if listed else to_numpy(given, what))
     elif isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
         raise InputError(f"{what}, is {shown(given)}: pass (n,) values, one an image")
     else:

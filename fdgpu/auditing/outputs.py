@@ -211,11 +211,8 @@ def causes_csv(images: Sequence[SortedImage]) -> str:
 
 
 def _slice_json(one: Slice) -> JsonObject:
-    return (
-        {"class": one.class_name, "name": one.name}
-        | {key: value for key, value in asdict(one).items() if key != "class_name"}
-        | {"follows_from": one.follows_from or None}
-    )
+    values = asdict(one)
+    return {"class": values.pop("class_name"), "name": one.name} | values
 
 
 def slices_csv(slices: Sequence[Slice]) -> str:

@@ -150,7 +150,7 @@ def class_view(
             )
         )
     slices = sorted(
-        (own for own in findings.slices if own.class_name == one.name), key=lambda own: own.follows_from != ""
+        (own for own in findings.slices if own.class_name == one.name), key=lambda own: own.follows_from is not None
     )
     return ClassView(
         index=index,

@@ -28,10 +28,14 @@ from fdgpu.findings import (
     DecidedBy,
     DecodedPictures,
     Findings,
+    Interval,
     Side,
     Skipped,
+    Slice,
+    SlicesTested,
     SortedImage,
     Split,
+    Tally,
 )  # fmt: skip
 from fdgpu.report.formats import duration
 from tests.auditing.conftest import NAN, SHOWN

@@ -229,8 +229,10 @@ def test_text_of_any_kind_is_its_values_and_empty_is_unknown(column: Any) -> Non
 @pytest.mark.parametrize(
     "column",
     [
-        [0, 1, 1, None], np.array([0, 1, 1, np.nan]), torch.tensor([0, 1, 1, float("nan")]), ["0", "1", "1.0", "nan"],
-        pa.array([0, 1, 1, None], pa.int8()), pl.Series([0, 1, 1, None]), pd.Series([0, 1, 1, None], dtype="Int64"),
+        [0, 1, 1, None], np.array([0, 1, 1, np.nan]), np.ma.masked_array([0, 1, 1, 9], [0, 0, 0, 1]),
+        [*torch.tensor([0, 1, 1]), None], torch.tensor([0, 1, 1, float("nan")]), ["0", 1, 1.0, pd.NA],
+        ["0", "1", "1.0", "nan"], pa.array([0, 1, 1, None], pa.int8()), pl.Series([0, 1, 1, None]),
+        pd.Series([0, 1, 1, None], dtype="Int64"),
     ],
     ids=lambda column: type(column).__name__,
 )  # fmt: skip
@@ -324,7 +326,7 @@ def test_a_planted_pair_is_found_and_its_parts_follow_from_it(audited: AuditResu
     pairs = [one for one in found if len(one.values) == 2]
     assert {one.name for one in pairs} == {"camera = A and site = north"}
     assert {one.class_name for one in pairs} == {"0", "1"}
-    assert {one.follows_from for one in pairs} == {""}
+    assert {one.follows_from for one in pairs} == {None}
     assert {one.follows_from for one in found if len(one.values) == 1} == {"camera = A and site = north"}
     assert all("noise" not in one.name for one in found)
     assert all(one.q_value <= 0.05 and one.q_value >= one.p_value for one in found)
