@@ -26,6 +26,7 @@ _HOME = {
     "IndexedSource": "fdgpu.embedding",
     "Sample": "fdgpu.embedding",
     "SearchSettings": "fdgpu.directions",
+    "SliceSearch": "fdgpu.auditing",
     "SolverSettings": "fdgpu.directions",
     "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.index",
@@ -44,6 +45,7 @@ _HOME = {
 if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes each public
     from fdgpu.auditing import AuditResult as AuditResult
     from fdgpu.auditing import Comparison as Comparison
+    from fdgpu.auditing import SliceSearch as SliceSearch
     from fdgpu.auditing import audit as audit
     from fdgpu.auditing import compare as compare
     from fdgpu.auditing import decode_directions as decode_directions

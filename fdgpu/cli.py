@@ -33,6 +33,7 @@ from fdgpu.options import (
     ClassNamesFile,
     Clean,
     Columns,
+    Conjunctions,
     Decode,
     Device,
     Directions,
@@ -59,6 +60,8 @@ from fdgpu.options import (
     RepairDemo,
     Seed,
     ShardRows,
+    Slices,
+    SliceUnknown,
     StopAfter,
     Store,
 )
@@ -145,6 +148,9 @@ def audit(
     ray: Ray = None,
     ray_gpus: RayGpus = None,
     groups: GroupsOption = Groups.AUTO,
+    slices: Slices = "auto",
+    conjunctions: Conjunctions = 3,
+    slice_unknown: SliceUnknown = False,
     allow_outside: Outside = False,
     permutations: Permutations = PERMUTATIONS,
     directions: Directions = 1,
@@ -183,6 +189,7 @@ def audit(
     with usage("--captioner"):
         check_captioner(captioner, grammar)
     from fdgpu.auditing.inputs import check_inputs
+    from fdgpu.auditing.known_columns import SliceSearch
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.auditing.predictions import read_predictions
     from fdgpu.auditing.tables import REQUIRED
@@ -194,6 +201,9 @@ def audit(
 
     check_folder(out)
     names, named = class_names_of(class_names), renamed_columns(columns)
+    known = slices if slices in ("auto", "none") else [one.strip() for one in slices.split(",")]
+    with usage("--slices"):
+        asked = SliceSearch(known, conjunctions, unknown=slice_unknown)
     if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
         raise typer.BadParameter(
             "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
@@ -215,7 +225,7 @@ def audit(
             "features:torchvision:resnet50, features:timm:NAME",
             param_hint="--model",
         )
-    asked = None if classifier is None else Classifier.from_name(classifier, device)
+    answering = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
     writer = None if captioner is None else as_captioner(captioner, device)
     root = Path(images)
@@ -230,7 +240,7 @@ def audit(
         result = run_audit(
             images,
             table,
-            model=asked,
+            model=answering,
             class_names=names,
             embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
@@ -240,6 +250,7 @@ def audit(
             store=store,
             cluster=cluster,
             groups=groups.value,
+            slices=asked,
             allow_outside=allow_outside,
             method=method.value,
             directions=estimator,
@@ -461,7 +472,25 @@ def _summary(findings: Findings) -> None:
         )
     if findings.method_reason:
         typer.echo(f"Method: {findings.method} ({findings.method_reason}).")
+    _slices(findings)
     _warn_of_skipped({one.path: one.reason for one in findings.skipped})
+
+
+def _slices(findings: Findings) -> None:
+    """Print a line of each slice of known columns that follows from no other."""
+    from fdgpu.report.formats import chance, percent
+    from fdgpu.report.wording import slice_words
+
+    found = [one for one in findings.slices if not one.follows_from]
+    for one in found[:MOST_ROWS]:
+        right, n = percent(one.accuracy.value, 0), f"{one.shown.n} {findings.shown_from} images"
+        between = f"{percent(one.accuracy.low, 0)} to {percent(one.accuracy.high, 0)}"
+        words = "; ".join(
+            filter(None, [f"{right} right ({between}) of {n}", f"q {chance(one.q_value)}", slice_words(one)])
+        )
+        typer.echo(f"{one.class_name}, {one.name}: {words}")
+    if len(found) > MOST_ROWS:
+        typer.echo(f"{len(found) - MOST_ROWS} further slices of known columns are in slices.csv.")
 
 
 def _warn_of_skipped(reasons: Mapping[str, str]) -> None:

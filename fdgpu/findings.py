@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from fdgpu.described import Described
 
+Z = 1.959963984540054  # of a 95 % interval
+
 
 class Status(StrEnum):
     """Whether a class has a direction, or why not."""
@@ -323,6 +325,20 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def of_share(cls, hits: int, n: int) -> Interval:
+        """Return a share with Wilson's 95 % interval; NaN of none.
+
+        >>> Interval.of_share(8, 10)
+        Interval(value=0.8, low=0.49..., high=0.94...)
+        """
+        if not n:
+            return cls(math.nan, math.nan, math.nan)
+        share = hits / n
+        middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+        half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+        return cls(share, middle - half, middle + half)
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -335,6 +351,67 @@ class Tally:
     def accuracy(self) -> float:
         """Share of right answers; NaN without images."""
         return 1 - self.n_errors / self.n if self.n else float("nan")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Images of a class with a known value, or with up to three, on which the model may be wrong more often.
+
+    Attributes:
+        class_name: the class.
+        values: each with its column: ``(("camera", "A"), ("site", "north"))``.
+        n, n_errors: images that were tested, of the fit; of several that belong together one.
+        p_value, q_value: of having no more errors than its class and than each of its parts; q over all that was tried.
+        significant: q is at most the false discovery rate.
+        shown: images of the split that is shown.
+        accuracy: on these, with Wilson's interval.
+        follows_from: another slice of the class, without which it has no more errors than others.
+        explained_by: the direction of the class that explains it, from 0; None where none does, or it cannot be told.
+        explained: share of its excess of errors that is gone among images of like decision value; NaN likewise.
+    """
+
+    class_name: str
+    values: tuple[tuple[str, str], ...]
+    n: int
+    n_errors: int
+    p_value: float
+    q_value: float
+    significant: bool
+    shown: Tally = Tally()
+    accuracy: Interval = Interval(math.nan, math.nan, math.nan)
+    follows_from: str | None = None
+    explained_by: int | None = None
+    explained: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """Its values in words.
+
+        >>> Slice("boot", (("camera", "A"), ("site", "north")), 20, 9, 0.001, 0.01, True).name
+        'camera = A and site = north'
+        """
+        return " and ".join(f"{column} = {value}" for column, value in self.values)
+
+
+@dataclass(frozen=True)
+class SlicesTested:
+    """What was looked through for slices.
+
+    Attributes:
+        columns: each with how many values it has.
+        left_out: columns that were not tested, and why.
+        conjunctions: most values that were taken together.
+        fewest: images that a slice has to have.
+        n_tested: slices that were tested of one value, of two, of three.
+        tested_on: split.
+    """
+
+    columns: Mapping[str, int]
+    left_out: Mapping[str, str]
+    conjunctions: int
+    fewest: int
+    n_tested: tuple[int, ...]
+    tested_on: Split
 
 
 @dataclass(frozen=True, repr=False)
@@ -626,6 +703,8 @@ class Findings(Described):
     published: bool = False  # whether the published code was reproduced, in the choice of C and in captions
     images: ImageTable | None = None  # what the page lists of each; audit.json has not these, examples.parquet has all
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
+    slices: tuple[Slice, ...] = ()  # those that are significant, class by class, the surest first
+    slices_tested: SlicesTested | None = None  # where there were columns to test
 
     def _described(self) -> dict[str, object]:
         found = sum(one.significant if self.tested else one.found for one in self.classes)

@@ -197,6 +197,16 @@ GroupsOption = Annotated[
         "image counts as its own."
     ),
 ]
+Slices = Annotated[
+    str,
+    typer.Option(
+        help="Known columns to test beside directions: camera,site,age; auto, every further column of the table; none."
+    ),
+]
+Conjunctions = Annotated[int, typer.Option(min=1, max=3, help="Most values of known columns that are taken together.")]
+SliceUnknown = Annotated[
+    bool, typer.Option("--slice-unknown", help="Test an empty cell of a known column as a value, unknown, too.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")]
 ReducedDecoding = Annotated[
     bool,

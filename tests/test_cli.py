@@ -264,6 +264,35 @@ def test_groups_of_the_table_reach_the_audit(run: Run, world: Path, monkeypatch:
     assert given["allow_outside"]
 
 
+def test_known_columns_are_tested_and_told(run: Run, world: Path) -> None:
+    table = world / "predictions.csv"
+    header, *rows = table.read_text().splitlines()
+    cells = [line.split(",") for line in rows]
+    camera = ["A" if own[1] != own[2] or i % 7 == 0 else "B" for i, own in enumerate(cells)]
+    more = [f"{line},{one},{i}" for i, (line, one) in enumerate(zip(rows, camera, strict=True))]
+    table.write_text("\n".join([f"{header},camera,row", *more]))
+    given = ["audit", "--images", world, "--predictions", table, "--out", world / "out", "--groups", "none"]
+    given += ["--permutations", "0"]
+    code, printed, complained = run(*given)
+    assert (code, complained.count("row")) == (0, 0)
+    (line,) = [line for line in printed.splitlines() if line.startswith("dark, camera = A: ")]
+    assert "of 6 test images; q <0.001" in line
+    document = json.loads((world / "out" / "audit.json").read_text())
+    assert document["slices_tested"]["left_out"] == {"row": "it has as many values as images, as ids have"}
+    assert (world / "out" / "slices.csv").exists()
+    code, printed, _ = run(*given, "--slices", "none")
+    assert "camera" not in printed
+    assert not (world / "out" / "slices.csv").exists()
+    code, printed, _ = run(*given, "--slices", "camera", "--conjunctions", "1", "--slice-unknown")
+    document = json.loads((world / "out" / "audit.json").read_text())
+    assert (document["slices_tested"]["conjunctions"], document["slices_tested"]["columns"]) == (1, {"camera": 2})
+    code, _, complained = run(*given, "--slices", "camera,sight")
+    assert code == 1
+    assert "slices names 'sight', and the further columns of the table are 'camera', 'row'" in " ".join(
+        complained.split()
+    )
+
+
 def test_images_may_lie_in_an_archive(run: Run, world: Path, tmp_path: Path) -> None:
     """By path, as from the folder, in the archive's order."""
     shutil.make_archive(str(tmp_path / "photos"), "zip", world)
@@ -410,6 +439,7 @@ def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: P
         (["--seed", str(2**70)], "Invalid value for --seed: seed is 1180591620717411303424"),
         (["--seed", "1.5"], "--seed"),
         (["--colour", "red"], "No such option"),
+        (["--conjunctions", "4"], "--conjunctions"),
         (["--class-names", "nowhere.txt"], "does not exist"),
     ],
 )

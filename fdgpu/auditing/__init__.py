@@ -4,6 +4,7 @@ from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
 from fdgpu.auditing.finetuning import FineTuned, finetune
 from fdgpu.auditing.growing import grow_captions
+from fdgpu.auditing.known_columns import SliceSearch
 from fdgpu.auditing.picturing import repair_by_painting
 from fdgpu.auditing.pipeline import audit
 from fdgpu.auditing.predictions import read_predictions
@@ -19,6 +20,7 @@ __all__ = [
     "FineTuned",
     "Planted",
     "Predictions",
+    "SliceSearch",
     "audit",
     "compare",
     "decode_directions",

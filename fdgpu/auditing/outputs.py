@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fdgpu.auditing.captioning import CaptionedClasses
 from fdgpu.auditing.images import AuditImages
+from fdgpu.auditing.slices import FoundSlices
 from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
 from fdgpu.files import write_atomically
@@ -32,6 +33,7 @@ from fdgpu.findings import (
     Example,
     Findings,
     ModeFindings,
+    Slice,
     SortedImage,
     WordEffect,
 )
@@ -47,6 +49,10 @@ SCHEMA = "fdgpu.audit/1"  # raise the number when a key goes, or changes its mea
 CAUSE_COLUMNS = (
     "path", "class", "prediction", "split", "correct", "cause", "chance", "duplicate_of", "duplicate_class",
     "duplicate_split", "confidence",
+)  # fmt: skip
+SLICE_COLUMNS = (
+    "class", "slice", "tested", "errors", "p", "q", "significant", "shown", "errors_shown", "accuracy",
+    "accuracy_low", "accuracy_high", "follows_from", "explained_by", "explained",
 )  # fmt: skip
 JsonObject = dict[str, object]
 Columns = Mapping[str, Sequence[object] | NDArray[np.generic]]
@@ -65,6 +71,7 @@ def write_audit(
     examples: pa.Table,
     captions: CaptionedClasses,
     sorted_errors: Sequence[SortedImage] = (),
+    slices: FoundSlices | None = None,
 ) -> None:
     """Write everything that an audit leaves but its decoded pictures, which are there already."""
     fit.save(folder / "directions.safetensors")
@@ -72,8 +79,11 @@ def write_audit(
     write_table(folder / "captions.parquet", caption_table(captions, findings))
     write_table(folder / "effects.parquet", effect_table(captions, findings))
     write_atomically(folder / "causes.csv", causes_csv(sorted_errors))
-    decoded = [path for one in findings.classes for pictures in one.decoded for path in pictures.paths]
-    write_json(folder / "audit.json", audit_json(findings, [*FILES, *decoded]))
+    others = [path for one in findings.classes for pictures in one.decoded for path in pictures.paths]
+    if slices is not None:
+        write_atomically(folder / "slices.csv", slices_csv(slices.listed))
+        others.append("slices.csv")
+    write_json(folder / "audit.json", audit_json(findings, [*FILES, *others]))
     write_atomically(folder / "report.html", page)
 
 
@@ -138,6 +148,8 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "p_value_min": findings.p_value_min,
         "caption_rules": CAPTION_RULES,
         "causes": None if findings.causes is None else _causes_json(findings.causes),
+        "slices_tested": None if findings.slices_tested is None else asdict(findings.slices_tested),
+        "slices": [_slice_json(one) for one in findings.slices],
         "cleaned": [asdict(one) for one in findings.cleaned],
         "conditions": [_condition_json(one, i, findings) for i, one in enumerate(findings.conditions)],
         "classes": [_class_json(entry) for entry in findings.classes],
@@ -204,6 +216,24 @@ def causes_csv(images: Sequence[SortedImage]) -> str:
     writer.writerow(CAUSE_COLUMNS)
     for one in images:
         writer.writerow(["" if value is None or value != value else value for value in _sorted_row(one).values()])
+    return stream.getvalue()
+
+
+def _slice_json(one: Slice) -> JsonObject:
+    values = asdict(one)
+    return {"class": values.pop("class_name"), "name": one.name} | values
+
+
+def slices_csv(slices: Sequence[Slice]) -> str:
+    """Return every slice as a line of CSV: single values that were tested, and conjunctions that are significant."""
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(SLICE_COLUMNS)
+    for one in slices:
+        shown = (one.shown.n, one.shown.n_errors, one.accuracy.value, one.accuracy.low, one.accuracy.high)
+        tests = (one.n, one.n_errors, one.p_value, one.q_value, one.significant)
+        row = (one.class_name, one.name, *tests, *shown, one.follows_from, one.explained_by, one.explained)
+        writer.writerow(["" if value is None or value != value else value for value in row])
     return stream.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,12 +24,14 @@ from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, none_usable
 from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.known_columns import SliceSearch
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.mapping import image_table
 from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.outputs import cause_table, example_table, expected_bytes, write_audit
 from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.slices import FoundSlices, find_slices
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
@@ -90,6 +92,7 @@ def audit(
     confidence: Array = None,
     true_probability: Array = None,
     groups: Array = "auto",
+    slices: SliceSearch | Mapping[str, Array] | Sequence[str] | str = "auto",
     columns: ColumnNames | None = None,
     order: str | None = None,
     allow_outside: bool = False,
@@ -149,7 +152,8 @@ def audit(
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
-            ``captions.parquet``, ``effects.parquet`` and ``causes.csv`` into; None writes nothing. It appears whole
+            ``captions.parquet``, ``effects.parquet``, ``causes.csv`` and, where columns were tested, ``slices.csv``
+            into; None writes nothing. It appears whole
             when all is done, and replaces an earlier audit's files; what fdgpu did not write is kept.
         store: folder that keeps the embeddings: images that it holds are not embedded again, so that an audit that was
             killed goes on, and another with other settings or of another model takes them from there. See
@@ -164,6 +168,10 @@ def audit(
             takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
             near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
             :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        slices: what else is known of the images, such as camera, site or age, is tested beside directions: single
+            values and up to three together, see :class:`fdgpu.SliceSearch` and ``docs/method.md``. ``"auto"`` takes
+            every further column of the table, ``"none"`` none; or names of some of them, or a mapping of a name to (n,)
+            values. Columns must be known without the model's answers.
         columns: what the table calls its columns, such as ``{"path": "filename", "label": "target"}``; by default our
             names and some that are common.
         order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
@@ -196,6 +204,7 @@ def audit(
     check_captioner(captioner, grammar)
     check_kind(clean, "clean", isinstance(clean, bool), "True or False")
     method = check_method(method, directions)
+    asked = SliceSearch.of(slices)
     notes = Notes()
     given = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
@@ -203,7 +212,7 @@ def audit(
     }  # fmt: skip
     if isinstance(embeddings, EmbeddingStore):
         images, given = columns_of_store(embeddings, images, given)
-    laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes)
+    laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes, asked)
     source, inputs = laid.source, laid.inputs
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
@@ -236,6 +245,7 @@ def audit(
             notes.doubt(doubt)
         with timed(seconds, "check columns", report):
             inputs, embedded = laid.completed(embedded, notes)
+            known = laid.known(embedded.ids)
         check_planted(planted or {}, inputs.class_names, len(inputs))
         candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
@@ -258,6 +268,12 @@ def audit(
             ):
                 fitted = errors.kept(inputs) if changed else None
                 candidates = written_for(candidates, writer, fit, audited, source, report, fitted)
+        tested: FoundSlices | None = None
+        if known.values or known.left_out:
+            with timed(seconds, "test known columns", report):
+                tested = find_slices(audited, known, asked, fit.fdr, fit.random_state)
+            for note in tested.notes:
+                (notes.add if asked.columns == "auto" else notes.doubt)(note)
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
@@ -287,6 +303,8 @@ def audit(
             images=table,
             causes=why,
             cleaned=changed,
+            slices=() if tested is None else tested.significant,
+            slices_tested=None if tested is None else tested.tested,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
             skipped=embedded.skipped,
@@ -295,7 +313,7 @@ def audit(
         report("write the report", 0, 1)
         page, examples = render_report(findings, pictures), example_table(audited)
         if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors)
+            write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors, tested)
         report("write the report", 1, 1)
     return AuditResult(
         findings,
@@ -411,7 +429,12 @@ def _fit(
         with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(search.n_directions))
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss)
+    pieces = np.full(len(inputs), -1)
+    pieces[val] = np.arange(val.sum()) if together.groups is None else together.groups
+    evidence = np.where(judged.ravel() >= 0, inputs.of_samples(pieces), -1)
+    return AuditImages(
+        inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss, evidence
+    )
 
 
 def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditImages, title: str) -> Findings:

@@ -24,7 +24,16 @@ from fdgpu.report.listing import make_listing
 from fdgpu.report.masthead import clearest, how_tested, remarks
 from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
 from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
-from fdgpu.report.wording import also, explained_words, picture_words, proof, status_words, summary, why_withheld
+from fdgpu.report.wording import (
+    also,
+    explained_words,
+    picture_words,
+    proof,
+    slice_words,
+    status_words,
+    summary,
+    why_withheld,
+)
 
 PICTURE_BUDGET = 8_000_000  # bytes of the tiles' data URIs; with the words, 1000 classes stay below 25 MB
 PAGE_BUDGET = 24_500_000  # bytes of the whole page: pictures that open large take what all else leaves
@@ -140,7 +149,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     numbers = (fixed, signed, percent, count, chance, precise, power, duration, plural)
-    words = (also, cause_words, explained_words, picture_words, proof, why_withheld)
+    words = (also, cause_words, explained_words, picture_words, proof, slice_words, why_withheld)
     made.filters.update({form.__name__: form for form in (*numbers, *words, packed_html)})
     made.globals.update(
         box={"LEFT": LEFT, "RIGHT": RIGHT, "TOP": TOP, "BOTTOM": BOTTOM, "WIDTH": WIDTH, "HEIGHT": HEIGHT},

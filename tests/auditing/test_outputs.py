@@ -28,10 +28,14 @@ from fdgpu.findings import (
     DecidedBy,
     DecodedPictures,
     Findings,
+    Interval,
     Side,
     Skipped,
+    Slice,
+    SlicesTested,
     SortedImage,
     Split,
+    Tally,
 )  # fmt: skip
 from fdgpu.report.formats import duration
 from tests.auditing.conftest import NAN, SHOWN
@@ -100,24 +104,27 @@ OBJECTS = {  # heading → the objects of audit.json that its table is of; a mod
     "The document": "",
     "Causes": "causes",
     "A sorted error": "label duplicate model",
+    "Slices tested": "slices_tested",
+    "A slice": "slices",
     "A cleaned class": "cleaned",
     "A condition": "conditions",
     "A classifier": "classifier",
     "Caption rules": "caption_rules",
     "A class": "classes",
     "A failure mode": "modes",
-    "An interval": "errors_explained",
+    "An interval": "errors_explained accuracy",
     "A caption": "hard_captions easy_captions",
     "Evidence": "evidence",
     "A word's effect": "word_effects",
     "A histogram": "decisions",
-    "A side": "hard_side easy_side",
+    "A side": "hard_side easy_side shown",
     "A curve": "nearest_accuracy shares",
     "A planted failure": "planted",
     "Decoded pictures": "decoded",
     "Skipped images": "skipped",
 }
-BY_NAME = {"n_images", "timings", "versions", "by_class"}  # objects whose keys are splits, stages, packages, classes
+# Objects whose keys are splits, stages, packages, classes, columns.
+BY_NAME = {"n_images", "timings", "versions", "by_class", "columns", "left_out"}
 TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict}
 
 
@@ -180,9 +187,12 @@ def complete(findings: Findings) -> Findings:
     causes = Causes(1, 1, 1, 0, 1.5, 0.1, "", by_class={"b": (1, 1, 1)}, **sorted_as)
     cleaned = (CleanedClass("b", 2, 0.5, 0.6, 0.7, NAN, True, False, NAN),)
     classifier = AskedModel("a model", "scaled", 3, "logits", "cpu", "float32", "0a")
+    values = (("camera", "A"), ("site", "north"))
+    slices = (Slice("b", values, 20, 9, 0.001, 0.01, True, Tally(20, 9), Interval.of_share(11, 20), "c", 0, 0.9),)
+    tested = SlicesTested({"camera": 3}, {"row": "it is an id"}, 2, 10, (3, 9), Split.VAL)
     return replace(
         findings, classes=classes, classifier=classifier, conditions=conditions, skipped=skipped, notes=("a note",),
-        timings={"fit": 1.0}, causes=causes, cleaned=cleaned,
+        timings={"fit": 1.0}, causes=causes, cleaned=cleaned, slices=slices, slices_tested=tested,
     )  # fmt: skip
 
 
