@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+HIDDEN: ContextVar[bool] = ContextVar("hidden", default=False)  # the command line sets it, for --quiet
 
 
 class Reporter(Protocol):
@@ -34,7 +37,7 @@ class ProgressBars:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=HIDDEN.get() or not console.is_terminal,
         )
 
     def __enter__(self) -> ProgressBars:

@@ -37,8 +37,9 @@ ALLOWED = {
     "options": set(),
     "__main__": {"cli"},
     "usage": BELOW | {"auditing"},
-    "after_audits": BELOW | STAGES | {"auditing", "options", "usage"},
-    "cli": BELOW | STAGES | {"after_audits", "auditing", "demo", "doctor", "options", "usage"},
+    "answering": BELOW,
+    "after_audits": BELOW | STAGES | {"answering", "auditing", "options", "usage"},
+    "cli": BELOW | STAGES | {"after_audits", "answering", "auditing", "demo", "doctor", "options", "usage"},
 }
 # Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
 # the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.

@@ -2,6 +2,7 @@
 
 from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
+from fdgpu.auditing.exporting import export
 from fdgpu.auditing.finetuning import FineTuned, finetune
 from fdgpu.auditing.growing import grow_captions
 from fdgpu.auditing.picturing import repair_by_painting
@@ -21,6 +22,7 @@ __all__ = [
     "audit",
     "compare",
     "decode_directions",
+    "export",
     "extreme_captions",
     "finetune",
     "grow_captions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +43,7 @@ from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
-from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, Split, Thumbnails
+from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, SortedImage, Split, Thumbnails
 from fdgpu.fingerprint import weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.packages import versions
@@ -71,6 +71,8 @@ class AuditResult:
         captions: candidates and scores of every class, by direction.
         examples: every image that examples and figures come from, with the model's answer and its decision values: the
             table of ``examples.parquet``.
+        sorted_errors: every error of val and test that was looked up, and right images that are duplicates, by cause:
+            the rows of ``causes.csv``.
         page: the report as HTML.
         out: the folder it was written to, or None.
     """
@@ -80,6 +82,7 @@ class AuditResult:
     mode_decisions: NDArray[np.float64]
     captions: CaptionedClasses
     examples: pa.Table
+    sorted_errors: Sequence[SortedImage]
     page: str
     out: Path | None
 
@@ -315,7 +318,14 @@ def audit(
             write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors)
         report("write the report", 1, 1)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captioned, examples, page, folder.out if folder else None
+        findings=findings,
+        directions=fit,
+        mode_decisions=inputs.by_image(audited.decisions),
+        captions=captioned,
+        examples=examples,
+        sorted_errors=sorted_errors,
+        page=page,
+        out=folder.out if folder else None,
     )
 
 
