@@ -218,8 +218,13 @@ def finetune(
         f"Trained on {found.n:,} images and {found.n_added:,} that were added; {found.n_weighed:,} were weighed."
     )
     typer.echo(f"Weights: {out}")
-    counts = {"n": found.n, "n_added": found.n_added, "n_weighed": found.n_weighed}
-    return Answer(lambda: {"weights": str(out)} | counts)
+    about: dict[str, object] = {
+        "weights": str(out),
+        "n": found.n,
+        "n_added": found.n_added,
+        "n_weighed": found.n_weighed,
+    }
+    return Answer(lambda: about)
 
 
 def export(

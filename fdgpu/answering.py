@@ -84,17 +84,20 @@ class Program(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
         """Run a command, and exit with its code; an error of ours is one message, not a traceback."""
         words = list(sys.argv[1:] if args is None else args)
-        json, quiet = "--json" in words, "--quiet" in words  # a mistake in what follows is answered in JSON too
+        code, json, quiet = (
+            int(ExitCode.FAILED),
+            "--json" in words,
+            "--quiet" in words,
+        )  # a mistake in what follows is answered in JSON too
         self._context = self._answer = self._error = None
         _said.clear()
         before = HIDDEN.set(quiet)
         try:
-            with _standard_output(json, quiet) as out:
+            with suppress(BrokenPipeError), _standard_output(json, quiet) as out:  # whoever asked may have gone
                 code = self._exit_code(words, rest, settings, json)
                 if json:
-                    with suppress(BrokenPipeError):
-                        out.write(self._document(code))
-                        out.flush()
+                    out.write(self._document(code))
+                    out.flush()
         finally:
             HIDDEN.reset(before)
         sys.exit(code)

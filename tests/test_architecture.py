@@ -48,6 +48,7 @@ ON_THE_HOST = {
     ("arrays", "cpu"): "the way down",
     ("arrays", "numpy"): "the way down",
     ("auditing.drawing", "numpy"): "pictures that to_host brought, for PNG files",
+    ("auditing.exporting", "numpy"): "vectors of a store, read on the host",
     ("fingerprint", "item"): "a number of NumPy's",
     ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
     ("demo.renderer", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",

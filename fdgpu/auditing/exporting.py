@@ -147,7 +147,7 @@ def _with_causes(frame: pa.Table, past: PastAudit) -> pa.Table:
     none: Mapping[str, object] = {}
     own = [rows.get(key, none) for key in zip(frame["path"].to_pylist(), frame["class"].to_pylist(), strict=True)]
     for name, kind in (("cause", str), ("chance", float), ("duplicate_of", str)):
-        values = [kind(one[name]) if one.get(name) not in (None, "") else None for one in own]
+        values = [kind(str(one[name])) if one.get(name) not in (None, "") else None for one in own]
         column = pa.array(values, pa.float64() if kind is float else pa.string(), from_pandas=True)
         frame = frame.append_column(name, column)
     return frame
@@ -283,7 +283,7 @@ def _cleanlab(frame: pa.Table, out: Path | None) -> dict[str, NDArray[Any]]:
         found["features"] = flat.values.to_numpy().reshape(len(frame), -1)
     if out is not None:
         buffer = BytesIO()
-        np.savez(buffer, allow_pickle=False, **found)
+        np.savez(buffer, **found)  # type: ignore[arg-type] # numbers and text, no objects
         write_atomically(out, buffer.getvalue())
     return found
 
