@@ -84,11 +84,8 @@ class Program(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
         """Run a command, and exit with its code; an error of ours is one message, not a traceback."""
         words = list(sys.argv[1:] if args is None else args)
-        code, json, quiet = (
-            int(ExitCode.FAILED),
-            "--json" in words,
-            "--quiet" in words,
-        )  # a mistake in what follows is answered in JSON too
+        json, quiet = "--json" in words, "--quiet" in words  # a mistake in the others is answered in JSON too
+        code = int(ExitCode.FAILED)
         self._context = self._answer = self._error = None
         _said.clear()
         before = HIDDEN.set(quiet)
