@@ -59,6 +59,7 @@ EXTRAS = {  # what extras of fdgpu bring, or its user: for what, and how to get 
     "wn": ("nouns from WordNet", install("wordnet")),
     "ray": ("work on several GPUs and machines", install("ray")),
     "datasets": ("data sets of Hugging Face as images", "pip install datasets"),
+    "fiftyone": ("exports to FiftyOne", "pip install fiftyone"),
     "webdataset": ("a WebDataset as images; shards are read without it", "pip install webdataset"),
     "ffcv": ("FFCV's Loader as images; .beton files are read without it", "make ffcv, see docs/install.md"),
     "fsspec": ("images behind addresses, such as s3://", "pip install fsspec"),

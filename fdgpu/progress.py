@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from time import monotonic
 from types import TracebackType
 from typing import Protocol
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from fdgpu.described import html_table
 
 REDRAWN_AFTER = 0.2  # seconds
+HIDDEN: ContextVar[bool] = ContextVar("hidden", default=False)  # the command line sets it, for --quiet
 
 
 class Reporter(Protocol):
@@ -48,7 +50,7 @@ class ProgressBars:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=HIDDEN.get() or not console.is_terminal,
         )
 
     def __enter__(self) -> ProgressBars:

@@ -38,8 +38,9 @@ ALLOWED = {
     "options": set(),
     "__main__": {"cli"},
     "usage": BELOW | {"auditing"},
-    "after_audits": BELOW | STAGES | {"auditing", "options", "usage"},
-    "cli": BELOW | STAGES | {"after_audits", "auditing", "demo", "doctor", "options", "usage"},
+    "answering": BELOW,
+    "after_audits": BELOW | STAGES | {"answering", "auditing", "options", "usage"},
+    "cli": BELOW | STAGES | {"after_audits", "answering", "auditing", "demo", "doctor", "options", "usage"},
 }
 # Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
 # the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.
@@ -48,6 +49,7 @@ ON_THE_HOST = {
     ("arrays", "cpu"): "the way down",
     ("arrays", "numpy"): "the way down",
     ("auditing.drawing", "numpy"): "pictures that to_host brought, for PNG files",
+    ("auditing.exporting", "numpy"): "vectors of a store, read on the host",
     ("fingerprint", "item"): "a number of NumPy's",
     ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
     ("demo.renderer", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",

@@ -2,6 +2,7 @@
 
 from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
+from fdgpu.auditing.exporting import export
 from fdgpu.auditing.finetuning import FineTuned, finetune
 from fdgpu.auditing.growing import grow_captions
 from fdgpu.auditing.known_columns import SliceSearch
@@ -24,6 +25,7 @@ __all__ = [
     "audit",
     "compare",
     "decode_directions",
+    "export",
     "extreme_captions",
     "finetune",
     "grow_captions",

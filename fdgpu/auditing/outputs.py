@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.util import find_spec
@@ -25,7 +23,7 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.slices import FoundSlices
 from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
-from fdgpu.files import write_atomically
+from fdgpu.files import strict_json, without_nan, write_atomically
 from fdgpu.findings import (
     Causes,
     ClassFindings,
@@ -89,12 +87,12 @@ def write_audit(
 
 def write_json(path: Path, document: object) -> None:
     """Write strict JSON, readable by people."""
-    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, strict_json(document))
 
 
 def document_of(record: DataclassInstance) -> JsonObject:
     """Return a record of plain data as a JSON document; NaN becomes null."""
-    return {key: _without_nan(value) for key, value in asdict(record).items()}
+    return {key: without_nan(value) for key, value in asdict(record).items()}
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -158,7 +156,7 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "timings": {stage: round(seconds, 3) for stage, seconds in findings.timings.items()},
         "files": files,
     }
-    return {key: _without_nan(value) for key, value in document.items()}
+    return {key: without_nan(value) for key, value in document.items()}
 
 
 def _class_json(entry: ClassFindings) -> JsonObject:
@@ -180,11 +178,11 @@ def _class_json(entry: ClassFindings) -> JsonObject:
 
 
 def _causes_json(one: Causes) -> JsonObject:
-    return asdict(one) | {str(cause): [_sorted_row(image) for image in listed] for cause, listed in one.lists.items()}
+    return asdict(one) | {str(cause): [sorted_row(image) for image in listed] for cause, listed in one.lists.items()}
 
 
-def _sorted_row(one: SortedImage) -> JsonObject:
-    """Return a line of a list of errors; what is not known is None."""
+def sorted_row(one: SortedImage) -> JsonObject:
+    """Return a line of a list of errors; what is not known is None, or NaN."""
     return {
         "path": one.example.path,
         "class": one.label,
@@ -202,7 +200,7 @@ def _sorted_row(one: SortedImage) -> JsonObject:
 
 def cause_table(images: Sequence[SortedImage]) -> pa.Table:
     """Return every sorted image as a row: what ``causes.csv`` holds."""
-    rows = [_sorted_row(one) for one in images]
+    rows = [sorted_row(one) for one in images]
     kinds = {"correct": pa.bool_(), "chance": pa.float64(), "confidence": pa.float64()}
     return pa.table(
         {name: pa.array([row[name] for row in rows], kinds.get(name, pa.string())) for name in CAUSE_COLUMNS}
@@ -215,7 +213,7 @@ def causes_csv(images: Sequence[SortedImage]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CAUSE_COLUMNS)
     for one in images:
-        writer.writerow(["" if value is None or value != value else value for value in _sorted_row(one).values()])
+        writer.writerow(["" if value is None or value != value else value for value in sorted_row(one).values()])
     return stream.getvalue()
 
 
@@ -254,16 +252,6 @@ def _mode_json(mode: ModeFindings) -> JsonObject:
 
 def _paths(examples: Sequence[Example]) -> list[str]:
     return [example.path for example in examples]
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(entry) for entry in value]
-    return value
 
 
 def example_table(images: AuditImages) -> pa.Table:

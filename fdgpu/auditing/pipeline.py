@@ -316,11 +316,11 @@ def audit(
             write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors, tested)
         report("write the report", 1, 1)
     return AuditResult(
-        findings,
-        fit,
-        inputs.by_image(audited.decisions),
-        captioned,
-        examples,
+        findings=findings,
+        directions=fit,
+        mode_decisions=inputs.by_image(audited.decisions),
+        captions=captioned,
+        examples=examples,
         errors=cause_table(sorted_errors),
         pictures=pictures,
         page=page,
