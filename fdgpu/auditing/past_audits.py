@@ -118,7 +118,7 @@ class PastAudit:
         """The rows of ``causes.csv``: every error by its cause, and right images that are duplicates."""
         if self.fit is not None or self.folder is None:
             return [sorted_row(one) for one in self.sorted_errors]
-        text = read_text_file(self.folder / "causes.csv", MOST_BYTES, "a folder that fdgpu audit has written")
+        text = read_text_file(self.folder / "causes.csv", MOST_BYTES, "a folder that this version of fdgpu has written")
         return list(csv.DictReader(StringIO(text, newline="")))
 
     @property
