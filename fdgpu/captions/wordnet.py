@@ -67,6 +67,10 @@ def visual_adjectives(*kinds: str) -> list[str]:
 
     Raises:
         InputError: for a kind that there is not.
+
+    Example:
+        >>> len(fdgpu.visual_adjectives()), fdgpu.visual_adjectives("light")[:3]
+        (225, ['beady', 'blazing', 'bright'])
     """
     shipped = shipped_adjectives()
     odd = [kind for kind in kinds if kind not in shipped]

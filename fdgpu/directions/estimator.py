@@ -112,8 +112,11 @@ class FailureDirections:
         """Make an estimator of two records of settings; without ``search``, of one direction a class, not tested.
 
         Example:
-            >>> plain = dataclasses.replace(fd.solver_settings, whiten=False)
-            >>> FailureDirections.from_settings(plain, fd.search_settings)
+            >>> from dataclasses import replace
+            >>> fd = fdgpu.FailureDirections(n_permutations=200)
+            >>> plain = replace(fd.solver_settings, whiten=False)
+            >>> fdgpu.FailureDirections.from_settings(plain, fd.search_settings).n_permutations
+            200
 
         Raises:
             BackendError: for a backend that was asked for by name and cannot run here.
