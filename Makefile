@@ -1,5 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
+# make docs   the site, into site/: open site/index.html; runs the gallery, about four minutes
 # make ffcv   FFCV with Debian's libraries, in an environment of its own beside .venv, and the tests of its files
 # make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
 #             (on a CUDA device: python -m benchmarks.device --out results, see docs/benchmarks.md)
@@ -13,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 FFCV := .venv-ffcv
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: demo test ffcv bench clean
+.PHONY: demo test docs ffcv bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdgpu demo --decode --out $(OUT)
@@ -23,6 +24,10 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Material says at each start that MkDocs 2 will be another program; what is installed here is MkDocs 1.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # FFCV is built against OpenCV and libjpeg-turbo. What it needs lies in .venv already, and is seen from its own
 # environment, so that nothing there is replaced; opencv-python-headless is the OpenCV that needs no display. At exit,
@@ -50,4 +55,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(FFCV) $(OUT)
+	rm -rf $(VENV) $(FFCV) $(OUT) site

@@ -15,7 +15,7 @@ from fdgpu.checks import check_seed, check_whole
 from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_model
 from fdgpu.demo.run import write_inputs, write_pictures
 from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import make_pool, make_split
+from fdgpu.demo.world import RenderedSplit, make_pool, make_split
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.errors import InputError
 from fdgpu.findings import Split
@@ -25,6 +25,7 @@ from fdgpu.repair.training_recipe import TrainingRecipe
 from fdgpu.version import __version__
 
 SETTINGS = "miniature.json"
+BATCH = 32  # of few pictures small batches make steps enough
 FEWEST_PICTURES = 4  # of a class, in val and test
 MODEL = """from fdgpu.demo.miniature import network  # model.py:network:model.safetensors is the trained model
 """
@@ -72,11 +73,11 @@ def miniature(
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} holds something else than a miniature of {settings}: choose another folder")
     with replaced_folder(folder) as staged, OneBar(progress) as report:
-        splits = []
+        splits = list[RenderedSplit]()
         for name in Split:
             report("render pictures", len(splits), len(Split))
             splits.append(make_split(name, seed, every=every))
-        recipe = replace(TrainingRecipe.named("demo"), epochs=epochs)
+        recipe = replace(TrainingRecipe.named("demo"), epochs=epochs, batch=BATCH)
         model = train_base_model(splits[0].pictures, splits[0].labels, seed, recipe=recipe, progress=report)
         answers = [predict(model, split.pictures, split.labels) for split in splits[1:]]
         write_inputs(staged.path, splits[1:], answers)
