@@ -26,12 +26,14 @@ _HOME = {
     "IndexedSource": "fdgpu.embedding",
     "Sample": "fdgpu.embedding",
     "SearchSettings": "fdgpu.directions",
+    "SliceSearch": "fdgpu.auditing",
     "SolverSettings": "fdgpu.directions",
     "SyntheticImages": "fdgpu.decoding",
     "VectorIndex": "fdgpu.index",
     "audit": "fdgpu.auditing",
     "compare": "fdgpu.auditing",
     "decode_directions": "fdgpu.auditing",
+    "export": "fdgpu.auditing",
     "extreme_captions": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
@@ -44,9 +46,11 @@ _HOME = {
 if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes each public
     from fdgpu.auditing import AuditResult as AuditResult
     from fdgpu.auditing import Comparison as Comparison
+    from fdgpu.auditing import SliceSearch as SliceSearch
     from fdgpu.auditing import audit as audit
     from fdgpu.auditing import compare as compare
     from fdgpu.auditing import decode_directions as decode_directions
+    from fdgpu.auditing import export as export
     from fdgpu.auditing import extreme_captions as extreme_captions
     from fdgpu.auditing import grow_captions as grow_captions
     from fdgpu.captions import CaptionGrammar as CaptionGrammar

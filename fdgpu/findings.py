@@ -11,6 +11,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.described import Described
+
+Z = 1.959963984540054  # of a 95 % interval
+
 
 class Status(StrEnum):
     """Whether a class has a direction, or why not."""
@@ -255,8 +259,8 @@ class CleanedClass:
     cosine: float
 
 
-@dataclass(frozen=True)
-class Curve:
+@dataclass(frozen=True, repr=False)
+class Curve(Described):
     """A quantity over the number of images K: ``value[i]`` belongs to ``k[i]``; ``role`` says how K were chosen."""
 
     name: str
@@ -264,14 +268,20 @@ class Curve:
     k: tuple[int, ...]
     value: tuple[float, ...]
 
+    def _described(self) -> dict[str, object]:
+        return {"name": self.name, "points": len(self.k)}
 
-@dataclass(frozen=True)
-class Histogram:
+
+@dataclass(frozen=True, repr=False)
+class Histogram(Described):
     """Decision values of right and of wrong samples, counted in the same bins (``len(edges) == len(right) + 1``)."""
 
     edges: tuple[float, ...]
     right: tuple[int, ...]
     wrong: tuple[int, ...]
+
+    def _described(self) -> dict[str, object]:
+        return {"bins": len(self.right), "right": sum(self.right), "wrong": sum(self.wrong)}
 
 
 @dataclass(frozen=True)
@@ -315,6 +325,20 @@ class Interval:
     low: float
     high: float
 
+    @classmethod
+    def of_share(cls, hits: int, n: int) -> Interval:
+        """Return a share with Wilson's 95 % interval; NaN of none.
+
+        >>> Interval.of_share(8, 10)
+        Interval(value=0.8, low=0.49..., high=0.94...)
+        """
+        if not n:
+            return cls(math.nan, math.nan, math.nan)
+        share = hits / n
+        middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+        half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+        return cls(share, middle - half, middle + half)
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -330,7 +354,68 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class ModeFindings:
+class Slice:
+    """Images of a class with a known value, or with up to three, on which the model may be wrong more often.
+
+    Attributes:
+        class_name: the class.
+        values: each with its column: ``(("camera", "A"), ("site", "north"))``.
+        n, n_errors: images that were tested, of the fit; of several that belong together one.
+        p_value, q_value: of having no more errors than its class and than each of its parts; q over all that was tried.
+        significant: q is at most the false discovery rate.
+        shown: images of the split that is shown.
+        accuracy: on these, with Wilson's interval.
+        follows_from: another slice of the class, without which it has no more errors than others.
+        explained_by: the direction of the class that explains it, from 0; None where none does, or it cannot be told.
+        explained: share of its excess of errors that is gone among images of like decision value; NaN likewise.
+    """
+
+    class_name: str
+    values: tuple[tuple[str, str], ...]
+    n: int
+    n_errors: int
+    p_value: float
+    q_value: float
+    significant: bool
+    shown: Tally = Tally()
+    accuracy: Interval = Interval(math.nan, math.nan, math.nan)
+    follows_from: str | None = None
+    explained_by: int | None = None
+    explained: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """Its values in words.
+
+        >>> Slice("boot", (("camera", "A"), ("site", "north")), 20, 9, 0.001, 0.01, True).name
+        'camera = A and site = north'
+        """
+        return " and ".join(f"{column} = {value}" for column, value in self.values)
+
+
+@dataclass(frozen=True)
+class SlicesTested:
+    """What was looked through for slices.
+
+    Attributes:
+        columns: each with how many values it has.
+        left_out: columns that were not tested, and why.
+        conjunctions: most values that were taken together.
+        fewest: images that a slice has to have.
+        n_tested: slices that were tested of one value, of two, of three.
+        tested_on: split.
+    """
+
+    columns: Mapping[str, int]
+    left_out: Mapping[str, str]
+    conjunctions: int
+    fewest: int
+    n_tested: tuple[int, ...]
+    tested_on: Split
+
+
+@dataclass(frozen=True, repr=False)
+class ModeFindings(Described):
     """One failure mode of a class: a direction, how sure it is, and what it shows.
 
     ``n_errors`` counts the errors of the fit that belong to this mode: all of the class's where it has one.
@@ -365,6 +450,10 @@ class ModeFindings:
     nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
     planted: PlantedTruth | None = None
 
+    def _described(self) -> dict[str, object]:
+        score, q = round(self.cv_score, 3), round(self.q_value, 4)
+        return {"cv_score": score, "q_value": q, "n_errors": self.n_errors, "hardest_caption": self.hardest_caption}
+
     @property
     def reliable_hard_captions(self) -> tuple[ScoredCaption, ...]:
         """Hard captions that were not withheld."""
@@ -387,8 +476,8 @@ NO_RELIABLE_CAPTION = "no reliable caption"
 NO_MODE = ModeFindings()
 
 
-@dataclass(frozen=True)
-class ClassFindings:
+@dataclass(frozen=True, repr=False)
+class ClassFindings(Described):
     """One class and its failure modes, the strongest first.
 
     ``n`` and ``n_errors`` count the samples that the directions were fitted on. A class without a direction
@@ -411,6 +500,10 @@ class ClassFindings:
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
     decoded: tuple[DecodedPictures, ...] = ()  # the strongest mode's direction, from easy over neutral to hard
     condition: str = ""  # that it is a side of, where images have several
+
+    def _described(self) -> dict[str, object]:
+        counts = {"n": self.n, "n_errors": self.n_errors}
+        return {"name": self.name, "status": str(self.status), **counts, "modes": len(self.modes)}
 
     @property
     def found(self) -> bool:
@@ -531,8 +624,8 @@ class AskedModel:
     fingerprint: str
 
 
-@dataclass(frozen=True, eq=False)
-class ImageTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageTable(Described):
     """The images that the page can list, class after class, in columns of N rows; with conditions, one a condition.
 
     Attributes:
@@ -560,9 +653,12 @@ class ImageTable:
     why: tuple[str, ...] = ()
     left_out: int = 0
 
+    def _described(self) -> dict[str, object]:
+        return {"images": len(self.paths), "left_out": self.left_out}
 
-@dataclass(frozen=True)
-class Findings:
+
+@dataclass(frozen=True, repr=False)
+class Findings(Described):
     """A whole audit. It is finished before it is rendered or written: ``timings`` are the stages until then."""
 
     version: str
@@ -607,6 +703,20 @@ class Findings:
     published: bool = False  # whether the published code was reproduced, in the choice of C and in captions
     images: ImageTable | None = None  # what the page lists of each; audit.json has not these, examples.parquet has all
     input_fingerprint: str = ""  # of the images as the embedder saw them, and of the columns beside them
+    slices: tuple[Slice, ...] = ()  # those that are significant, class by class, the surest first
+    slices_tested: SlicesTested | None = None  # where there were columns to test
+
+    def _described(self) -> dict[str, object]:
+        found = sum(one.significant if self.tested else one.found for one in self.classes)
+        what = "significant" if self.tested else "with a direction"
+        return {
+            "title": self.title,
+            "classes": len(self.classes),
+            what.replace(" ", "_"): found,
+            "images": sum(self.n_images.values()),
+            "model": self.model,
+            "method": self.method,
+        }
 
     @property
     def tested(self) -> bool:
@@ -634,8 +744,8 @@ class Findings:
 INTERFACE: ContextVar[Interface] = ContextVar("interface", default=Interface.PYTHON)  # the command line sets it
 
 
-@dataclass
-class Thumbnails:
+@dataclass(repr=False)
+class Thumbnails(Described):
     """Small pictures for the page, by path: uint8 arrays (height, width, 3).
 
     ``only_names`` says that there never were any: the page then names the images.
@@ -643,3 +753,6 @@ class Thumbnails:
 
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     only_names: bool = False
+
+    def _described(self) -> dict[str, object]:
+        return {"pictures": len(self.pixels)}

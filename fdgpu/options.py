@@ -149,6 +149,18 @@ class Groups(StrEnum):
     NONE = "none"
 
 
+class To(StrEnum):
+    """Whose data an export is (fdgpu.auditing.exporting.Target, whose import takes seconds)."""
+
+    FIFTYONE = "fiftyone"
+    RENUMICS = "renumics"
+    CLEANLAB = "cleanlab"
+    ATLAS = "atlas"
+    HUGGINGFACE = "huggingface"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 PredictionsFile = Annotated[
     Path | None,
     typer.Option(
@@ -178,7 +190,17 @@ EmbedderNeeded = Annotated[
 ]
 Grammar = Annotated[
     str | None,
-    typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
+    typer.Option(
+        help="Candidate captions: a file of sentences (.txt, .csv, .tsv, .parquet or .jsonl), a TOML file of your own, "
+        f"or a recipe: {', '.join(RECIPES)}."
+    ),
+]
+CaptionerName = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of a grammar, what describes the errors: the name or folder of an image-text-to-text model of "
+        "transformers."
+    ),
 ]
 GroupsOption = Annotated[
     Groups,
@@ -186,6 +208,16 @@ GroupsOption = Annotated[
         help="auto: the CSV's column group, or else near-duplicates, count as one piece of evidence; none: every "
         "image counts as its own."
     ),
+]
+Slices = Annotated[
+    str,
+    typer.Option(
+        help="Known columns to test beside directions: camera,site,age; auto, every further column of the table; none."
+    ),
+]
+Conjunctions = Annotated[int, typer.Option(min=1, max=3, help="Most values of known columns that are taken together.")]
+SliceUnknown = Annotated[
+    bool, typer.Option("--slice-unknown", help="Test an empty cell of a known column as a value, unknown, too.")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time; halved when memory runs out.")]
 ReducedDecoding = Annotated[

@@ -26,7 +26,7 @@ WITH_EXAMPLES = [
     for file in sorted(PACKAGE.rglob("*.py"))
     if re.search(r"^\s+>>> ", file.read_text("utf-8"), re.MULTILINE) and "kernels" not in file.parts
 ]
-ON_A_CLUSTER = "fdgpu.cluster"  # tests/test_cluster.py runs it where Ray is
+ELSEWHERE = ("fdgpu.cluster", "fdgpu.auditing.exporting")  # tests/test_cluster.py and tests/auditing/test_exporting.py
 
 
 def public() -> Iterator[tuple[str, Any]]:
@@ -70,7 +70,7 @@ def audited() -> AuditResult:
     )
 
 
-@pytest.mark.parametrize("module", [tools.pages, *(name for name in WITH_EXAMPLES if name != ON_A_CLUSTER)])
+@pytest.mark.parametrize("module", [tools.pages, *(name for name in WITH_EXAMPLES if name not in ELSEWHERE)])
 def test_an_example_gives_what_it_shows(module: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     module = import_module(module) if isinstance(module, str) else module
     known = {"fdgpu": fdgpu, "np": np, "torch": torch, "tmp_path": tmp_path}

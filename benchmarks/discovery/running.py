@@ -35,7 +35,7 @@ TRAINED: dict[str, Callable[[int], Iterator[Problem]]] = {  # networks are, so t
 SETTINGS = (*WORLDS, *TRAINED)
 SOURCES = [Path(__file__).parent, Path(__file__).parent.parent / "baselines"]
 OWN_SOURCES = [Path(fdgpu.__file__).parent / "directions", Path(fdgpu.__file__).parent / "kernels"]
-BESIDE = ("__main__.py", "causes.py", "comparing.py", "running.py")  # of no influence on a measurement
+BESIDE = ("__main__.py", "causes.py", "comparing.py", "misses.py", "running.py")  # of no influence on a measurement
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr
 
 from fdgpu.auditing.outputs import document_of, write_json
 from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.pipeline import AuditResult
+from fdgpu.auditing.result import AuditResult
 from fdgpu.checks import shown
 from fdgpu.directions.testing import false_discovery_rates
 from fdgpu.embedding.opening import image_source
 from fdgpu.errors import InputError
 from fdgpu.files import write_atomically
-from fdgpu.findings import Interval
+from fdgpu.findings import Interval, Z
 from fdgpu.report.comparison import (
     PICTURES,
     THUMBNAIL,
@@ -34,7 +34,6 @@ from fdgpu.report.comparison import (
     render_comparison,
 )
 
-Z = float(ndtri(0.975))  # of a 95 % interval
 ALIKE = ("model", "model_fingerprint", "preprocessing")  # keys of audit.json that say what made the vectors
 SCHEMA = "fdgpu.comparison/1"
 NOT_HELD_OUT = (
@@ -243,7 +242,7 @@ def accuracy_gap(outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Inter
     """
     if not len(outside) or not len(inside):
         return UNKNOWN
-    one, other = _wilson(outside), _wilson(inside)
+    one, other = (Interval.of_share(int(own.sum()), len(own)) for own in (outside, inside))
     gap = one.value - other.value
     return Interval(
         gap,
@@ -253,14 +252,6 @@ def accuracy_gap(outside: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Inter
 
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
-
-
-def _wilson(right: NDArray[np.bool_]) -> Interval:
-    """Return a share with Wilson's 95 % interval."""
-    n, share = len(right), float(right.mean())
-    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Interval(share, middle - half, middle + half)
 
 
 def _alone(change: PairedChange) -> PairedChange:

@@ -81,7 +81,7 @@ def decode_directions(
         >>> decoded.classes, decoded.grid.pictures.shape  # a class, columns from easy to hard, seeds, and a picture
         ((0,), torch.Size([1, 3, 1, 3, 32, 32]))
     """
-    if fit.whiten:
+    if fit.fitted.solver_settings.whiten:
         raise InputError(
             "the fit whitened its embeddings, and a whitened direction is none of CLIP's space: fit again with "
             "FailureDirections(whiten=False) to decode (paper, A.7)"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fdgpu.auditing.one_column import is_list
+from fdgpu.auditing.one_column import is_list, of_entries
 from fdgpu.auditing.tables import (
     NUMBERS,
     REQUIRED,
@@ -19,6 +21,7 @@ from fdgpu.auditing.tables import (
     Predictions,
     check_there,
     checked_columns,
+    further_columns,
     named_columns,
 )
 from fdgpu.checks import shown
@@ -46,6 +49,7 @@ def read_frame(
     """
     header = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
     chosen = _chosen(header, columns, needed, what)
+    further = further_columns(header, {header.index(own) for own in chosen.values()})
     try:
         found = {name: _of_frame(_as_arrow(frame, own, name, what), name, what) for name, own in chosen.items()}
     except (pa.ArrowException, TypeError, ValueError, KeyError) as error:
@@ -58,7 +62,9 @@ def read_frame(
         if name in found and found[name].null_count:
             row = int(np.argmax(np.asarray(found[name].is_null())))
             raise InputError(f"{what}, row {row}: {name} is empty")
-    return Predictions(pa.table(dict(checked_columns(found, lambda row: f"{what}, row {row}"))))
+    checked = dict(checked_columns(found, lambda row: f"{what}, row {row}"))
+    n = len(found["path"])
+    return Predictions(pa.table(checked | {name: _further(frame, header[i], n) for name, i in further.items()}))
 
 
 def read_parquet(path: Path, columns: ColumnNames | None, needed: Sequence[str]) -> Predictions:
@@ -69,8 +75,10 @@ def read_parquet(path: Path, columns: ColumnNames | None, needed: Sequence[str])
     """
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
-            chosen = _chosen(file.schema_arrow.names, columns, needed, str(path))
-            table = file.read(columns=list(chosen.values()))
+            schema = file.schema_arrow
+            chosen = _chosen(schema.names, columns, needed, str(path))
+            plain = [name for name in schema.names if _is_plain(schema.field(name).type)]
+            table = file.read(columns=[name for name in schema.names if name in (*chosen.values(), *plain)])
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet ({one_line(error)}): write it anew") from None
     return read_frame(table, columns, needed, str(path))
@@ -82,6 +90,28 @@ def _chosen(header: Sequence[str], columns: ColumnNames | None, needed: Sequence
     needed = [name for name in needed if name != "split"]  # images may have theirs
     check_there(places, needed, columns, f"{what}, a table", ", ".join(header))
     return {name: header[own[0]] for name, own in places.items()}
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a column may say what is known of images, and is no picture or vector."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tags = is_list(kind) and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+    return bool(tags or not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)))
+
+
+def _further(frame: Any, own: str, n: int) -> Any:
+    """Return a column that is none of ours as pyarrow has it; null where it holds pictures, vectors or the like."""
+    if isinstance(frame, (pa.Table, pa.RecordBatch)):
+        return frame[own] if isinstance(frame, pa.Table) else frame.column(own)
+    try:
+        if str(getattr(frame[own], "dtype", "")).lower() != "object":
+            return pa.table(frame[[own]])[own]
+        entries = frame[own].to_list()
+        first = next((one for one in entries if one is not None), None)
+        tags = isinstance(first, (list, tuple)) and all(isinstance(one, str) for one in first)
+        return of_entries(entries) if tags or isinstance(first, (str, Real, date, np.generic)) else pa.nulls(n)
+    except (pa.ArrowException, TypeError, ValueError):
+        return pa.nulls(n)
 
 
 def _as_arrow(frame: Any, own: str, name: str, what: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -152,7 +152,9 @@ class AuditImages:
     (N, r) are NaN there, and where its class has no such direction. Examples and figures come from the split
     ``shown_from``; ``whitened_by`` is the split that whitened, and ``together`` says which images of the fit were one
     piece of evidence. ``decisions`` are by the vector alone; ``with_loss`` (N, r) adds what each sample's own loss
-    says, and is None where the method does not listen to losses, or none are known.
+    says, and is None where the method does not listen to losses, or none are known. ``evidence`` (N,) numbers the
+    pieces of evidence of the fit, to which samples that belong together are one; -1 of samples that it was not fitted
+    on.
     """
 
     inputs: AuditInputs
@@ -164,6 +166,7 @@ class AuditImages:
     whitened_by: Split = Split.VAL
     together: Together = Together(None, GroupedBy.NOTHING)
     with_loss: NDArray[np.float64] | None = None
+    evidence: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def ranks(self) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.conditions import has_conditions
 from fdgpu.auditing.images import Embedded
 from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.known_columns import NO_SEARCH, KnownColumns, SliceSearch, read_known
 from fdgpu.auditing.notes import Notes
 from fdgpu.auditing.output_names import Outputs
 from fdgpu.auditing.pairing import Paired, check_agreement, pair
@@ -43,6 +44,7 @@ class Laid:
         answering: the model beside the embedder; None where predictions were given.
         class_names: as given, or as the source has them.
         ignores_groups: leave out those of a table.
+        asked: what else is known of the images, and how slices of it are looked for.
     """
 
     paired: Paired
@@ -50,11 +52,20 @@ class Laid:
     answering: ModelAnswers | None
     class_names: ClassNames | None
     ignores_groups: bool
+    asked: SliceSearch = NO_SEARCH
 
     @property
     def source(self) -> ImageSource:
         """The images."""
         return self.paired.source
+
+    def known(self, ids: Sequence[str]) -> KnownColumns:
+        """Return what else is known of images that have come.
+
+        Raises:
+            InputError: as :func:`~fdgpu.auditing.known_columns.read_known`.
+        """
+        return _known(self.paired.joined_further(ids), self.asked, len(ids))
 
     def completed(self, embedded: Embedded, notes: Notes) -> tuple[AuditInputs, Embedded]:
         """Return the checked columns, and the images that can be used, now that all have come.
@@ -106,6 +117,7 @@ def lay(
     model: Model | None,
     preprocess: object,
     notes: Notes,
+    asked: SliceSearch = NO_SEARCH,
 ) -> Laid:
     """Lay columns beside images, and check what is known of them.
 
@@ -123,7 +135,10 @@ def lay(
     if beside:
         raise InputError(f"{beside[0]} is given, and a model too, which says it: leave it out")
     given = {**columns, "groups": groups if told else None}
-    paired = pair(images, given, order, allow_outside, names=names_of_columns, answered=answered)
+    paired = pair(images, given, order, allow_outside, names=names_of_columns, answered=answered, further=asked.values)
+    count = paired.source.count if paired.columns["labels"] is None else len(paired.columns["labels"])
+    if paired.paths is None and count is not None:
+        _known(paired.further, asked, count)  # what cannot be is said at once
     source, ignores = paired.source, not told and groups == "none"
     if paired.columns["splits"] is None and paired.paths is None:
         paired = replace(paired, columns={**paired.columns, "splits": source.splits})
@@ -141,7 +156,7 @@ def lay(
                 notes.doubt(doubt)
             for note in inputs.notes:
                 notes.add(note)
-        return Laid(paired, inputs, None, names, ignores)
+        return Laid(paired, inputs, None, names, ignores, asked)
     classifier, view = opened_classifier(model, preprocess, source)
     by_folders = paired.by_folders and class_names is None
     outputs = Outputs(classifier, source.class_names if class_names is None else class_names, by_folders)
@@ -152,7 +167,7 @@ def lay(
         if not has_conditions(labels):  # all that can be checked now
             true = outputs.columns_of(labels)
             check_inputs(**{**paired.columns, "labels": true, "predictions": true}, class_names=None)
-    return Laid(paired, None, ModelAnswers(classifier, outputs, labels, view), names, ignores)
+    return Laid(paired, None, ModelAnswers(classifier, outputs, labels, view), names, ignores, asked)
 
 
 def opened_classifier(model: Model, preprocess: object, source: ImageSource) -> tuple[Classifier, View]:
@@ -181,6 +196,10 @@ def opened_classifier(model: Model, preprocess: object, source: ImageSource) -> 
     if isinstance(source, TensorSource):
         return classifier, View(lambda pixels: pixels)
     raise InputError(NO_VIEW)
+
+
+def _known(further: Mapping[str, Array], asked: SliceSearch, n: int) -> KnownColumns:
+    return read_known(further if asked.values else asked.chosen(further), n, asked.unknown)
 
 
 def _checked(columns: Mapping[str, Array], names: ClassNames | None, ignores_groups: bool) -> AuditInputs:

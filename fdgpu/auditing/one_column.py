@@ -106,6 +106,23 @@ def is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+def of_entries(entries: Sequence[Any] | NDArray[Any]) -> Any:
+    """Return values of any kind as an array of pyarrow, null where there is none; where they are mixed, their words."""
+    try:
+        return pa.array(entries, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        plain = [one.tolist() if isinstance(one, torch.Tensor) else one for one in entries]
+    try:
+        return pa.array(plain, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        return pa.array([None if _is_missing(one) else str(one) for one in plain], pa.string())
+
+
+def _is_missing(entry: Any) -> bool:
+    nan = isinstance(entry, (float, np.floating)) and math.isnan(entry)
+    return entry is None or nan or type(entry).__name__ in ("NAType", "NaTType")
+
+
 def as_column(given: Array, name: str) -> Column:
     """Bring a column of any kind to its distinct entries.
 
@@ -172,8 +189,7 @@ def _of_entries(listed: Sequence[Any], name: str) -> Column:
             raise InputError(f"{name} holds tensors that do not go together ({error}): pass one tensor") from None
     for row, entry in enumerate(listed):
         if isinstance(entry, (bool, np.bool_)) or not isinstance(entry, (str, int, float, np.integer, np.floating)):
-            missing = entry is None or type(entry).__name__ in ("NAType", "NaTType")
-            what = "no value" if missing else f"{shown(entry)} of type {type(entry).__name__}"
+            what = "no value" if _is_missing(entry) else f"{shown(entry)} of type {type(entry).__name__}"
             raise InputError(f"{name} holds {what} in row {row}: pass (n,) class names or integer class ids")
         if entry != entry:
             raise InputError(f"{name} holds no value (NaN) in row {row}: leave this image out")

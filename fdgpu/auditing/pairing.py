@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from posixpath import normpath
@@ -18,7 +18,7 @@ from fdgpu.arrays import Array
 from fdgpu.auditing.frames import read_frame
 from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.predictions import read_predictions
-from fdgpu.auditing.tables import REQUIRED, ColumnNames, Predictions
+from fdgpu.auditing.tables import FURTHER, REQUIRED, ColumnNames, Predictions
 from fdgpu.checks import shown
 from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.image_file import suffixes
@@ -46,7 +46,7 @@ class Paired:
 
     ``by_listing`` holds where nobody said that this is the order: bare sequences beside a folder. ``paths`` are those
     of the columns where the ids of the images come with them, so that they are joined when all have come. Where
-    ``by_folders``, labels are the names of folders.
+    ``by_folders``, labels are the names of folders. ``further`` are columns that are none of ours, by name.
     """
 
     source: ImageSource
@@ -54,6 +54,7 @@ class Paired:
     by_listing: bool = False
     paths: Sequence[str] | None = None
     by_folders: bool = False
+    further: Columns = field(default_factory=dict)
 
     def joined(self, ids: Sequence[str]) -> Columns:
         """Return the columns in the order of images that have come.
@@ -61,10 +62,17 @@ class Paired:
         Raises:
             InputError: names the first path that has no image or no entry.
         """
+        return self._joined(self.columns, ids)
+
+    def joined_further(self, ids: Sequence[str]) -> Columns:
+        """Return what else is known in the order of images that have come."""
+        return self._joined(self.further, ids)
+
+    def _joined(self, columns: Columns, ids: Sequence[str]) -> Columns:
         if self.paths is None:
-            return self.columns
+            return columns
         rows = _rows_of(ids, self.paths)
-        return {name: None if own is None else _taken(own, rows) for name, own in self.columns.items()}
+        return {name: None if own is None else _taken(own, rows) for name, own in columns.items()}
 
     def doubt(self, inputs: AuditInputs) -> str:
         """Say how a folder was paired, in the first few pairs."""
@@ -86,6 +94,7 @@ def pair(
     *,
     names: ColumnNames | None = None,
     answered: bool = False,
+    further: Columns | None = None,
 ) -> Paired:
     """Lay columns beside their images.
 
@@ -98,19 +107,31 @@ def pair(
         allow_outside: take paths that lie outside the folder.
         names: what a table calls its columns, by our names of them.
         answered: a model will give the predictions.
+        further: columns that are none of ours, by name, where labels are no table that holds them.
 
     Raises:
         InputError: names the first path that has no image or no entry, and why, if nothing is where paths say.
     """
     if order not in (None, "sorted"):
         raise InputError(f"order is {order!r}: pass 'sorted', or None where labels are given by path")
-    paths, by_path = _by_path(columns, names, answered)
+    every = {**columns, **{FURTHER + name: column for name, column in (further or {}).items()}}
+    paths, by_path = _by_path(every, names, answered)
     if (by_path["predictions"] is None) is not answered:
         raise InputError(
             "predictions are given, and a model too: pass one of the two"
             if answered
             else "predictions is missing: pass them beside labels, labels as a table that holds both, or model"
         )
+    paired = _laid(images, paths, by_path, order, allow_outside, answered)
+    ours = {name: column for name, column in paired.columns.items() if not name.startswith(FURTHER)}
+    known = {name.removeprefix(FURTHER): paired.columns[name] for name in paired.columns if name not in ours}
+    return replace(paired, columns=ours, further=known)
+
+
+def _laid(
+    images: object, paths: list[str] | None, by_path: Columns, order: str | None, allow_outside: bool, answered: bool
+) -> Paired:
+    """Lay all columns, ours and others, beside their images."""
     if images is None:
         return _named(paths, by_path, answered)
     of_folder = isinstance(images, (str, Path)) and Path(images).is_dir()
@@ -191,10 +212,13 @@ def _by_path(columns: Columns, names: ColumnNames | None, answered: bool) -> tup
     given = {name: column for name, column in columns.items() if column is not None}
     if table is not None:
         others = [name for name in given if name != "labels"]
+        if others and others[0].startswith(FURTHER):
+            raise InputError("slices holds values beside a table: put them into the table, and name its columns")
         if others:
             raise InputError(f"{others[0]} is given beside a table: labels holds all columns, leave it out")
         by_name = {name: table.column(own) for name, own in COLUMNS.items()}
-        return table.paths, {**by_name, "predictions": table.answers}
+        known = {FURTHER + name: column for name, column in table.further.items()}
+        return table.paths, {**by_name, "predictions": table.answers, **known}
     bare = [name for name, column in given.items() if not isinstance(column, Mapping)]
     if len(bare) == len(given):
         return None, columns

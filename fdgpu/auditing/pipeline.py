@@ -5,34 +5,37 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, caption_classes, written_for
 from fdgpu.auditing.causes import SortedErrors, cause_column, causes, cleaned, sort_errors, sorted_images
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
 from fdgpu.auditing.gathering import class_findings, thumbnails
 from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, none_usable
 from fdgpu.auditing.inputs import AuditInputs
+from fdgpu.auditing.known_columns import SliceSearch
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.mapping import image_table
 from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.outputs import example_table, expected_bytes, write_audit
+from fdgpu.auditing.outputs import cause_table, example_table, expected_bytes, write_audit
+from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.slices import FoundSlices, find_slices
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.captions.sentences import as_captioner, check_captioner
 from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.cluster import Cluster
 from fdgpu.decoding.decoder import Decoder
@@ -58,41 +61,6 @@ from fdgpu.version import __version__
 STORE = "embeddings"  # the folder of the store within that of the audit
 
 
-@dataclass(frozen=True)
-class AuditResult:
-    """An audit in memory.
-
-    Attributes:
-        findings: everything the report shows, as plain data.
-        directions: the fit.
-        mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first, by
-            its vector alone; NaN where its class has no such direction or it was skipped. (n, k, r) where images have k
-            conditions.
-        captions: candidates and scores of every class, by direction.
-        examples: every image that examples and figures come from, with the model's answer and its decision values: the
-            table of ``examples.parquet``.
-        page: the report as HTML.
-        out: the folder it was written to, or None.
-
-    Example:
-        >>> audited.decisions.shape, audited.examples.num_rows, audited.findings.classes[0].name
-        ((120,), 120, 'cat')
-    """
-
-    findings: Findings
-    directions: FailureDirections
-    mode_decisions: NDArray[np.float64]
-    captions: CaptionedClasses
-    examples: pa.Table
-    page: str
-    out: Path | None
-
-    @property
-    def decisions(self) -> NDArray[np.float64]:
-        """(n,) decision values along the strongest direction of each image's class; (n, k) of k conditions."""
-        return self.mode_decisions[..., 0]
-
-
 @contextmanager
 def timed(seconds: dict[str, float], stage: str, report: Reporter = silent) -> Iterator[None]:
     """Report a block as a stage, and add the seconds that it takes to those of the stage."""
@@ -115,6 +83,7 @@ def audit(
     embeddings: Array = None,
     captions: object = None,
     grammar: object = None,
+    captioner: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
     store: str | Path = "auto",
@@ -123,6 +92,7 @@ def audit(
     confidence: Array = None,
     true_probability: Array = None,
     groups: Array = "auto",
+    slices: SliceSearch | Mapping[str, Array] | Sequence[str] | str = "auto",
     columns: ColumnNames | None = None,
     order: str | None = None,
     allow_outside: bool = False,
@@ -173,13 +143,17 @@ def audit(
             vector, or captions and their vectors (m, d). The candidates are those of ``grammar``, or else all for every
             class, whose reference caption, such as "a photo of a coat", has to be among them.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
-            :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
-            to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
-            other.
+            list or a file of sentences (docs/api.md), a :class:`~fdgpu.CaptionIndex` of millions of captions, made
+            without a reference, or a mapping of class name to grammar, sentences or index. By default the demo's recipe
+            with the bundled CLIP, and the general recipe with any other.
+        captioner: writes the candidates instead: a function of a list of PIL images that returns a sentence each, a
+            pipeline of transformers, or the name of its model. It describes errors of the fit, at most 50 a class, and
+            as many right images.
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
-            ``captions.parquet``, ``effects.parquet`` and ``causes.csv`` into; None writes nothing. It appears whole
+            ``captions.parquet``, ``effects.parquet``, ``causes.csv`` and, where columns were tested, ``slices.csv``
+            into; None writes nothing. It appears whole
             when all is done, and replaces an earlier audit's files; what fdgpu did not write is kept.
         store: folder that keeps the embeddings: images that it holds are not embedded again, so that an audit that was
             killed goes on, and another with other settings or of another model takes them from there. See
@@ -194,6 +168,10 @@ def audit(
             takes a group as one piece of evidence, see :meth:`fdgpu.FailureDirections.fit`. ``"auto"`` takes
             near-duplicates for groups, found in the audit's own vectors by a fixed rule, see
             :func:`fdgpu.directions.near_duplicates`; ``"none"`` takes each image as evidence of its own.
+        slices: what else is known of the images, such as camera, site or age, is tested beside directions: single
+            values and up to three together, see :class:`fdgpu.SliceSearch` and ``docs/method.md``. ``"auto"`` takes
+            every further column of the table, ``"none"`` none; or names of some of them, or a mapping of a name to (n,)
+            values. Columns must be known without the model's answers.
         columns: what the table calls its columns, such as ``{"path": "filename", "label": "target"}``; by default our
             names and some that are common.
         order: "sorted" says that columns beside a folder, without paths, follow its sorted listing; else that they may
@@ -231,8 +209,10 @@ def audit(
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
     _check_kinds(decoder, directions, cluster, title, timings, progress)
+    check_captioner(captioner, grammar)
     check_kind(clean, "clean", isinstance(clean, bool), "True or False")
     method = check_method(method, directions)
+    asked = SliceSearch.of(slices)
     notes = Notes()
     given = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
@@ -240,7 +220,7 @@ def audit(
     }  # fmt: skip
     if isinstance(embeddings, EmbeddingStore):
         images, given = columns_of_store(embeddings, images, given)
-    laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes)
+    laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes, asked)
     source, inputs = laid.source, laid.inputs
     if out is not None:
         where = out.out if isinstance(out, StagedFolder) else out
@@ -253,7 +233,8 @@ def audit(
     space = Space.of(embedder, embeddings, captions, source)
     for doubt in space.doubts:
         notes.doubt(doubt)
-    grammar = space.grammar(grammar, decoder)
+    grammar = space.grammar(grammar, decoder, captioner)
+    writer = None if captioner is None else as_captioner(captioner)
     candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     kept = _store_of(store, out, source, space.images)
@@ -272,6 +253,7 @@ def audit(
             notes.doubt(doubt)
         with timed(seconds, "check columns", report):
             inputs, embedded = laid.completed(embedded, notes)
+            known = laid.known(embedded.ids)
         check_planted(planted or {}, inputs.class_names, len(inputs))
         candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
@@ -287,6 +269,19 @@ def audit(
             before, fit = fit.fitted, FailureDirections.from_settings(fit.solver_settings, fit.search_settings)
             audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined, errors.kept(inputs))
             changed = cleaned(before, fit.fitted, audited, errors.kept(inputs))
+        if writer is not None and candidates is not None:
+            with (
+                timed(seconds, "write captions", report),
+                notes.instead_of("Captions are the recipe's, and not the captioner's"),
+            ):
+                fitted = errors.kept(inputs) if changed else None
+                candidates = written_for(candidates, writer, fit, audited, source, report, fitted)
+        tested: FoundSlices | None = None
+        if known.values or known.left_out:
+            with timed(seconds, "test known columns", report):
+                tested = find_slices(audited, known, asked, fit.fdr, fit.random_state)
+            for note in tested.notes:
+                (notes.add if asked.columns == "auto" else notes.doubt)(note)
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
@@ -316,6 +311,8 @@ def audit(
             images=table,
             causes=why,
             cleaned=changed,
+            slices=() if tested is None else tested.significant,
+            slices_tested=None if tested is None else tested.tested,
             input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
             timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
             skipped=embedded.skipped,
@@ -324,10 +321,18 @@ def audit(
         report("write the report", 0, 1)
         page, examples = render_report(findings, pictures), example_table(audited)
         if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors)
+            write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors, tested)
         report("write the report", 1, 1)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captioned, examples, page, folder.out if folder else None
+        findings=findings,
+        directions=fit,
+        mode_decisions=inputs.by_image(audited.decisions),
+        captions=captioned,
+        examples=examples,
+        errors=cause_table(sorted_errors),
+        pictures=pictures,
+        page=page,
+        out=folder.out if folder else None,
     )
 
 
@@ -366,6 +371,8 @@ def _check_kinds(
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    if isinstance(directions, FailureDirections):
+        directions.check()
     check_kind(cluster, "cluster", cluster is None or isinstance(cluster, (Cluster, str)), "a Cluster or its address")
     check_text(title, "title")
     check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
@@ -417,28 +424,35 @@ def _fit(
     with timed(seconds, "fit directions", report):
         own_loss = None if loss is None else inputs.by_image(loss)[val]
         fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster, own_loss)
-    if fit.n_permutations:
+    search = fit.fitted.search_settings
+    if search.n_permutations:
         seconds["test directions"] = seconds.get("test directions", 0.0) + fit.test_seconds_
         seconds["fit directions"] -= fit.test_seconds_
     with timed(seconds, "decision values", report):
-        along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
-        decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
+        along = fit.fitted.decisions(vectors, every, range(search.n_directions))
+        decisions = to_host(along, "decision values").reshape(-1, search.n_directions)
     decisions[inputs.of_samples(~readable)] = np.nan
     with_loss = None
     if loss is not None:
-        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(fit.n_directions))
+        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(search.n_directions))
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    return AuditImages(inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss)
+    pieces = np.full(len(inputs), -1)
+    pieces[val] = np.arange(val.sum()) if together.groups is None else together.groups
+    evidence = np.where(judged.ravel() >= 0, inputs.of_samples(pieces), -1)
+    return AuditImages(
+        inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss, evidence
+    )
 
 
 def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
     embedder, placement = space.images, space.images.placement
+    solver, search = fit.fitted.solver_settings, fit.fitted.search_settings
     texts, activation = space.reader and space.reader.text_method_, embedder.activation_
     return Findings(
         version=__version__,
-        seed=fit.random_state,
+        seed=search.random_state,
         model=space.name,
         method=chosen.method,
         method_reason=chosen.reason,
@@ -460,14 +474,14 @@ def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditIm
         timings={},
         n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
         fitted_on=Split.VAL,
-        whitened_by=images.whitened_by if fit.whiten else "nothing (normalised only)",
+        whitened_by=images.whitened_by if solver.whiten else "nothing (normalised only)",
         shown_from=images.shown_from,
-        C_grid=fit.Cs,
-        published=fit.published,
-        n_directions=fit.n_directions,
-        n_permutations=fit.n_permutations,
+        C_grid=tuple(solver.Cs),
+        published=solver.published,
+        n_directions=search.n_directions,
+        n_permutations=search.n_permutations,
         most_permutations=fit.fitted.most_permutations,
-        fdr=fit.fdr,
+        fdr=search.fdr,
         grouped_by=images.together.grouped_by,
         n_grouped=images.together.n_grouped,
         n_groups=images.together.n_groups,

@@ -31,6 +31,7 @@ from fdgpu.auditing.tables import (
     Predictions,
     check_there,
     checked_columns,
+    further_columns,
     named_columns,
 )
 from fdgpu.checks import shown
@@ -46,10 +47,10 @@ def read_predictions(
 ) -> Predictions:
     """Read a table with the columns ``path,label,prediction,split`` and optionally others.
 
-    These are ``confidence``, ``true_probability`` and ``group``. Columns may stand in any order, with others between
-    them, and be called as :data:`SYNONYMS` says. Of a CSV, commas, semicolons and tabs separate; UTF-8 and, with its
-    mark, UTF-16 are read. Spaces around a cell do not count. Parquet is read as a frame, see
-    :func:`~fdgpu.auditing.frames.read_frame`.
+    These are ``confidence``, ``true_probability`` and ``group``; and further ones of what is known of the images, such
+    as a camera, which an audit tests beside directions. Columns may stand in any order, and be called as
+    :data:`SYNONYMS` says. Of a CSV, commas, semicolons and tabs separate; UTF-8 and, with its mark, UTF-16 are read.
+    Spaces around a cell do not count. Parquet is read as a frame, see :func:`~fdgpu.auditing.frames.read_frame`.
 
     Args:
         path: of a CSV or a Parquet file; its content tells which.
@@ -161,7 +162,8 @@ def _layout(stream: BinaryIO, start: int, path: Path, names: ColumnNames | None,
     twice = twice or next((name for name, own in places.items() if len(own) > 1), None)
     if twice:
         raise InputError(f"{path}, line {lines}: the column {shown(twice)} occurs twice")
-    return _Layout(delimiter, {name: own[0] for name, own in places.items()}, len(header), lines)
+    place = {name: own[0] for name, own in places.items()}
+    return _Layout(delimiter, place | further_columns(header, set(place.values())), len(header), lines)
 
 
 def _named(header: Sequence[str], names: ColumnNames | None) -> dict[str, list[int]]:

@@ -24,7 +24,7 @@ from fdgpu.arrays import to_host
 from fdgpu.auditing.outputs import write_json
 from fdgpu.auditing.pairing import COLUMNS, Paired, pair
 from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.pipeline import AuditResult
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.space import Embedder, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole, shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import normpath
 from typing import Any
@@ -33,6 +33,8 @@ SCORES = ("logits", "probabilities")  # columns of k numbers a row, of a frame o
 LONGEST = {"path": 4096, "label": LONGEST_NAME, "prediction": LONGEST_NAME, "group": LONGEST_NAME}  # characters
 ROWS = 1 << 14  # that are turned into Python's strings together
 
+FURTHER = "further:"  # begins the name of a column that is none of ours
+
 Columns = Mapping[str, Any]  # of pyarrow: names are dictionary arrays, paths strings, probabilities float64
 ColumnNames = Mapping[str, str]  # our name of a column → the table's
 Place = Callable[[int], str]  # where a row stands, for a message
@@ -45,8 +47,9 @@ class Predictions:
     Attributes:
         columns: a :class:`pyarrow.Table` with ``path`` and ``label``, and where they were given ``split``,
             ``prediction``, ``confidence``, ``true_probability``, ``logits`` or ``probabilities`` (a list of k a row),
-            and ``group``; an image without a group is null there. The properties are its columns as lists, made when
-            they are asked for; None where there is no such column.
+            and ``group``; an image without a group is null there. Columns that are none of ours, such as a camera,
+            follow as ``further:camera``. The properties are its columns as lists, made when they are asked for; None
+            where there is no such column.
     """
 
     columns: pa.Table
@@ -61,6 +64,12 @@ class Predictions:
     def _listed(self, name: str) -> Any:
         column = self.column(name)
         return None if column is None else column.to_pylist()
+
+    @property
+    def further(self) -> dict[str, Any]:
+        """Columns that are none of ours, as pyarrow has them, by name."""
+        names = (name for name in self.columns.column_names if name.startswith(FURTHER))
+        return {name.removeprefix(FURTHER): self.columns[name] for name in names}
 
     @property
     def paths(self) -> list[str]:
@@ -116,7 +125,7 @@ def named_columns(header: Sequence[str], names: ColumnNames | None = None) -> di
     unknown = next((name for name in given if name not in SYNONYMS), None)
     if unknown is not None:
         raise InputError(f"columns names {shown(unknown)}, which is none of ours: {', '.join(SYNONYMS)}")
-    folded = [name.casefold().replace(" ", "_").replace("-", "_") for name in header]
+    folded = [_folded(name) for name in header]
     places = {}
     for name, others in SYNONYMS.items():
         exact = [i for i, own in enumerate(header) if own == given.get(name, name)]
@@ -124,6 +133,17 @@ def named_columns(header: Sequence[str], names: ColumnNames | None = None) -> di
         other = [i for i, own in enumerate(folded) if own in others]
         places[name] = exact if name in given else exact or alike or other
     return {name: own for name, own in places.items() if own}
+
+
+def further_columns(header: Sequence[str], ours: Collection[int]) -> dict[str, int]:
+    """Return where columns are that are none of ours; one with a name of ours, beside that column, is left alone."""
+    known = {other for name, others in SYNONYMS.items() for other in (name, *others)}
+    own = {FURTHER + name: i for i, name in enumerate(header) if name and _folded(name) not in known}
+    return {name: i for name, i in own.items() if i not in ours and header.count(header[i]) == 1}
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace(" ", "_").replace("-", "_")
 
 
 def check_there(

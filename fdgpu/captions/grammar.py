@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from fdgpu.captions.recipe import WrittenRecipe, class_keys, read_bundled, read_own
 from fdgpu.captions.templates import Word, agree, slot_names, slot_words
 from fdgpu.checks import check_flag
+from fdgpu.described import Described
 from fdgpu.errors import InputError
 
 
-class CaptionGrammar(Sequence[str]):
+class CaptionGrammar(Described, Sequence[str]):
     """Every combination of the slots' words in a template, made only when looked at.
 
     ``None`` leaves a slot out, without a double space. The last slot varies fastest. A grammar is a sequence whose
@@ -137,9 +138,9 @@ class CaptionGrammar(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return (self._fill(dict(zip(self.slots, words, strict=True))) for words in product(*self.slots.values()))
 
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{name}: {len(words)}" for name, words in self.slots.items())
-        return f"CaptionGrammar({self.template!r}, {len(self)} captions; {sizes})"
+    def _described(self) -> dict[str, object]:
+        words = {name: len(words) for name, words in self.slots.items()}
+        return {"template": self.template, "captions": len(self), **words}
 
     def _fill(self, words: dict[str, Word]) -> str:
         filled = self.template.format(**{name: word or "" for name, word in words.items()})

@@ -13,6 +13,7 @@ from fdgpu.arrays import Array, restorer, to_device, to_numpy, to_torch
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.sampling import listed_seeds
 from fdgpu.decoding.slerp import slerp
+from fdgpu.described import Described
 from fdgpu.errors import InputError
 from fdgpu.findings import Side
 from fdgpu.progress import Reporter
@@ -29,8 +30,8 @@ class Rotation:
     alpha: float
 
 
-@dataclass(frozen=True)
-class DecodedGrid:
+@dataclass(frozen=True, repr=False)
+class DecodedGrid(Described):
     """Pictures of k classes from easy over neutral to hard.
 
     Attributes:
@@ -45,6 +46,9 @@ class DecodedGrid:
     vectors: Array
     rotations: tuple[Rotation, ...]
     seeds: tuple[int, ...]
+
+    def _described(self) -> dict[str, object]:
+        return {"classes": len(self.vectors), "rotations": len(self.rotations), "seeds": len(self.seeds)}
 
     def at(self, side: Side | str, alpha: float = 0.0) -> Array:
         """Return the pictures (k, s, 3, h, w) of one column.

@@ -25,7 +25,6 @@ from fdgpu.repair.training_recipe import TrainingRecipe
 from fdgpu.version import __version__
 
 SETTINGS = "miniature.json"
-BATCH = 32  # of few pictures small batches make steps enough
 FEWEST_PICTURES = 4  # of a class, in val and test
 MODEL = """from fdgpu.demo.miniature import network  # model.py:network:model.safetensors is the trained model
 """
@@ -77,7 +76,7 @@ def miniature(
         for name in Split:
             report("render pictures", len(splits), len(Split))
             splits.append(make_split(name, seed, every=every))
-        recipe = replace(TrainingRecipe.named("demo"), epochs=epochs, batch=BATCH)
+        recipe = replace(TrainingRecipe.named("demo"), epochs=epochs)
         model = train_base_model(splits[0].pictures, splits[0].labels, seed, recipe=recipe, progress=report)
         answers = [predict(model, split.pictures, split.labels) for split in splits[1:]]
         write_inputs(staged.path, splits[1:], answers)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pipeline import AuditResult, audit, timed
+from fdgpu.auditing.pipeline import audit, timed
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.truth import Planted
 from fdgpu.checks import check_seed
 from fdgpu.decoding.decoder import Decoder

@@ -165,7 +165,7 @@ class SolverSettings(Checked):
         ),
     )
     method: str = field(
-        default=Method.SVM,
+        default=Method.SVM.value,
         metadata=doc(
             '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which listens to '
             "``loss`` too. See docs/method.md.",

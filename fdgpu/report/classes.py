@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, ScoredCaption, Side, Thumbnails
+from fdgpu.findings import ClassFindings, Example, Findings, ModeFindings, ScoredCaption, Side, Slice, Thumbnails
 from fdgpu.report.figures import (
     HistogramChart,
     LineChart,
@@ -32,6 +32,7 @@ from fdgpu.report.wording import (
 )
 
 BY_CONFIDENCE = ("Hardest by confidence", "the model’s own, for comparison")
+MOST_SLICES = 8
 WITHOUT_GRAM = (
     "This class is too large for its Gram matrix, so it was solved by Newton steps without one: the same objective, to "
     "the same tolerance."
@@ -85,6 +86,8 @@ class ClassView:
     modes: tuple[ModeView, ...]
     strips: tuple[Strip, ...]
     decoded: DecodedGrid | None
+    slices: tuple[Slice, ...] = ()  # that are significant; those that follow from others come last
+    more_slices: int = 0  # beyond these
 
     @property
     def hardest(self) -> tuple[str, ...]:
@@ -146,6 +149,9 @@ def class_view(
                 charts=tuple(chart for chart in charts if chart is not None),
             )
         )
+    slices = sorted(
+        (own for own in findings.slices if own.class_name == one.name), key=lambda own: own.follows_from is not None
+    )
     return ClassView(
         index=index,
         findings=one,
@@ -158,6 +164,8 @@ def class_view(
         modes=tuple(modes),
         strips=() if alone else unsure,
         decoded=decoded_grid(one, thumbnails, encoding),
+        slices=tuple(slices[:MOST_SLICES]),
+        more_slices=max(0, len(slices) - MOST_SLICES),
     )
 
 

@@ -17,6 +17,31 @@ OF_HIDDEN_CLASSES: Explanations = {
 }
 
 
+def of_slices(findings: Findings) -> Explanations:
+    """Return the meaning of the numbers of known columns."""
+    shown, found_on = findings.shown_from, findings.fitted_on
+    seen = f"the {shown} images"
+    if shown == found_on:
+        seen += ", which it was found on: it looks worse there than it is"
+    return {
+        "slice": (
+            "known columns",
+            f"Values of the columns that came with the images, alone and up to three together. They were found on "
+            f"{found_on}: the model is wrong on them more often than on the rest of the class, and on several together "
+            "more often than on each part.",
+        ),
+        "slice_right": (
+            "right, of a slice",
+            f"Share of {seen} of the slice on which the model is right, with a 95% interval.",
+        ),
+        "slice_q": (
+            "q, of a slice",
+            "p of Fisher’s exact test, corrected for every value and every combination of values that was tried in all "
+            "classes (Benjamini–Hochberg).",
+        ),
+    }
+
+
 def explanations(findings: Findings) -> Explanations:
     """Return the meaning of every number that a page of these findings may show."""
     shown, latent = findings.shown_from, findings.method == "latent"
@@ -73,6 +98,7 @@ def explanations(findings: Findings) -> Explanations:
             f"{precise(findings.fdr)}, about {precise(100 * findings.fdr)}% are expected to be chance.",
         ),
         **(OF_HIDDEN_CLASSES if latent else {}),
+        **(of_slices(findings) if findings.slices_tested else {}),
         "strength": (
             "shrinkage λ" if latent else "C",
             "How strongly the direction is held back from fitting single images; cross-validation chose it.",

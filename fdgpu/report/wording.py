@@ -16,6 +16,7 @@ from fdgpu.findings import (
     Interval,
     ModeFindings,
     ScoredCaption,
+    Slice,
     Status,
 )
 from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise, signed, significant
@@ -34,6 +35,7 @@ WHY_WITHHELD: dict[str, str] = {
     DecidedBy.CONTRADICTED: "the images nearest to it say the opposite",
     DecidedBy.NEITHER: "neither its rank nor its accuracy gap holds",
 }
+LITTLE = 0.1  # of a slice's errors beyond its class's rate
 MOST_ALSO = 2  # captions of a group that are named beside its first
 UNCONVERGED = (
     "The solver stopped at its iteration bound before it reached its tolerance, so this direction is approximate."
@@ -144,6 +146,20 @@ def verdict(mode: ModeFindings, drawn: int, findings: Findings) -> str:
 def explained_words(interval: Interval) -> str:
     """Return the share of the errors that is explained, with its interval."""
     return f"{percent(interval.value, 0)} ({percent(interval.low, 0)} to {percent(interval.high, 0)})"
+
+
+def slice_words(one: Slice) -> str:
+    """Say what else is known of a slice: that it follows from another, or that a direction explains it."""
+    if one.follows_from:
+        return f"follows from {one.follows_from}: without that, it is no worse than others"
+    if not math.isfinite(one.explained):
+        return ""
+    if one.explained < LITTLE:
+        return "no direction explains it"
+    gone = f"{percent(one.explained, 0)} of its errors beyond the class’s rate"
+    if one.explained_by is None:
+        return f"a direction explains {gone}, and not the rest"
+    return f"direction {one.explained_by + 1} explains it, {gone}"
 
 
 def solver_remarks(mode: ModeFindings, solver: str, findings: Findings) -> tuple[str, ...]:

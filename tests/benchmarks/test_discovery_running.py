@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from benchmarks.discovery import running
 from benchmarks.discovery.comparing import by_seed, difference, rivals_ahead, stored_rows, tables
 from benchmarks.discovery.methods import LATENT, Lines
 from benchmarks.discovery.metric import Found
+from benchmarks.discovery.misses import KINDS, classes_of
 from benchmarks.discovery.problem import Problem
 from benchmarks.discovery.running import Measured, measurements, read, run
 from benchmarks.discovery.worlds import one_class
@@ -199,3 +201,18 @@ def test_impossible_requests_are_named(
     with pytest.raises(SystemExit):
         command.arguments()
     assert says in capsys.readouterr().err
+
+
+def test_a_minority_that_the_model_gets_right_is_told_apart_from_one_that_it_fails_on() -> None:
+    """What a miss means depends on it: nobody can find a failure that is not there."""
+    failing = next(one_class("hard", 3, 1200, 8, ((0.3, 4),)))
+    ((kind, values),) = classes_of(failing, 20)
+    wrong, inside = ~failing.val.correct, failing.val_truth[:, 0]
+    assert values["gap"] == pytest.approx(wrong[inside].mean() - wrong[~inside].mean())
+    assert kind == KINDS[2]
+    assert values["fdgpu, latent, vectors alone"] == 1.0
+    turned = np.random.default_rng(0).permutation(len(inside))
+    unrelated = replace(failing, val_truth=failing.val_truth[turned], truth=failing.truth[turned[: len(failing.truth)]])
+    ((kind, values),) = classes_of(unrelated, 20)
+    assert kind == KINDS[0]
+    assert values["fdgpu, latent, vectors alone"] < 0.7

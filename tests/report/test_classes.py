@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
-from fdgpu.findings import Interval, ScoredCaption, Side, Thumbnails
+from fdgpu.findings import ClassFindings, Interval, ScoredCaption, Side, Slice, SlicesTested, Split, Tally, Thumbnails
 from fdgpu.report import render_report
-from fdgpu.report.classes import bar_length, class_view
+from fdgpu.report.classes import MOST_SLICES, bar_length, class_view
 from fdgpu.report.pictures import LADDER
 
 from .conftest import BuildClass, BuildFindings, BuildMode
@@ -74,3 +75,52 @@ def test_each_hidden_class_says_what_it_explains_or_that_it_cannot_be_told(
         at = heads.index("Explained")
         assert [row.children[at].text for row in table.find("tbody")[0].find("tr")] == ["50%", "–"]
         assert "linear support vector machine" not in page.text
+
+
+def a_slice(name: str, value: str, **changes: object) -> Slice:
+    shown, share = Tally(40, 22), Interval.of_share(18, 40)
+    full = Slice(name, (("camera", value),), 50, 20, 1e-6, 2e-4, True, shown, share)
+    return replace(full, **changes)  # type: ignore[arg-type]
+
+
+def test_known_columns_stand_in_the_section_of_their_class(
+    build_class: BuildClass, build_findings: BuildFindings, no_direction: ClassFindings
+) -> None:
+    alone = a_slice("cat", "A", explained=0.9, explained_by=1)
+    slices = (
+        a_slice("cat", "B", follows_from="camera = A"),
+        alone,
+        a_slice("bag", "C", shown=Tally(), accuracy=Interval.of_share(0, 0)),
+        a_slice("cat", "D", explained=0.4),
+        a_slice("cat", "E", explained=0.04),
+    )
+    tested = SlicesTested({"camera": 5}, {}, 2, 10, (10, 40), Split.VAL)
+    findings = build_findings(build_class(), build_class("dog"), no_direction, slices=slices, slices_tested=tested)
+    root = read(render_report(findings, Thumbnails()))
+    cat, dog, bag = (root.find("section", id=f"class-{i}")[0].find("section", cls="known") for i in range(3))
+    assert not dog
+    rows = [one.text for one in cat[0].find("li")]
+    assert [row.split()[2] for row in rows] == ["A", "D", "E", "B"]  # what follows from another comes last
+    assert "45% right" in rows[0]
+    assert "31% to 60% of 40 test images, the class 70%; q <0.001" in rows[0]
+    assert "direction 2 explains it, 90% of its errors beyond the class’s rate" in rows[0]
+    assert "a direction explains 40% of its errors" in rows[1]
+    assert "no direction explains it" in rows[2]
+    assert "follows from camera = A" in rows[3]
+    assert "no test image; q <0.001" in bag[0].text  # a class without a direction has them too
+    (how,) = [one for one in root.find("div") if one.text.startswith("Known columns camera (5 values)")]
+    assert (
+        "50 slices of at least 10 images of a class were tested on val, up to 2 values together, and 5 are" in how.text
+    )
+    about = {one.attributes["data-about"] for one in root.walk() if "data-about" in one.attributes}
+    assert {"slice", "slice_right", "slice_q"} <= about
+    assert all(root.find(id=f"about-{key}") for key in about)
+    assert not read(render_report(build_findings(build_class()), Thumbnails())).find("section", cls="known")
+
+
+def test_a_class_shows_its_first_slices_and_counts_the_others(
+    build_class: BuildClass, build_findings: BuildFindings
+) -> None:
+    slices = tuple(a_slice("cat", str(i)) for i in range(MOST_SLICES + 3))
+    view = class_view(0, build_findings(build_class(), slices=slices), Thumbnails(), LADDER[0])
+    assert (view.slices, view.more_slices) == (slices[:MOST_SLICES], 3)

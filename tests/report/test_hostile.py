@@ -8,7 +8,20 @@ from typing import Any
 
 import pytest
 
-from fdgpu.findings import AnswerKind, AskedModel, ClassFindings, Condition, Findings, PlantedTruth, Split, Thumbnails
+from fdgpu.findings import (
+    AnswerKind,
+    AskedModel,
+    ClassFindings,
+    Condition,
+    Findings,
+    Interval,
+    PlantedTruth,
+    Slice,
+    SlicesTested,
+    Split,
+    Tally,
+    Thumbnails,
+)
 from fdgpu.report import render_report
 
 from .conftest import BuildClass, BuildFindings
@@ -49,7 +62,18 @@ def findings(
     build_class: BuildClass, build_findings: BuildFindings, no_direction: ClassFindings, planted: PlantedTruth
 ) -> Findings:
     asked = AskedModel("resnet50", "scaled to 232", 1000, "logits", "cpu", "float32", "0a")
-    return build_findings(build_class(planted=planted, C_at_edge=True), no_direction, classifier=asked)
+    share, values = Interval(0.5, 0.4, 0.6), (("camera", "A"), ("site", "north"))
+    slices = (
+        Slice("cat", values, 20, 9, 0.001, 0.01, True, Tally(20, 9), share, explained_by=0, explained=0.9),
+        Slice("cat", values[:1], 20, 9, 0.001, 0.01, True, Tally(20, 9), share, follows_from="camera = A and site = n"),
+    )
+    return build_findings(
+        build_class(planted=planted, C_at_edge=True),
+        no_direction,
+        classifier=asked,
+        slices=slices,
+        slices_tested=SlicesTested({"camera": 3}, {}, 3, 10, (3, 2, 1), Split.VAL),
+    )
 
 
 @pytest.mark.parametrize("poison", HOSTILE)
