@@ -1,5 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
+# make docs   the site, into site/: open site/index.html; runs the gallery, about four minutes
 # make ffcv   FFCV with Debian's libraries, in an environment of its own beside .venv, and the tests of its files
 # make exports  FiftyOne, Spotlight and Embedding Atlas, in an environment of their own, and the tests that open exports by them
 # make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
@@ -15,7 +16,7 @@ FFCV := .venv-ffcv
 EXPORTS := .venv-exports
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: demo test ffcv exports bench clean
+.PHONY: demo test docs ffcv exports bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdgpu demo --decode --out $(OUT)
@@ -25,6 +26,10 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Material says at each start that MkDocs 2 will be another program; what is installed here is MkDocs 1.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # FFCV is built against OpenCV and libjpeg-turbo. What it needs lies in .venv already, and is seen from its own
 # environment, so that nothing there is replaced; opencv-python-headless is the OpenCV that needs no display. At exit,
@@ -64,4 +69,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(FFCV) $(EXPORTS) $(OUT)
+	rm -rf $(VENV) $(FFCV) $(EXPORTS) $(OUT) site

@@ -108,6 +108,14 @@ def finetune(
     Raises:
         InputError: for a class that is none of the model's, an image that cannot be read, a repair that is not there or
             of other images; and what :func:`fdgpu.repair.fine_tune` cannot take.
+
+    Example:
+        >>> images = [(np.full((8, 8, 3), level, np.uint8), label) for level in range(0, 250, 10) for label in (0, 1)]
+        >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+        >>> from torchvision.transforms.functional import to_tensor
+        >>> found = fdgpu.auditing.finetune(network, images, preprocess=to_tensor, class_names=[0, 1], device="cpu")
+        >>> found.n, found.n_added
+        (50, 0)
     """
     check_name(layers, "layers", RECIPES)
     settings = as_recipe(RECIPES[layers] if recipe is None else recipe)

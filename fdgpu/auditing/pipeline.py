@@ -197,6 +197,14 @@ def audit(
     Raises:
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
+
+    Example:
+        >>> vectors = np.random.default_rng(0).normal(size=(400, 8))  # what CLIP made of 400 images
+        >>> labels = np.repeat(["cat", "dog"], 200)
+        >>> predictions = np.where(vectors[:, 0] < -0.5, "dog", labels)  # the model takes some cats for dogs
+        >>> result = fdgpu.audit(None, labels, predictions, embeddings=vectors)
+        >>> [(one.name, str(one.status), one.significant) for one in result.findings.classes]
+        [('cat', 'ok', True), ('dog', 'no_errors', False)]
     """
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)

@@ -70,6 +70,10 @@ class AuditResult(Described):
         pictures: small ones, of the images that the page shows.
         page: the report as HTML.
         out: the folder it was written to, or None.
+
+    Example:
+        >>> audited.decisions.shape, audited.examples.num_rows, audited.findings.classes[0].name
+        ((120,), 120, 'cat')
     """
 
     findings: Findings
@@ -101,7 +105,7 @@ class AuditResult(Described):
 
         Example:
             >>> audited.frame("classes")["class"].tolist()
-            ['boot', 'bag', 'coat']
+            ['cat', 'dog']
         """
         name = check_name(table, "table", Table)
         if name == Table.CLASSES:
@@ -128,7 +132,7 @@ class AuditResult(Described):
             MissingExtraError: where matplotlib is not installed: ``pip install 'fdgpu[plot]'``.
 
         Example:
-            >>> audited.plot("boot", "decisions").savefig(tmp_path / "boot.pdf")
+            >>> audited.plot("cat", "decisions").savefig(tmp_path / "cat.pdf")
         """
         names = [one.name for one in self.findings.classes]
         index = names.index(check_name(class_name, "class_name", names))

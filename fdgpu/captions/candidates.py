@@ -251,6 +251,11 @@ def pool_captions(
     Returns:
         Every text once, in the order they first appear; by group the indices in it of the group's texts, each once, in
         the group's order; and by group the indices in the group where these texts are first.
+
+    Example:
+        >>> texts, own, _ = pool_captions([["a cat", "a white cat"], ["a white cat", "a dog"]])
+        >>> texts, [rows.tolist() for rows in own]
+        (['a cat', 'a white cat', 'a dog'], [[0, 1], [1, 2]])
     """
     numbers: dict[str, int] = {}
     known: dict[int, NDArray[np.int64]] = {}

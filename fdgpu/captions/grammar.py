@@ -29,9 +29,10 @@ class CaptionGrammar(Described, Sequence[str]):
     alike by different words (``"dark"`` ``"red cat"``, ``"dark red"`` ``"cat"``) are for
     :func:`fdgpu.captions.pool_captions` to join, since that takes a look at each.
 
-    >>> grammar = CaptionGrammar("a {adjective} {noun}", adjective=[None, "white"], noun=["cat", "dog"])
-    >>> len(grammar), grammar[2], grammar.reference(noun="cat")
-    (4, 'a white cat', 'a cat')
+    Example:
+        >>> grammar = CaptionGrammar("a {adjective} {noun}", adjective=[None, "white"], noun=["cat", "dog"])
+        >>> len(grammar), grammar[2], grammar.reference(noun="cat")
+        (4, 'a white cat', 'a cat')
 
     Args:
         template: text with named slots, such as ``"a photo of a {adjective} {noun} {preposition}"``. One is the noun,

@@ -91,6 +91,12 @@ def decode_grid(
 
     Raises:
         InputError: for an α outside (0, 1], no or repeated seeds, no class, and vectors that cannot be rotated.
+
+    Example:
+        >>> references, directions = torch.randn(2, 128), torch.randn(2, 128)
+        >>> grid = decode_grid(fdgpu.Decoder.bundled("cpu"), references, directions, alphas=0.2, seeds=(0,), steps=2)
+        >>> grid.pictures.shape, [str(one.side) for one in grid.rotations]
+        (torch.Size([2, 3, 1, 3, 32, 32]), ['easy', 'neutral', 'hard'])
     """
     rotations = rotations_of(alphas)
     chosen = _checked_seeds(seeds)

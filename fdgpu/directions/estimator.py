@@ -118,9 +118,11 @@ class FailureDirections(Described):
         """Make an estimator of two records of settings; without ``search``, of one direction a class, not tested.
 
         Example:
-            >>> plain = dataclasses.replace(fd.solver_settings, whiten=False)
-            >>> FailureDirections.from_settings(plain, fd.search_settings)
-            FailureDirections(cv=5, whiten=False)
+            >>> from dataclasses import replace
+            >>> fd = fdgpu.FailureDirections(n_permutations=200)
+            >>> plain = replace(fd.solver_settings, whiten=False)
+            >>> fdgpu.FailureDirections.from_settings(plain, fd.search_settings).n_permutations
+            200
         """
         return cls(**_as_parameters(solver), **_as_parameters(search or SearchSettings()))
 
@@ -157,7 +159,7 @@ class FailureDirections(Described):
         """Return the parameters as they were given, by name.
 
         Example:
-            >>> fd.get_params()["cv"]
+            >>> fdgpu.FailureDirections(cv=5).get_params()["cv"]
             5
         """
         return {name: getattr(self, name) for name in PARAMETERS}
@@ -335,8 +337,11 @@ class FailureDirections(Described):
         """Fit, with what else :meth:`fit` takes, and transform the embeddings: a step of a pipeline.
 
         Example:
-            >>> steps = sklearn.pipeline.make_pipeline(FailureDirections(), sklearn.decomposition.PCA(2))
-            >>> steps.fit_transform(embeddings, labels, failuredirections__correct=correct).shape
+            >>> from sklearn.decomposition import PCA
+            >>> from sklearn.pipeline import make_pipeline
+            >>> vectors = np.random.default_rng(0).normal(size=(200, 8))
+            >>> steps = make_pipeline(fdgpu.FailureDirections(), PCA(2))
+            >>> steps.fit_transform(vectors, np.zeros(200, int), failuredirections__correct=vectors[:, 0] > -1).shape
             (200, 2)
         """
         return self.fit(embeddings, labels, correct, **others).transform(embeddings)

@@ -44,6 +44,12 @@ class Classifier(Described):
         preprocessing: the same in a sentence, for the record.
         doubts: sentences: what could make its answers wrong.
         outputs: how many scores it gives an image; known after the first batch.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        >>> model = fdgpu.Classifier.from_model(network, preprocess=lambda image: ..., class_names=["cat", "dog"])
+        >>> model.answer(torch.zeros(5, 3, 2, 2)).shape  # fdgpu.audit(images, model=model) asks it of every image
+        torch.Size([5, 2])
     """
 
     def __init__(

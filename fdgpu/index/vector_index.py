@@ -43,9 +43,10 @@ class VectorIndex(Described):
     stands for its captions however many they are. An exact search is torch's; lists and graphs are FAISS's, which is
     optional: ``pip install 'fdgpu[index]'``.
 
-    >>> photos = VectorIndex([[1.0, 0.0], [0.0, 1.0]], ["cat.png", "dog.png"])
-    >>> photos.names_of(photos.search([[0.1, 0.9]], 1).ids)
-    [['dog.png']]
+    Example:
+        >>> photos = VectorIndex([[1.0, 0.0], [0.0, 1.0]], ["cat.png", "dog.png"])
+        >>> photos.names_of(photos.search([[0.1, 0.9]], 1).ids)
+        [['dog.png']]
 
     Args:
         embeddings: (n, d) unit vectors: torch, NumPy, CuPy or JAX. None if they come by :meth:`add`.

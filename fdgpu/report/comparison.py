@@ -149,6 +149,11 @@ class Comparison(Described):
         turned_wrong: images that it gets right and the new one wrong, the easiest first.
         notes: what to know before believing a number.
         page: the comparison as HTML.
+
+    Example:
+        >>> found = fdgpu.compare(audited, audited)
+        >>> found.in_words, found.count("stayed"), found.worse
+        ('1 stayed', 1, ())
     """
 
     before: str
