@@ -98,7 +98,8 @@ class AuditResult(Described):
         Args:
             table: ``"classes"``, a row each; ``"examples"``, every image that is shown, with its decision values;
                 ``"captions"``, every candidate with its score; ``"effects"``, what each word does to the alignment; or
-                ``"errors"``, what each error may be instead of the model's own. docs/audit_json.md has their columns.
+                ``"errors"``, what each error may be instead of the model's own. docs/audit_json.md has the columns of
+                all but the first.
 
         Raises:
             InputError: for a table that there is not.
