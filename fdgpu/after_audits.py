@@ -1,4 +1,4 @@
-"""Commands that follow an audit: ``fdgpu compare``, ``fdgpu repair`` and ``fdgpu finetune``."""
+"""Commands that follow an audit: ``fdgpu compare``, ``repair``, ``finetune`` and ``export``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fdgpu.options import ClassifierName, ClassNamesFile, Columns, Device, Labels, Outside, Seed
+from fdgpu.answering import Answer, ExitCode
+from fdgpu.options import ClassifierName, ClassNamesFile, Columns, Device, Labels, Outside, Seed, To
 from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
@@ -21,7 +22,6 @@ if TYPE_CHECKING:  # what does the work is imported when a command runs, so that
     from fdgpu.embedding.embedder import ImageEmbedder
     from fdgpu.report.comparison import Comparison
 
-WORSE = 3  # the exit code of a comparison that says so
 Audit = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that fdgpu audit has written.")]
 
 
@@ -29,15 +29,15 @@ def compare(
     before: Audit,
     after: Audit,
     out: Annotated[Path, typer.Option(help="File for the page, such as compared.html.")],
-    json: Annotated[Path | None, typer.Option("--json", help="File for the same as JSON.")] = None,
     images: Annotated[str | None, typer.Option(help="What both audits were made of, for the page's pictures.")] = None,
     fail_if_worse: Annotated[
         bool,
         typer.Option(
-            "--fail-if-worse", help=f"Exit with {WORSE} if an accuracy fell, or a failure grew or came, significantly."
+            "--fail-if-worse",
+            help=f"Exit with {ExitCode.WORSE} if an accuracy fell, or a failure grew or came, significantly.",
         ),
     ] = False,
-) -> None:
+) -> Answer:
     """Compare two audits of the same images, of a model before and after it was repaired: which failures went.
 
     Both models are tested on the same images: McNemar's exact test, with Benjamini and Hochberg's q-values. A change
@@ -46,12 +46,13 @@ def compare(
     if images is not None:
         check_images(images)
     from fdgpu.auditing.comparing import compare as run_compare
+    from fdgpu.auditing.comparing import comparison_json
 
-    found = run_compare(before, after, out=out, json=json, images=images)
+    found = run_compare(before, after, out=out, images=images)
     _summary(found)
     typer.echo(f"Page: {out}")
-    if fail_if_worse and found.worse:
-        raise typer.Exit(WORSE)
+    code = ExitCode.WORSE if fail_if_worse and found.worse else ExitCode.DONE
+    return Answer(lambda: {"page": str(out), "comparison": comparison_json(found)}, code)
 
 
 class PaintOf(StrEnum):
@@ -93,7 +94,7 @@ def repair(
     ] = None,
     device: Device = "auto",
     seed: Seed = 0,
-) -> None:
+) -> Answer:
     """Say what to train on to mend an audit's significant failures; each way leaves a CSV, and a JSON about it.
 
     --labels is of the pool, or else of the training images. fdgpu finetune --repair OUT trains on what is there.
@@ -118,22 +119,30 @@ def repair(
     def embedder() -> ImageEmbedder:
         return named_embedder(name, device)
 
+    made: list[Manifest] = []
     of_images: dict[str, Any] = {"columns": named, "allow_outside": allow_outside}
     with ProgressBars() as progress:
         shared: dict[str, Any] = {"embedder": embedder, "progress": progress}
         if pool is not None:
-            _say_chosen(repairing.repair_by_pool(audit, pool, out, k=k, labels=labels, **of_images, **shared))
+            made.append(repairing.repair_by_pool(audit, pool, out, k=k, labels=labels, **of_images, **shared))
         if weights:
             about = {"labels": labels, **of_images} if pool is None else {}
-            _say_chosen(repairing.repair_by_weights(audit, out, train, factor=factor, **about, **shared))
+            made.append(repairing.repair_by_weights(audit, out, train, factor=factor, **about, **shared))
         if paint is not None:
             from fdgpu.auditing.picturing import repair_by_painting
 
-            _say_chosen(
+            made.append(
                 repair_by_painting(
                     audit, paint, out, of=paint_of.value, per_class=per_class, seed=seed, device=device, **shared
                 )
             )
+    for one in made:
+        _say_chosen(one)
+    return Answer(
+        lambda: {
+            "manifests": [{"file": str(one.file), "rows": one.rows, "counts": dict(one.counts)} for one in made],
+        }
+    )
 
 
 class Layers(StrEnum):
@@ -169,7 +178,7 @@ def finetune(
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
     device: Device = "auto",
     seed: Seed = 0,
-) -> None:
+) -> Answer:
     """Train a classifier of yours further, its last layer or all, by the paper's recipe.
 
     The weights go into OUT; CLASSIFIER:OUT is the trained model for fdgpu audit --classifier.
@@ -209,6 +218,37 @@ def finetune(
         f"Trained on {found.n:,} images and {found.n_added:,} that were added; {found.n_weighed:,} were weighed."
     )
     typer.echo(f"Weights: {out}")
+    about: dict[str, object] = {
+        "weights": str(out),
+        "n": found.n,
+        "n_added": found.n_added,
+        "n_weighed": found.n_weighed,
+    }
+    return Answer(lambda: about)
+
+
+def export(
+    audit: Audit,
+    to: Annotated[To, typer.Option(help="The program that it is for, or the format.")],
+    out: Annotated[Path, typer.Option(help="File to write; for fiftyone and huggingface a folder, new or empty.")],
+    images: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder that the paths of the images start from.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Folder of their embeddings. auto: those in AUDIT, if any; none: leave vectors out.")
+    ] = "auto",
+) -> Answer:
+    """Give an audit to another program: each image with its answer, decision value, cause, tags and vector.
+
+    docs/exports.md says how each program opens it.
+    """
+    from fdgpu.auditing.exporting import audit_frame, export_frame
+
+    frame = audit_frame(audit, images, store)
+    export_frame(frame, to.value, out)
+    typer.echo(f"{out}: {frame.num_rows:,} rows for {to.value}")
+    columns = frame.column_names
+    return Answer(lambda: {"to": to.value, "out": str(out), "rows": frame.num_rows, "frame": columns})
 
 
 def _say_chosen(made: Manifest) -> None:

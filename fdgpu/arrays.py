@@ -45,6 +45,8 @@ def to_numpy(array: Array, name: str) -> Host:
         return to_host(_dense(array, name), name)
     if _module(array) == "cupy":
         return to_host(_over_dlpack(array, name), name)
+    if _module(array) == "scipy":
+        raise InputError(f"{name} is sparse: pass a dense array, {name}.toarray()")
     if isinstance(array, np.ma.MaskedArray):
         missing = int(np.ma.getmaskarray(array).sum())
         if missing:
@@ -121,13 +123,16 @@ def restorer(array: Array) -> Restore:
     JAX gives numbers of its default precision, 32 bits unless ``jax_enable_x64`` is set.
     """
     if isinstance(array, torch.Tensor):
-        device = array.device
-        return lambda result: to_device(_tensor(result), device)
+        return partial(_to_torch_on, device=array.device)
     if _module(array) == "cupy":
         return partial(_to_cupy, device=array.device)
     if _module(array) in ("jax", "jaxlib"):
         return partial(_to_jax, device=next(iter(array.devices())))
     return _host
+
+
+def _to_torch_on(result: Array, device: torch.device) -> torch.Tensor:
+    return to_device(_tensor(result), device)
 
 
 def _to_cupy(result: Array, device: AbstractContextManager[object]) -> Array:

@@ -1,15 +1,12 @@
-"""The command line: ``fdgpu demo``, ``audit``, ``embed``, ``predict`` and ``doctor``; and what follows an audit.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a comparison that says worse (``--fail-if-worse``), 130 interrupted.
-"""
+"""The command line: ``fdgpu demo``, ``audit``, ``embed``, ``predict`` and ``doctor``; and what follows an audit."""
 
 from __future__ import annotations
 
 import math
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,12 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdgpu import after_audits
-from fdgpu.errors import FdgpuError, FdgpuWarning
+from fdgpu.answering import Answer, ExitCode, Program, answering, complain, show_warning
 from fdgpu.options import (
     PERMUTATIONS,
     STOP_AFTER,
     Backend,
     BatchSize,
+    CaptionerName,
     ClassifierInPlace,
     ClassifierName,
     ClassNamesFile,
@@ -65,6 +63,7 @@ from fdgpu.options import (
     Store,
 )
 from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
+from fdgpu.version import __version__
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
     from fdgpu.captions.candidates import CaptionRecipe
@@ -73,20 +72,33 @@ if TYPE_CHECKING:  # what does the work is imported when a command runs, so that
     from fdgpu.findings import ClassFindings, Findings
 
 app = typer.Typer(
+    cls=Program,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Find where an image classifier fails, say in words what the failures share, and show them.",
-    epilog="Start with [bold]fdgpu demo[/bold]: it needs no data and shows what an audit finds.",
+    epilog="Start with [bold]fdgpu demo[/bold]: it needs no data and shows what an audit finds. Exit codes: 0 done, 1 "
+    "failed, 2 wrong usage, 3 a comparison that says worse (--fail-if-worse), 130 interrupted.",
 )
 
 MOST_ROWS = 30  # of the summary: the report has them all
 
-_said: set[str] = set()  # warnings that were printed: what was doubted while loading, an audit says again
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fdgpu {__version__}")
+        raise typer.Exit
 
 
-@app.command()
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version, and exit.")
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
+
+
 def demo(
     out: Out = Path("fdgpu-demo"),
     seed: Seed = 0,
@@ -99,7 +111,7 @@ def demo(
     repair: RepairDemo = False,
     backend: Backend = "auto",
     device: Device = "auto",
-) -> None:
+) -> Answer:
     """Audit a model with planted failures, on real photographs that ship with fdgpu.
 
     Renders pictures with known attributes, trains a small model on training data in which six classes go with a
@@ -129,9 +141,10 @@ def demo(
     typer.echo(f"Report: {out / 'report.html'}")
     if repair:
         typer.echo(f"Before and after: {out / 'mended.html'}")
+    mended = str(out / "mended.html") if repair else None
+    return Answer(lambda: _audit_in(out) | {"accuracy": accuracy, "mended": mended})
 
 
-@app.command()
 def audit(
     images: Images,
     out: Out,
@@ -141,6 +154,7 @@ def audit(
     columns: Columns = None,
     model: Embedder = None,
     grammar: Grammar = None,
+    captioner: CaptionerName = None,
     class_names: ClassNamesFile = None,
     store: Store = "auto",
     ray: Ray = None,
@@ -165,7 +179,7 @@ def audit(
     batch_size: BatchSize = 256,
     reduced_decoding: ReducedDecoding = False,
     seed: Seed = 0,
-) -> None:
+) -> Answer:
     """Audit a model of yours: images, and a table of its predictions or the model itself.
 
     split is train, val or test. Directions are fitted on val, which the model must not have been trained on;
@@ -182,6 +196,10 @@ def audit(
     check_device(device, precision)
     check_images(images)
     recipe = _recipe(grammar)
+    from fdgpu.captions.sentences import as_captioner, check_captioner
+
+    with usage("--captioner"):
+        check_captioner(captioner, grammar)
     from fdgpu.auditing.inputs import check_inputs
     from fdgpu.auditing.known_columns import SliceSearch
     from fdgpu.auditing.pipeline import audit as run_audit
@@ -221,6 +239,7 @@ def audit(
         )
     answering = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
+    writer = None if captioner is None else as_captioner(captioner, device)
     root = Path(images)
     paths = root.rglob("*") if table is None else (root / path for path in table.paths)
     read = [given] if given else []
@@ -237,6 +256,7 @@ def audit(
             class_names=names,
             embedder=partial(named_embedder, model, device, batch_size, precision, reduced_decoding),
             grammar=recipe,
+            captioner=writer,
             decoder=decoder,
             out=folder,
             store=store,
@@ -252,9 +272,9 @@ def audit(
         )
     _summary(result.findings)
     typer.echo(f"Report: {out / 'report.html'}")
+    return Answer(lambda: _audit_in(out))
 
 
-@app.command()
 def embed(
     source: Annotated[
         str, typer.Argument(help="Folder of images; or a Parquet, tar, zip or .beton file, tar shards, an address.")
@@ -268,7 +288,7 @@ def embed(
     shard_rows: ShardRows = None,
     ray: Ray = None,
     ray_gpus: RayGpus = None,
-) -> None:
+) -> Answer:
     """Embed images into a store: Parquet files that an audit and other programs read.
 
     A run that was killed goes on where it was; run again with more images, it embeds those. Images that changed or
@@ -289,9 +309,10 @@ def embed(
         found = fill(out, images, embedder, progress, whole=True, shard_rows=shard_rows, workers=workers)
     typer.echo(f"Store: {out}, {len(found.ids):,} images, vectors of {embedder.dimension} numbers")
     _warn_of_skipped(found.unreadable)
+    about = {"store": str(out), "images": len(found.ids), "dimension": embedder.dimension}
+    return Answer(lambda: about | {"skipped": dict(found.unreadable)})
 
 
-@app.command()
 def predict(
     images: Images,
     classifier: ClassifierName,
@@ -302,7 +323,7 @@ def predict(
     allow_outside: Outside = False,
     device: Device = "auto",
     batch_size: BatchSize = 256,
-) -> None:
+) -> Answer:
     """Ask a model of yours about images, and write a table for fdgpu audit --predictions.
 
     The table has path, label, prediction, confidence, true_probability, and split, as the folders or the table of
@@ -329,14 +350,11 @@ def predict(
     predicted.write(out)
     typer.echo(f"The model is right on {predicted.accuracy:.1%} of {predicted.table.num_rows:,} images.")
     typer.echo(f"Table: {out}")
+    about = {"table": str(out), "rows": predicted.table.num_rows, "accuracy": predicted.accuracy}
+    return Answer(lambda: about | {"skipped": predicted.skipped})
 
 
-for _command in (after_audits.compare, after_audits.repair, after_audits.finetune):
-    app.command()(_command)
-
-
-@app.command()
-def doctor() -> None:
+def doctor() -> Answer:
     """Say what is installed, what will run, and why."""
     from fdgpu.doctor import examine, healthy
 
@@ -346,34 +364,30 @@ def doctor() -> None:
     for line in lines:
         table.add_row(marks[line.state], line.name, escape(line.detail))
     Console().print(table)
-    raise typer.Exit(0 if healthy(lines) else 1)
+    return Answer(
+        lambda: {"healthy": healthy(lines), "lines": [asdict(line) for line in lines]},
+        ExitCode.DONE if healthy(lines) else ExitCode.FAILED,
+    )
+
+
+COMMANDS: tuple[Callable[..., Answer], ...] = (
+    demo, audit, embed, predict, after_audits.compare, after_audits.repair, after_audits.finetune, after_audits.export,
+    doctor,
+)  # fmt: skip
+for _command in COMMANDS:
+    app.command()(answering(_command))
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one message, not a traceback."""
+    """Run the command line."""
     from fdgpu.findings import INTERFACE, Interface
 
-    _said.clear()
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     before = INTERFACE.set(Interface.COMMAND_LINE)
     try:
         app()
-    except FdgpuError as error:
-        _complain("error", str(error))
-        sys.exit(1)
     finally:
         INTERFACE.reset(before)
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Print our own warnings as one line, each once, and none of other libraries'."""
-    if issubclass(category, FdgpuWarning) and str(message) not in _said:
-        _said.add(str(message))
-        _complain("warning", str(message))
-
-
-def _complain(kind: str, message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]{kind}:[/bold red] {escape(message)}")
 
 
 def _estimator(
@@ -406,7 +420,7 @@ def _estimator(
             random_state=seed,
             published=published,
             method=(Method.SVM if method is Method.AUTO else method).value,
-        )
+        ).check()
 
 
 @contextmanager
@@ -430,6 +444,13 @@ def _recipe(grammar: str | None) -> CaptionRecipe | None:
 
     with usage("--grammar"):
         return None if grammar is None else CaptionRecipe.named(grammar)
+
+
+def _audit_in(out: Path) -> dict[str, object]:
+    from fdgpu.files import parse_json
+
+    document = parse_json((out / "audit.json").read_text(encoding="utf-8"))
+    return {"out": str(out), "report": str(out / "report.html"), "audit": document}
 
 
 def _summary(findings: Findings) -> None:
@@ -488,7 +509,7 @@ def _slices(findings: Findings) -> None:
 def _warn_of_skipped(reasons: Mapping[str, str]) -> None:
     if reasons:
         path, reason = next(iter(reasons.items()))
-        _complain("warning", f"{len(reasons)} images were skipped; the first is {path}: {reason}")
+        complain("warning", f"{len(reasons)} images were skipped; the first is {path}: {reason}")
 
 
 def _status(entry: ClassFindings) -> str:

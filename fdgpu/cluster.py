@@ -91,8 +91,11 @@ class Cluster:
         own: whether the connection is ours to end.
 
     Example:
+        >>> vectors = np.random.default_rng(0).normal(size=(200, 8))
         >>> with fdgpu.Cluster.connect("local") as cluster:
-        ...     result = fdgpu.audit("photos", "predictions.csv", cluster=cluster)  # doctest: +SKIP
+        ...     fit = fdgpu.FailureDirections().fit(vectors, np.zeros(200, int), vectors[:, 0] > -1, cluster=cluster)
+        >>> fit.directions_.shape
+        (1, 1, 8)
     """
 
     def __init__(self, share: Share, own: bool) -> None:

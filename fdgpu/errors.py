@@ -6,6 +6,8 @@ command line can print the message without a traceback.
 
 from __future__ import annotations
 
+import sys
+
 
 class FdgpuError(Exception):
     """Base of every error that fdgpu raises on purpose."""
@@ -33,6 +35,15 @@ class ModelError(FdgpuError, RuntimeError):
 
 class FdgpuWarning(UserWarning):
     """Something that the caller should know, though the work went on."""
+
+
+def not_fitted(message: str) -> NotFittedError:
+    """Return the error; where scikit-learn is loaded it is scikit-learn's own ``NotFittedError`` too."""
+    theirs = sys.modules.get("sklearn.exceptions")
+    if theirs is None:
+        return NotFittedError(message)
+    kind: type[NotFittedError] = type("NotFittedError", (NotFittedError, theirs.NotFittedError), {})
+    return kind(message)
 
 
 LONGEST_REASON = 300  # characters of another library's message: some list every tensor, or hold a whole traceback

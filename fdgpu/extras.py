@@ -1,4 +1,4 @@
-"""Libraries that only a part of fdgpu needs, and the extra that brings each."""
+"""Libraries that only a part of fdgpu needs, and what brings each."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import ModuleType
 from fdgpu.errors import MissingExtraError
 
 
-def require(module: str, extra: str, use: str) -> ModuleType:
-    """Import a library that an extra brings.
+def require(module: str, extra: str | None, use: str) -> ModuleType:
+    """Import a library that an extra brings, or the user.
 
     Args:
         module: its name, such as ``"diffusers"`` or ``"diffusers.utils"``.
-        extra: of fdgpu, such as ``"decode"``.
+        extra: of fdgpu, such as ``"decode"``; None where none brings it, and pip knows it by its name.
         use: what needs it, as the error begins: ``"decoding"``.
 
     Raises:
@@ -26,7 +26,8 @@ def require(module: str, extra: str, use: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != library:  # it is there, and lacks something of its own
             raise
-    raise MissingExtraError(f"{use} needs {library}, which is not installed: {install(extra)}")
+    how = install(extra) if extra else f"pip install {library}"
+    raise MissingExtraError(f"{use} needs {library}, which is not installed: {how}")
 
 
 def install(extra: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import stat
@@ -113,6 +114,31 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text, object_pairs_hook=_each_once)
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
+
+
+def strict_json(document: object) -> str:
+    """Return plain data as JSON that people read; what is no number becomes null.
+
+    >>> print(strict_json({"a": [1.5, float("nan")]}), end="")
+    {
+     "a": [
+      1.5,
+      null
+     ]
+    }
+    """
+    return json.dumps(without_nan(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def without_nan(value: object) -> object:
+    """Return plain data with None in the place of what is no finite number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(entry) for entry in value]
+    return value
 
 
 def validated(model: type[Document], raw: object) -> Document:

@@ -11,6 +11,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from fdgpu.described import Described
+
 Z = 1.959963984540054  # of a 95 % interval
 
 
@@ -257,8 +259,8 @@ class CleanedClass:
     cosine: float
 
 
-@dataclass(frozen=True)
-class Curve:
+@dataclass(frozen=True, repr=False)
+class Curve(Described):
     """A quantity over the number of images K: ``value[i]`` belongs to ``k[i]``; ``role`` says how K were chosen."""
 
     name: str
@@ -266,14 +268,20 @@ class Curve:
     k: tuple[int, ...]
     value: tuple[float, ...]
 
+    def _described(self) -> dict[str, object]:
+        return {"name": self.name, "points": len(self.k)}
 
-@dataclass(frozen=True)
-class Histogram:
+
+@dataclass(frozen=True, repr=False)
+class Histogram(Described):
     """Decision values of right and of wrong samples, counted in the same bins (``len(edges) == len(right) + 1``)."""
 
     edges: tuple[float, ...]
     right: tuple[int, ...]
     wrong: tuple[int, ...]
+
+    def _described(self) -> dict[str, object]:
+        return {"bins": len(self.right), "right": sum(self.right), "wrong": sum(self.wrong)}
 
 
 @dataclass(frozen=True)
@@ -406,8 +414,8 @@ class SlicesTested:
     tested_on: Split
 
 
-@dataclass(frozen=True)
-class ModeFindings:
+@dataclass(frozen=True, repr=False)
+class ModeFindings(Described):
     """One failure mode of a class: a direction, how sure it is, and what it shows.
 
     ``n_errors`` counts the errors of the fit that belong to this mode: all of the class's where it has one.
@@ -442,6 +450,10 @@ class ModeFindings:
     nearest_accuracy: tuple[Curve, ...] = ()  # accuracy of the K images nearest to the hard and easy caption
     planted: PlantedTruth | None = None
 
+    def _described(self) -> dict[str, object]:
+        score, q = round(self.cv_score, 3), round(self.q_value, 4)
+        return {"cv_score": score, "q_value": q, "n_errors": self.n_errors, "hardest_caption": self.hardest_caption}
+
     @property
     def reliable_hard_captions(self) -> tuple[ScoredCaption, ...]:
         """Hard captions that were not withheld."""
@@ -464,8 +476,8 @@ NO_RELIABLE_CAPTION = "no reliable caption"
 NO_MODE = ModeFindings()
 
 
-@dataclass(frozen=True)
-class ClassFindings:
+@dataclass(frozen=True, repr=False)
+class ClassFindings(Described):
     """One class and its failure modes, the strongest first.
 
     ``n`` and ``n_errors`` count the samples that the directions were fitted on. A class without a direction
@@ -488,6 +500,10 @@ class ClassFindings:
     unsure_examples: tuple[Example, ...] = ()  # sure and wrong first: the hardest by the model's own confidence
     decoded: tuple[DecodedPictures, ...] = ()  # the strongest mode's direction, from easy over neutral to hard
     condition: str = ""  # that it is a side of, where images have several
+
+    def _described(self) -> dict[str, object]:
+        counts = {"n": self.n, "n_errors": self.n_errors}
+        return {"name": self.name, "status": str(self.status), **counts, "modes": len(self.modes)}
 
     @property
     def found(self) -> bool:
@@ -608,8 +624,8 @@ class AskedModel:
     fingerprint: str
 
 
-@dataclass(frozen=True, eq=False)
-class ImageTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageTable(Described):
     """The images that the page can list, class after class, in columns of N rows; with conditions, one a condition.
 
     Attributes:
@@ -637,9 +653,12 @@ class ImageTable:
     why: tuple[str, ...] = ()
     left_out: int = 0
 
+    def _described(self) -> dict[str, object]:
+        return {"images": len(self.paths), "left_out": self.left_out}
 
-@dataclass(frozen=True)
-class Findings:
+
+@dataclass(frozen=True, repr=False)
+class Findings(Described):
     """A whole audit. It is finished before it is rendered or written: ``timings`` are the stages until then."""
 
     version: str
@@ -687,6 +706,18 @@ class Findings:
     slices: tuple[Slice, ...] = ()  # those that are significant, class by class, the surest first
     slices_tested: SlicesTested | None = None  # where there were columns to test
 
+    def _described(self) -> dict[str, object]:
+        found = sum(one.significant if self.tested else one.found for one in self.classes)
+        what = "significant" if self.tested else "with a direction"
+        return {
+            "title": self.title,
+            "classes": len(self.classes),
+            what.replace(" ", "_"): found,
+            "images": sum(self.n_images.values()),
+            "model": self.model,
+            "method": self.method,
+        }
+
     @property
     def tested(self) -> bool:
         """Whether scores were compared with those of permuted labels."""
@@ -713,8 +744,8 @@ class Findings:
 INTERFACE: ContextVar[Interface] = ContextVar("interface", default=Interface.PYTHON)  # the command line sets it
 
 
-@dataclass
-class Thumbnails:
+@dataclass(repr=False)
+class Thumbnails(Described):
     """Small pictures for the page, by path: uint8 arrays (height, width, 3).
 
     ``only_names`` says that there never were any: the page then names the images.
@@ -722,3 +753,6 @@ class Thumbnails:
 
     pixels: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     only_names: bool = False
+
+    def _described(self) -> dict[str, object]:
+        return {"pictures": len(self.pixels)}

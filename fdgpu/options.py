@@ -149,6 +149,18 @@ class Groups(StrEnum):
     NONE = "none"
 
 
+class To(StrEnum):
+    """Whose data an export is (fdgpu.auditing.exporting.Target, whose import takes seconds)."""
+
+    FIFTYONE = "fiftyone"
+    RENUMICS = "renumics"
+    CLEANLAB = "cleanlab"
+    ATLAS = "atlas"
+    HUGGINGFACE = "huggingface"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 PredictionsFile = Annotated[
     Path | None,
     typer.Option(
@@ -178,7 +190,17 @@ EmbedderNeeded = Annotated[
 ]
 Grammar = Annotated[
     str | None,
-    typer.Option(help=f"Candidate captions: a TOML file of your own, or a recipe: {', '.join(RECIPES)}."),
+    typer.Option(
+        help="Candidate captions: a file of sentences (.txt, .csv, .tsv, .parquet or .jsonl), a TOML file of your own, "
+        f"or a recipe: {', '.join(RECIPES)}."
+    ),
+]
+CaptionerName = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of a grammar, what describes the errors: the name or folder of an image-text-to-text model of "
+        "transformers."
+    ),
 ]
 GroupsOption = Annotated[
     Groups,

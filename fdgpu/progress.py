@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
+from time import monotonic
 from types import TracebackType
 from typing import Protocol
 
+from markupsafe import Markup
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fdgpu.described import html_table
+
+REDRAWN_AFTER = 0.2  # seconds
+HIDDEN: ContextVar[bool] = ContextVar("hidden", default=False)  # the command line sets it, for --quiet
 
 
 class Reporter(Protocol):
@@ -22,6 +30,14 @@ def silent(stage: str, done: int, total: int | None) -> None:
     """Report nothing."""
 
 
+class Output(Protocol):
+    """What IPython shows below a cell, and replaces."""
+
+    def update(self, shown: object) -> None:
+        """Show something else in its place."""
+        ...
+
+
 class ProgressBars:
     """Draws one bar a stage on standard error; a terminal is required, otherwise it stays silent."""
 
@@ -34,7 +50,7 @@ class ProgressBars:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=HIDDEN.get() or not console.is_terminal,
         )
 
     def __enter__(self) -> ProgressBars:
@@ -53,12 +69,71 @@ class ProgressBars:
         self._progress.update(self._bars[stage], completed=done, total=total)
 
 
+class NotebookBars:
+    """Draws one bar a stage below the cell of a notebook, in one output that is replaced; no widgets are needed."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, tuple[int, int | None]] = {}
+        self._output: Output | None = None
+        self._drawn_at = 0.0
+
+    def __enter__(self) -> NotebookBars:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._draw()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Note how far a stage is, and draw that a few times a second."""
+        known = stage in self._stages
+        self._stages[stage] = done, total
+        if not known or monotonic() - self._drawn_at >= REDRAWN_AFTER:
+            self._draw()
+
+    def _draw(self) -> None:
+        from IPython.display import display
+
+        self._drawn_at = monotonic()
+        if self._output is None and self._stages:
+            self._output = display(self, display_id=True)
+        elif self._output is not None:
+            self._output.update(self)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{stage:<24} {_counted(*at)}" for stage, at in self._stages.items())
+
+    def _repr_html_(self) -> str:
+        return html_table("", (), [(stage, _bar(*at), _counted(*at)) for stage, at in self._stages.items()])
+
+
+def _counted(done: int, total: int | None) -> str:
+    return f"{done:,}/{'?' if total is None else f'{total:,}'}"
+
+
+def _bar(done: int, total: int | None) -> Markup:
+    known = Markup("") if total is None else Markup('value="{}" max="{}"').format(done, max(total, 1))
+    return Markup("<progress {}></progress>").format(known)
+
+
+def in_notebook() -> bool:
+    """Whether this runs in the kernel of a notebook, which shows more than text."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
 class OneBar:
-    """The reporter of a call that was given none: a bar if a person watches standard error, else silence."""
+    """The reporter of a call that was given none: bars in a notebook or where a person watches, else silence."""
 
     def __init__(self, reporter: Reporter | None) -> None:
         self._given = reporter
-        self._bars = ProgressBars() if reporter is None and sys.stderr.isatty() else None
+        self._bars: ProgressBars | NotebookBars | None = None
+        if reporter is None and in_notebook():
+            self._bars = NotebookBars()
+        elif reporter is None and sys.stderr.isatty():
+            self._bars = ProgressBars()
 
     def __enter__(self) -> Reporter:
         if self._given is not None:

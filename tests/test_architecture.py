@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
-    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "device", "errors", "extras", "files", "findings",
-    "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
+    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "described", "device", "errors", "extras", "files",
+    "findings", "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}
@@ -31,14 +31,16 @@ ALLOWED = {
     "index": BELOW | {"captions", "index"},
     "store": BELOW | {"embedding", "store"},
     **{part: set() for part in MOVED},
-    "auditing": BELOW | STAGES | {"auditing"},
+    "plotting": BELOW | {"report"},
+    "auditing": BELOW | STAGES | {"auditing", "plotting"},
     "demo": BELOW | STAGES | {"auditing", "demo"},
     "doctor": BELOW | {"embedding"},  # which decodes images, and by what
     "options": set(),
     "__main__": {"cli"},
     "usage": BELOW | {"auditing"},
-    "after_audits": BELOW | STAGES | {"auditing", "options", "usage"},
-    "cli": BELOW | STAGES | {"after_audits", "auditing", "demo", "doctor", "options", "usage"},
+    "answering": BELOW,
+    "after_audits": BELOW | STAGES | {"answering", "auditing", "options", "usage"},
+    "cli": BELOW | STAGES | {"after_audits", "answering", "auditing", "demo", "doctor", "options", "usage"},
 }
 # Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
 # the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.
@@ -47,6 +49,7 @@ ON_THE_HOST = {
     ("arrays", "cpu"): "the way down",
     ("arrays", "numpy"): "the way down",
     ("auditing.drawing", "numpy"): "pictures that to_host brought, for PNG files",
+    ("auditing.exporting", "numpy"): "vectors of a store, read on the host",
     ("fingerprint", "item"): "a number of NumPy's",
     ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
     ("demo.renderer", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",

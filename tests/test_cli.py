@@ -1,14 +1,18 @@
-"""The command line: what it writes, what it says, and its exit codes (0 done, 1 failed, 2 wrong usage)."""
+"""The command line: what it writes, what it says in words and in JSON, and its exit codes."""
 
 from __future__ import annotations
 
 import csv
+import inspect
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +22,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+import fdgpu
 from fdgpu import cli, options
+from fdgpu.answering import ExitCode
+from fdgpu.auditing.exporting import Target
 from fdgpu.captions.recipe import bundled_names
 from fdgpu.directions.parameters import AUDIT
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, Findings, ModeFindings
+from fdgpu.progress import HIDDEN, ProgressBars
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -75,18 +84,30 @@ def world(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def answer(printed: str) -> dict[str, Any]:
+    """The document of a command, whose keys are those of docs/command_line.md."""
+    document = json.loads(printed)
+    said = "error" if document["exit_code"] and "error" in document else "result"
+    assert list(document) == ["schema", "fdgpu", "command", "exit_code", "warnings", said]
+    assert (document["schema"], document["fdgpu"]) == ("fdgpu.command/1", fdgpu.__version__)
+    return document
+
+
 def test_an_audit_of_ones_own_images(run: Run, world: Path) -> None:
     (world / "dark" / "1.png").write_text("broken")
     out = world / "out"
     code, printed, complained = run(
-        "audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out
+        "audit", "--images", world, "--predictions", world / "predictions.csv", "--out", out, "--json"
     )
     assert code == 0
-    assert "dark" in printed
-    assert "no_errors" in printed
-    assert str(out / "report.html") in printed.replace("\n", "")
+    assert "dark" in complained
+    assert "no_errors" in complained
+    assert str(out / "report.html") in complained.replace("\n", "")
     assert "1 images were skipped" in complained
     document = json.loads((out / "audit.json").read_text())
+    found = answer(printed)
+    assert found["result"] == {"out": str(out), "report": str(out / "report.html"), "audit": document}
+    assert any("knows ten garments" in one for one in found["warnings"])
     assert [entry["path"] for entry in document["skipped"]] == ["dark/1.png"]
     assert [entry["status"] for entry in document["classes"]] == ["ok", "no_errors"]
     assert document["classes"][0]["cv_score"] > 0.7
@@ -208,6 +229,7 @@ def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPa
         out: Path, seed: int, *, method: str, directions: Any, decode: bool, **_: Any
     ) -> tuple[SimpleNamespace, float]:
         given.update(out=out, seed=seed, method=method, directions=directions, decode=decode)
+        (out / "audit.json").write_text('{"seed": 7}')
         return SimpleNamespace(findings=made(())), 0.5
 
     monkeypatch.setattr("fdgpu.demo.run.demo", demo)
@@ -225,9 +247,13 @@ def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPa
         "--method",
         "latent",
     ]
-    code, printed, _ = run("demo", "--out", tmp_path, *settings)
+    code, printed, complained = run("demo", "--out", tmp_path, *settings, "--json")
     assert code == 0
-    assert "right on 50.0%" in printed
+    assert "right on 50.0%" in complained
+    assert answer(printed)["result"] == {
+        "out": str(tmp_path), "report": str(tmp_path / "report.html"), "audit": {"seed": 7}, "accuracy": 0.5,
+        "mended": None,
+    }  # fmt: skip
     fit = given["directions"]
     assert (fit.n_permutations, fit.n_directions, fit.stop_after, fit.nested) == (20, 3, 4, True)
     assert (fit.random_state, given["seed"], given["out"]) == (7, 7, tmp_path)
@@ -427,6 +453,8 @@ def test_an_empty_line_among_the_class_names_would_shift_them(run: Run, world: P
         (["--images", "nowhere"], "does not exist"),
         (["--predictions", "nowhere.csv"], "does not exist"),
         (["--grammar", "nope"], "no recipe 'nope'"),
+        (["--grammar", "nowhere.txt"], "nowhere.txt"),
+        (["--grammar", "demo", "--captioner", "tiny"], "grammar and captioner are given"),
         (["--grammar", "nope.toml"], "cannot be read"),
         (["--backend", "abacus"], "use one of auto"),
         (["--device", "abacus"], "use 'auto', 'cpu' or 'cuda'"),
@@ -470,10 +498,124 @@ def test_help_teaches(run: Run) -> None:
     code, printed, _ = run("--help")
     assert code == 0
     assert "Start with" in printed
+    words = " ".join(printed.replace("│", " ").split())
+    assert "0 done, 1 failed, 2 wrong usage, 3 a comparison that says worse (--fail-if-worse), 130 interrupted" in words
+    assert [int(code) for code in ExitCode] == [0, 1, 2, 3, 130]
     _, printed, _ = run("audit", "--help")
     assert "path,label,prediction,split" in printed
     words = printed.replace("│", " ").replace(",", " ").replace(".", " ").split()
     assert set(bundled_names()) <= set(words)
+
+
+def test_every_command_answers_in_json_and_may_be_quiet() -> None:
+    assert {one.name or one.callback.__name__ for one in cli.app.registered_commands} == {
+        "audit", "compare", "demo", "doctor", "embed", "export", "finetune", "predict", "repair"
+    }  # fmt: skip
+    for one in cli.app.registered_commands:
+        assert {"json", "quiet"} <= set(inspect.signature(one.callback).parameters)
+
+
+def test_the_documents_results_are_those_of_the_documentation() -> None:
+    """Each command makes the keys that its row of the table names."""
+    text = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `fdgpu (\w+)` \| (.*) \|$", text, flags=re.MULTILINE))
+    assert list(rows) == [one.__name__ for one in cli.COMMANDS]
+    for command in cli.COMMANDS:
+        source = inspect.getsource(command) + inspect.getsource(cli._audit_in) * (command.__name__ in ("audit", "demo"))
+        for key in re.findall(r"`(\w+)`", rows[command.__name__]):
+            assert f'"{key}"' in source, (command.__name__, key)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind", "message"),
+    [
+        (["audit", "--colour"], 2, "NoSuchOption", "No such option: --colour"),
+        (["audit"], 2, "MissingParameter", "Missing option '--images'"),
+        (["paint"], 2, "", "No such command 'paint'"),
+        (["compare", "{tmp}", "{tmp}", "--out", "x.html"], 1, "InputError", "holds no audit.json"),
+        (["export", "{tmp}", "--to", "excel", "--out", "x"], 2, "BadParameter", "'excel' is not one of"),
+    ],
+)
+def test_errors_are_json_too(
+    run: Run, tmp_path: Path, arguments: list[str], code: int, kind: str, message: str
+) -> None:
+    found, printed, complained = run(*[word.replace("{tmp}", str(tmp_path)) for word in arguments], "--json", model="")
+    document = answer(printed)
+    assert (found, document["exit_code"]) == (code, code)
+    assert message in document["error"]["message"]
+    assert kind in document["error"]["type"]
+    assert message.split()[0] in complained
+
+
+def test_a_fault_of_ours_is_json_and_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def examine() -> None:
+        raise ZeroDivisionError("one over none")
+
+    monkeypatch.setattr("fdgpu.doctor.examine", examine)
+    code, printed, complained = run("doctor", "--json")
+    assert (code, answer(printed)["error"]) == (1, {"type": "ZeroDivisionError", "message": "one over none"})
+    assert "Traceback" in complained
+    with pytest.raises(ZeroDivisionError):
+        run("doctor")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fdgpu.doctor.examine", interrupted)
+    code, printed, _ = run("doctor", "--json")
+    assert (code, answer(printed)["error"]["type"]) == (130, "KeyboardInterrupt")
+
+
+def test_standard_output_holds_the_document_alone_whoever_prints() -> None:
+    """What a library in C or a child process writes on the descriptor goes to standard error, or nowhere."""
+    code = (
+        "import os, subprocess, sys; from types import SimpleNamespace; from fdgpu import cli\n"
+        "def noisy():\n"
+        "    print('python'); os.write(1, b'library\\n'); subprocess.run(['echo', 'child'])\n"
+        "    return []\n"
+        "sys.modules['fdgpu.doctor'] = SimpleNamespace(examine=noisy, healthy=lambda lines: not lines)\n"
+        "cli.main()"
+    )
+    for flags in (["--json"], ["--json", "--quiet"], ["--quiet"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "doctor", *flags], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        if "--json" in flags:
+            assert answer(done.stdout)["result"]["healthy"] is True
+        else:
+            assert done.stdout == ""
+        noise = [word in done.stderr for word in ("python", "library", "child")]
+        assert noise == [flags == ["--json"]] * 3
+
+
+def test_quiet_hides_progress_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("fdgpu.doctor.examine", lambda: seen.append(HIDDEN.get()) or [])
+    assert [run("doctor", *flags)[0] for flags in ([], ["--quiet"], [])] == [0, 0, 0]
+    assert seen == [False, True, False]
+    console = Console(force_terminal=True, file=StringIO())
+    token = HIDDEN.set(True)
+    assert ProgressBars(console)._progress.disable
+    HIDDEN.reset(token)
+    assert not ProgressBars(console)._progress.disable
+
+
+def test_the_version(run: Run) -> None:
+    assert run("--version") == (0, f"fdgpu {fdgpu.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("fdgpu ex", "export"), ("fdgpu export --im", "--images"), ("fdgpu export --to re", "renumics")],
+)
+def test_the_shell_completes_commands_options_and_choices(typed: str, completed: str) -> None:
+    words = {"_FDGPU_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    code = "import sys; sys.argv[0] = 'fdgpu'; from fdgpu.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **words}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [completed], done.stderr
 
 
 def test_the_doctor_says_what_will_run_and_why(run: Run) -> None:
@@ -503,6 +645,7 @@ def test_python_m_fdgpu_is_the_command_and_help_loads_no_torch() -> None:
 
 def test_the_defaults_are_an_audits() -> None:
     assert (AUDIT.n_permutations, AUDIT.stop_after) == (options.PERMUTATIONS, options.STOP_AFTER)
+    assert [str(one) for one in options.To] == [str(one) for one in Target]
 
 
 # --- the model itself -------------------------------------------------------------------------------------------------
@@ -569,8 +712,12 @@ def test_predict_writes_what_an_audit_reads(run: Run, in_splits: Path) -> None:
     right = table.label == table.prediction
     assert (table.true_probability[right] == table.confidence[right]).all()
     np.testing.assert_allclose(table.true_probability[~right], 1 - table.confidence[~right], atol=1e-6)
-    code, *_ = run(*asked, in_splits / "new" / "p.csv")
+    code, printed, _ = run(*asked, in_splits / "new" / "p.csv", "--json")
     assert code == 0
+    found = answer(printed)["result"]
+    assert (found["table"], found["rows"], list(found["skipped"].values())) == (
+        str(in_splits / "new" / "p.csv"), 79, ["is not an image"]
+    )  # fmt: skip
     assert (in_splits / "new" / "p.csv").read_text().startswith('"path","label","prediction"')
     results = []
     for name in ("p.parquet", "new/p.csv"):
@@ -649,15 +796,24 @@ def test_a_comparison_says_what_went_and_fails_where_it_is_asked_to(
     run: Run, two_audits: tuple[Path, Path], tmp_path: Path
 ) -> None:
     before, after = two_audits
-    page, data = tmp_path / "page.html", tmp_path / "c.json"
-    asked = ["compare", before, after, "--out", page, "--json", data, "--images", tmp_path]
+    page = tmp_path / "page.html"
+    asked = ["compare", before, after, "--out", page, "--images", tmp_path]
     code, printed, complained = run(*asked)
     assert code == 0, complained
     assert "Accuracy on the hard side" in printed
     assert "worse: accuracy on the class light fell from 100.0% to 0.0%" in complained
-    assert page.read_text().count("<img") == 8 + len(json.loads(data.read_text())["turned_right"])
-    assert run(*asked, "--fail-if-worse")[0] == 3
+    code, printed, complained = run(*asked, "--fail-if-worse", "--json")
+    document = json.loads(printed)
+    assert (code, document["exit_code"], document["command"]) == (3, 3, "compare")
+    assert "Accuracy on the hard side" in complained
+    assert page.read_text().count("<img") == 8 + len(document["result"]["comparison"]["turned_right"])
     assert run("compare", before, before, "--out", page, "--fail-if-worse")[0] == 0
+    code, printed, complained = run("export", after, "--to", "csv", "--out", tmp_path / "a.csv", "--json")
+    assert code == 0, complained
+    exported = answer(printed)["result"]
+    rows = list(csv.reader((tmp_path / "a.csv").read_text().splitlines()))
+    assert (exported["out"], exported["rows"]) == (str(tmp_path / "a.csv"), len(rows) - 1)
+    assert [name for name in exported["frame"] if name not in ("vector", "x", "y")] == rows[0]
     code, _, complained = run("compare", before, tmp_path / "dark", "--out", page)
     assert code == 1
     assert "holds no audit.json" in complained
@@ -671,10 +827,13 @@ def test_a_repair_writes_a_manifest_for_each_way(run: Run, two_audits: tuple[Pat
     out = tmp_path / "r"
     asked = ["repair", before, "--out", out]
     code, printed, complained = run(
-        *asked, "--pool", tmp_path / "pool", "--k", 3, "--weights", "--train", tmp_path / "pool"
+        *asked, "--pool", tmp_path / "pool", "--k", 3, "--weights", "--train", tmp_path / "pool", "--json"
     )
     assert code == 0, complained
-    assert "pool.csv: 3 images (3 dark)" in printed.replace("\n", "")
+    assert "pool.csv: 3 images (3 dark)" in complained.replace("\n", "")
+    made = answer(printed)["result"]["manifests"]
+    assert made[0] == {"file": str(out / "pool.csv"), "rows": 3, "counts": {"dark": 3}}
+    assert [Path(one["file"]).name for one in made] == ["pool.csv", "weights.csv"]
     rows = [line.split(",") for line in (out / "pool.csv").read_text().splitlines()]
     assert rows[0] == ["path", "class", "decision_value", "weight", "why"]
     assert sorted(row[0] for row in rows[1:]) == [f"../pool/dark/{i}.png" for i in range(3)]
@@ -711,9 +870,11 @@ def test_a_classifier_is_trained_further_and_its_weights_load(run: Run, world: P
         tmp_path / "t.safetensors",
         *names,
     ]
-    code, printed, complained = run(*asked, "--layers", "all", "--epochs", 60, "--peak-lr", 2)
+    code, printed, complained = run(*asked, "--layers", "all", "--epochs", 60, "--peak-lr", 2, "--json")
     assert code == 0, complained
-    assert "Trained on 80 images and 0 that were added; 0 were weighed." in printed
+    assert "Trained on 80 images and 0 that were added; 0 were weighed." in complained
+    weights = str(tmp_path / "t.safetensors")
+    assert answer(printed)["result"] == {"weights": weights, "n": 80, "n_added": 0, "n_weighed": 0}
     predicted = ["predict", "--images", train, "--classifier", f"{model}:made:{tmp_path / 't.safetensors'}", *names]
     code, printed, complained = run(*predicted, "--out", tmp_path / "p.csv")
     assert code == 0, complained

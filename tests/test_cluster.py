@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from fdgpu.progress import silent
 from fdgpu.store import fill
 from fdgpu.store.pieces import Embedding, Images, Workers
 from tests.conftest import make_class
+from tools.pages import blocks
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where another test has loaded it
@@ -212,10 +214,15 @@ def test_ray_reads_a_store_without_us(cluster: Cluster, tmp_path: Path) -> None:
     assert [(row["id"], row["label"]) for row in rows] == [*zip("abcde", "xyxyx", strict=True)]
     assert np.array_equal(np.stack([row["vector"] for row in rows]), np.eye(5, 4))
     written = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(import ray.data\n.*?)```", written, flags=re.DOTALL)
+    (block,) = (one.code for one in blocks(written) if one.code.startswith("import ray.data"))
     found: dict[str, Any] = {}
     exec(block.replace('"store"', repr(str(store.path))), found)  # noqa: S102  our own lines
     assert [set(row) for row in found["rows"]] == [{"id", "vector"}] * 3
+
+
+def test_the_example_in_the_docstring_runs(cluster: Cluster) -> None:  # noqa: ARG001  whose connection it uses
+    failed, attempted = doctest.testmod(cluster_module, extraglobs={"fdgpu": fdgpu, "np": np})
+    assert (failed, attempted > 0) == (0, True)
 
 
 def test_tasks_come_back_by_their_number_and_workers_know_their_cores(cluster: Cluster) -> None:

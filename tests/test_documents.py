@@ -25,9 +25,11 @@ from typer.testing import CliRunner
 import fdgpu
 import fdgpu.repair
 from fdgpu.cli import app
+from tools import pages
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *GALLERY])
 MOST_WORDS = 1500  # of README
 IMAGENET = ResNet18_Weights.DEFAULT.meta["categories"]
 KINDS = ("tabby", "Siberian husky")  # two of ImageNet's classes
@@ -39,15 +41,12 @@ CLASSES = {  # of the documents' own variables; a class has the methods of its i
 }
 
 
-def blocks(document: str) -> list[str]:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+def blocks(document: Path | str) -> list[str]:
+    return [block.code for block in pages.blocks((ROOT / document).read_text(encoding="utf-8"))]
 
 
 def nodes(kind: type[Any]) -> list[Any]:
-    trees = [
-        ast.parse(block) for document in ("README.md", "docs/api.md", "docs/sources.md") for block in blocks(document)
-    ]
+    trees = [ast.parse(block) for document in DOCUMENTS for block in blocks(document)]
     return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kind)]
 
 
@@ -141,22 +140,52 @@ def test_readmes_command_lines_run(place: int, at_home: Path) -> None:
     assert (at_home / "report" / "report.html").is_file()
 
 
+def run(document: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run a document's blocks in a folder, and return the names that they leave."""
+    left: dict[str, Any] = {}
+    monkeypatch.chdir(folder)
+    list(pages.run((ROOT / document).read_text(encoding="utf-8"), document, left))
+    return left
+
+
+WITH_CODE = [document.relative_to(ROOT).as_posix() for document in DOCUMENTS if blocks(document)]
+RUN_HERE = [name for name in WITH_CODE if name.startswith("docs/") and "gallery" not in name]  # README's runs above
+
+
+@pytest.mark.parametrize("document", RUN_HERE)
+def test_a_documents_blocks_run(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the gallery take minutes: the site's build runs them."""
+    assert run(document, tmp_path, monkeypatch)
+
+
 def test_others_read_a_store_as_the_document_on_scale_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's block runs where there is a cluster, in tests/test_cluster.py."""
-    store = fdgpu.EmbeddingStore.create(tmp_path / "store", 4, shard_rows=3)
-    x = torch.nn.functional.normalize(torch.arange(20.0).reshape(5, 4), dim=1)
-    reasons = [None] * 4 + ["cut off"]
-    store.append([*"abcde"], x, labels=[*"xyxyx"], splits=["train", *["val"] * 4], skipped=reasons)
-    monkeypatch.chdir(tmp_path)
-    by_pyarrow, by_pandas, by_duckdb, _ = blocks("docs/scale.md")
-    found: dict[str, Any] = {}
-    for block in (by_pyarrow, by_pandas, by_duckdb):
-        exec(compile(block, "docs/scale.md", "exec"), found)  # noqa: S102  our own lines
-    assert torch.equal(torch.from_numpy(found["vectors"].copy()), store.rows().take(np.arange(1, 5)))
-    assert found["images_of_each_class"].to_dict() == {"x": 2, "y": 2}
-    own, other = found["nearest"][:2]
-    assert own == ("a", pytest.approx(1))
-    assert other == ("b", pytest.approx(float(x[0] @ x[1])))
+    found = run("docs/scale.md", tmp_path, monkeypatch)
+    assert np.allclose(found["vectors"], [[0.8, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])  # of val
+    assert found["images_of_each_class"].to_dict() == {"cat": 2, "dog": 1}
+    assert found["nearest"][:2] == [("a.png", pytest.approx(1)), ("b.png", pytest.approx(0.8))]
+
+
+def test_blocks_are_left_out_for_weights_files_of_others_and_clusters_only() -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in WITH_CODE]
+    every = [block for text in texts for block in pages.blocks(text)]
+    reasons = {one.not_run for one in every if one.not_run}
+    assert reasons <= {
+        "fetches weights",
+        "starts Ray",
+        "starts Ray, and fetches weights",
+        "needs a file that FFCV wrote",
+    }
+    assert len(every) == sum(text.count("```py") for text in texts)  # no block in another spelling escapes
+
+
+@pytest.mark.parametrize("page", GALLERY, ids=lambda path: path.stem)
+def test_a_page_of_the_gallery_ends_in_a_picture_that_it_draws(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    (picture,) = re.findall(r"!\[[^]]+\]\(([\w.]+)\)", text)
+    assert f'figure.savefig("{picture}"' in blocks(page)[-1]
+    assert text.index(f"({picture})") > text.rindex("```")
+    assert f"gallery/{page.name}" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 
 
 def test_every_name_is_there_and_takes_the_arguments_that_it_is_given() -> None:
@@ -173,7 +202,10 @@ def test_every_name_is_there_and_takes_the_arguments_that_it_is_given() -> None:
     assert checked >= 30
 
 
-@pytest.mark.parametrize("attribute", [node.attr for node in nodes(ast.Attribute) if node.attr.endswith("_")])
+LEFT_BY_FIT = [node.attr for node in nodes(ast.Attribute) if re.fullmatch(r"(?!__)\w+_", node.attr)]
+
+
+@pytest.mark.parametrize("attribute", LEFT_BY_FIT)
 def test_what_fit_leaves_is_documented(attribute: str) -> None:
     documented = f"{fdgpu.FailureDirections.__doc__}{fdgpu.ClipEmbedder.__doc__}"
     assert re.search(rf"\b{attribute}\b", documented)
@@ -188,7 +220,7 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
 def test_every_link_leads_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-        if not target.startswith(("http://", "https://")):
+        if not target.startswith(("http://", "https://")) and f'savefig("{target}"' not in text:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 

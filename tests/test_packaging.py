@@ -94,7 +94,7 @@ def test_extras_never_bring_two_builds_of_faiss() -> None:
     extras = project()["optional-dependencies"]
     builds = {name: [line for line in lines if line.startswith("faiss")] for name, lines in extras.items()}
     assert {name: len(lines) for name, lines in builds.items() if lines} == {"index": 1, "gpu-cu12": 1, "gpu-cu13": 1}
-    assert extras["all"] == ["fdgpu[decode,index,wordnet]"]
+    assert extras["all"] == ["fdgpu[decode,index,plot,wordnet]"]
 
 
 # --- what is built ----------------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from fdgpu.auditing.comparing import compare
 from fdgpu.auditing.drawing import decode_directions, extreme_captions
+from fdgpu.auditing.exporting import export
 from fdgpu.auditing.finetuning import FineTuned, finetune
 from fdgpu.auditing.growing import grow_captions
 from fdgpu.auditing.known_columns import SliceSearch
 from fdgpu.auditing.picturing import repair_by_painting
-from fdgpu.auditing.pipeline import AuditResult, audit
+from fdgpu.auditing.pipeline import audit
 from fdgpu.auditing.predictions import read_predictions
 from fdgpu.auditing.repairing import repair_by_pool, repair_by_weights
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.tables import Predictions
 from fdgpu.auditing.truth import Planted
 from fdgpu.report.comparison import Comparison
@@ -23,6 +25,7 @@ __all__ = [
     "audit",
     "compare",
     "decode_directions",
+    "export",
     "extreme_captions",
     "finetune",
     "grow_captions",

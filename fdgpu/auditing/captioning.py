@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from fdgpu.captions.additive import WordEffects, word_effects
 from fdgpu.captions.candidates import CaptionRecipe, pool_captions
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.reliability import Candidates, JudgedCaptions, ShownImages, judge_captions
+from fdgpu.captions.sentences import SIDE, Captioner, write_sentences
+from fdgpu.described import Described
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.embedder import CaptionReader
-from fdgpu.errors import InputError
+from fdgpu.embedding.sources import ImageSource
+from fdgpu.errors import InputError, ModelError
 from fdgpu.findings import ScoredCaption, Side, Split
 from fdgpu.index import CaptionIndex
 from fdgpu.progress import Reporter
@@ -34,9 +37,12 @@ FARTHEST = 100
 OF_RESAMPLES = 10
 DRAWN = 500
 
+MOST_DESCRIBED = 50  # errors of a class, and as many right images, that a captioner is shown
+LOADED = 500  # pictures for it that are in memory together: some 400 MB
 
-@dataclass(frozen=True)
-class ModeCaptions:
+
+@dataclass(frozen=True, repr=False)
+class ModeCaptions(Described):
     """A class's candidates along one of its directions.
 
     ``texts`` m captions, the same for every direction of a class, with their ``scores`` (m,), NaN for the reference;
@@ -52,13 +58,19 @@ class ModeCaptions:
     nearest: Mapping[Side, NDArray[np.bool_]]
     words: WordEffects
 
+    def _described(self) -> dict[str, object]:
+        return {"captions": len(self.texts), "hard": len(self.hard), "easy": len(self.easy)}
 
-@dataclass(frozen=True)
-class CaptionedClasses:
+
+@dataclass(frozen=True, repr=False)
+class CaptionedClasses(Described):
     """Class id → its captions by direction, where it has one; and captions left out, as they could not be read."""
 
     by_class: dict[int, tuple[ModeCaptions, ...]]
     unread: list[str]
+
+    def _described(self) -> dict[str, object]:
+        return {"classes": len(self.by_class), "unread": len(self.unread)}
 
 
 @dataclass(frozen=True)
@@ -82,12 +94,20 @@ class _Described:
 class CaptionSource:
     """Where candidates come from: a recipe's grammars, and by class id the indexes that take their place.
 
-    ``listed`` are captions that take the place of all grammars; each is a candidate of every class.
+    ``listed`` are captions that take the place of all grammars; each is a candidate of every class. ``written`` are
+    by class id what a captioner wrote, which takes the place of the class's grammar; ``failed`` why it did not, by
+    image.
     """
 
     recipe: CaptionRecipe
     indexes: Mapping[int, CaptionIndex]
     listed: tuple[str, ...] | None = None
+    written: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def captions_of(self, class_id: int) -> Sequence[str]:
+        """Return the candidates of a class that has no index."""
+        return self.written.get(class_id) or self.listed or self.recipe.classes[class_id].grammar
 
     @classmethod
     def resolve(
@@ -151,6 +171,59 @@ def _own_reference(index: CaptionIndex) -> str | None:
     return grammar.reference(noun=nouns[0]) if grammar is not None and len(nouns) == 1 else None
 
 
+def written_for(
+    source: CaptionSource,
+    captioner: Captioner,
+    fit: FailureDirections,
+    images: AuditImages,
+    pictures: ImageSource,
+    report: Reporter,
+    kept: NDArray[np.bool_] | None = None,
+) -> CaptionSource:
+    """Let a captioner describe errors that directions were fitted on, and of each class as many right images.
+
+    Sentences that read alike are one. A class for which nothing was written keeps its captions.
+
+    Args:
+        source: of captions.
+        captioner: as :func:`fdgpu.captions.sentences.as_captioner` returns it.
+        fit: whose classes with a direction are described.
+        images: of the audit.
+        pictures: of which they are, to look at again.
+        report: shows how many were described.
+        kept: (N,) the samples that were fitted, where some were left out.
+
+    Raises:
+        InputError: for answers that are no sentence each.
+        ModelError: where the captioner fails on every image, or no image can be had again.
+    """
+    fitted, inputs = fit.fitted, images.inputs
+    of_fit = inputs.of_samples(images.readable & (inputs.splits == Split.VAL)) & (kept if kept is not None else True)
+    chosen: dict[int, NDArray[np.int64]] = {}
+    for k in (int(k) for k, n in zip(fitted.classes, fitted.n_directions, strict=True) if n):
+        draw = np.random.default_rng([fitted.search_settings.random_state, k]).permutation
+        own = of_fit & (inputs.labels == k)
+        wrong = draw(np.flatnonzero(own & ~inputs.correct))[:MOST_DESCRIBED]
+        right = draw(np.flatnonzero(own & inputs.correct))[: len(wrong)]
+        chosen[k] = inputs.image_of(np.concatenate([wrong, right]))
+    rows = np.unique(np.concatenate([*chosen.values(), np.empty(0, np.int64)]))
+    by_image: dict[int, str | None] = {}
+    failed: dict[str, str] = {}
+    for start in range(0, len(rows), LOADED):
+        part = rows[start : start + LOADED].tolist()
+        found = write_sentences(
+            captioner,
+            pictures.pictures(part, SIDE),
+            lambda stage, done, _, before=start: report(stage, before + done, len(rows)),
+        )
+        by_image |= zip(part, found.sentences, strict=True)
+        failed |= {images.ids[part[row]]: reason for row, reason in found.reasons.items()}
+    if len(rows) and not any(by_image.values()):
+        raise ModelError("no image that it should describe can be had again")
+    sentences = {k: tuple(dict.fromkeys(filter(None, map(by_image.get, own.tolist())))) for k, own in chosen.items()}
+    return replace(source, written={k: own for k, own in sentences.items() if own}, failed=failed)
+
+
 def caption_classes(
     fit: FailureDirections,
     embedder: CaptionReader,
@@ -174,21 +247,24 @@ def caption_classes(
     entries = [source.recipe.classes[k] for _, k in classes]
     found = _found(fit, embedder, source, classes)
     groups = [
-        [source.indexes[k].names[i] for i in found[k].tolist()] if k in found else source.listed or entry.grammar
-        for (_, k), entry in zip(classes, entries, strict=True)
+        [source.indexes[k].names[i] for i in found[k].tolist()] if k in found else source.captions_of(k)
+        for _, k in classes
     ]
     pooled, members, firsts = pool_captions([*groups, [entry.reference for entry in entries]])
     fitting = {text: row for row, text in enumerate(filter(embedder.fits, pooled))}
     described = []
-    for (i, k), entry, own_members, own_firsts in zip(classes, entries, members[:-1], firsts[:-1], strict=True):
+    for (i, k), entry, group, own_members, own_firsts in zip(
+        classes, entries, groups, members[:-1], firsts[:-1], strict=True
+    ):
         if entry.reference in fitting:
             listed = [pooled[member] for member in own_members]
             texts = [text for text in listed if text in fitting]
             rows = np.array([fitting[text] for text in texts], np.int64)
             at = own_firsts[[text in fitting for text in listed]]
-            grammar = _grammar_of(source.indexes[k]) if k in found else None if source.listed else entry.grammar
+            grammar = _grammar_of(source.indexes[k]) if k in found else group
             at = found[k][at] if k in found else at
-            described.append(_Described(i, k, grammar, texts, rows, fitting[entry.reference], at))
+            own_grammar = grammar if isinstance(grammar, CaptionGrammar) else None
+            described.append(_Described(i, k, own_grammar, texts, rows, fitting[entry.reference], at))
     by_class: dict[int, tuple[ModeCaptions, ...]] = {one.class_id: () for one in described}
     if described:
         vectors = embedder.texts(list(fitting), report)

@@ -15,7 +15,7 @@ from scipy.special import bdtr
 
 from fdgpu.auditing.outputs import document_of, write_json
 from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.pipeline import AuditResult
+from fdgpu.auditing.result import AuditResult
 from fdgpu.checks import shown
 from fdgpu.directions.testing import false_discovery_rates
 from fdgpu.embedding.opening import image_source

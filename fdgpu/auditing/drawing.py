@@ -71,8 +71,17 @@ def decode_directions(
 
     Raises:
         InputError: for a fit with whitening, no class with such a direction, or another CLIP space.
+
+    Example:
+        >>> clip, decoder = fdgpu.ClipEmbedder.bundled("cpu"), fdgpu.Decoder.bundled("cpu")
+        >>> vectors = np.random.default_rng(0).normal(size=(100, decoder.dimension))
+        >>> fit = fdgpu.FailureDirections(whiten=False).fit(vectors, np.zeros(100, int), vectors[:, 0] > -1)
+        >>> references = clip.texts(["a photo of a boot"])
+        >>> decoded = fdgpu.decode_directions(fit, references, decoder, seeds=[0], alphas=0.2, steps=2)
+        >>> decoded.classes, decoded.grid.pictures.shape  # a class, columns from easy to hard, seeds, and a picture
+        ((0,), torch.Size([1, 3, 1, 3, 32, 32]))
     """
-    if fit.whiten:
+    if fit.fitted.solver_settings.whiten:
         raise InputError(
             "the fit whitened its embeddings, and a whitened direction is none of CLIP's space: fit again with "
             "FailureDirections(whiten=False) to decode (paper, A.7)"
@@ -101,6 +110,10 @@ def extreme_captions(findings: Findings, grammar: object = None) -> dict[str, di
     Args:
         findings: of an audit; classes without a reliable caption are left out.
         grammar: what the audit took its captions from, for its reference captions; None: the general recipe's.
+
+    Example:
+        >>> fdgpu.extreme_captions(audited.findings)
+        {}
     """
     names = [found.name for found in findings.classes]
     references = CaptionRecipe.resolve(grammar, names, nouns_without(findings.conditions)).classes

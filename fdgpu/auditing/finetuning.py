@@ -27,6 +27,7 @@ from fdgpu.auditing.picturing import PAINTED
 from fdgpu.auditing.repairing import HEADER, labelled
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_name, shown
+from fdgpu.described import Described
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import View, prepared
 from fdgpu.embedding.sources import FileSource, IndexedSource
@@ -41,8 +42,8 @@ RECIPES = {"last": "cifar_last_layer", "all": "cifar"}  # by default: the paper'
 MOST_BYTES = 2_000_000_000  # of a manifest
 
 
-@dataclass(frozen=True)
-class FineTuned:
+@dataclass(frozen=True, repr=False)
+class FineTuned(Described):
     """A classifier that was trained further.
 
     Attributes:
@@ -58,6 +59,11 @@ class FineTuned:
     n_added: int
     n_weighed: int
     weights: Path | None
+
+    def _described(self) -> dict[str, object]:
+        weights = None if self.weights is None else str(self.weights)
+        counts = {"n": self.n, "n_added": self.n_added, "n_weighed": self.n_weighed}
+        return {"model": type(self.model).__name__, **counts, "weights": weights}
 
 
 def finetune(
@@ -102,6 +108,14 @@ def finetune(
     Raises:
         InputError: for a class that is none of the model's, an image that cannot be read, a repair that is not there or
             of other images; and what :func:`fdgpu.repair.fine_tune` cannot take.
+
+    Example:
+        >>> images = [(np.full((8, 8, 3), level, np.uint8), label) for level in range(0, 250, 10) for label in (0, 1)]
+        >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+        >>> from torchvision.transforms.functional import to_tensor
+        >>> found = fdgpu.auditing.finetune(network, images, preprocess=to_tensor, class_names=[0, 1], device="cpu")
+        >>> found.n, found.n_added
+        (50, 0)
     """
     check_name(layers, "layers", RECIPES)
     settings = as_recipe(RECIPES[layers] if recipe is None else recipe)

@@ -206,6 +206,26 @@ def _nearest_curves(captions: ModeCaptions) -> tuple[Curve, ...]:
     )
 
 
+def hardest_curves(
+    correct: NDArray[np.bool_], decisions: NDArray[np.float64], confidence: NDArray[np.float64] | None
+) -> tuple[Curve, ...]:
+    """Accuracy of the K hardest images of a class: of the lowest decision value, and of the least confidence.
+
+    Args:
+        correct: (n,) whether the model is right.
+        decisions: (n,) decision values.
+        confidence: (n,) of the model in its predictions; None where unknown.
+    """
+    orders = [("lowest decision value", CurveRole.DECISION_VALUE, decisions)]
+    if confidence is not None:
+        orders.append(("least confidence", CurveRole.CONFIDENCE, confidence))
+    return tuple(
+        running_share(name, role, correct[np.argsort(values, kind="stable")])
+        for name, role, values in orders
+        if np.isfinite(values).any()
+    )
+
+
 def thumbnails(
     classes: Sequence[ClassFindings], causes: Causes, table: ImageTable | None, source: ImageSource, ids: list[str]
 ) -> tuple[Thumbnails, list[str]]:

@@ -52,6 +52,14 @@ def grow_captions(
 
     Raises:
         InputError: for a class without a direction, a reference that the model would cut, or what ``grow`` refuses.
+
+    Example:
+        >>> clip = fdgpu.ClipEmbedder.bundled("cpu")
+        >>> grammar = fdgpu.CaptionGrammar("a photo of a {colour} {noun}", colour=[None, "blue", "red"], noun=["coat"])
+        >>> vectors = clip.texts(["a photo of a blue coat", "a photo of a red coat"] * 20)  # in place of images
+        >>> fit = fdgpu.FailureDirections(whiten=False).fit(vectors, [0] * 40, [False, True] * 20)
+        >>> fdgpu.grow_captions(fit, clip, 0, grammar, top=1).captions[0].caption
+        'a photo of a blue coat'
     """
     row = fit.index_of(class_id)
     fitted = fit.fitted

@@ -72,7 +72,7 @@ def _laid_out(fit: Fit, images: AuditImages, parts: list[Rows]) -> tuple[NDArray
     n, device, inputs = sum(map(len, parts)), images.vectors.device, images.inputs
     across = torch.full((n,), torch.nan, device=device)
     nearest = torch.full((n, NEIGHBOURS), -1, dtype=torch.int32, device=device)
-    kept = dict(zip(fit.classes.tolist(), fit.n_directions.tolist(), strict=True))
+    found_classes = set(fit.classes[fit.n_directions > 0].tolist())
     of_images = [inputs.image_of(rows) for rows in parts]
     start = 0
     for k, (rows, blocks) in enumerate(zip(parts, taken_by_part(images.vectors, of_images), strict=True)):
@@ -83,14 +83,26 @@ def _laid_out(fit: Fit, images: AuditImages, parts: list[Rows]) -> tuple[NDArray
         start += len(rows)
         found = _neighbours(x)
         nearest[part, : found.shape[1]] = found
-        if kept.get(k, 0) > 1:
-            across[part] = fit.decide(x, inputs.labels[rows], 1).float()
-        elif kept.get(k):
-            direction = to_device(fit.directions[fit.index_of(k), 0], device).float().nan_to_num()
-            correct = to_device(inputs.correct[rows], device)
-            across[part] = telling_axis(x, direction, correct)
+        if k in found_classes:
+            across[part] = second_axis(fit, k, x, inputs.correct[rows])
     host = to_host(across, "places on the maps").astype(np.float64)
     return host, to_host(nearest, "images most like each").astype(np.int64)
+
+
+def second_axis(fit: Fit, k: int, x: torch.Tensor, correct: NDArray[np.bool_]) -> torch.Tensor:
+    """Return where images of class k lie across its first direction: along its second, or the most telling spread.
+
+    Args:
+        fit: in which the class has a direction.
+        k: the id of the class.
+        x: (n, d) its images, whitened.
+        correct: (n,) whether the model is right.
+    """
+    i = fit.index_of(k)
+    if fit.n_directions[i] > 1:
+        return fit.decide(x, np.full(len(x), k), 1).float()
+    direction = to_device(fit.directions[i, 0], x.device).float().nan_to_num()
+    return telling_axis(x, direction, to_device(correct, x.device))
 
 
 def _neighbours(x: torch.Tensor) -> torch.Tensor:

@@ -27,12 +27,11 @@ class Chosen:
 
     def of(self, fit: FailureDirections) -> FailureDirections:
         """Return the estimator with this method, and its grid where no other was given: the same where it has it."""
-        if fit.method == self.method:
+        settings = fit.solver_settings
+        if settings.method == self.method:
             return fit
-        grid = PAPER_COSTS if fit.Cs == LATENT_COSTS else fit.Cs  # of which the latent method makes its own
-        return FailureDirections.from_settings(
-            replace(fit.solver_settings, method=self.method, Cs=grid), fit.search_settings
-        )
+        grid = PAPER_COSTS if settings.Cs == LATENT_COSTS else settings.Cs  # of which the latent method makes its own
+        return FailureDirections.from_settings(replace(settings, method=self.method, Cs=grid), fit.search_settings)
 
 
 def check_method(method: object, directions: FailureDirections | None) -> str | None:

@@ -62,6 +62,12 @@ class Notes:
             self.add(
                 f"Candidates are the {len(candidates.listed):,} captions whose vectors were given, for every class."
             )
+        elif candidates.written:
+            n = sum(map(len, candidates.written.values()))
+            self.add(
+                f"Candidates are {n:,} sentences that a captioner wrote for images of their class: for errors that the "
+                "directions were fitted on, and for as many right images."
+            )
         elif recipe.fallen_back:
             self.add(f"The recipe has no captions for {_some(recipe.fallen_back)}: general ones were used.")
         if recipe.ambiguous:
@@ -75,6 +81,9 @@ class Notes:
                 f"Candidates are the captions of an index of up to {most:,} that are farthest out along each "
                 "direction and its resamples, and some drawn from all of it; ranks are among these."
             )
+        if candidates.failed:
+            path, reason = next(iter(candidates.failed.items()))
+            self.doubt(f"The captioner failed on {len(candidates.failed)} images, such as {path} ({reason}).")
         if unread:
             self.add(f"{len(unread)} captions were left out, such as {unread[0]!r}: they {space.reader.unread}.")
 

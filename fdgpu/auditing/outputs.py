@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from importlib.util import find_spec
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,7 @@ from fdgpu.auditing.images import AuditImages
 from fdgpu.auditing.slices import FoundSlices
 from fdgpu.captions.reliability import CAPTION_RULES
 from fdgpu.directions.fit import Fit
-from fdgpu.files import write_atomically
+from fdgpu.files import strict_json, without_nan, write_atomically
 from fdgpu.findings import (
     Causes,
     ClassFindings,
@@ -75,9 +74,8 @@ def write_audit(
     """Write everything that an audit leaves but its decoded pictures, which are there already."""
     fit.save(folder / "directions.safetensors")
     write_table(folder / "examples.parquet", examples)
-    write_table(folder / "captions.parquet", pa.table(_caption_columns(captions, findings)))
-    names = tuple(one.name for one in findings.classes)
-    write_table(folder / "effects.parquet", pa.table(_effect_columns(captions, names)))
+    write_table(folder / "captions.parquet", caption_table(captions, findings))
+    write_table(folder / "effects.parquet", effect_table(captions, findings))
     write_atomically(folder / "causes.csv", causes_csv(sorted_errors))
     others = [path for one in findings.classes for pictures in one.decoded for path in pictures.paths]
     if slices is not None:
@@ -89,12 +87,12 @@ def write_audit(
 
 def write_json(path: Path, document: object) -> None:
     """Write strict JSON, readable by people."""
-    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, strict_json(document))
 
 
 def document_of(record: DataclassInstance) -> JsonObject:
     """Return a record of plain data as a JSON document; NaN becomes null."""
-    return {key: _without_nan(value) for key, value in asdict(record).items()}
+    return {key: without_nan(value) for key, value in asdict(record).items()}
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -158,7 +156,7 @@ def audit_json(findings: Findings, files: Sequence[str]) -> JsonObject:
         "timings": {stage: round(seconds, 3) for stage, seconds in findings.timings.items()},
         "files": files,
     }
-    return {key: _without_nan(value) for key, value in document.items()}
+    return {key: without_nan(value) for key, value in document.items()}
 
 
 def _class_json(entry: ClassFindings) -> JsonObject:
@@ -180,11 +178,11 @@ def _class_json(entry: ClassFindings) -> JsonObject:
 
 
 def _causes_json(one: Causes) -> JsonObject:
-    return asdict(one) | {str(cause): [_sorted_row(image) for image in listed] for cause, listed in one.lists.items()}
+    return asdict(one) | {str(cause): [sorted_row(image) for image in listed] for cause, listed in one.lists.items()}
 
 
-def _sorted_row(one: SortedImage) -> JsonObject:
-    """Return a line of a list of errors; what is not known is None."""
+def sorted_row(one: SortedImage) -> JsonObject:
+    """Return a line of a list of errors; what is not known is None, or NaN."""
     return {
         "path": one.example.path,
         "class": one.label,
@@ -200,13 +198,22 @@ def _sorted_row(one: SortedImage) -> JsonObject:
     }
 
 
+def cause_table(images: Sequence[SortedImage]) -> pa.Table:
+    """Return every sorted image as a row: what ``causes.csv`` holds."""
+    rows = [sorted_row(one) for one in images]
+    kinds = {"correct": pa.bool_(), "chance": pa.float64(), "confidence": pa.float64()}
+    return pa.table(
+        {name: pa.array([row[name] for row in rows], kinds.get(name, pa.string())) for name in CAUSE_COLUMNS}
+    )
+
+
 def causes_csv(images: Sequence[SortedImage]) -> str:
     """Return every sorted image as a line of CSV; a path that a spreadsheet would run as a formula stays as it is."""
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CAUSE_COLUMNS)
     for one in images:
-        writer.writerow(["" if value is None or value != value else value for value in _sorted_row(one).values()])
+        writer.writerow(["" if value is None or value != value else value for value in sorted_row(one).values()])
     return stream.getvalue()
 
 
@@ -247,16 +254,6 @@ def _paths(examples: Sequence[Example]) -> list[str]:
     return [example.path for example in examples]
 
 
-def _without_nan(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(entry) for entry in value]
-    return value
-
-
 def example_table(images: AuditImages) -> pa.Table:
     """Return ``examples.parquet``: each image of the split that is shown, what the model said, its decisions."""
     rows, inputs = np.flatnonzero(images.shown), images.inputs
@@ -292,8 +289,37 @@ def _mode_columns(decisions: NDArray[np.float64]) -> Columns:
     return {"mode": modes} | {f"decision_value_{j}": decisions[:, j] for j in range(1, decisions.shape[1])}
 
 
-def _caption_columns(captions: CaptionedClasses, findings: Findings) -> Columns:
-    """Every candidate that has a score, along each direction; the reference has none.
+def class_table(findings: Findings) -> pa.Table:
+    """Return a row a class: how often the model is wrong, and what is known of its strongest failure mode."""
+    rows = [
+        {
+            "class": one.name,
+            "status": str(one.status),
+            "n": one.n,
+            "n_errors": one.n_errors,
+            "n_shown": one.n_shown,
+            "accuracy": one.accuracy_shown,
+            "hardest_caption": one.strongest.hardest_caption or None,
+            "accuracy_hard_side": one.strongest.hard_side.accuracy,
+            "accuracy_easy_side": one.strongest.easy_side.accuracy,
+            "modes": len(one.modes),
+            "cv_score": one.cv_score,
+            "p_value": one.p_value,
+            "q_value": one.q_value,
+            "significant": one.significant,
+        }
+        for one in findings.classes
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def as_frame(table: pa.Table) -> Any:
+    """Return a table as a data frame of pandas, where that is installed."""
+    return table if find_spec("pandas") is None else table.to_pandas()
+
+
+def caption_table(captions: CaptionedClasses, findings: Findings) -> pa.Table:
+    """Return ``captions.parquet``: every candidate that has a score, along each direction; the reference has none.
 
     ``group`` is the shown caption that says the same, and ``reliable`` whether that one is; null for what is not shown.
     """
@@ -309,7 +335,7 @@ def _caption_columns(captions: CaptionedClasses, findings: Findings) -> Columns:
         "class": pa.string(), "caption": pa.string(), "score": pa.float64(), "direction": pa.int64(),
         "group": pa.string(), "reliable": pa.bool_(),
     }  # fmt: skip
-    return {name: pa.array([row[i] for row in rows], kind) for i, (name, kind) in enumerate(kinds.items())}
+    return pa.table({name: pa.array([row[i] for row in rows], kind) for i, (name, kind) in enumerate(kinds.items())})
 
 
 def _shown_captions(mode: ModeFindings) -> dict[str, tuple[str, bool | None]]:
@@ -319,13 +345,13 @@ def _shown_captions(mode: ModeFindings) -> dict[str, tuple[str, bool | None]]:
     return {text: verdicts[c.caption] for c in shown for text in (c.caption, *c.also)}
 
 
-def _effect_columns(captions: CaptionedClasses, class_names: tuple[str, ...]) -> Columns:
-    """What every word does to the alignments along each direction."""
+def effect_table(captions: CaptionedClasses, findings: Findings) -> pa.Table:
+    """Return ``effects.parquet``: what every word does to the alignments along each direction."""
     rows = [
-        {"class": class_names[k], "direction": direction, **asdict(effect)}
+        {"class": findings.classes[k].name, "direction": direction, **asdict(effect)}
         for k, modes in captions.by_class.items()
         for direction, own in enumerate(modes)
         for effect in own.words.effects
     ]
     names = ["class", "direction", *(field.name for field in fields(WordEffect))]
-    return {name: [row[name] for row in rows] for name in names}
+    return pa.table({name: [row[name] for row in rows] for name in names})

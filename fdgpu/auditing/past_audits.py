@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fdgpu.auditing.outputs import SCHEMA, audit_json
-from fdgpu.auditing.pipeline import STORE, AuditResult
+from fdgpu.auditing.pipeline import STORE
+from fdgpu.auditing.result import AuditResult
 from fdgpu.checks import check_kind
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.errors import InputError
@@ -51,6 +54,7 @@ class PastAudit:
         examples: as ``examples.parquet`` has them.
         folder: where it lies; None of one that is in memory alone.
         fit: of one in memory.
+        errors: sorted by cause; of one in memory.
     """
 
     name: str
@@ -58,6 +62,7 @@ class PastAudit:
     examples: pa.Table
     folder: Path | None
     fit: FailureDirections | None = None
+    errors: pa.Table | None = None
 
     @classmethod
     def of(cls, audit: str | Path | AuditResult, name: str) -> PastAudit:
@@ -73,7 +78,8 @@ class PastAudit:
         fits = isinstance(audit, (str, Path, AuditResult))
         check_kind(audit, name, fits, "the folder that an audit was written to, or what fdgpu.audit returned")
         if isinstance(audit, AuditResult):
-            return cls(name, audit_json(audit.findings, []), audit.examples, audit.out, audit.directions)
+            document = audit_json(audit.findings, [])
+            return cls(name, document, audit.examples, audit.out, audit.directions, audit.errors)
         folder = Path(audit)
         if not (folder / "audit.json").is_file():
             raise InputError(f"{folder} holds no audit.json: pass a folder that fdgpu audit has written")
@@ -106,6 +112,14 @@ class PastAudit:
         if self.fit is None:
             raise InputError(f"{self.name} has no fit: pass the folder of an audit")
         return self.fit
+
+    @property
+    def causes(self) -> list[Mapping[str, object]]:
+        """The rows of ``causes.csv``: every error by its cause, and right images that are duplicates."""
+        if self.errors is not None or self.folder is None:
+            return [] if self.errors is None else self.errors.to_pylist()
+        text = read_text_file(self.folder / "causes.csv", MOST_BYTES, "a folder that this version of fdgpu has written")
+        return list(csv.DictReader(StringIO(text, newline="")))
 
     @property
     def store(self) -> EmbeddingStore | None:

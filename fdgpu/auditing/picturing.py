@@ -13,8 +13,8 @@ from torch import Tensor
 from fdgpu.arrays import to_device, to_host
 from fdgpu.auditing.pairing import Paired
 from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.pipeline import AuditResult
 from fdgpu.auditing.repairing import Manifest, Seen, embedder_of, failures_of, write_manifest
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.space import Embedder
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_name, check_number, check_whole
@@ -74,6 +74,13 @@ def repair_by_painting(
     Raises:
         InputError: for an audit without a significant failure, or none with a reliable caption; a pipeline that is not
             on this disk, or is none, or does not decode CLIP vectors.
+
+    Example:
+        >>> made = fdgpu.auditing.repair_by_painting(
+        ...     audited, "bundled", tmp_path, of="directions", grammar="demo", per_class=2, steps=2
+        ... )
+        >>> made.file.name, len(list((tmp_path / "painted").rglob("*.png")))
+        ('painted.csv', 2)
     """
     check_name(of, "of", OF)
     past = PastAudit.of(audit, "audit")

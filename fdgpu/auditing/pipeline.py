@@ -7,18 +7,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.captioning import CaptionedClasses, caption_classes
+from fdgpu.auditing.captioning import CaptionedClasses, caption_classes, written_for
 from fdgpu.auditing.causes import SortedErrors, cause_column, causes, cleaned, sort_errors, sorted_images
 from fdgpu.auditing.class_names import ClassNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
@@ -30,11 +29,13 @@ from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.mapping import image_table
 from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.outputs import example_table, expected_bytes, write_audit
+from fdgpu.auditing.outputs import cause_table, example_table, expected_bytes, write_audit
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.slices import FoundSlices, find_slices
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.captions.sentences import as_captioner, check_captioner
 from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.cluster import Cluster
 from fdgpu.decoding.decoder import Decoder
@@ -60,37 +61,6 @@ from fdgpu.version import __version__
 STORE = "embeddings"  # the folder of the store within that of the audit
 
 
-@dataclass(frozen=True)
-class AuditResult:
-    """An audit in memory.
-
-    Attributes:
-        findings: everything the report shows, as plain data.
-        directions: the fit.
-        mode_decisions: (n, r) decision value of every image along each direction of its class, the strongest first, by
-            its vector alone; NaN where its class has no such direction or it was skipped. (n, k, r) where images have k
-            conditions.
-        captions: candidates and scores of every class, by direction.
-        examples: every image that examples and figures come from, with the model's answer and its decision values: the
-            table of ``examples.parquet``.
-        page: the report as HTML.
-        out: the folder it was written to, or None.
-    """
-
-    findings: Findings
-    directions: FailureDirections
-    mode_decisions: NDArray[np.float64]
-    captions: CaptionedClasses
-    examples: pa.Table
-    page: str
-    out: Path | None
-
-    @property
-    def decisions(self) -> NDArray[np.float64]:
-        """(n,) decision values along the strongest direction of each image's class; (n, k) of k conditions."""
-        return self.mode_decisions[..., 0]
-
-
 @contextmanager
 def timed(seconds: dict[str, float], stage: str, report: Reporter = silent) -> Iterator[None]:
     """Report a block as a stage, and add the seconds that it takes to those of the stage."""
@@ -113,6 +83,7 @@ def audit(
     embeddings: Array = None,
     captions: object = None,
     grammar: object = None,
+    captioner: object = None,
     decoder: Decoder | None = None,
     out: str | Path | StagedFolder | None = None,
     store: str | Path = "auto",
@@ -172,9 +143,12 @@ def audit(
             vector, or captions and their vectors (m, d). The candidates are those of ``grammar``, or else all for every
             class, whose reference caption, such as "a photo of a coat", has to be among them.
         grammar: candidate captions: a recipe's name, a TOML file, a :class:`~fdgpu.CaptionGrammar` for all classes, a
-            :class:`~fdgpu.CaptionIndex` of millions of captions, made without a reference, or a mapping of class name
-            to grammar or index. By default the demo's recipe with the bundled CLIP, and the general recipe with any
-            other.
+            list or a file of sentences (docs/api.md), a :class:`~fdgpu.CaptionIndex` of millions of captions, made
+            without a reference, or a mapping of class name to grammar, sentences or index. By default the demo's recipe
+            with the bundled CLIP, and the general recipe with any other.
+        captioner: writes the candidates instead: a function of a list of PIL images that returns a sentence each, a
+            pipeline of transformers, or the name of its model. It describes errors of the fit, at most 50 a class, and
+            as many right images.
         decoder: draws the clearest directions, from easy over neutral to hard, on the page and into ``decoded/``;
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
@@ -223,10 +197,19 @@ def audit(
     Raises:
         InputError: names what was expected, what came, and the remedy. An image that cannot be read is no error:
             it is left out and listed.
+
+    Example:
+        >>> vectors = np.random.default_rng(0).normal(size=(400, 8))  # what CLIP made of 400 images
+        >>> labels = np.repeat(["cat", "dog"], 200)
+        >>> predictions = np.where(vectors[:, 0] < -0.5, "dog", labels)  # the model takes some cats for dogs
+        >>> result = fdgpu.audit(None, labels, predictions, embeddings=vectors)
+        >>> [(one.name, str(one.status), one.significant) for one in result.findings.classes]
+        [('cat', 'ok', True), ('dog', 'no_errors', False)]
     """
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
     _check_kinds(decoder, directions, cluster, title, timings, progress)
+    check_captioner(captioner, grammar)
     check_kind(clean, "clean", isinstance(clean, bool), "True or False")
     method = check_method(method, directions)
     asked = SliceSearch.of(slices)
@@ -250,7 +233,8 @@ def audit(
     space = Space.of(embedder, embeddings, captions, source)
     for doubt in space.doubts:
         notes.doubt(doubt)
-    grammar = space.grammar(grammar, decoder)
+    grammar = space.grammar(grammar, decoder, captioner)
+    writer = None if captioner is None else as_captioner(captioner)
     candidates = space.candidates(grammar, inputs) if inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
     kept = _store_of(store, out, source, space.images)
@@ -285,6 +269,13 @@ def audit(
             before, fit = fit.fitted, FailureDirections.from_settings(fit.solver_settings, fit.search_settings)
             audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined, errors.kept(inputs))
             changed = cleaned(before, fit.fitted, audited, errors.kept(inputs))
+        if writer is not None and candidates is not None:
+            with (
+                timed(seconds, "write captions", report),
+                notes.instead_of("Captions are the recipe's, and not the captioner's"),
+            ):
+                fitted = errors.kept(inputs) if changed else None
+                candidates = written_for(candidates, writer, fit, audited, source, report, fitted)
         tested: FoundSlices | None = None
         if known.values or known.left_out:
             with timed(seconds, "test known columns", report):
@@ -333,7 +324,15 @@ def audit(
             write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors, tested)
         report("write the report", 1, 1)
     return AuditResult(
-        findings, fit, inputs.by_image(audited.decisions), captioned, examples, page, folder.out if folder else None
+        findings=findings,
+        directions=fit,
+        mode_decisions=inputs.by_image(audited.decisions),
+        captions=captioned,
+        examples=examples,
+        errors=cause_table(sorted_errors),
+        pictures=pictures,
+        page=page,
+        out=folder.out if folder else None,
     )
 
 
@@ -372,6 +371,8 @@ def _check_kinds(
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
     own = directions is None or isinstance(directions, FailureDirections)
     check_kind(directions, "directions", own, "an fdgpu.FailureDirections")
+    if isinstance(directions, FailureDirections):
+        directions.check()
     check_kind(cluster, "cluster", cluster is None or isinstance(cluster, (Cluster, str)), "a Cluster or its address")
     check_text(title, "title")
     check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
@@ -423,16 +424,17 @@ def _fit(
     with timed(seconds, "fit directions", report):
         own_loss = None if loss is None else inputs.by_image(loss)[val]
         fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster, own_loss)
-    if fit.n_permutations:
+    search = fit.fitted.search_settings
+    if search.n_permutations:
         seconds["test directions"] = seconds.get("test directions", 0.0) + fit.test_seconds_
         seconds["fit directions"] -= fit.test_seconds_
     with timed(seconds, "decision values", report):
-        along = fit.fitted.decisions(vectors, every, range(fit.n_directions))
-        decisions = to_host(along, "decision values").reshape(-1, fit.n_directions)
+        along = fit.fitted.decisions(vectors, every, range(search.n_directions))
+        decisions = to_host(along, "decision values").reshape(-1, search.n_directions)
     decisions[inputs.of_samples(~readable)] = np.nan
     with_loss = None
     if loss is not None:
-        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(fit.n_directions))
+        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(search.n_directions))
     fit.as_numpy()  # vectors are on a device, and what was found is read on the host
     shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
     pieces = np.full(len(inputs), -1)
@@ -446,10 +448,11 @@ def _fit(
 def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditImages, title: str) -> Findings:
     """Say what ran on what; what was found comes later."""
     embedder, placement = space.images, space.images.placement
+    solver, search = fit.fitted.solver_settings, fit.fitted.search_settings
     texts, activation = space.reader and space.reader.text_method_, embedder.activation_
     return Findings(
         version=__version__,
-        seed=fit.random_state,
+        seed=search.random_state,
         model=space.name,
         method=chosen.method,
         method_reason=chosen.reason,
@@ -471,14 +474,14 @@ def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditIm
         timings={},
         n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
         fitted_on=Split.VAL,
-        whitened_by=images.whitened_by if fit.whiten else "nothing (normalised only)",
+        whitened_by=images.whitened_by if solver.whiten else "nothing (normalised only)",
         shown_from=images.shown_from,
-        C_grid=fit.Cs,
-        published=fit.published,
-        n_directions=fit.n_directions,
-        n_permutations=fit.n_permutations,
+        C_grid=tuple(solver.Cs),
+        published=solver.published,
+        n_directions=search.n_directions,
+        n_permutations=search.n_permutations,
         most_permutations=fit.fitted.most_permutations,
-        fdr=fit.fdr,
+        fdr=search.fdr,
         grouped_by=images.together.grouped_by,
         n_grouped=images.together.n_grouped,
         n_groups=images.together.n_groups,

@@ -59,6 +59,14 @@ def read_predictions(
 
     Raises:
         InputError: names the file, the line or row, what was expected and what came.
+
+    Example:
+        >>> import pyarrow.parquet
+        >>> said = {"filename": ["a.png"], "label": ["cat"], "pred": ["dog"], "split": ["val"]}
+        >>> pyarrow.parquet.write_table(pyarrow.table(said), tmp_path / "said.parquet")
+        >>> table = fdgpu.auditing.read_predictions(tmp_path / "said.parquet")
+        >>> table.paths, table.labels, table.predictions
+        (['a.png'], ['cat'], ['dog'])
     """
     with opened(path, "a CSV or Parquet file of predictions") as file:
         if file.read(len(PARQUET)) == PARQUET:

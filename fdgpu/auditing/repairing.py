@@ -24,7 +24,7 @@ from fdgpu.arrays import to_host
 from fdgpu.auditing.outputs import write_json
 from fdgpu.auditing.pairing import COLUMNS, Paired, pair
 from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.pipeline import AuditResult
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.space import Embedder, loaded_embedder
 from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole, shown
@@ -90,6 +90,13 @@ def repair_by_pool(
     Raises:
         InputError: for an audit without a significant failure, a pool that holds images on which the audit fits or
             tests, fewer than ``k`` images of a class, or another embedder.
+
+    Example:
+        >>> greys = [np.full((32, 32, 3), level, np.uint8) for level in range(5, 250, 20)]
+        >>> pool = [(image, name) for image in greys for name in ("cat", "dog")]
+        >>> made = fdgpu.auditing.repair_by_pool(audited, pool, tmp_path, k=2)
+        >>> made.file.read_text().splitlines()[0], len(made.file.read_text().splitlines())
+        ('path,class,decision_value,weight,why', 3)
     """
     past = PastAudit.of(audit, "audit")
     failures = failures_of(past)
@@ -157,6 +164,12 @@ def repair_by_weights(
 
     Raises:
         InputError: for an audit without a significant failure, no training images, or another embedder.
+
+    Example:
+        >>> train = [(np.full((32, 32, 3), level, np.uint8), name) for level in (20, 220) for name in ("cat", "dog")]
+        >>> made = fdgpu.auditing.repair_by_weights(audited, tmp_path, train)
+        >>> [float(line.split(",")[3]) for line in made.file.read_text().splitlines()[1:]]  # the dark cat weighs two
+        [2.0, 1.0, 1.0, 1.0]
     """
     past = PastAudit.of(audit, "audit")
     failures = failures_of(past)

@@ -85,19 +85,24 @@ class Space:
         given = isinstance(self.images, (GivenVectors, StoredVectors))
         return f"{clip}, {own}" if clip and given and clip != own else own
 
-    def grammar(self, grammar: object, decoder: Decoder | None) -> object:
+    def grammar(self, grammar: object, decoder: Decoder | None, captioner: object = None) -> object:
         """Return what captions are taken from, read as far as that goes without the classes.
 
         Raises:
-            InputError: for a grammar or a decoder where nothing reads captions, a decoder of another space, or a recipe
-                that cannot be read.
+            InputError: for a grammar, a captioner or a decoder where nothing reads captions, a captioner where captions
+                were given, a decoder of another space, or a recipe that cannot be read.
         """
-        for what, given in (("grammar", grammar), ("decoder", decoder)):
+        for what, given in (("grammar", grammar), ("captioner", captioner), ("decoder", decoder)):
             if given is not None and self.reader is None:
                 raise InputError(
                     f"{what} is given, and nothing reads captions into the space of {self.images.name}: leave it out, "
                     "pass the CLIP of that space as embedder, or captions with their vectors"
                 )
+        if captioner is not None and isinstance(self.reader, GivenCaptions):
+            raise InputError(
+                "captioner is given beside captions with their vectors, and its sentences have none: pass the CLIP of "
+                "that space as embedder in place of captions"
+            )
         if decoder is not None:
             decoder.check(self.reader if isinstance(self.reader, ClipEmbedder) else self.images)
         if grammar is None and getattr(self.reader, "name", "") == "bundled":

@@ -74,9 +74,10 @@ def word_effects(
     word may lie from that over others like them, each caption with a variance of its own (HC3). It does not cover how
     sure the direction is, which is what permutations are for.
 
-    >>> grammar = CaptionGrammar("a {colour} {noun}", colour=["red", "blue"], noun=["cat", "dog"])
-    >>> [(one.word, round(one.effect, 3)) for one in word_effects(grammar, [1.0, 3.0, 5.0, 7.0]).effects]
-    [('red', -2.0), ('blue', 2.0), ('cat', -1.0), ('dog', 1.0)]
+    Example:
+        >>> grammar = CaptionGrammar("a {colour} {noun}", colour=["red", "blue"], noun=["cat", "dog"])
+        >>> [(one.word, round(one.effect, 3)) for one in word_effects(grammar, [1.0, 3.0, 5.0, 7.0]).effects]
+        [('red', -2.0), ('blue', 2.0), ('cat', -1.0), ('dog', 1.0)]
 
     Args:
         grammar: the captions.

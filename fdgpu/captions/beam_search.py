@@ -76,9 +76,10 @@ def grow(
 
     The same grammar and scores give the same captions; ties go to the first in the grammar.
 
-    >>> grammar = CaptionGrammar("a {size} {noun}", size=[None, "big", "small"], noun=["cat"])
-    >>> grow(grammar, lambda captions: [len(caption) for caption in captions], top=1).captions[0].caption
-    'a cat'
+    Example:
+        >>> grammar = CaptionGrammar("a {size} {noun}", size=[None, "big", "small"], noun=["cat"])
+        >>> grow(grammar, lambda captions: [len(caption) for caption in captions], top=1).captions[0].caption
+        'a cat'
 
     Args:
         grammar: slots of any number of words; what they make together is never listed.

@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 
 from fdgpu.captions.grammar import CaptionGrammar, class_grammars
 from fdgpu.captions.recipe import WrittenClass, WrittenRecipe, distinct_names, read_bundled, read_own
+from fdgpu.captions.sentences import ENDINGS, Sentences, is_sentences, listed_sentences, read_sentences
+from fdgpu.checks import shown
 from fdgpu.errors import InputError
 
 
 @dataclass(frozen=True)
 class ClassCaptions:
-    """A class's candidates and the reference caption that describes all of it; ``also`` are its other names."""
+    """A class's candidates and the reference caption that describes all of it; ``also`` are its other names.
+
+    Candidates are those of a grammar, or sentences; with these, ``reference`` is "" until a recipe resolves it.
+    """
 
     name: str
-    grammar: CaptionGrammar
+    grammar: Sequence[str]
     reference: str
     also: tuple[str, ...] = ()
 
@@ -31,12 +36,14 @@ class CaptionRecipe:
 
     ``source`` is the section of the paper. :meth:`resolve` fills in what it had to decide: ``fallen_back`` names the
     classes that the recipe does not know, ``ambiguous`` those that it knows several of; both got general captions.
+    ``for_all`` are sentences for every class there may be.
     """
 
     classes: tuple[ClassCaptions, ...]
     source: str = ""
     fallen_back: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()
+    for_all: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -45,8 +52,8 @@ class CaptionRecipe:
         return distinct_names([entry.name for entry in self.classes], others)
 
     @property
-    def grammars(self) -> dict[str, CaptionGrammar]:
-        """Class name → grammar."""
+    def grammars(self) -> dict[str, Sequence[str]]:
+        """Class name → grammar, or sentences."""
         return {name: entry.grammar for name, entry in zip(self.names, self.classes, strict=True)}
 
     @property
@@ -74,8 +81,17 @@ class CaptionRecipe:
 
     @classmethod
     def named(cls, name: str) -> CaptionRecipe:
-        """Read the recipe of a TOML file, or one that ships, by its name."""
+        """Read the recipe of a TOML file, a file of sentences, or a recipe that ships, by its name."""
+        if name.lower().endswith(ENDINGS):
+            return cls.of_sentences(read_sentences(Path(name)))
         return cls.from_file(Path(name)) if name.endswith(".toml") else cls.bundled(name)
+
+    @classmethod
+    def of_sentences(cls, sentences: Sentences | Mapping[str, Sentences]) -> CaptionRecipe:
+        """Make a recipe of sentences, for all classes or by class name; the general recipe has the references."""
+        if isinstance(sentences, tuple):
+            return cls((), for_all=sentences)
+        return cls(tuple(ClassCaptions(name, own, "") for name, own in sentences.items()))
 
     @classmethod
     def for_classes(cls, names: Sequence[str], nouns: Mapping[str, str] | None = None) -> CaptionRecipe:
@@ -107,8 +123,9 @@ class CaptionRecipe:
         """Make a recipe for ``class_names`` of what the caller has.
 
         Args:
-            grammar: None (the general recipe), a recipe's name, the path of a TOML file, one grammar for every
-                class, a mapping of class name to grammar, or a recipe.
+            grammar: None (the general recipe), a recipe's name, the path of a TOML file or of a file of sentences
+                (:func:`fdgpu.captions.sentences.read_sentences`), one grammar or list of sentences for every class, a
+                mapping of class name to either, or a recipe.
             class_names: the classes that need captions, by any of the names that the recipe has for them; see
                 :class:`ClassNames`.
             nouns: what general captions call a class, where that is not its name.
@@ -117,19 +134,33 @@ class CaptionRecipe:
             A recipe with one entry for each of ``class_names``, in their order.
 
         Raises:
-            InputError: for a name or file that does not exist, or anything else.
+            InputError: for a name or file that does not exist, sentences of other classes alone, or anything else.
         """
-        chosen = cls._given(grammar, class_names)
+        if isinstance(grammar, CaptionGrammar):
+            return cls(tuple(ClassCaptions(name, grammar, grammar.reference()) for name in class_names))
+        chosen = cls._given(grammar)
+        if chosen.for_all:
+            general = cls.for_classes(class_names, nouns).classes
+            return cls(tuple(replace(entry, grammar=chosen.for_all) for entry in general))
         found = ClassNames(
             (entry.name, key, *entry.also) for entry, key in zip(chosen.classes, chosen.names, strict=True)
         )
         indices, ambiguous = found.match(class_names)
         missing = [name for name, index in zip(class_names, indices, strict=True) if index is None]
-        general = iter(cls.for_classes(missing, nouns).classes)
+        if chosen.classes and len(missing) == len(class_names) and not any(one.reference for one in chosen.classes):
+            raise InputError(
+                f"grammar has sentences for {shown(chosen.classes[0].name)}, and for none of the audit's classes, such "
+                f"as {shown(class_names[0])}: name its columns as the classes are, or pass one column, caption"
+            )
+        known = [None if index is None else chosen.classes[index] for index in indices]
+        wanting = [name for name, one in zip(class_names, known, strict=True) if one is None or not one.reference]
+        further = iter(cls.for_classes(wanting, nouns).classes)
         return cls(
             tuple(
-                next(general) if index is None else replace(chosen.classes[index], name=name)
-                for name, index in zip(class_names, indices, strict=True)
+                next(further)
+                if one is None
+                else replace(one, name=name, reference=one.reference or next(further).reference)
+                for name, one in zip(class_names, known, strict=True)
             ),
             source=chosen.source,
             fallen_back=tuple(name for name in missing if chosen.classes and name not in ambiguous),
@@ -137,20 +168,31 @@ class CaptionRecipe:
         )
 
     @classmethod
-    def _given(cls, grammar: object, class_names: Sequence[str]) -> CaptionRecipe:
+    def _given(cls, grammar: object) -> CaptionRecipe:
         if grammar is None:
             return cls(())
         if isinstance(grammar, CaptionRecipe):
             return grammar
         if isinstance(grammar, (str, Path)):
             return cls.named(str(grammar))
-        if isinstance(grammar, CaptionGrammar):
-            grammar = dict.fromkeys(class_names, grammar)
-        if isinstance(grammar, Mapping) and all(isinstance(g, CaptionGrammar) for g in grammar.values()):
-            return cls(tuple(ClassCaptions(str(name), g, g.reference()) for name, g in grammar.items()))
+        if is_sentences(grammar):
+            return cls.of_sentences(listed_sentences(grammar, "grammar"))
+        if isinstance(grammar, Mapping) and all(map(_are_captions, grammar.values())):
+            return cls(
+                tuple(
+                    ClassCaptions(str(name), own, own.reference())
+                    if isinstance(own, CaptionGrammar)
+                    else ClassCaptions(str(name), listed_sentences(own, f"grammar of {shown(name)}"), "")
+                    for name, own in grammar.items()
+                )
+            )
         raise InputError(
-            f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file or a CaptionGrammar"
+            f"grammar is a {type(grammar).__name__}: pass a recipe's name, a TOML file, a CaptionGrammar, or sentences"
         )
+
+
+def _are_captions(given: object) -> bool:
+    return isinstance(given, CaptionGrammar) or is_sentences(given)
 
 
 class ClassNames:
@@ -209,6 +251,11 @@ def pool_captions(
     Returns:
         Every text once, in the order they first appear; by group the indices in it of the group's texts, each once, in
         the group's order; and by group the indices in the group where these texts are first.
+
+    Example:
+        >>> texts, own, _ = pool_captions([["a cat", "a white cat"], ["a white cat", "a dog"]])
+        >>> texts, [rows.tolist() for rows in own]
+        (['a cat', 'a white cat', 'a dog'], [[0, 1], [1, 2]])
     """
     numbers: dict[str, int] = {}
     known: dict[int, NDArray[np.int64]] = {}

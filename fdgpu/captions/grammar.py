@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from fdgpu.captions.recipe import WrittenRecipe, class_keys, read_bundled, read_own
 from fdgpu.captions.templates import Word, agree, slot_names, slot_words
 from fdgpu.checks import check_flag
+from fdgpu.described import Described
 from fdgpu.errors import InputError
 
 
-class CaptionGrammar(Sequence[str]):
+class CaptionGrammar(Described, Sequence[str]):
     """Every combination of the slots' words in a template, made only when looked at.
 
     ``None`` leaves a slot out, without a double space. The last slot varies fastest. A grammar is a sequence whose
@@ -28,9 +29,10 @@ class CaptionGrammar(Sequence[str]):
     alike by different words (``"dark"`` ``"red cat"``, ``"dark red"`` ``"cat"``) are for
     :func:`fdgpu.captions.pool_captions` to join, since that takes a look at each.
 
-    >>> grammar = CaptionGrammar("a {adjective} {noun}", adjective=[None, "white"], noun=["cat", "dog"])
-    >>> len(grammar), grammar[2], grammar.reference(noun="cat")
-    (4, 'a white cat', 'a cat')
+    Example:
+        >>> grammar = CaptionGrammar("a {adjective} {noun}", adjective=[None, "white"], noun=["cat", "dog"])
+        >>> len(grammar), grammar[2], grammar.reference(noun="cat")
+        (4, 'a white cat', 'a cat')
 
     Args:
         template: text with named slots, such as ``"a photo of a {adjective} {noun} {preposition}"``. One is the noun,
@@ -136,9 +138,9 @@ class CaptionGrammar(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return (self._fill(dict(zip(self.slots, words, strict=True))) for words in product(*self.slots.values()))
 
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{name}: {len(words)}" for name, words in self.slots.items())
-        return f"CaptionGrammar({self.template!r}, {len(self)} captions; {sizes})"
+    def _described(self) -> dict[str, object]:
+        words = {name: len(words) for name, words in self.slots.items()}
+        return {"template": self.template, "captions": len(self), **words}
 
     def _fill(self, words: dict[str, Word]) -> str:
         filled = self.template.format(**{name: word or "" for name, word in words.items()})

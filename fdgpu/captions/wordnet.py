@@ -26,8 +26,9 @@ def nouns_below(synset: str, *, common: bool = False, words: Container[str] | No
     The lists that ship with fdgpu answer first (see :func:`shipped_nouns`; WordNet 3.0), so that they are the same
     everywhere; for any other synset NLTK or wn is asked, with the WordNet that was downloaded for it.
 
-    >>> nouns_below("frog.n.01", common=True, words={"bullfrog", "frog"})
-    ['bullfrog', 'frog']
+    Example:
+        >>> nouns_below("frog.n.01", common=True, words={"bullfrog", "frog"})
+        ['bullfrog', 'frog']
 
     Args:
         synset: a noun's synset, such as ``"dog.n.01"``.
@@ -67,6 +68,10 @@ def visual_adjectives(*kinds: str) -> list[str]:
 
     Raises:
         InputError: for a kind that there is not.
+
+    Example:
+        >>> len(fdgpu.visual_adjectives()), fdgpu.visual_adjectives("light")[:3]
+        (225, ['beady', 'blazing', 'bright'])
     """
     shipped = shipped_adjectives()
     odd = [kind for kind in kinds if kind not in shipped]

@@ -15,6 +15,7 @@ from fdgpu.checks import check_number, check_whole
 from fdgpu.decoding.bundled import BundledNet
 from fdgpu.decoding.pipelines import Pipeline, adapt
 from fdgpu.decoding.sampling import UNGUIDED, Batch, Denoiser, Seeds, picture_seeds
+from fdgpu.described import Described
 from fdgpu.device import BatchSize, halving_batches
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from fdgpu.fingerprint import Settings
@@ -24,7 +25,7 @@ from fdgpu.progress import OneBar, Reporter
 CPU_BATCH, DEVICE_BATCH = 32, 256
 
 
-class Decoder:
+class Decoder(Described):
     """Decodes vectors with a diffusion model; see :meth:`bundled` and :meth:`from_diffusers`.
 
     Args:
@@ -52,6 +53,10 @@ class Decoder:
         self.length = denoiser.length if length is None else length
         self.name, self.space, self.size = denoiser.name, denoiser.space, denoiser.size
         self.steps, self.guidance = denoiser.steps, denoiser.guidance
+
+    def _described(self) -> dict[str, object]:
+        height, width = self.size
+        return {"name": self.name, "size": f"{height} x {width}", "steps": self.steps}
 
     @classmethod
     def bundled(cls, device: str | torch.device = "auto", batch_size: int | None = None) -> Decoder:

@@ -13,6 +13,7 @@ from fdgpu.arrays import Array, restorer, to_device, to_numpy, to_torch
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.sampling import listed_seeds
 from fdgpu.decoding.slerp import slerp
+from fdgpu.described import Described
 from fdgpu.errors import InputError
 from fdgpu.findings import Side
 from fdgpu.progress import Reporter
@@ -29,8 +30,8 @@ class Rotation:
     alpha: float
 
 
-@dataclass(frozen=True)
-class DecodedGrid:
+@dataclass(frozen=True, repr=False)
+class DecodedGrid(Described):
     """Pictures of k classes from easy over neutral to hard.
 
     Attributes:
@@ -45,6 +46,9 @@ class DecodedGrid:
     vectors: Array
     rotations: tuple[Rotation, ...]
     seeds: tuple[int, ...]
+
+    def _described(self) -> dict[str, object]:
+        return {"classes": len(self.vectors), "rotations": len(self.rotations), "seeds": len(self.seeds)}
 
     def at(self, side: Side | str, alpha: float = 0.0) -> Array:
         """Return the pictures (k, s, 3, h, w) of one column.
@@ -87,6 +91,12 @@ def decode_grid(
 
     Raises:
         InputError: for an α outside (0, 1], no or repeated seeds, no class, and vectors that cannot be rotated.
+
+    Example:
+        >>> references, directions = torch.randn(2, 128), torch.randn(2, 128)
+        >>> grid = decode_grid(fdgpu.Decoder.bundled("cpu"), references, directions, alphas=0.2, seeds=(0,), steps=2)
+        >>> grid.pictures.shape, [str(one.side) for one in grid.rotations]
+        (torch.Size([2, 3, 1, 3, 32, 32]), ['easy', 'neutral', 'hard'])
     """
     rotations = rotations_of(alphas)
     chosen = _checked_seeds(seeds)

@@ -54,7 +54,15 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """A folder of painted pictures; ``rows`` in the order of the manifest."""
+    """A folder of painted pictures; ``rows`` in the order of the manifest.
+
+    Example:
+        >>> captions = {"boot": {"hard": "a photo of a far away boot", "reference": "a photo of a boot"}}
+        >>> clip, decoder = fdgpu.ClipEmbedder.bundled("cpu"), fdgpu.Decoder.bundled("cpu")
+        >>> painted = fdgpu.text_to_image(captions, decoder, tmp_path / "painted", clip=clip, per_caption=2, steps=2)
+        >>> fdgpu.SyntheticImages.load(tmp_path / "painted").of("hard").pictures().shape
+        torch.Size([2, 3, 32, 32])
+    """
 
     folder: Path
     rows: tuple[Painted, ...]
@@ -138,6 +146,13 @@ def text_to_image(
         InputError: for no captions, an empty one, a model that cannot paint captions, arguments that are set here
             (``output_type``, …), or a folder of other pictures.
         ModelError: where the model makes NaN.
+
+    Example:
+        >>> captions = {"boot": {"hard": "a photo of a far away boot"}}
+        >>> clip, decoder = fdgpu.ClipEmbedder.bundled("cpu"), fdgpu.Decoder.bundled("cpu")
+        >>> painted = fdgpu.text_to_image(captions, decoder, tmp_path / "boots", clip=clip, per_caption=2, steps=2)
+        >>> [row.path for row in painted.rows], painted.class_names
+        (['boot/hard/0000.png', 'boot/hard/0001.png'], ['boot', 'boot'])
     """
     painter, batch = painter_of(model, clip, arguments), BatchSize(batch_size)
     rows = _plan(captions, per_caption, seed)

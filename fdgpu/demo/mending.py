@@ -18,8 +18,8 @@ from fdgpu.auditing.comparing import compare, paired_change
 from fdgpu.auditing.finetuning import repaired_rows
 from fdgpu.auditing.outputs import document_of, write_json
 from fdgpu.auditing.picturing import repair_by_painting
-from fdgpu.auditing.pipeline import AuditResult
 from fdgpu.auditing.repairing import repair_by_pool, repair_by_weights
+from fdgpu.auditing.result import AuditResult
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.synthetic import SyntheticImages
 from fdgpu.demo.base_model import answer, halved

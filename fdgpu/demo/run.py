@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pipeline import AuditResult, audit, timed
+from fdgpu.auditing.pipeline import audit, timed
+from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.truth import Planted
 from fdgpu.checks import check_seed
 from fdgpu.decoding.decoder import Decoder
@@ -77,7 +78,7 @@ def demo(
             model = train_base_model(train.pictures, train.labels, seed, device=target, progress=report)
             answers = [predict(model, split.pictures, split.labels) for split in splits]
         with timed(seconds, "write pictures"):
-            pictures = _write_inputs(folder.path, splits, answers)
+            pictures = write_inputs(folder.path, splits[1:], answers[1:])
 
         def audit_model(
             answered: list[Answered], directions: FailureDirections | None, store: str, **settings: Any
@@ -147,23 +148,26 @@ def _planted(splits: list[RenderedSplit]) -> dict[str, Planted]:
     }
 
 
-def _write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[Answered]) -> list[str]:
-    """Write what ``fdgpu audit`` takes: pictures of val and test, whose paths are returned, and a CSV for them."""
+def write_inputs(folder: Path, splits: list[RenderedSplit], answers: list[Answered]) -> list[str]:
+    """Write what ``fdgpu audit`` takes: pictures, whose paths are returned, and a CSV of the model's answers."""
     names = world_settings().class_names
-    text, written = StringIO(), []
+    text, written = StringIO(), list[str]()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "label", "prediction", "split", "confidence", "true_probability"])
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        for split, own in zip(splits, answers, strict=True):
-            if split.name == Split.TRAIN:
-                continue
-            written += [f"images/{path}" for path in split.paths]
-            list(pool.map(_save_picture, [folder / "images" / path for path in split.paths], split.pictures))
-            columns = (split.paths, split.labels.tolist(), own.prediction, own.confidence, own.true_probability)
-            for path, label, guess, sure, true in zip(*columns, strict=True):
-                table.writerow([path, names[label], names[guess], split.name, f"{sure:.6f}", f"{true:.6f}"])
+    for split, own in zip(splits, answers, strict=True):
+        written += [f"images/{path}" for path in split.paths]
+        write_pictures(folder / "images", split)
+        columns = (split.paths, split.labels.tolist(), own.prediction, own.confidence, own.true_probability)
+        for path, label, guess, sure, true in zip(*columns, strict=True):
+            table.writerow([path, names[label], names[guess], split.name, f"{sure:.6f}", f"{true:.6f}"])
     write_atomically(folder / "predictions.csv", text.getvalue())
     return written
+
+
+def write_pictures(folder: Path, split: RenderedSplit) -> None:
+    """Write a split's pictures as PNG, by their paths."""
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        list(pool.map(_save_picture, [folder / path for path in split.paths], split.pictures))
 
 
 def _save_picture(path: Path, picture: Tensor) -> None:

@@ -86,8 +86,8 @@ class RenderedSplit:
         return torch.as_tensor(shows_hard & (self.labels == settings.class_names.index(plant.class_name)))
 
 
-def make_split(name: Split, seed: int, device: torch.device | str = "cpu") -> RenderedSplit:
-    """Render one split.
+def make_split(name: Split, seed: int, device: torch.device | str = "cpu", every: int = 1) -> RenderedSplit:
+    """Render one split, of each ``every``-th photograph.
 
     In ``train`` a planted class shows its easy value in ``strength`` of the pictures; in ``val`` and ``test`` half and
     half. The same seed gives the same pictures.
@@ -95,7 +95,7 @@ def make_split(name: Split, seed: int, device: torch.device | str = "cpu") -> Re
     generator = torch.Generator().manual_seed(
         (seed * len(PHOTOGRAPHS) + list(PHOTOGRAPHS).index(name)) % (LARGEST_SEED + 1)
     )
-    pixels, labels = load_photographs(PHOTOGRAPHS[name])
+    pixels, labels = (own[::every] for own in load_photographs(PHOTOGRAPHS[name]))
     settings = world_settings()
     attributes = draw_attributes(len(labels), generator)
     for plant in settings.plants:
@@ -105,13 +105,13 @@ def make_split(name: Split, seed: int, device: torch.device | str = "cpu") -> Re
     return RenderedSplit(name, render(pixels, scene, device=device), labels, attributes)
 
 
-def make_pool(seed: int, device: torch.device | str = "cpu") -> RenderedSplit:
-    """Render further pictures of a quarter of the training photographs, in scenes of their own.
+def make_pool(seed: int, device: torch.device | str = "cpu", every: int = 4) -> RenderedSplit:
+    """Render further pictures of each ``every``-th training photograph, in scenes of their own.
 
     Planted attributes are half and half, so that a class's minority is there to be found.
     """
     generator = torch.Generator().manual_seed((seed + POOL) % (LARGEST_SEED + 1))
-    pixels, labels = (own[::4] for own in load_photographs(PHOTOGRAPHS[Split.TRAIN]))
+    pixels, labels = (own[::every] for own in load_photographs(PHOTOGRAPHS[Split.TRAIN]))
     attributes = draw_attributes(len(labels), generator)
     for plant in world_settings().plants:
         attributes = _plant(attributes, labels, plant, BALANCED, generator)

@@ -8,13 +8,15 @@ from dataclasses import fields
 from functools import partial, reduce
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
 
 from fdgpu.arrays import Array, Restore, restorer, to_device, to_torch
-from fdgpu.checks import check_whole
+from fdgpu.checks import check_whole, shown
 from fdgpu.cluster import Cluster
+from fdgpu.described import Described
 from fdgpu.device import Backend, Choice, choose_backend
 from fdgpu.directions.batch import Here, Solve, SolverBackend
 from fdgpu.directions.dealing import Dealt
@@ -37,18 +39,16 @@ from fdgpu.directions.samples import (
 )
 from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening
-from fdgpu.errors import FdgpuWarning, InputError, NotFittedError
+from fdgpu.errors import FdgpuWarning, InputError, not_fitted
 from fdgpu.findings import Status
 from fdgpu.kernels.alignments import alignments, caption_differences
 from fdgpu.progress import Reporter, silent
 from fdgpu.rows import Rows
 
-PARAMETERS = {one.name: "solver_settings" for one in fields(SolverSettings)} | {
-    one.name: "search_settings" for one in fields(SearchSettings)
-}
+PARAMETERS = {one.name: one.default for record in (SolverSettings, SearchSettings) for one in fields(record)}
 
 
-class FailureDirections:
+class FailureDirections(Described):
     """Distil a classifier's failures into one direction per class (paper, sections 2 and A.2 to A.4).
 
     For every class a linear SVM with balanced class weights separates the embeddings of the samples that the model
@@ -62,8 +62,10 @@ class FailureDirections:
     counts as wrong that is likelier in the hidden class than not; it chose nothing. ``nested_score_`` is that with the
     λ that foretells the other folds best, and ``p_value_`` tests the held-out evidence.
 
-    The parameters are those of two records, :class:`SolverSettings` and :class:`SearchSettings`. They are read as
-    attributes, and set once: :meth:`from_settings` takes the records, which :func:`dataclasses.replace` changes.
+    The parameters are those of two records, :class:`SolverSettings` and :class:`SearchSettings`, which
+    :meth:`from_settings` takes. As scikit-learn has it, they are kept as they were given, may be set again
+    (:meth:`set_params`), and are checked by :meth:`fit`. In a pipeline the labels are ``y``, and whether the model was
+    right is a parameter of the step: ``pipeline.fit(embeddings, labels, failuredirections__correct=correct)``.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -74,13 +76,8 @@ class FailureDirections:
         (1, 1, 8)
     """
 
-    __slots__ = ("_choice", "_fit", "_restore", "search_settings", "solver_settings")
-
-    solver_settings: SolverSettings
-    search_settings: SearchSettings
-    _choice: Choice | None  # of the backend; None in a fit that was loaded, until it fits again
-    _fit: Fit | None
-    _restore: Restore  # results in the kind of array that fit was given
+    _fit: Fit | None = None
+    _restore: Restore = staticmethod(restorer(()))  # results in the kind of array that fit was given
 
     def __init__(
         self,
@@ -101,51 +98,107 @@ class FailureDirections:
         published: bool = SolverSettings.published,
         method: str = SolverSettings.method,
     ) -> None:
-        solver = SolverSettings(Cs, cv, whiten, tol, max_iter, backend, published, method)
-        search = SearchSettings(
-            n_directions, n_permutations, stop_after, fdr, nested, n_resamples, random_state, min_errors
+        self.Cs, self.cv, self.whiten, self.tol, self.max_iter = Cs, cv, whiten, tol, max_iter
+        self.backend, self.published, self.method = backend, published, method
+        self.n_directions, self.n_permutations, self.stop_after, self.fdr = (
+            n_directions,
+            n_permutations,
+            stop_after,
+            fdr,
         )
-        self._hold(solver, search, solver.choose_backend())
+        self.nested, self.n_resamples, self.min_errors, self.random_state = (
+            nested,
+            n_resamples,
+            min_errors,
+            random_state,
+        )
 
     @classmethod
     def from_settings(cls, solver: SolverSettings, search: SearchSettings | None = None) -> FailureDirections:
         """Make an estimator of two records of settings; without ``search``, of one direction a class, not tested.
 
         Example:
-            >>> plain = dataclasses.replace(fd.solver_settings, whiten=False)
-            >>> FailureDirections.from_settings(plain, fd.search_settings)
+            >>> from dataclasses import replace
+            >>> fd = fdgpu.FailureDirections(n_permutations=200)
+            >>> plain = replace(fd.solver_settings, whiten=False)
+            >>> fdgpu.FailureDirections.from_settings(plain, fd.search_settings).n_permutations
+            200
+        """
+        return cls(**_as_parameters(solver), **_as_parameters(search or SearchSettings()))
+
+    @property
+    def solver_settings(self) -> SolverSettings:
+        """The parameters of every class's problem, checked.
 
         Raises:
+            InputError: for a setting that is of another kind or out of its range.
+            BackendError: for a backend that there is not, or that does not go with the method.
+        """
+        return SolverSettings(**{one.name: getattr(self, one.name) for one in fields(SolverSettings)})
+
+    @property
+    def search_settings(self) -> SearchSettings:
+        """The parameters of what is looked for, checked.
+
+        Raises:
+            InputError: for a setting that is of another kind or out of its range.
+        """
+        return SearchSettings(**{one.name: getattr(self, one.name) for one in fields(SearchSettings)})
+
+    def check(self) -> FailureDirections:
+        """Check every parameter, and that the backend runs here, as ``fit`` does; returns the estimator itself.
+
+        Raises:
+            InputError: for a setting that is of another kind or out of its range.
             BackendError: for a backend that was asked for by name and cannot run here.
         """
-        made = cls.__new__(cls)
-        made._hold(solver, search or SearchSettings(), solver.choose_backend())
-        return made
+        _ = self.search_settings, self.solver_settings.choose_backend()
+        return self
 
-    def _hold(
-        self, solver: SolverSettings, search: SearchSettings, choice: Choice | None, fit: Fit | None = None
-    ) -> None:
-        self.solver_settings, self.search_settings, self._choice, self._fit = solver, search, choice, fit
-        self._restore = restorer(())
+    def get_params(self, deep: bool = True) -> dict[str, object]:  # noqa: ARG002 - none of them is an estimator
+        """Return the parameters as they were given, by name.
+
+        Example:
+            >>> fdgpu.FailureDirections(cv=5).get_params()["cv"]
+            5
+        """
+        return {name: getattr(self, name) for name in PARAMETERS}
+
+    def set_params(self, **parameters: object) -> FailureDirections:
+        """Set some parameters for the next ``fit``; returns the estimator itself.
+
+        Raises:
+            InputError: for a name that is none of them.
+        """
+        unknown = next((name for name in parameters if name not in PARAMETERS), None)
+        if unknown is not None:
+            raise InputError(f"set_params got {shown(unknown)}: the parameters are {', '.join(PARAMETERS)}")
+        for name, value in parameters.items():
+            setattr(self, name, value)
+        return self
+
+    def _described(self) -> dict[str, object]:
+        changed = {name: value for name, value in self.get_params().items() if not _is_default(name, value)}
+        return changed if self._fit is None else changed | self._fit._described()
 
     def __getattr__(self, name: str) -> Array:
-        """Read a parameter from its record of settings, and a result from the record of the fit."""
-        if name in PARAMETERS:
-            return getattr(getattr(self, PARAMETERS[name]), name)
+        """Read a result from the record of the fit."""
+        if name in ("fitted", "n_features_in_"):  # the property ends here too, where there is no fit
+            return self._fitted(name).coef.shape[-1]
         result = name.removesuffix("_")
         if result == name or result not in ESTIMATED:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         value = getattr(self._fitted(name), result)
         if value is None:
-            raise NotFittedError(f"{name} is not stored with a fit: call fit(embeddings, labels, correct) again")
+            raise not_fitted(f"{name} is not stored with a fit: call fit(embeddings, labels, correct) again")
         return self._restore(value) if isinstance(value, np.ndarray | torch.Tensor) else value
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *PARAMETERS, *(f"{name}_" for name in ESTIMATED)})
+        return sorted({*super().__dir__(), "n_features_in_", *(f"{name}_" for name in ESTIMATED)})
 
     def _fitted(self, name: str) -> Fit:
         if self._fit is None:
-            raise NotFittedError(f"{name} is not there yet: call fit(embeddings, labels, correct) first")
+            raise not_fitted(f"{name} is not there yet: call fit(embeddings, labels, correct) first")
         return self._fit
 
     @property
@@ -200,15 +253,16 @@ class FailureDirections:
                 losses that cannot be or contradict ``correct``.
             BackendError: from a cluster without a worker that can solve, or with workers of several backends.
         """
-        if loss is not None and self.method != Method.LATENT:
+        settings, search = self.solver_settings, self.search_settings
+        choice = settings.choose_backend()
+        if loss is not None and settings.method != Method.LATENT:
             raise InputError(
                 'loss was given, but a SVM knows right and wrong alone: use method="latent", or leave it out'
             )
         samples = check_samples(embeddings, labels, correct, loss)
         rows, right, margin = samples.embeddings, samples.right, samples.margin
         whitener = rows if reference is None else check_embeddings(reference, "reference", rows.shape[1])
-        settings, search = self.solver_settings, self.search_settings
-        whitening = self._fit_whitening(whitener)
+        whitening = _fit_whitening(whitener) if settings.whiten else Whitening.identity(rows.shape[1])
         classes, class_of, n_samples = group_by_class(samples.labels)
         n_errors = np.bincount(class_of, weights=~right, minlength=len(classes)).astype(np.int64)
         together = None if groups is None else check_groups(groups, len(rows))[samples.rows]
@@ -231,7 +285,7 @@ class FailureDirections:
             reasons[one.index] = why_not_tested(one.right, one.groups, search.fdr)
         most = most_permutations(search, sum(not reasons[one.index] for one in solved))
         alike = ([one for one in solved if one.groups is None], [one for one in solved if one.groups is not None])
-        solve = self._solve(rows.device, progress, cluster)
+        solve = _solver(settings, choice, rows.device, progress, cluster)
         work = partial(distil, search=search, most=most)
         solutions = [solution for part in alike for solution in solve(part, work)]
         start = perf_counter()
@@ -243,7 +297,7 @@ class FailureDirections:
             n_samples=n_samples,
             n_errors=n_errors,
             whitening=whitening,
-            backend=solve.choice or settings.choose_backend(),
+            backend=solve.choice or choice,
             settings=settings,
             search=search,
             tests=tests,
@@ -253,19 +307,6 @@ class FailureDirections:
         self._restore = _restorer(embeddings)
         self._warn_about(self._fit)
         return self
-
-    def _solve(self, device: torch.device, progress: Reporter, cluster: Cluster | None) -> Solve:
-        if cluster is not None:
-            return Dealt(cluster, self.solver_settings, backend_named, device, progress)
-        self._choice = self._choice or self.solver_settings.choose_backend()
-        return Here(self._choice, backend_named(self._choice.name, device), self.solver_settings, progress)
-
-    def _fit_whitening(self, reference: Rows) -> Whitening:
-        if not self.solver_settings.whiten:
-            return Whitening.identity(reference.shape[1])
-        if len(reference) < 2:
-            raise InputError(f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False")
-        return Whitening.fit(reference)
 
     @staticmethod
     def _warn_about(fit: Fit) -> None:
@@ -292,6 +333,19 @@ class FailureDirections:
         fit = self._fitted("coef_")
         return restorer(embeddings)(fit.whitening(check_vectors(embeddings, "embeddings", fit.coef.shape[-1])))
 
+    def fit_transform(self, embeddings: Array, labels: Array, correct: Array, **others: Any) -> Array:
+        """Fit, with what else :meth:`fit` takes, and transform the embeddings: a step of a pipeline.
+
+        Example:
+            >>> from sklearn.decomposition import PCA
+            >>> from sklearn.pipeline import make_pipeline
+            >>> vectors = np.random.default_rng(0).normal(size=(200, 8))
+            >>> steps = make_pipeline(fdgpu.FailureDirections(), PCA(2))
+            >>> steps.fit_transform(vectors, np.zeros(200, int), failuredirections__correct=vectors[:, 0] > -1).shape
+            (200, 2)
+        """
+        return self.fit(embeddings, labels, correct, **others).transform(embeddings)
+
     def decision_function(self, embeddings: Array, labels: Array, direction: int = 0, loss: Array = None) -> Array:
         """Return (n,) w·x + b of each row under its class's direction: > 0 easy, < 0 hard.
 
@@ -310,7 +364,7 @@ class FailureDirections:
         """
         fit, rows = self._asked(embeddings)
         ids = check_labels(labels, len(rows), several=True)
-        if loss is not None and self.method != Method.LATENT:
+        if loss is not None and fit.solver_settings.method != Method.LATENT:
             raise InputError(
                 'loss was given, but a SVM looks at vectors alone: fit with method="latent", or leave it out'
             )
@@ -330,7 +384,7 @@ class FailureDirections:
         unknown = np.setdiff1d(ids, fit.classes)
         if len(unknown):
             raise InputError(f"labels holds {unknown[:5].tolist()}, which fit has not seen: predict only known classes")
-        values = fit.decisions(rows, ids, range(self.search_settings.n_directions))
+        values = fit.decisions(rows, ids, range(fit.search_settings.n_directions))
         lowest = reduce(torch.fmin, values.unbind(dim=1))
         mostly_right = 2 * fit.n_errors <= fit.n_samples
         usual = to_device(mostly_right[np.searchsorted(fit.classes, ids)], rows.device)
@@ -380,7 +434,7 @@ class FailureDirections:
         return fit, check_embeddings(embeddings, "embeddings", fit.coef.shape[-1])
 
     def _checked_direction(self, direction: int) -> int:
-        most = self.search_settings.n_directions - 1
+        most = self._fitted("coef_").search_settings.n_directions - 1
         return check_whole(direction, "direction", 0, most, ", the directions of this fit")
 
     def index_of(self, class_id: int) -> int:
@@ -406,9 +460,26 @@ class FailureDirections:
         Raises:
             InputError: if the file is missing, cut short, or not one of ours.
         """
-        fit, made = Fit.load(path), cls.__new__(cls)
-        made._hold(fit.solver_settings, fit.search_settings, None, fit)
+        fit = Fit.load(path)
+        made = cls.from_settings(fit.solver_settings, fit.search_settings)
+        made._fit = fit
         return made
+
+    # --- scikit-learn, which need not be installed ------------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fit is not None
+
+    def __sklearn_tags__(self) -> object:
+        """Say what scikit-learn's pipelines and checks ask for: a transformer that needs ``y``, and gives float32."""
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=True),
+            transformer_tags=TransformerTags(preserves_dtype=["float32"]),
+            input_tags=InputTags(),
+        )
 
 
 FailureDirections.__doc__ = f"""{FailureDirections.__doc__}
@@ -418,6 +489,29 @@ FailureDirections.__doc__ = f"""{FailureDirections.__doc__}
     Attributes (k classes, r directions, d dimensions; arrays are of the kind that ``fit`` was given):
 {documented([(f"{name}_", text) for name, text in ESTIMATED.items()], 8)}
     """
+
+
+def _as_parameters(settings: SolverSettings | SearchSettings) -> dict[str, Any]:
+    return {one.name: getattr(settings, one.name) for one in fields(settings)}
+
+
+def _is_default(name: str, value: object) -> bool:
+    default = PARAMETERS[name]
+    return value is default or (type(value) is type(default) and value == default)
+
+
+def _fit_whitening(reference: Rows) -> Whitening:
+    if len(reference) < 2:
+        raise InputError(f"reference has {len(reference)} row: whitening needs at least 2, or pass whiten=False")
+    return Whitening.fit(reference)
+
+
+def _solver(
+    settings: SolverSettings, choice: Choice, device: torch.device, progress: Reporter, cluster: Cluster | None
+) -> Solve:
+    if cluster is not None:
+        return Dealt(cluster, settings, backend_named, device, progress)
+    return Here(choice, backend_named(choice.name, device), settings, progress)
 
 
 def _restorer(embeddings: Array) -> Restore:

@@ -19,11 +19,12 @@ from safetensors.numpy import save as to_bytes
 
 from fdgpu.arrays import to_device
 from fdgpu.checks import shown
+from fdgpu.described import Described
 from fdgpu.device import Backend
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, doc, documents_of
 from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening
-from fdgpu.errors import BackendError, InputError, NotFittedError
+from fdgpu.errors import BackendError, InputError, not_fitted
 from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
 from fdgpu.findings import Status
 from fdgpu.rows import Rows, chunk_rows
@@ -48,8 +49,8 @@ def tensor(text: str, kind: str = "F64", within: tuple[float, float] = (-np.inf,
     return doc(text) | {"tensor": kind, "shape": text[1 : text.index(")")].strip(",").split(", "), "within": within}
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, repr=False)
+class Fit(Described):
     """k classes, r directions, d dimensions, c values of C; arrays are NumPy's, but for the resamples.
 
     In every class the kept directions come first, those that explain the most errors beyond chance first; then NaN.
@@ -160,6 +161,19 @@ class Fit:
         ),
     )
 
+    def _described(self) -> dict[str, object]:
+        k, r, d = self.coef.shape
+        solved = sum(status is Status.OK for status in self.status)
+        tested = {"significant": int(self.significant.any(axis=1).sum())} if self.search_settings.n_permutations else {}
+        return {
+            "classes": k,
+            "solved": solved,
+            **tested,
+            "directions": r,
+            "dimensions": d,
+            "backend": str(self.backend),
+        }
+
     # --- what follows from these ------------------------------------------------------------------------------------
 
     @property
@@ -197,9 +211,7 @@ class Fit:
     def resampled(self, direction: int, device: torch.device) -> torch.Tensor:
         """(k, B, d) on ``device``, the shift of the resamples of one direction of every class; B = 0 without any."""
         if self.resampled_coef is None:
-            raise NotFittedError(
-                "resampled_coef_ is not stored with a fit: call fit(embeddings, labels, correct) again"
-            )
+            raise not_fitted("resampled_coef_ is not stored with a fit: call fit(embeddings, labels, correct) again")
         return self.resampled_coef[:, direction].to(device)
 
     def caption_origins(self, references: torch.Tensor) -> torch.Tensor:

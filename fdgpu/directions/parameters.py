@@ -107,6 +107,12 @@ class SolverSettings(Checked):
     Raises:
         InputError: for a setting that is of another kind or out of its range.
         BackendError: for a backend that there is not.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> settings = replace(fdgpu.SolverSettings(), whiten=False)
+        >>> settings.whiten, settings.cv
+        (False, 2)
     """
 
     Cs: Sequence[float] = field(
@@ -159,7 +165,7 @@ class SolverSettings(Checked):
         ),
     )
     method: str = field(
-        default=Method.SVM,
+        default=Method.SVM.value,
         metadata=doc(
             '``"svm"``, the paper\'s, or ``"latent"``: a hidden class on which the model does worse, which listens to '
             "``loss`` too. See docs/method.md.",
@@ -207,6 +213,10 @@ class SearchSettings(Checked):
 
     Raises:
         InputError: for a setting that is of another kind or out of its range.
+
+    Example:
+        >>> fdgpu.FailureDirections(n_permutations=200).search_settings == fdgpu.SearchSettings(n_permutations=200)
+        True
     """
 
     n_directions: int = field(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_device, to_host
+from fdgpu.described import Described
 from fdgpu.kernels.whiten_numba import LEAST_NORMAL, LOWEST, add_moments, whiten_rows
 from fdgpu.rows import Rows, as_rows, chunk_rows
 
@@ -19,8 +20,8 @@ FRACTION_BITS = 52  # of float64, below its exponent
 ROUNDING = 1e-12  # relative: a column that deviates by less is constant, but for how it was computed
 
 
-@dataclass(frozen=True)
-class Whitening:
+@dataclass(frozen=True, repr=False)
+class Whitening(Described):
     """x ← (x − mean) / scale, then x ← x / ‖x‖, wherever x lies.
 
     ``mean`` and ``scale`` are (d,) float64. A dimension that does not vary has scale 1; a row that equals the mean
@@ -29,6 +30,9 @@ class Whitening:
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
+
+    def _described(self) -> dict[str, object]:
+        return {"dimensions": len(self.mean)}
 
     @classmethod
     def fit(cls, reference: Array) -> Whitening:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fdgpu.arrays import bring_down, to_device
 from fdgpu.batches import as_input
 from fdgpu.checks import check_kind, shown
+from fdgpu.described import Described
 from fdgpu.device import BatchSize, choose_device, halving_batches, out_of_memory
 from fdgpu.embedding.loading import View
 from fdgpu.embedding.named_networks import LIBRARIES, called, fill_weights, preprocess_of_timm
@@ -32,7 +33,7 @@ FORMS = "torchvision:NAME[:WEIGHTS], timm:NAME[:WEIGHTS] or FILE.py:FUNCTION[:WE
 OWN_FILE = re.compile(r"(.+\.py):([^:]+)(?::(.+))?")
 
 
-class Classifier:
+class Classifier(Described):
     """A model as it was given, with its own preprocessing; made by :meth:`from_model` or :meth:`from_name`.
 
     Attributes:
@@ -43,6 +44,12 @@ class Classifier:
         preprocessing: the same in a sentence, for the record.
         doubts: sentences: what could make its answers wrong.
         outputs: how many scores it gives an image; known after the first batch.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        >>> model = fdgpu.Classifier.from_model(network, preprocess=lambda image: ..., class_names=["cat", "dog"])
+        >>> model.answer(torch.zeros(5, 3, 2, 2)).shape  # fdgpu.audit(images, model=model) asks it of every image
+        torch.Size([5, 2])
     """
 
     def __init__(
@@ -65,7 +72,11 @@ class Classifier:
             self._ours = preprocess
             self.view, self.preprocessing = View(preprocess.resize), str(preprocess)
         elif preprocess is not None:
-            self.view, self.preprocessing = View(preprocess, takes_image=True), _described(preprocess)
+            self.view, self.preprocessing = View(preprocess, takes_image=True), _in_words(preprocess)
+
+    def _described(self) -> dict[str, object]:
+        classes = {} if self.class_names is None else {"classes": len(self.class_names)}
+        return {"name": self.name, **classes, "preprocessing": self.preprocessing}
 
     @classmethod
     def from_model(
@@ -205,7 +216,7 @@ class Classifier:
         self.outputs = k
 
 
-def _described(function: object) -> str:
+def _in_words(function: object) -> str:
     """Return a transform in one line, without addresses of memory."""
     said = function.__qualname__ if isinstance(function, FunctionType) else repr(function)
     words = " ".join(re.sub(r" at 0x[0-9a-fA-F]+", "", said).split())

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
+from fdgpu.described import Described
 from fdgpu.device import BatchSize, Choice, choose_device, halving_batches
 from fdgpu.embedding.classifier import AnswerPart
 from fdgpu.embedding.loading import ImageBatch, View
@@ -31,8 +32,8 @@ SUMS = "checksums of the pictures"
 CHECKED = 64  # pictures on a device that are made into float64 at a time
 
 
-@dataclass(frozen=True)
-class Embeddings:
+@dataclass(frozen=True, repr=False)
+class Embeddings(Described):
     """Unit vectors with the ids they belong to.
 
     ``vectors`` is (n, d) float32 on the model's device, one row for each of ``ids``, in the order of the source. The
@@ -49,6 +50,10 @@ class Embeddings:
     treated: Counter[Treatment] = field(default_factory=Counter)
     labels: list[object] = field(default_factory=list)
     splits: list[str | None] = field(default_factory=list)
+
+    def _described(self) -> dict[str, object]:
+        n, d = self.vectors.shape
+        return {"images": n, "dimension": d, "unreadable": len(self.unreadable)}
 
     def add(self, batch: ImageBatch) -> None:
         """Keep what there is of a batch beside its vectors."""
@@ -149,7 +154,7 @@ def brought_together(parts: Sequence[Tensor], why: str) -> NDArray[np.int64]:
     )
 
 
-class ImageEmbedder:
+class ImageEmbedder(Described):
     """Embeds images into unit vectors; a subclass brings the model, its preprocessing, and what it makes of pixels.
 
     Args:
@@ -178,6 +183,10 @@ class ImageEmbedder:
         self.batch_size, self._fitting = batch_size, BatchSize(batch_size)
         self.placement = choose_device(device, precision)
         self.name, self._memory = name, Memory()
+
+    def _described(self) -> dict[str, object]:
+        device, precision = self.placement.device, str(self.placement.dtype).removeprefix("torch.")
+        return {"name": self.name, "dimension": self.dimension, "device": str(device), "precision": precision}
 
     @property
     def preprocessing(self) -> str:

@@ -49,6 +49,10 @@ class Sample:
         split: "train", "val" or "test", where the source knows.
         transformed: what the source itself makes of the image for a classifier: a tensor (c, h, w), or a function of
             the image that gives it.
+
+    Example:
+        >>> fdgpu.Sample("a.png", np.zeros((8, 8, 3), np.uint8), label="cat", split="val").split
+        'val'
     """
 
     id: str

@@ -43,6 +43,10 @@ def image_source(images: object) -> ImageSource:
 
     Raises:
         InputError: for a folder, file or address that is not there, cannot be read or holds no image.
+
+    Example:
+        >>> [sample.id for sample in image_source(np.zeros((2, 8, 8, 3), np.uint8)).samples()]
+        ['0', '1']
     """
     of_library = images if isinstance(images, ImageSource) else _of_library(images)
     if of_library is not None:

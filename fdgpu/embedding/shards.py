@@ -63,6 +63,14 @@ def archive_source(
 
     Raises:
         InputError: for an address that does not answer, an archive that is cut off or holds no image.
+
+    Example:
+        >>> import zipfile, PIL.Image
+        >>> PIL.Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        >>> with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        ...     archive.write(tmp_path / "a.png", "cats/a.png")
+        >>> [sample.id for sample in archive_source(tmp_path / "photos.zip").samples()]
+        ['cats/a.png']
     """
     many = not isinstance(address, (str, Path))
     given = [address] if isinstance(address, (str, Path)) else address

@@ -116,7 +116,20 @@ class ImageSource:
 
 
 class IndexedSource(ImageSource):
-    """Images that can be had in any order: a subclass writes :meth:`__len__` and :meth:`sample`."""
+    """Images that can be had in any order: a subclass writes :meth:`__len__` and :meth:`sample`.
+
+    Example:
+        >>> class Greys(fdgpu.IndexedSource):
+        ...     ids = ["dark", "bright"]
+        ...
+        ...     def __len__(self):
+        ...         return len(self.ids)
+        ...
+        ...     def sample(self, row):
+        ...         return fdgpu.Sample(self.ids[row], np.full((8, 8, 3), 255 * row, np.uint8), label="square")
+        >>> Greys().again([1])[0].id, Greys().count
+        ('bright', 2)
+    """
 
     ids: list[str]
 

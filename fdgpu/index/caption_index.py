@@ -67,7 +67,17 @@ class CaptionIndex(VectorIndex):
         captions: n captions: a list, a :class:`fdgpu.CaptionGrammar`, or any other sequence.
         reference: (d,) unit vector of the caption that all are compared with.
         scale: (d,) deviations that a difference is divided by; default ones, as with ``whiten=False``.
-        kind, expected, dtype, backend: as of :class:`fdgpu.VectorIndex`.
+        kind: as of :class:`fdgpu.VectorIndex`, and so are the others.
+        expected: how many captions there will be.
+        dtype: of the vectors.
+        backend: where it runs.
+
+    Example:
+        >>> captions = ["a photo of a cat", "a photo of a white cat", "a photo of a black cat"]
+        >>> index = fdgpu.CaptionIndex(np.eye(3), captions, reference=np.eye(3)[0])
+        >>> w = [[0.0, -0.6, 0.8]]  # of one class, from hard to easy
+        >>> index.names_of(index.hardest(w, k=1).ids), index.names_of(index.easiest(w, k=1).ids)
+        ([['a photo of a white cat']], [['a photo of a black cat']])
     """
 
     _names_are = "captions"

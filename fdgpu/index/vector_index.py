@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_numpy
 from fdgpu.checks import check_name, check_seed, check_whole
+from fdgpu.described import Described
 from fdgpu.device import choose_index_backend, free_bytes, has_faiss
 from fdgpu.errors import InputError
 from fdgpu.files import expect
@@ -35,16 +36,17 @@ class Neighbours(NamedTuple):
     ids: Array
 
 
-class VectorIndex:
+class VectorIndex(Described):
     """Unit vectors with names: the K images nearest to a caption, or the captions nearest to an image.
 
     Vectors come all at once, or in chunks by :meth:`add`; names are looked up and never copied, so that a grammar
     stands for its captions however many they are. An exact search is torch's; lists and graphs are FAISS's, which is
     optional: ``pip install 'fdgpu[index]'``.
 
-    >>> photos = VectorIndex([[1.0, 0.0], [0.0, 1.0]], ["cat.png", "dog.png"])
-    >>> photos.names_of(photos.search([[0.1, 0.9]], 1).ids)
-    [['dog.png']]
+    Example:
+        >>> photos = VectorIndex([[1.0, 0.0], [0.0, 1.0]], ["cat.png", "dog.png"])
+        >>> photos.names_of(photos.search([[0.1, 0.9]], 1).ids)
+        [['dog.png']]
 
     Args:
         embeddings: (n, d) unit vectors: torch, NumPy, CuPy or JAX. None if they come by :meth:`add`.
@@ -311,6 +313,6 @@ class VectorIndex:
         """The kind of index, and why; None before the first vectors."""
         return self._kind if self._store is not None and isinstance(self._kind, IndexKind) else None
 
-    def __repr__(self) -> str:
-        kind = "empty" if self.kind_ is None else f"{self.dimension} dimensions, {self.kind_.name}"
-        return f"{type(self).__name__}({len(self)} vectors, {kind}, {self.backend_})"
+    def _described(self) -> dict[str, object]:
+        kind = {} if self.kind_ is None else {"dimension": self.dimension, "kind": self.kind_.name}
+        return {"vectors": len(self), **kind, "backend": str(self.backend_)}

@@ -30,6 +30,12 @@ class AugmentedDataset(Dataset[tuple[object, int | Tensor]]):
     Raises:
         InputError: if ``base`` has no length, its items are no pairs, or the added ones do not go into one batch with
             them.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> own = TensorDataset(torch.zeros(8, 3, 32, 32), torch.arange(8) % 2)
+        >>> len(AugmentedDataset(own, torch.ones(3, 3, 32, 32), [0, 0, 1]))
+        11
     """
 
     def __init__(
@@ -166,7 +172,12 @@ def randomly_changed(
 
 
 def flip_and_shift(inputs: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
-    """Mirror half of the images, and move each by up to ``pixels`` in both directions; what comes in is black."""
+    """Mirror half of the images, and move each by up to ``pixels`` in both directions; what comes in is black.
+
+    Example:
+        >>> flip_and_shift(torch.ones(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 32, 32])
+    """
     return randomly_changed(inputs, generator, shift=pixels)
 
 

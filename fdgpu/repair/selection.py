@@ -71,6 +71,10 @@ def predicted_failures(values: Array, labels: Array = None, classes: Iterable[in
 
     Raises:
         InputError: for classes without labels, labels that are not one a value, or a class that is empty.
+
+    Example:
+        >>> predicted_failures([0.3, -1.2, -0.1, 0.8])
+        array([1, 2])
     """
     column = _values(values)
     flagged = column < 0  # NaN is not
@@ -114,6 +118,10 @@ def soft_up_weights(values: Array, factor: float = 2.0, width: float | None = No
     Raises:
         InputError: if the factor is negative or above what float32 holds, no weight is left at all, or the width is not
             above 0.
+
+    Example:
+        >>> soft_up_weights([5.0, 0.0, -5.0], width=1.0).round(2)
+        array([1.01, 1.5 , 1.99], dtype=float32)
     """
     column, top = _values(values), _factor(factor)
     known = ~np.isnan(column)

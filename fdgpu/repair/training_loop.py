@@ -31,6 +31,10 @@ def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
 
     Raises:
         InputError: for targets (n, k), several labels an image.
+
+    Example:
+        >>> cross_entropy(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])).round(decimals=3)
+        tensor([0.1270, 2.1270])
     """
     if targets.ndim != 1:
         raise InputError(
@@ -45,6 +49,10 @@ def binary_cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
 
     Raises:
         InputError: for targets of another shape.
+
+    Example:
+        >>> binary_cross_entropy(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]])).round(decimals=3)
+        tensor([0.4100])
     """
     if targets.shape != scores.shape:
         raise InputError(
@@ -98,6 +106,14 @@ def train(
         InputError: for no sample, labels that are not the model's classes, weights that are negative, not finite or
             all zero, numbers that differ, a model of half precision, or a ``stop_after`` beyond the recipe.
         ModelError: where the loss is no longer finite; says after which epoch.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> images, labels = torch.rand(32, 3, 32, 32), torch.arange(32) % 2
+        >>> recipe = replace(fdgpu.repair.TrainingRecipe.named("demo"), epochs=2, peak_epoch=1)
+        >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+        >>> train(network, images, labels, recipe=recipe, device="cpu").training
+        False
     """
     target = choose_device(device).device
     recipe = as_recipe(recipe)
@@ -242,6 +258,10 @@ def resnet18(classes: int, resolution: int) -> nn.Module:
 
     Up to 64 pixels its stem is one 3 × 3 convolution that keeps the resolution, as is usual for CIFAR; above it is
     ImageNet's, which divides it by four.
+
+    Example:
+        >>> resnet18(classes=10, resolution=32)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
     from torchvision.models import resnet18 as imagenet_resnet18  # half a second, for what trains other networks too
 
@@ -288,6 +308,13 @@ def fine_tune(
         InputError: for ``"last"``, if the model's output does not come straight from a linear layer; and what
             :func:`train` cannot take.
         ModelError: where the loss is no longer finite.
+
+    Example:
+        >>> images, labels = torch.rand(32, 3, 32, 32), torch.arange(32) % 2
+        >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+        >>> tuned = fine_tune(network, images, labels, recipe="cifar_last_layer", device="cpu")
+        >>> tuned is network
+        False
     """
     check_name(layers, "layers", ("last", "all"))
     settings = {"recipe": recipe, "device": device, **training}

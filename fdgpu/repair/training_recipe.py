@@ -118,12 +118,22 @@ class TrainingRecipe:
 
 
 def as_recipe(recipe: TrainingRecipe | str) -> TrainingRecipe:
-    """Return a recipe; a name is one of those that are bundled."""
+    """Return a recipe; a name is one of those that are bundled.
+
+    Example:
+        >>> as_recipe("cifar").batch
+        512
+    """
     return recipe if isinstance(recipe, TrainingRecipe) else TrainingRecipe.named(recipe)
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the bundled recipes."""
+    """Return the names of the bundled recipes.
+
+    Example:
+        >>> recipe_names()[:2]
+        ['celeba', 'chestxray14']
+    """
     return sorted(_bundled())
 
 
@@ -135,5 +145,10 @@ def _bundled() -> dict[str, TrainingRecipe]:
 
 
 def triangular(step: int, steps: int, peak: int) -> float:
-    """Return the share of the peak learning rate: linearly up to ``peak`` steps, then linearly to zero."""
+    """Return the share of the peak learning rate: linearly up to ``peak`` steps, then linearly to zero.
+
+    Example:
+        >>> [triangular(step, steps=10, peak=2) for step in (1, 2, 6, 10)]
+        [0.5, 1.0, 0.5, 0.0]
+    """
     return step / peak if step < peak else max(0.0, (steps - step) / (steps - peak))

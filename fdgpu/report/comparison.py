@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from fdgpu.described import Described, html_table
 from fdgpu.findings import Interval
-from fdgpu.report.formats import plural
+from fdgpu.report.formats import MISSING, chance, percent, plural
 from fdgpu.report.page import asset, environment
 from fdgpu.report.pictures import data_uri, square
 
@@ -132,8 +133,8 @@ class TurnedImage:
     decision: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Described):
     """Two audits of the same images.
 
     Attributes:
@@ -148,6 +149,11 @@ class Comparison:
         turned_wrong: images that it gets right and the new one wrong, the easiest first.
         notes: what to know before believing a number.
         page: the comparison as HTML.
+
+    Example:
+        >>> found = fdgpu.compare(audited, audited)
+        >>> found.in_words, found.count("stayed"), found.worse
+        ('1 stayed', 1, ())
     """
 
     before: str
@@ -160,7 +166,28 @@ class Comparison:
     turned_right: tuple[TurnedImage, ...]
     turned_wrong: tuple[TurnedImage, ...]
     notes: tuple[str, ...] = ()
-    page: str = field(default="", repr=False)
+    page: str = ""
+
+    def _described(self) -> dict[str, object]:
+        return {
+            "before": self.before,
+            "after": self.after,
+            "images": self.overall.n,
+            "accuracy": f"{percent(self.overall.accuracy_before)} → {percent(self.overall.accuracy_after)}",
+            "failures": self.in_words or "none",
+        }
+
+    def _repr_html_(self) -> str:
+        """Return the failures and what became of them, as a notebook shows it."""
+        facts = self._described()
+        caption = f"{facts['before']} → {facts['after']}: accuracy {facts['accuracy']}; failures: {facts['failures']}"
+        rows = [
+            (one.class_name, one.caption or MISSING, str(one.verdict or MISSING), percent(side.accuracy_before),
+             percent(side.accuracy_after), chance(side.q_value))
+            for one in self.failures
+            for side in [one.hard_side]
+        ]  # fmt: skip
+        return html_table(caption, ("class", "hardest caption", "verdict", "before", "after", "q"), rows)
 
     @property
     def worse(self) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ def line_chart(
     Returns:
         The chart, or None where no curve has a point.
     """
-    drawn = [(c.name, ROLES[c.role], points) for c in curves if (points := _finite(c))]
+    drawn = [(c.name, ROLES[c.role], points) for c in curves if (points := finite_points(c))]
     if not drawn:
         return None
     ks = [k for _, _, points in drawn for k, _ in points]
@@ -174,7 +174,8 @@ def shares_chart(planted: PlantedTruth) -> LineChart | None:
     return line_chart(f"S{share} among the top K", planted.shares, x_label="top K images", y_label=f"s{share}")
 
 
-def _finite(curve: Curve) -> list[tuple[int, float]]:
+def finite_points(curve: Curve) -> list[tuple[int, float]]:
+    """Return (K, value) of a curve in ascending order, without those that are no numbers."""
     return sorted((k, v) for k, v in zip(curve.k, curve.value, strict=True) if math.isfinite(v))
 
 
@@ -195,19 +196,12 @@ def mark(role: str, x: float, y: float) -> str:
 
 
 def histogram_chart(histogram: Histogram) -> HistogramChart | None:
-    """Lay out the decision values of right and wrong samples, mirrored.
-
-    Both sides are shares of their own group: errors are few, and as counts they would vanish next to the rest.
-
-    Returns:
-        The chart, or None for an empty histogram.
-    """
-    n_right, n_wrong = sum(histogram.right), sum(histogram.wrong)
-    edges = histogram.edges
-    if n_right + n_wrong == 0 or len(edges) < 2 or not all(map(math.isfinite, edges)):
+    """Lay out the decision values of right and wrong samples, mirrored; None for an empty histogram."""
+    shares = mirrored_shares(histogram)
+    if shares is None:
         return None
-    right = [c / max(n_right, 1) for c in histogram.right]
-    wrong = [c / max(n_wrong, 1) for c in histogram.wrong]
+    right, wrong = shares
+    n_right, n_wrong, edges = sum(histogram.right), sum(histogram.wrong), histogram.edges
     tallest = max(right + wrong)
     x = LinearScale((edges[0], edges[-1]), (LEFT, RIGHT))
     y = LinearScale((-tallest, tallest), (BOTTOM, TOP))
@@ -225,6 +219,17 @@ def histogram_chart(histogram: Histogram) -> HistogramChart | None:
         x_ticks=tuple((round(x(v), 1), label) for v, label in zip(x.ticks(6), labels, strict=True)),
         y_ticks=tuple((round(y(v), 1), f"{abs(v):.0%}") for v in y.ticks(5)),
     )
+
+
+def mirrored_shares(histogram: Histogram) -> tuple[list[float], list[float]] | None:
+    """Return the share of the right samples, and of the wrong ones, in each bin; None for an empty histogram.
+
+    Both are shares of their own group: errors are few, and as counts they would vanish next to the rest.
+    """
+    n_right, n_wrong, edges = sum(histogram.right), sum(histogram.wrong), histogram.edges
+    if n_right + n_wrong == 0 or len(edges) < 2 or not all(map(math.isfinite, edges)):
+        return None
+    return [c / max(n_right, 1) for c in histogram.right], [c / max(n_wrong, 1) for c in histogram.wrong]
 
 
 def _steps(edges: Sequence[float], heights: Sequence[float], x: LinearScale, y: LinearScale) -> str:

@@ -13,17 +13,27 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fdgpu.described import html_table
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
 from fdgpu.report.classes import bar_length, class_view
 from fdgpu.report.error_lists import cause_strips, cause_words, pictures_of_causes
 from fdgpu.report.explaining import explanations
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
-from fdgpu.report.formats import chance, count, duration, fixed, percent, plural, power, precise, signed
+from fdgpu.report.formats import MISSING, chance, count, duration, fixed, percent, plural, power, precise, signed
 from fdgpu.report.listing import make_listing
 from fdgpu.report.masthead import clearest, how_tested, remarks
 from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
 from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
-from fdgpu.report.wording import also, explained_words, picture_words, proof, slice_words, summary, why_withheld
+from fdgpu.report.wording import (
+    also,
+    explained_words,
+    picture_words,
+    proof,
+    slice_words,
+    status_words,
+    summary,
+    why_withheld,
+)
 
 PICTURE_BUDGET = 8_000_000  # bytes of the tiles' data URIs; with the words, 1000 classes stay below 25 MB
 PAGE_BUDGET = 24_500_000  # bytes of the whole page: pictures that open large take what all else leaves
@@ -88,6 +98,18 @@ def render_report(findings: Findings, thumbnails: Thumbnails) -> str:
     )
     # A path that is not valid UTF-8 comes with lone surrogates, which no file could be written with.
     return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def summary_table(findings: Findings) -> str:
+    """Return a small table of the classes for a notebook, the clearest failure first, without script and styles."""
+    header = ("class", "hardest caption", "accuracy", "inside", "outside", "consistency", "q", "")
+    rows = (
+        (one.name, mode.hardest_caption or MISSING, percent(one.accuracy_shown), percent(mode.hard_side.accuracy, 0),
+         percent(mode.easy_side.accuracy, 0), fixed(one.cv_score), chance(one.q_value), status_words(one))
+        for one in (findings.classes[i] for i in findings.ranking())
+        for mode in [one.strongest]
+    )  # fmt: skip
+    return html_table(summary(findings), header, rows)
 
 
 def shorten(findings: Findings) -> tuple[Findings, str]:

@@ -17,17 +17,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, empty_on_host, to_device, to_host, to_torch
 from fdgpu.checks import check_kind, check_whole, shown
+from fdgpu.described import Described
 from fdgpu.errors import InputError
 from fdgpu.files import UNFINISHED, unwritable
 from fdgpu.findings import Split
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.manifest import KINDS, SHARD_ROWS, Manifest
-from fdgpu.store.shard import Shard, Vectors
+from fdgpu.store.shard import Shard, Vectors, texts
 from fdgpu.store.writing import Piece, Writer, writing
 
 SHARD = re.compile(r"(\d{5,})\.parquet")
@@ -39,7 +41,7 @@ UNIT = 1e-2  # how far the length of a unit vector may be off; half precision al
 Ints = NDArray[np.int64]
 
 
-class EmbeddingStore:
+class EmbeddingStore(Described):
     """Vectors of images in a folder of Parquet files, with their ids, labels, splits, groups and skip reasons.
 
     ``fdgpu embed`` and :func:`fdgpu.audit` write it; :meth:`create` and :meth:`append` do for vectors that are there
@@ -62,6 +64,10 @@ class EmbeddingStore:
 
     def __init__(self, path: str | Path, manifest: Manifest) -> None:
         self.path, self.manifest = Path(path), manifest
+
+    def _described(self) -> dict[str, object]:
+        kept = self.manifest
+        return {"path": str(self.path), "images": len(self), "dimension": kept.dimension, "precision": kept.precision}
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingStore:
@@ -167,6 +173,21 @@ class EmbeddingStore:
     def labels(self) -> pa.ChunkedArray:
         """(n,) labels as text, null where there is none: a class name, the number of one, or a JSON list of 0 and 1."""
         return self.column("label")
+
+    def rows_of(self, ids: Sequence[str]) -> Ints:
+        """Return the rows of images by their ids.
+
+        Raises:
+            InputError: for an image that the store does not have.
+        """
+        found = pc.index_in(texts(ids), value_set=self.ids.combine_chunks())
+        if found.null_count:
+            row = int(np.flatnonzero(np.asarray(found.is_null()))[0])
+            raise InputError(
+                f"{self.path} has no vector of {shown(ids[row])} ({found.null_count} of {len(ids)} images lack one): "
+                "embed them with fdgpu embed, or pass the images of the store"
+            )
+        return np.asarray(found).astype(np.int64)
 
     def labels_of(self, rows: Ints) -> list[object]:
         """Return the labels of some images as they came: names, ids, or lists of 0 and 1; None where there is none."""

@@ -77,6 +77,11 @@ def fill(
         InputError: for a store of another model, preprocessing or precision, images that changed, or with ``whole``
             images that went; a store that another run writes; or a folder that cannot be written. What was finished
             stays.
+
+    Example:
+        >>> source = fdgpu.embedding.image_source(np.zeros((2, 32, 32, 3), np.uint8))
+        >>> fill(tmp_path / "store", source, fdgpu.ClipEmbedder.bundled("cpu")).vectors.shape
+        (2, 128)
     """
     manifest = Manifest.of(embedder, shard_rows)
     new, made = not (folder / NAME).exists(), [parent for parent in folder.parents if not parent.exists()]

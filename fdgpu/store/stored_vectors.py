@@ -12,16 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from fdgpu.checks import shown
 from fdgpu.device import Placement
 from fdgpu.embedding.embedder import Alongside, Embeddings, ImageEmbedder, fingerprint_of
 from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.opening import image_source
-from fdgpu.errors import InputError
 from fdgpu.progress import Reporter, silent
 from fdgpu.store.answers_file import StoredAnswers
 from fdgpu.store.embedding_store import EmbeddingStore, Ints, shared_texts
-from fdgpu.store.shard import texts
 
 
 class StoredVectors(ImageEmbedder):
@@ -62,14 +59,7 @@ class StoredVectors(ImageEmbedder):
         """
         images = image_source(source)
         ids = list(images.ids) if images.ids is not None else [sample.id for sample in images.samples()]
-        found = pc.index_in(texts(ids), value_set=self.store.column("id").combine_chunks())
-        if found.null_count:
-            row = int(np.flatnonzero(np.asarray(found.is_null()))[0])
-            raise InputError(
-                f"{self.store.path} has no vector of {shown(ids[row])} ({found.null_count} of {len(ids)} images lack "
-                "one): embed them with fdgpu embed, or pass the images of the store"
-            )
-        at = np.asarray(found).astype(np.int64)
+        at = self.store.rows_of(ids)
         skipped = self.store.skipped.combine_chunks().take(pa.array(at))
         missing = np.flatnonzero(~np.asarray(skipped.is_null())).tolist()
         made = Embeddings(

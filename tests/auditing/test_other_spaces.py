@@ -89,7 +89,7 @@ def test_failures_are_found_and_shown_without_a_word(wordless: AuditResult) -> N
 
 def test_its_folder_says_so(wordless: AuditResult) -> None:
     document = json.loads((wordless.out / "audit.json").read_text())
-    assert mistakes(document, "") == []
+    assert mistakes(document) == []
     assert {document[key] for key in ("text_method", "text_method_reason", "activation", "activation_reason")} == {None}
     assert (document["model"], len(document["model_fingerprint"])) == ("my net", 64)
     assert pq.read_table(wordless.out / "captions.parquet").num_rows == 0
@@ -136,7 +136,7 @@ def test_a_clip_s_vectors_give_its_audit_and_nothing_is_embedded(
     assert counted.embedded == 0
     same(result, embedded)
     document = json.loads((tmp_path / "audit.json").read_text())
-    assert mistakes(document, "") == []
+    assert mistakes(document) == []
     assert (document["model"], document["model_fingerprint"]) == ("bundled, given vectors", None)
     assert next(iter(document["timings"])) == "take vectors"
     assert "No images were given beside the embeddings" in " ".join(document["notes"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from jsonschema import Draft202012Validator
 
 from fdgpu.auditing import AuditResult
 from fdgpu.auditing.captioning import CaptionedClasses
@@ -100,6 +101,7 @@ def test_one_direction_needs_no_mode_column(
 
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "audit_json.md"
+SCHEMA = DOCUMENTED.with_name("audit.schema.json")
 OBJECTS = {  # heading → the objects of audit.json that its table is of; a mode's are at the class too
     "The document": "",
     "Causes": "causes",
@@ -125,7 +127,7 @@ OBJECTS = {  # heading → the objects of audit.json that its table is of; a mod
 }
 # Objects whose keys are splits, stages, packages, classes, columns.
 BY_NAME = {"n_images", "timings", "versions", "by_class", "columns", "left_out"}
-TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict}
+AT_MODES_ALONE = ("decisions", "nearest_accuracy")  # the other keys of a mode are at its class too
 
 
 def documented() -> dict[str, dict[str, tuple[str, str]]]:
@@ -140,33 +142,56 @@ def documented() -> dict[str, dict[str, tuple[str, str]]]:
     return tables
 
 
-def mistakes(value: object, name: str, at: str = "$") -> list[str]:
-    """Where a document is not what the tables say; ``name`` is the value's key."""
-    tables, heading = documented(), next((h for h, names in OBJECTS.items() if name in (names.split() or [""])), None)
-    if isinstance(value, list):
-        return [line for i, entry in enumerate(value) for line in mistakes(entry, name, f"{at}[{i}]")]
-    if not isinstance(value, dict) or name in BY_NAME:
-        return []
-    assert heading is not None, f"{at} is an object that has no table"
-    expected = dict(tables[heading])
-    if heading == "A class":
-        of_a_mode = {key: row for key, row in tables["A failure mode"].items() if key not in expected}
-        expected |= {key: row for key, row in of_a_mode.items() if key not in ("decisions", "nearest_accuracy")}
-    found = [] if set(value) == set(expected) else [f"{at} has {set(value) ^ set(expected)} written or documented only"]
-    for key in value.keys() & expected.keys():
-        kind, null = expected[key]
-        if not is_of(value[key], kind) and not (value[key] is None and null != "never"):
-            found.append(f"{at}.{key} is {value[key]!r}, documented as {kind}")
-        found += mistakes(value[key], key, f"{at}.{key}")
-    return found
+def key_of(heading: str) -> str:
+    return re.sub(r"\W+", "_", heading.lower())
 
 
-def is_of(value: object, kind: str) -> bool:
-    if kind.startswith("list of "):
-        return isinstance(value, list) and all(is_of(entry, kind.removeprefix("list of ")) for entry in value)
-    if kind in ("number", "integer") and isinstance(value, bool):
-        return False
-    return isinstance(value, TYPES[kind]) or (kind == "number" and isinstance(value, int))
+def schema(strict: bool = False) -> dict[str, Any]:
+    """The tables as JSON Schema; strict allows no key that is not documented, as a later version may have."""
+    headings = {name: heading for heading, names in OBJECTS.items() for name in names.split()}
+    tables = {heading: dict(documented()[heading]) for heading in OBJECTS}
+    own = tables["A failure mode"].items() - {(key, tables["A failure mode"][key]) for key in AT_MODES_ALONE}
+    tables["A class"] = dict(own) | tables["A class"]
+
+    def of(kind: str, name: str) -> dict[str, Any]:
+        if kind.startswith("list of "):
+            return {"type": "array", "items": of(kind.removeprefix("list of "), name)}
+        if kind == "object" and name not in BY_NAME:
+            return {"$ref": f"#/$defs/{key_of(headings[name])}"}
+        return {"type": kind}
+
+    def table(heading: str) -> dict[str, Any]:
+        keys = sorted(tables[heading])
+        properties = {key: (of(kind, key), null) for key, (kind, null) in tables[heading].items()}
+        return {
+            "type": "object",
+            "properties": {
+                key: one if null == "never" else {"anyOf": [one, {"type": "null"}]}
+                for key, (one, null) in sorted(properties.items())
+            },
+            "required": keys,
+            **({"additionalProperties": False} if strict else {}),
+        }
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "fdgpu.audit/1",
+        "description": "What fdgpu writes as audit.json; docs/audit_json.md says what each key means.",
+        **table("The document"),
+        "$defs": {key_of(heading): table(heading) for heading in OBJECTS if heading != "The document"},
+    }
+
+
+def mistakes(document: Any) -> list[str]:
+    """Where a document is not what the tables say."""
+    found = Draft202012Validator(schema(strict=True)).iter_errors(document)
+    return [f"{error.json_path}: {error.message}" for error in found]
+
+
+def test_the_schema_for_programs_is_what_is_documented() -> None:
+    written = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert written == schema(), "write it anew: python -m tests.auditing.test_outputs"
+    Draft202012Validator.check_schema(written)
 
 
 @pytest.fixture
@@ -200,7 +225,7 @@ def test_the_document_is_what_is_documented(complete: Findings, audited: AuditRe
     for document in (audit_json(complete, []), json.loads((audited.out / "audit.json").read_text())):
         assert next(iter(document)) == "schema"
         assert document["schema"] == "fdgpu.audit/1"
-        assert mistakes(json.loads(json.dumps(document)), "") == []
+        assert mistakes(json.loads(json.dumps(document))) == []
     assert list(audit_json(complete, [])) == list(documented()["The document"])
 
 
@@ -222,7 +247,9 @@ def test_a_key_that_is_not_documented_is_seen(complete: Findings) -> None:
     document["classes"][0]["modes"][0]["hard_captions"][0]["evidence"]["mood"] = "good"
     del document["caption_rules"]["shown"]
     document["seed"] = None
-    assert len(mistakes(document, "")) == 3
+    assert len(mistakes(document)) == 3
+    del document["classes"][0]["modes"][0]["hard_captions"][0]["evidence"]["mood"]
+    assert len([*Draft202012Validator(schema()).iter_errors(document)]) == 2  # a later version may have more keys
 
 
 def test_the_tables_have_the_documented_columns(
@@ -261,3 +288,7 @@ def test_the_page_and_the_json_say_the_same_times(audited: AuditResult) -> None:
         stage: duration(seconds) for stage, seconds in audited.findings.timings.items()
     }
     assert rows["in all"] == duration(sum(audited.findings.timings.values()))
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(json.dumps(schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

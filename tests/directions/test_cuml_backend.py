@@ -433,7 +433,7 @@ def test_without_a_device_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatc
         BackendError,
         match=r"'cuml' was asked for, but cannot run here: no CUDA device .*; cupy and cuml not installed .*gpu-cu13",
     ):
-        FailureDirections(backend="cuml")
+        FailureDirections(backend="cuml").check()
     line = next(line for line in examine() if line.name == "backend cuml")
     assert line.state == "absent"
     assert "gpu-cu12" in line.detail

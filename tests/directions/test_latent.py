@@ -381,14 +381,14 @@ def test_the_svm_takes_no_loss(planted: Planted) -> None:
 
 def test_settings_that_do_not_go_together() -> None:
     with pytest.raises(InputError, match="method is 'pca': use one of svm, latent"):
-        FailureDirections(method="pca")
+        FailureDirections(method="pca").check()
     with pytest.raises(InputError, match="published is True and method is 'latent'"):
-        FailureDirections(method="latent", published=True)
+        FailureDirections(method="latent", published=True).check()
     with pytest.raises(BackendError, match="backend is 'numba' and method 'latent'"):
-        FailureDirections(method="latent", backend="numba")
+        FailureDirections(method="latent", backend="numba").check()
     with pytest.raises(BackendError, match="backend is 'torch' and method 'svm'"):
-        FailureDirections(backend="torch")
-    assert FailureDirections(method="latent", backend="torch").Cs == LATENT_COSTS
+        FailureDirections(backend="torch").check()
+    assert FailureDirections(method="latent", backend="torch").solver_settings.Cs == LATENT_COSTS
 
 
 # --- odd data ---------------------------------------------------------------------------------------------------------

@@ -62,8 +62,11 @@ from fdgpu.errors import BackendError, InputError
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> None:
+    estimator = FailureDirections(**settings)  # which is checked when it fits, as scikit-learn has it
     with pytest.raises(InputError, match=message):
-        FailureDirections(**settings)
+        estimator.check()
+    with pytest.raises(InputError, match=message):
+        estimator.fit([[1.0]], [0], [True])
     record = SolverSettings if set(settings) <= {one.name for one in fields(SolverSettings)} else SearchSettings
     with pytest.raises(InputError, match=message):
         record(**settings)
@@ -73,13 +76,14 @@ def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> No
 def test_a_backend_asked_for_by_name_runs_or_raises(backend: Any) -> None:
     named = f"'{backend}'" if isinstance(backend, str) else f"backend is {backend!r}: use one of auto, numba"
     with pytest.raises(BackendError, match=re.escape(named)):
-        FailureDirections(backend=backend)
+        FailureDirections(backend=backend).check()
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3)])
 def test_a_whole_number_may_be_of_any_integer_type(value: Any) -> None:
     made = FailureDirections(cv=value, n_permutations=value, Cs=np.array([value]))
-    assert (made.cv, made.n_permutations, made.Cs) == (3, 3, (3.0,))
+    solver, search = made.solver_settings, made.search_settings
+    assert (solver.cv, search.n_permutations, solver.Cs) == (3, 3, (3.0,))
 
 
 def test_the_signature_has_every_setting_with_its_default() -> None:
@@ -112,14 +116,14 @@ def test_an_estimator_of_records() -> None:
     assert (other.Cs, other.cv, other.whiten, other.n_directions) == ((0.1, 1.0), 3, False, 2)
     assert FailureDirections.from_settings(one.solver_settings).n_directions == 1
     with pytest.raises(BackendError, match="magic"):
-        FailureDirections.from_settings(replace(one.solver_settings, backend="magic"))
+        replace(one.solver_settings, backend="magic")
 
 
-def test_settings_are_of_plain_types_and_set_once() -> None:
+def test_settings_are_of_plain_types_and_records_are_set_once() -> None:
     made = FailureDirections(cv=np.int64(3), tol=np.float32(0.5), nested=np.True_, random_state=np.int64(2))
-    assert [type(value) for value in (made.cv, made.tol, made.nested, made.random_state)] == [int, float, bool, int]
-    with pytest.raises(AttributeError):
-        made.cv = 4
+    solver, search = made.solver_settings, made.search_settings
+    plain = [type(value) for value in (solver.cv, solver.tol, search.nested, search.random_state)]
+    assert plain == [int, float, bool, int]
     with pytest.raises(FrozenInstanceError):
         made.solver_settings.cv = 4  # type: ignore[misc]
     assert copy.deepcopy(made).cv == 3

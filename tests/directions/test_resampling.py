@@ -359,4 +359,4 @@ def test_resamples_are_not_stored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [-1, 1, 2.5])
 def test_a_number_of_resamples_that_cannot_be(n: float) -> None:
     with pytest.raises(InputError, match=f"n_resamples is {n}"):
-        FailureDirections(n_resamples=n)
+        FailureDirections(n_resamples=n).check()

@@ -68,10 +68,10 @@ def test_the_comparisons_hold_in_the_interpreter() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_it_says_what_is_missing() -> None:
     with pytest.raises(BackendError, match=r"'triton' was asked for, but cannot run here: no CUDA device"):
-        FailureDirections(backend="triton")
+        FailureDirections(backend="triton").check()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "no CUDA device" in FailureDirections()._choice.reason
+        assert "no CUDA device" in FailureDirections().solver_settings.choose_backend().reason
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,13 @@ def test_an_extra_brings_the_base_and_what_it_names() -> None:
     assert requirements_of("", PROJECT) == PROJECT["dependencies"]
     extras = PROJECT["optional-dependencies"]
     of_all = requirements_of("all", PROJECT)
-    assert {*of_all} == {*PROJECT["dependencies"], *extras["decode"], *extras["index"], *extras["wordnet"]}
+    assert {*of_all} == {
+        *PROJECT["dependencies"],
+        *extras["decode"],
+        *extras["index"],
+        *extras["plot"],
+        *extras["wordnet"],
+    }
     assert {*of_all} < {*requirements_of("dev", PROJECT)}
     assert {*EXTRAS} == {"", *extras}
 
