@@ -229,6 +229,7 @@ def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPa
         out: Path, seed: int, *, method: str, directions: Any, decode: bool, **_: Any
     ) -> tuple[SimpleNamespace, float]:
         given.update(out=out, seed=seed, method=method, directions=directions, decode=decode)
+        (out / "audit.json").write_text('{"seed": 7}')
         return SimpleNamespace(findings=made(())), 0.5
 
     monkeypatch.setattr("fdgpu.demo.run.demo", demo)
@@ -246,9 +247,13 @@ def test_the_demo_takes_the_same_settings(run: Run, monkeypatch: pytest.MonkeyPa
         "--method",
         "latent",
     ]
-    code, printed, _ = run("demo", "--out", tmp_path, *settings)
+    code, printed, complained = run("demo", "--out", tmp_path, *settings, "--json")
     assert code == 0
-    assert "right on 50.0%" in printed
+    assert "right on 50.0%" in complained
+    assert answer(printed)["result"] == {
+        "out": str(tmp_path), "report": str(tmp_path / "report.html"), "audit": {"seed": 7}, "accuracy": 0.5,
+        "mended": None,
+    }  # fmt: skip
     fit = given["directions"]
     assert (fit.n_permutations, fit.n_directions, fit.stop_after, fit.nested) == (20, 3, 4, True)
     assert (fit.random_state, given["seed"], given["out"]) == (7, 7, tmp_path)

@@ -22,17 +22,17 @@ from benchmarks.demo.trusting import count_captions
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.demo import run as demo_run
+from fdgpu.demo.base_model import train_base_model
 
 
 @contextmanager
 def trained_once() -> Iterator[None]:
     """Let demos of one seed share their model."""
-    train = demo_run.train_base_model
     models: dict[int, Any] = {}
 
     def once(pictures: Any, labels: Any, seed: int, **settings: Any) -> Any:
         if seed not in models:
-            models[seed] = train(pictures, labels, seed, **settings)
+            models[seed] = train_base_model(pictures, labels, seed, **settings)
         return models[seed]
 
     with patch.object(demo_run, "train_base_model", once):

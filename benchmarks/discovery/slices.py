@@ -160,8 +160,8 @@ def by_enumeration(world: World) -> dict[str, Found]:
             if not any((k, part) in found[name] for part in parts):
                 found[name].add(slices[i])
     p = excess_p(e, n, errors, of, CPU)
-    for name, own in (("against the class", false_discovery_rates(p)), ("against the class, uncorrected", p)):
-        found[name] = {slices[i] for i in np.flatnonzero(own <= LEVEL)}
+    for name, level in (("against the class", false_discovery_rates(p)), ("against the class, uncorrected", p)):
+        found[name] = {slices[i] for i in np.flatnonzero(level <= LEVEL)}
     return found
 
 

@@ -83,7 +83,7 @@ def measure(shape: Shape, peers: Sequence[Peer], backend: str, effort: Effort) -
     problem = make(shape)
     whole = Fitting(problem, backend)
     same = Fitting(problem.only(shape.timed), backend) if shape.ragged else whole
-    costs, cv = whole.estimator.Cs, whole.estimator.cv
+    costs, cv = tuple(whole.estimator.Cs), whole.estimator.cv
     warm_up(peers, costs, cv)
     whole()
     same()

@@ -38,6 +38,7 @@ OF_RESAMPLES = 10
 DRAWN = 500
 
 MOST_DESCRIBED = 50  # errors of a class, and as many right images, that a captioner is shown
+LOADED = 500  # pictures for it that are in memory together: some 400 MB
 
 
 @dataclass(frozen=True, repr=False)
@@ -206,12 +207,20 @@ def written_for(
         right = draw(np.flatnonzero(own & inputs.correct))[: len(wrong)]
         chosen[k] = inputs.image_of(np.concatenate([wrong, right]))
     rows = np.unique(np.concatenate([*chosen.values(), np.empty(0, np.int64)]))
-    found = write_sentences(captioner, pictures.pictures(rows.tolist(), SIDE), report)
-    if len(rows) and not any(found.sentences):
+    by_image: dict[int, str | None] = {}
+    failed: dict[str, str] = {}
+    for start in range(0, len(rows), LOADED):
+        part = rows[start : start + LOADED].tolist()
+        found = write_sentences(
+            captioner,
+            pictures.pictures(part, SIDE),
+            lambda stage, done, _, before=start: report(stage, before + done, len(rows)),
+        )
+        by_image |= zip(part, found.sentences, strict=True)
+        failed |= {images.ids[part[row]]: reason for row, reason in found.reasons.items()}
+    if len(rows) and not any(by_image.values()):
         raise ModelError("no image that it should describe can be had again")
-    by_image = dict(zip(rows.tolist(), found.sentences, strict=True))
     sentences = {k: tuple(dict.fromkeys(filter(None, map(by_image.get, own.tolist())))) for k, own in chosen.items()}
-    failed = {images.ids[rows[row]]: reason for row, reason in found.reasons.items()}
     return replace(source, written={k: own for k, own in sentences.items() if own}, failed=failed)
 
 

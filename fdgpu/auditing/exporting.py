@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fdgpu.auditing.mapping import second_axis
 from fdgpu.auditing.outputs import write_table
 from fdgpu.auditing.past_audits import PastAudit
-from fdgpu.auditing.pipeline import AuditResult
+from fdgpu.auditing.result import AuditResult
 from fdgpu.checks import check_kind, check_name, shown
 from fdgpu.errors import InputError
 from fdgpu.extras import require

@@ -118,7 +118,7 @@ class PastAudit:
         """The rows of ``causes.csv``: every error by its cause, and right images that are duplicates."""
         if self.errors is not None or self.folder is None:
             return [] if self.errors is None else self.errors.to_pylist()
-        text = read_text_file(self.folder / "causes.csv", MOST_BYTES, "a folder that fdgpu audit has written")
+        text = read_text_file(self.folder / "causes.csv", MOST_BYTES, "a folder that this version of fdgpu has written")
         return list(csv.DictReader(StringIO(text, newline="")))
 
     @property

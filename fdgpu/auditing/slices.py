@@ -284,9 +284,9 @@ def search_plainly(members: Bools, wrong: Bools, class_of: Ints, asked: SliceSea
                 tails = [float(hypergeom.sf(e - 1, own.sum(), y[own].sum(), n)) for own in parts]
                 rows.append((k, values, n, e, max(tails) if worse or r == 1 else 1.0))
     columns = tuple(zip(*rows, strict=True)) or ((), (), (), (), ())
-    values = np.array([[*own, -1, -1][:3] for own in columns[1]], np.int64).reshape(-1, 3)
+    padded = np.array([[*own, -1, -1][:3] for own in columns[1]], np.int64).reshape(-1, 3)
     class_, n_, e_ = (np.array(columns[i], np.int64) for i in (0, 2, 3))
-    return Candidates(class_, values, n_, e_, np.array(columns[4], np.float64))
+    return Candidates(class_, padded, n_, e_, np.array(columns[4], np.float64))
 
 
 # --- what a slice is worth beside others, and beside a direction ------------------------------------------------------
@@ -381,7 +381,8 @@ def find_slices(images: AuditImages, known: KnownColumns, asked: SliceSearch, fd
     """
     inputs = images.inputs
     rows = one_of_each(images, seed)
-    known = known.without_answers(inputs.by_image(~inputs.correct).reshape(len(inputs), -1).any(axis=1))
+    any_wrong = inputs.by_image(~inputs.correct).reshape(len(inputs), -1).any(axis=1)
+    known = known.without_answers(np.asarray(any_wrong))
     members, wrong, class_of = known.members[inputs.image_of(rows)], ~inputs.correct[rows], inputs.labels[rows]
     found = search(members, wrong, class_of, asked, images.vectors.device)
     q, order = found.q, found.order
@@ -406,7 +407,7 @@ def find_slices(images: AuditImages, known: KnownColumns, asked: SliceSearch, fd
                 significant=j < sure,
             )
             names.append(one.name)
-            listed.append(_shown(one, known.members[:, values[j]].all(axis=1), k, images))
+            listed.append(_shown(one, np.asarray(known.members[:, values[j]].all(axis=1)), k, images))
         start = len(listed) - len(at)
         for j, leader in leaders.items():
             listed[start + j] = replace(listed[start + j], follows_from=names[leader])

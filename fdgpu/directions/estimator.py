@@ -183,7 +183,7 @@ class FailureDirections(Described):
 
     def __getattr__(self, name: str) -> Array:
         """Read a result from the record of the fit."""
-        if name == "n_features_in_":
+        if name in ("fitted", "n_features_in_"):  # the property ends here too, where there is no fit
             return self._fitted(name).coef.shape[-1]
         result = name.removesuffix("_")
         if result == name or result not in ESTIMATED:

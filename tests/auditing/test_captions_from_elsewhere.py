@@ -11,7 +11,7 @@ from PIL import Image
 
 import fdgpu
 from fdgpu import CaptionGrammar, ClipEmbedder, FailureDirections
-from fdgpu.auditing import AuditResult
+from fdgpu.auditing import AuditResult, captioning
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.findings import ClassFindings, DecidedBy
 
@@ -47,7 +47,10 @@ class SaysTheBackground:
         return [f"a photo of a boot on a {'white' if one else 'black'} background" for one in bright]
 
 
-def test_a_captioner_names_the_failure_and_its_caption_is_believed(world: dict, clip: ClipEmbedder) -> None:
+def test_a_captioner_names_the_failure_and_its_caption_is_believed(
+    world: dict, clip: ClipEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captioning, "LOADED", 7)  # pictures in memory together
     captioner = SaysTheBackground()
     result = audit(world, clip, captioner=captioner)
     boot = boot_of(result)

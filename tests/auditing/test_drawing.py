@@ -120,10 +120,13 @@ class Named:
     name, dimension = "ViT-B-32:openai", 512
 
 
+WHITENED = FailureDirections().fit(np.eye(4), np.zeros(4, int), np.ones(4, bool))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"fit": FailureDirections()}, r"fit again with FailureDirections\(whiten=False\)"),
+        ({"fit": WHITENED}, r"fit again with FailureDirections\(whiten=False\)"),
         ({"clip": Named()}, "512 numbers"),
         ({"references": REFERENCES[:2]}, "one row for each of 3 classes"),
         ({"direction": 1}, "no class has a direction 1"),

@@ -132,6 +132,8 @@ def test_before_a_fit_the_error_is_scikit_learns_too(monkeypatch: pytest.MonkeyP
     assert isinstance(caught.value, NotFittedError)
     with pytest.raises(sklearn.exceptions.NotFittedError):
         check_is_fitted(made)
+    with pytest.raises(NotFittedError, match="fitted is not there yet: call fit"):
+        _ = made.fitted
     assert not hasattr(made, "n_features_in_")
     monkeypatch.delitem(sys.modules, "sklearn.exceptions")
     assert type(not_fitted("words")) is NotFittedError
