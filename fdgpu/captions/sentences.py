@@ -245,6 +245,7 @@ def write_sentences(captioner: Captioner, pictures: Sequence[NDArray[np.uint8] |
         ModelError: where it raises on every picture.
 
     Example:
+        >>> from fdgpu.progress import silent
         >>> grey = np.zeros((8, 8, 3), np.uint8)
         >>> write_sentences(lambda images: ["a dark photo"] * len(images), [grey, None], silent).sentences
         ['a dark photo', None]
