@@ -46,8 +46,7 @@ def blocks(document: Path | str) -> list[str]:
 
 
 def nodes(kind: type[Any]) -> list[Any]:
-    every = [block for document in DOCUMENTS for block in pages.blocks(document.read_text(encoding="utf-8"))]
-    trees = [ast.parse(block.code) for block in every if block.not_run != "needs FiftyOne"]  # which is not installed
+    trees = [ast.parse(block) for document in DOCUMENTS for block in blocks(document)]
     return [node for tree in trees for node in ast.walk(tree) if isinstance(node, kind)]
 
 
@@ -55,6 +54,8 @@ def names() -> dict[str, Any]:
     """What the documents' imports bind, and the classes of their variables."""
     bound: dict[str, Any] = {}
     for node in nodes(ast.Import) + nodes(ast.ImportFrom):
+        if node.names[0].name in ("cupy", "fiftyone"):  # of a GPU, and of an environment of its own
+            continue
         exec(compile(ast.Module([node], []), "documents", "exec"), bound)  # noqa: S102  our own lines
     return {**bound, **CLASSES}
 
