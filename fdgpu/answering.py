@@ -162,23 +162,32 @@ class Program(TyperGroup):
 def _standard_output(json: bool, quiet: bool) -> Iterator[TextIO]:
     """Keep standard output for the document; what is written there meanwhile goes to standard error, or nowhere.
 
-    Of the process's own descriptor too, on which libraries in C and worker processes write.
+    It is the process's descriptor that leads elsewhere, on which libraries in C and worker processes write too.
+    ``sys.stdout`` stays what it is: libraries that find it to be ``sys.stderr`` stumble.
     """
     if not (json or quiet):
         yield sys.stdout
         return
+    printed = sys.stdout
     with ExitStack() as stack:
-        sink: TextIO = stack.enter_context(open(os.devnull, "w")) if quiet else sys.stderr  # noqa: PTH123
-        out = sys.stdout
-        with suppress(AttributeError, OSError):  # where it is no file, as in tests
-            if sys.stdout.fileno() == 1:
-                sys.stdout.flush()
-                kept = os.dup(1)
-                out = stack.enter_context(os.fdopen(kept, "w", encoding="utf-8"))
-                os.dup2(sink.fileno(), 1)
-                stack.callback(os.dup2, kept, 1)
-        stack.enter_context(redirect_stdout(sink))
-        yield out
+        nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+        if not _is_descriptor(printed):  # as in tests
+            stack.enter_context(redirect_stdout(nowhere if quiet else sys.stderr))
+            yield printed
+            return
+        printed.flush()
+        kept = stack.enter_context(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+        os.dup2(nowhere.fileno() if quiet else 2, 1)
+        stack.callback(os.dup2, kept.fileno(), 1)
+        stack.callback(printed.flush)
+        yield kept
+
+
+def _is_descriptor(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (AttributeError, OSError):
+        return False
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:

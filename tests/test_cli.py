@@ -571,6 +571,7 @@ def test_standard_output_holds_the_document_alone_whoever_prints() -> None:
     code = (
         "import os, subprocess, sys; from types import SimpleNamespace; from fdgpu import cli\n"
         "def noisy():\n"
+        "    assert sys.stdout is not sys.stderr\n"
         "    print('python'); os.write(1, b'library\\n'); subprocess.run(['echo', 'child'])\n"
         "    return []\n"
         "sys.modules['fdgpu.doctor'] = SimpleNamespace(examine=noisy, healthy=lambda lines: not lines)\n"
