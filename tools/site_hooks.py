@@ -29,9 +29,14 @@ LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`(~?)([\w.]+)`")
 REFERENCE = (
     "auditing", "embedding", "directions", "captions", "index", "decoding", "store", "cluster", "repair", "networks",
-    "errors", "demo.miniature",
+    "errors", "plotting", "demo.miniature",
 )  # fmt: skip
-NAMES = {"cluster": ["Cluster"], "demo.miniature": ["miniature"], "networks": ["class_scores", "penultimate"]}
+NAMES = {  # of modules without __all__
+    "cluster": ["Cluster"],
+    "demo.miniature": ["miniature"],
+    "networks": ["class_scores", "penultimate"],
+    "plotting": ["decisions", "accuracy", "pictures", "class_map"],
+}
 log = logging.getLogger("mkdocs.hooks.site")
 
 _sources: dict[str, Path] = {}  # page of the site → its file in the repository

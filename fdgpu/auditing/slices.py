@@ -313,7 +313,7 @@ def excess_within(inside: Bools, wrong: Bools, stratum: Ints) -> Excess:
     Example:
         >>> inside, wrong = np.arange(40) < 10, np.arange(40) % 10 < np.where(np.arange(40) < 10, 8, 2)
         >>> excess_within(inside, wrong, np.zeros(40, int))
-        Excess(errors=4.5, p=0.0010...)
+        Excess(errors=4.5, p=0.0012...)
         >>> excess_within(inside, wrong, (~inside).astype(int))  # nothing is left to compare with
         Excess(errors=0.0, p=1.0)
     """
