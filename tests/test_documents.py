@@ -150,7 +150,11 @@ def run(document: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return left
 
 
-WITH_CODE = [document.relative_to(ROOT).as_posix() for document in DOCUMENTS if blocks(document)]
+WITH_CODE = [
+    document.relative_to(ROOT).as_posix()
+    for document in DOCUMENTS
+    if not all(block.not_run for block in pages.blocks(document.read_text(encoding="utf-8")))
+]
 RUN_HERE = [name for name in WITH_CODE if name.startswith("docs/") and "gallery" not in name]  # README's runs above
 
 

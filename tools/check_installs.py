@@ -29,7 +29,7 @@ from fdgpu.cuda import OLDEST_TRITON, version_of
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-EXTRAS = ("", "index", "decode", "plot", "wordnet", "ray", "all", "dev", "gpu-cu12", "gpu-cu13")
+EXTRAS = ("", "index", "decode", "plot", "wordnet", "ray", "docs", "all", "dev", "gpu-cu12", "gpu-cu13")
 CUDA = {"gpu-cu12": 12, "gpu-cu13": 13}
 COLUMNS = {  # heading: what may bring it
     "torch": ("torch",),
