@@ -1,6 +1,6 @@
 """Mend the demo's model in every way, at several seeds: minority accuracy before and after.
 
-python -m benchmarks.demo.mended [--seeds 0 1 2] [--share 1] [--write]
+python -m benchmarks.demo.mended [--seeds 0 1 2] [--write]
 """
 
 from __future__ import annotations
@@ -9,38 +9,20 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
 from benchmarks.stored import store
-from fdgpu.demo import mending, world
 from fdgpu.demo.run import demo
 
 
-@contextmanager
-def part_of_the_world(share: int) -> Iterator[None]:
-    """Take every ``share``-th photograph alone, and choose so many fewer, where there is no time for all."""
-    load = world.load_photographs
-
-    def some(*asked: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels, labels = load(*asked)
-        return pixels[::share], labels[::share]
-
-    with patch.object(world, "load_photographs", some), patch.object(mending, "K", mending.K // share):
-        yield
-
-
-def run(seed: int, share: int) -> list[dict[str, Any]]:
+def run(seed: int) -> list[dict[str, Any]]:
     """Run one demo with its repairs; a row a way."""
-    with tempfile.TemporaryDirectory() as folder, part_of_the_world(share):
+    with tempfile.TemporaryDirectory() as folder:
         wall, cpu = time.perf_counter(), time.process_time()
         demo(folder, seed, repair=True)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -61,7 +43,6 @@ def run(seed: int, share: int) -> list[dict[str, Any]]:
             "seconds": round(one["seconds"], 1),
             "demo_seconds": round(wall, 1),
             "demo_cpu_seconds": round(cpu, 1),
-            "share": share,
         }
         for one in ways
     ]
@@ -71,13 +52,12 @@ def main() -> None:
     """Measure, print, and with ``--write`` store under ``benchmarks/results``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--share", type=int, default=1, help="take every so many photographs")
     parser.add_argument("--write", action="store_true", help="store CSV and JSON under benchmarks/results")
     arguments = parser.parse_args()
     about, console, rows = machine(), Console(width=160), list[dict[str, Any]]()
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
     for seed in arguments.seeds:
-        rows += run(seed, arguments.share)
+        rows += run(seed)
         if arguments.write:  # after every seed: a run that is interrupted keeps what it has
             store("mended", about, rows)
     table = Table(*rows[0])

@@ -35,9 +35,9 @@ from fdgpu.repair.training_loop import fine_tune
 from fdgpu.repair.training_recipe import TrainingRecipe
 from fdgpu.report.comparison import Mended, PairedChange, render_mended
 
-K = 100  # images of a class that are chosen or painted
+K = 50  # images of a class that are chosen or painted
 STEPS = 10  # of the decoder
-RECIPE = replace(TrainingRecipe.named("demo"), epochs=4, peak_epoch=1)
+RECIPE = TrainingRecipe.named("demo")
 FOLDER = "mended"  # of manifests, pictures and pages
 
 
@@ -53,6 +53,7 @@ class Mendable:
     store: str  # of its pictures' embeddings
     audit: Callable[[list[Answered], FailureDirections], AuditResult]
     seed: int
+    every: int  # which photographs were taken
     device: torch.device
 
 
@@ -71,7 +72,7 @@ def mend(world: Mendable, out: Path, report: Reporter) -> tuple[Mended, ...]:
     Every model goes through the same further training of all layers. One is trained on nothing else than before, and
     one on images that were drawn from the pool by lot: what these gain no audit has earned.
     """
-    pool = make_pool(world.seed, world.device)
+    pool = make_pool(world.seed, world.device, every=4 * world.every)
     truth, inputs = minority_of(world.splits[-1]), [halved(split.pictures) for split in world.splits]
     found: list[Mended] = []
     ways: dict[str, Callable[[Path], Addition]] = {
@@ -180,9 +181,8 @@ def _trained(world: Mendable, pictures: Tensor, addition: Addition) -> nn.Module
     """Return the model trained further on its training set, whose halved pictures are given, and what is added."""
     labels, weights = world.splits[0].labels, addition.weights
     if addition.pictures is not None and addition.labels is not None:
-        added = addition.pictures  # the bundled decoder paints them as small as the model sees them
-        added = added if added.shape[-1] == pictures.shape[-1] else halved(added)
-        pictures = torch.cat([pictures, added])
+        small = addition.pictures.shape[-1] == pictures.shape[-1]  # as the bundled decoder paints them
+        pictures = torch.cat([pictures, addition.pictures.float() / 255 if small else halved(addition.pictures)])
         labels = torch.cat([labels, addition.labels])
     return fine_tune(
         world.model, pictures, labels, recipe=RECIPE, layers="all", weights=weights, seed=world.seed,
