@@ -8,7 +8,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ValidationError
+from safetensors.numpy import save as to_bytes
 
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
@@ -188,6 +189,16 @@ def write_atomically(path: Path, data: bytes | str, lasting: bool = False) -> No
     with written_atomically(path, lasting) as stream:
         # half of a surrogate pair, which UTF-8 does not know, is written as JSON and Python escape it
         stream.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> None:
+    """Write arrays as tensors, as :func:`write_atomically` does.
+
+    safetensors takes the memory of an array as it lies: one that is not contiguous, such as weights in the order of
+    channels, it would write in another order without a word.
+    """
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # keeps a number a number
+    write_atomically(path, to_bytes(whole, metadata=metadata))
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

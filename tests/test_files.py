@@ -16,9 +16,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from fdgpu.errors import InputError
-from fdgpu.files import check_regular_file, read_file, read_text_file, write_atomically, write_png, written_atomically
+from fdgpu.files import (
+    check_regular_file,
+    read_file,
+    read_text_file,
+    write_atomically,
+    write_png,
+    write_safetensors,
+    written_atomically,
+)
 
 WHAT = "a text file of class names"
 
@@ -129,3 +138,12 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     with pytest.raises(InputError, match=r"x.png cannot be written \(No space left on device\): choose a folder"):
         write(tmp_path / "x.png", b"new")
     assert not any(tmp_path.iterdir())
+
+
+def test_an_array_is_written_as_it_reads_however_it_lies_in_memory(tmp_path: Path) -> None:
+    lying = np.arange(24.0).reshape(2, 3, 4).transpose(0, 2, 1)
+    write_safetensors(tmp_path / "a.safetensors", {"turned": lying, "every second": lying[:, ::2], "none": lying[:0]})
+    read = load_file(tmp_path / "a.safetensors")
+    assert np.array_equal(read["turned"], lying)
+    assert np.array_equal(read["every second"], lying[:, ::2])
+    assert read["none"].shape == (0, 4, 3)

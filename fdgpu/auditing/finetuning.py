@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Normalize
@@ -32,7 +31,7 @@ from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import View, prepared
 from fdgpu.embedding.sources import FileSource, IndexedSource
 from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.files import read_text_file, write_atomically
+from fdgpu.files import read_text_file, write_safetensors
 from fdgpu.findings import Split
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.repair.training_loop import fine_tune
@@ -150,7 +149,7 @@ def finetune(
     model = tuned.get_submodule("1") if normalises else tuned
     if out is not None:
         state = {name: to_host(tensor, "trained weights") for name, tensor in model.state_dict().items()}
-        write_atomically(Path(out), save(state))
+        write_safetensors(Path(out), state)
     n_weighed = 0 if weights is None else int((weights != 1).sum())
     n_added = len(every) - len(training)
     return FineTuned(model, len(training), n_added, n_weighed, None if out is None else Path(out))

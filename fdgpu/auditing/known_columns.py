@@ -89,7 +89,10 @@ class SliceSearch:
         for name in self.columns:
             if name not in further:
                 there = ", ".join(map(shown, list(further)[:10])) or "none"
-                raise InputError(f"slices names {shown(name)}, and the further columns of the table are {there}")
+                raise InputError(
+                    f"slices names {shown(name)}, and the further columns of the table are {there}: name columns that "
+                    "it has, or pass their values as a mapping"
+                )
         return {name: further[name] for name in self.columns}
 
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from fdgpu.arrays import to_device
 from fdgpu.checks import shown
@@ -25,7 +24,7 @@ from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings, 
 from fdgpu.directions.testing import most_permutations
 from fdgpu.directions.whitening import Whitening
 from fdgpu.errors import BackendError, InputError, not_fitted
-from fdgpu.files import check_regular_file, expect, parse_json, validated, write_atomically
+from fdgpu.files import check_regular_file, expect, parse_json, validated, write_safetensors
 from fdgpu.findings import Status
 from fdgpu.rows import Rows, chunk_rows
 from fdgpu.version import __version__
@@ -286,7 +285,7 @@ class Fit(Described):
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all: arrays as tensors, the rest as JSON in its header."""
-        arrays = {KEYS.get(name, name): np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
+        arrays = {KEYS.get(name, name): getattr(self, name) for name in ARRAYS}
         arrays |= {"whitening_mean": self.whitening.mean, "whitening_scale": self.whitening.scale}
         header = {
             "format": FORMAT,
@@ -297,7 +296,7 @@ class Fit(Described):
             "p_value_reason": json.dumps(self.p_value_reason),
             "backend": json.dumps([self.backend, self.backend_reason]),
         }
-        write_atomically(path, to_bytes(arrays, metadata=header))
+        write_safetensors(path, arrays, header)
 
     @classmethod
     def load(cls, path: str | Path) -> Fit:

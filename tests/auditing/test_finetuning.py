@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_tensor
 
 from fdgpu import Classifier
 from fdgpu.auditing import finetune
@@ -166,3 +168,16 @@ def test_weights_behind_a_function_are_checked(root: Path, tmp_path: Path) -> No
     torch.save({"1.weight": torch.zeros(3, 3)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="holds weights of another model"):
         Classifier.from_name(f"{name}:{tmp_path / 'other.pt'}")
+
+
+def test_weights_of_convolutions_are_written_as_they_were_trained(tmp_path: Path) -> None:
+    """They lie in memory by channels once they are trained, which a file must not take for their order."""
+    images = [(np.full((8, 8, 3), level, np.uint8), level // 10 % 2) for level in range(0, 250, 10)]
+    parts = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    found = finetune(
+        nn.Sequential(*parts), images, preprocess=to_tensor, class_names=[0, 1], layers="all",
+        recipe=replace(RECIPE, epochs=4), device="cpu", out=tmp_path / "tuned.safetensors",
+    )  # fmt: skip
+    written = load_file(tmp_path / "tuned.safetensors")
+    for key, tensor in found.model.state_dict().items():
+        assert torch.equal(written[key], tensor), key
