@@ -1,6 +1,6 @@
 # make demo   audit a model with planted failures, on the bundled photographs
 # make test   format, lint, types and tests
-# make docs   the site, into site/: open site/index.html; runs the gallery, about four minutes
+# make docs   the site, into site/: open site/index.html; runs the gallery, which takes minutes
 # make ffcv   FFCV with Debian's libraries, in an environment of its own beside .venv, and the tests of its files
 # make exports  FiftyOne, Spotlight and Embedding Atlas, in an environment of their own, and the tests that open exports by them
 # make bench  fdgpu beside what people run instead, the solver and caption encoding; about a quarter of an hour
