@@ -153,8 +153,8 @@ def audit(
             its CLIP space has to be the embedder's. None draws nothing.
         out: folder to write ``report.html``, ``audit.json``, ``directions.safetensors``, ``examples.parquet``,
             ``captions.parquet``, ``effects.parquet``, ``causes.csv`` and, where columns were tested, ``slices.csv``
-            into; None writes nothing. It appears whole
-            when all is done, and replaces an earlier audit's files; what fdgpu did not write is kept.
+            into; None writes nothing. It appears whole when all is done, and replaces an earlier audit's files; what
+            fdgpu did not write is kept.
         store: folder that keeps the embeddings: images that it holds are not embedded again, so that an audit that was
             killed goes on, and another with other settings or of another model takes them from there. See
             :class:`fdgpu.EmbeddingStore`. ``"auto"`` is ``embeddings`` in ``out``; ``"none"`` keeps nothing.
