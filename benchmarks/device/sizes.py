@@ -22,7 +22,7 @@ class Sizes:
         images: how many are encoded at a time.
         indexed: vectors of an index, which ``queries`` directions ask for their ten hardest.
         classes: that are decoded, with each number of ``seeds``, in ``steps`` (None: the decoder's own).
-        pictures: of each split of the bundled world that are audited; None for all.
+        every: one photograph in so many of the bundled world is audited.
         scale: of the copy and the matrix product that show what the device can do at most.
         rounds: how often a thing is timed.
         budget_s: seconds a slow peer may take of a shape's rounds.
@@ -43,7 +43,7 @@ class Sizes:
     classes: int = 10
     seeds: tuple[int, ...] = (1, 4)
     steps: int | None = None
-    pictures: int | None = None
+    every: int = 1
     scale: float = 1.0
     rounds: int = 3
     budget_s: float = 10.0
@@ -66,7 +66,7 @@ SMALL = Sizes(
     classes=1,
     seeds=(1,),
     steps=2,
-    pictures=300,
+    every=16,
     scale=1 / 64,
     rounds=1,
     budget_s=1.0,

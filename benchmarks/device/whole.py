@@ -51,23 +51,19 @@ def audit(setting: Setting) -> Iterator[Row]:
 
     The model that is audited is wrong mostly where its class was planted to fail; nothing is trained for it.
     """
-    splits = [make_split(name, 0) for name in (Split.VAL, Split.TEST)]
-    rows = [np.arange(len(split.labels)) for split in splits]
-    if setting.sizes.pictures is not None:
-        draw = np.random.default_rng(0)
-        rows = [np.sort(draw.permutation(own)[: setting.sizes.pictures]) for own in rows]
+    splits = [make_split(name, 0, every=setting.sizes.every) for name in (Split.VAL, Split.TEST)]
     found: list[fdgpu.AuditResult] = []
     with TemporaryDirectory() as folder:
 
         def run(device: str) -> None:
-            found.append(_audit(splits, rows, device, Path(folder)))
+            found.append(_audit(splits, device, Path(folder)))
 
         run(setting.device)  # compiles
         with counted_crossings() as crossings:
             took = seconds(lambda: run(setting.device), torch.device(setting.device))
         cpu_took = seconds(lambda: run("cpu"), torch.device("cpu"))
     apart = 1 - _least_cosine(found[-2].directions, found[-1].directions)
-    n = sum(len(own) for own in rows)
+    n = sum(len(split.labels) for split in splits)
     what = f"{n:,} pictures of the bundled world, bundled CLIP"
     yield beside("audit", what, took, "the same on the CPU", cpu_took, apart, 1 - LEAST_COSINE)
     down = sum(crossing.bytes for crossing in crossings)
@@ -78,16 +74,15 @@ def audit(setting: Setting) -> Iterator[Row]:
         yield Row("audit", f"crossing: {why}", note=f"{len(own)} times, {sum(own):,} bytes")
 
 
-def _audit(splits: list[RenderedSplit], rows: list[np.ndarray], device: str, out: Path) -> fdgpu.AuditResult:
+def _audit(splits: list[RenderedSplit], device: str, out: Path) -> fdgpu.AuditResult:
     chance = np.random.default_rng(1)
-    labels, predicted, hard = [], [], []
-    for split, own in zip(splits, rows, strict=True):
-        planted = [split.minority(plant).numpy() for plant in world_settings().plants]
-        hard = np.any(planted, axis=0)[own]
-        wrong = chance.random(len(own)) < np.where(hard, CHANCE_OF_ERROR[True], CHANCE_OF_ERROR[False])
-        labels.append(split.labels.numpy()[own])
+    labels, predicted = [], []
+    for split in splits:
+        hard = np.any([split.minority(plant).numpy() for plant in world_settings().plants], axis=0)
+        wrong = chance.random(len(hard)) < np.where(hard, CHANCE_OF_ERROR[True], CHANCE_OF_ERROR[False])
+        labels.append(split.labels.numpy())
         predicted.append((labels[-1] + wrong) % len(world_settings().class_names))
-    pictures = torch.cat([split.pictures[own] for split, own in zip(splits, rows, strict=True)]).to(device)
+    pictures = torch.cat([split.pictures for split in splits]).to(device)
     embedder = fdgpu.ClipEmbedder.bundled(device)
     embedder.doubts = ()  # these are the pictures that it knows
     return fdgpu.audit(
@@ -99,7 +94,7 @@ def _audit(splits: list[RenderedSplit], rows: list[np.ndarray], device: str, out
         directions=fdgpu.FailureDirections(
             random_state=0, n_resamples=20, backend="numba" if device == "cpu" else "triton"
         ),
-        splits=[str(split.name) for split, own in zip(splits, rows, strict=True) for _ in own],
+        splits=[str(split.name) for split in splits for _ in split.labels],
         out=out,
         progress=silent,
     )
