@@ -103,10 +103,28 @@ def inner(value: Any) -> Any:
 
 
 def _over(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """As torch's own ``tree_map``, of which an operation would take several, and more time than it takes itself."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if type(value) in (tuple, list):
+        return type(value)([_over(one, change) for one in value])
+    if type(value) is dict:
+        return {name: _over(one, change) for name, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         changed = {one.name: _over(getattr(value, one.name), change) for one in fields(value) if one.init}
         return replace(value, **changed)
-    return tree_map(lambda one: change(one) if isinstance(one, torch.Tensor) else one, value)
+    if isinstance(value, (tuple, list, dict)):  # such as named ones
+        return tree_map(lambda one: change(one) if isinstance(one, torch.Tensor) else one, value)
+    return value
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors among the arguments of an operation."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _tensors(one)
 
 
 def _is_cuda(device: Any) -> bool:
@@ -120,7 +138,7 @@ def _with_index(value: Any) -> Any:
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do one operation of torch on the numbers, and refuse what a device would be waited for."""
-    given = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+    given = list(_tensors((args, *kwargs.values())))
     there = [one for one in given if isinstance(one, OnCuda)]
     if any(one.is_meta for one in given):
         raise RuntimeError(f"torch's own code made a tensor without numbers for {func}: index by tensors, not by lists")
@@ -150,7 +168,7 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if result.shape != args[0].shape:
             raise HiddenWaitError(f"{func} resizes a pretended tensor in place, which this mode cannot follow")
         return args[0]
-    return tree_map(lambda one: OnCuda(one) if isinstance(one, torch.Tensor) else one, result)
+    return _over(result, OnCuda)
 
 
 def _refuse_to_wait(packet: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -179,7 +197,8 @@ class _Functions(TorchFunctionMode):
     """Sees what builds a tensor out of Python's numbers, which does not pass through the dispatcher."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, given = tree_map(_with_index, (args, dict(kwargs or {})))
+        args = tuple(_with_index(one) for one in args)
+        given = {name: _with_index(one) for name, one in (kwargs or {}).items()}
         if func is torch.Tensor.new_tensor and isinstance(args[0], OnCuda):
             like, *args = args
             func, given = torch.tensor, {"dtype": like.dtype, "device": CUDA} | given
@@ -189,7 +208,7 @@ class _Functions(TorchFunctionMode):
             return func(*args, **given)
         if func is torch.as_tensor and isinstance(args[0], OnCuda) and not given:
             return args[0]
-        if any(isinstance(one, OnCuda) for one in torch.utils._pytree.tree_leaves(args)):
+        if any(isinstance(one, OnCuda) for one in _tensors(args)):
             raise HiddenWaitError(f"{func.__name__} of a tensor on the device reads its numbers")
         goes_up = _is_cuda(given.pop("device", None))
         given.pop("pin_memory", None)

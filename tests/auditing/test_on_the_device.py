@@ -29,7 +29,7 @@ from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption
 from tests.pretend_cuda import pretend_cuda, solve_by_twins
 
-SIZES = ((16, 3), (64, 3), (16, 12))  # images of a class and split, classes
+SIZES = ((16, 2), (32, 3))  # images of a class and split, classes: both grow, and no crossing becomes fewer by either
 FEW = ((16, 2), (32, 2))
 CHECK = "how far captions lie from encode_text's"
 OF_THE_MODEL = {  # the bundled CLIP
@@ -116,8 +116,8 @@ def test_so_it_is_with_an_index_of_captions(monkeypatch: pytest.MonkeyPatch) -> 
     here = run_all()
     with on_the_device(monkeypatch):
         there = run_all()
-    once, more_images, more_classes = (Counter(one.why for one in crossings) for _, crossings in there)
-    assert once == more_images == more_classes
+    few, more = (Counter(one.why for one in crossings) for _, crossings in there)
+    assert few == more
     resamples, asked = SETTINGS["n_resamples"], "which captions of an index are farthest out"
     for (result, crossings), (other, _) in zip(there, here, strict=True):
         k = len(result.findings.classes)
@@ -188,8 +188,8 @@ def test_what_comes_down_does_not_depend_on_images_nor_classes(
         there = [run(n, k, on_device, **settings) for n, k in SIZES]
     for result, crossings in there:
         check(result, crossings, settings, on_device)
-    once, more_images, more_classes = (Counter(one.why for one in crossings) for _, crossings in there)
-    assert once == more_images == more_classes
+    few, more = (Counter(one.why for one in crossings) for _, crossings in there)
+    assert few == more
     for (result, _), (other, _) in zip(here, there, strict=True):
         same_findings(result, other)
 
@@ -233,11 +233,11 @@ def test_a_models_answers_come_down_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_batches_of_classes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with on_the_device(monkeypatch):
-        whole, at_once = run(16, 5)
+        whole, at_once = run(16, 3)
         monkeypatch.setitem(captioning.BATCH_BYTES, "cuda", 1)  # a class at a time
-        result, one_by_one = run(16, 5)
+        result, one_by_one = run(16, 3)
     counts, more = (Counter(one.why for one in crossings) for crossings in (at_once, one_by_one))
-    assert more["the alignments of candidates"] == 5 * counts["the alignments of candidates"]
+    assert more["the alignments of candidates"] == 3 * counts["the alignments of candidates"]
     same_findings(whole, result)
 
 
