@@ -22,7 +22,7 @@ from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.triton_backend import TritonBackend
 from tests.directions.cuml_stand_in import stand_in
-from tests.kernels.interpreting import DEVICE, compare_in_the_interpreter, comparison
+from tests.kernels.interpreting import DEVICE, comparison
 
 N = 48
 RIGHT = np.arange(N) % 3 > 0
@@ -101,11 +101,6 @@ def test_it_finds_the_w_of_libsvm(
 @pytest.mark.parametrize("case", CASES)
 def test_it_finds_the_w_of_libsvm_on_a_device(case: Callable[[], Case], use: Callable[[SolverBackend], str]) -> None:
     assert_finds_the_w_of_libsvm(use(TritonBackend(DEVICE)), case(), True, (1e-2, 1.0))
-
-
-@pytest.mark.slow
-def test_the_comparisons_hold_in_the_interpreter() -> None:
-    compare_in_the_interpreter(__file__)
 
 
 def test_a_constant_feature_has_no_part_in_the_direction() -> None:

@@ -15,7 +15,7 @@ from fdgpu.directions.samples import ClassSamples
 from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.errors import BackendError, InputError
 from tests.directions.planting import Found, class_samples, found_in, make_classes, plant_modes
-from tests.kernels.interpreting import DEVICE, compare_in_the_interpreter, comparison
+from tests.kernels.interpreting import DEVICE, comparison
 
 SETTINGS = SolverSettings((1e-2, 1.0), cv=2, tol=1e-3, max_iter=100_000)
 
@@ -58,11 +58,6 @@ def test_several_modes_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(explained) for explained in found] == [2, 2]
     for mine, its in zip(*found, strict=True):
         assert np.linalg.norm(mine.w - its.w) <= 1e-3 * np.linalg.norm(its.w)
-
-
-@pytest.mark.slow
-def test_the_comparisons_hold_in_the_interpreter() -> None:
-    compare_in_the_interpreter(__file__)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

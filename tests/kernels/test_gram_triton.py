@@ -12,7 +12,7 @@ from fdgpu.kernels.gram_triton import (
     gram_reference,
     tile_table,
 )
-from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
+from tests.kernels.interpreting import DEVICE, INTERPRETED, comparison
 from tools.kernel_usage import ARCHITECTURES, POINTERS, SHARED_LIMITS, gram_program
 
 
@@ -71,11 +71,6 @@ def test_indices_past_two_to_the_31_do_not_wrap() -> None:
     indices = torch.zeros(2, dtype=torch.int64, device=DEVICE)
     indices_kernel[(1,)](start, rows, 100_000, indices, enable_fp_fusion=True)
     assert indices.tolist() == [3_000_300_007, 3_000_000_000 + 9_999_900_007]
-
-
-@pytest.mark.slow
-def test_the_comparisons_hold_in_the_interpreter() -> None:
-    compare_in_the_interpreter(__file__)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="an interpreted kernel cannot be compiled")

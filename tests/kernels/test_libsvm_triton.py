@@ -14,7 +14,7 @@ from fdgpu.directions.triton_backend import TritonBackend
 from fdgpu.errors import InputError
 from fdgpu.kernels import smo_batch
 from tests.directions.planting import class_samples, make_classes
-from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
+from tests.kernels.interpreting import DEVICE, INTERPRETED, comparison
 from tools.kernel_usage import SHARED_LIMITS, libsvm_programs
 
 SETTINGS = SolverSettings((1e-3, 1.0), published=True)
@@ -53,11 +53,6 @@ def test_what_was_not_asked_for_or_lacks_a_kind() -> None:
         batch.decide(duals)[0, :12].cpu(),
         batches[1].decide(batches[1].fit(batches[1].layout.labels, index.cpu()))[0, :12],
     )
-
-
-@pytest.mark.slow
-def test_the_comparisons_hold_in_the_interpreter() -> None:
-    compare_in_the_interpreter(__file__)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="an interpreted kernel cannot be compiled")

@@ -9,7 +9,7 @@ import torch
 
 from fdgpu.kernels.smo_batch import GramBatch, Solutions, cross_validate_reference, fit_reference
 from fdgpu.kernels.smo_triton import cross_validate_labels, fit_labels
-from tests.kernels.interpreting import DEVICE, INTERPRETED, compare_in_the_interpreter, comparison
+from tests.kernels.interpreting import DEVICE, INTERPRETED, comparison
 from tools.kernel_usage import ARCHITECTURES, SHARED_LIMITS, solver_programs
 
 COSTS = torch.tensor([1e-3, 0.1, 1.0])
@@ -140,11 +140,6 @@ def test_a_labelling_with_one_kind_of_label_has_no_solution() -> None:
     found = fit_labels(batch, labels, C_index, COSTS.to(DEVICE), **STOP)
     assert found.violation.isnan().tolist() == [[True, False]]
     assert found.decisions[0, :9].isnan().all()
-
-
-@pytest.mark.slow
-def test_the_comparisons_hold_in_the_interpreter() -> None:
-    compare_in_the_interpreter(__file__)
 
 
 @pytest.mark.slow
