@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def test_a_mended_demo_leaves_what_it_chose_and_how_much_better_each_way_is(
     load = world.load_photographs
     monkeypatch.setattr(world, "load_photographs", lambda *own: tuple(one[::2] for one in load(*own)))
     monkeypatch.setattr(mending, "K", 20)
+    monkeypatch.setattr(mending, "STEPS", 4)
+    monkeypatch.setattr(mending, "RECIPE", replace(mending.RECIPE, epochs=4))  # of every way's further training
     out = tmp_path / "out"
     demo(out, directions=FailureDirections(n_permutations=99, n_resamples=20), repair=True, device="cpu")
     assert files_of(out) == listed(out, "truth.json") | listed(out, "audit.json")
