@@ -241,10 +241,9 @@ class ImageEmbedder(Described):
         images = image_source(source)
         made = Embeddings([], torch.empty(0), {})
         rows, sums, answers = list[Tensor](), list[Tensor](), list[AnswerPart]()
-        views = [self.view, *([alongside.view] if alongside else [])]
         with OneBar(progress) as report:
             report(stage, 0, images.count)
-            for batch in images.batches(self.batch_size, *views):
+            for batch in images.batches(self.batch_size, *self.views(alongside)):
                 rows.append(self.embed_batch(batch))
                 if alongside:
                     start = len(made.ids)
@@ -264,6 +263,10 @@ class ImageEmbedder(Described):
         """What the model takes of an image."""
         smallest = self.preprocess.smallest if self.reduced_decoding else None
         return View(self.preprocess.resize, smallest=smallest, device=self.placement.device)
+
+    def views(self, alongside: Alongside | None) -> list[View]:
+        """Return what it and a further model take of an image."""
+        return [self.view] if alongside is None else [self.view, alongside.view]
 
     @property
     def kept_in(self) -> torch.dtype:

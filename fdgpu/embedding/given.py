@@ -48,17 +48,6 @@ class NamedImages(ImageSource):
         return [None] * len(rows)
 
 
-class SomeImages(ImageSource):
-    """Samples of another source, in a list."""
-
-    def __init__(self, listed: Sequence[Sample]) -> None:
-        self.listed, self.count = listed, len(listed)
-
-    def samples(self) -> Iterator[Sample]:
-        """Yield them."""
-        return iter(self.listed)
-
-
 class GivenVectors(ImageEmbedder):
     """Stands for the embedder of vectors (n, d) that are there already.
 

@@ -29,7 +29,7 @@ from fdgpu.files import UNFINISHED, unwritable
 from fdgpu.findings import Split
 from fdgpu.rows import Rows, TensorRows
 from fdgpu.store.manifest import KINDS, SHARD_ROWS, Manifest
-from fdgpu.store.shard import Shard, Vectors, texts
+from fdgpu.store.shard import Floating, Floats, Shard, Vectors, texts
 from fdgpu.store.writing import Piece, Writer, writing
 
 SHARD = re.compile(r"(\d{5,})\.parquet")
@@ -148,7 +148,7 @@ class EmbeddingStore(Described):
     @cached_property
     def vectors(self) -> list[Vectors]:
         """Where the vectors of each shard are."""
-        return [shard.vectors("vector", self.manifest.dimension, self.manifest.kind) for shard in self.shards]
+        return [Vectors(shard, self.manifest.dimension, self.manifest.kind) for shard in self.shards]
 
     @cached_property
     def starts(self) -> Ints:
@@ -439,9 +439,9 @@ class _Memory:
     the time of torch's. Where CUDA runs, it is torch's own pinned memory, which torch uses again.
     """
 
-    def __init__(self, dimension: int, kind: np.dtype[Any]) -> None:
+    def __init__(self, dimension: int, kind: Floating) -> None:
         self.dimension, self.kind = dimension, kind
-        self._arrays: list[NDArray[Any]] = []
+        self._arrays: list[Floats] = []
         self._one = threading.Lock()  # of the readers, who may not find the same memory free
 
     def rows(self, n: int) -> torch.Tensor:

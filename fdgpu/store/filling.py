@@ -34,11 +34,11 @@ from fdgpu.errors import InputError
 from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
-from fdgpu.store.answers_file import StoredAnswers
 from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
 from fdgpu.store.manifest import NAME, Complete, Manifest
 from fdgpu.store.pieces import Images, Workers, is_sent, piece_of
 from fdgpu.store.shard import texts
+from fdgpu.store.stored import StoredAnswers
 from fdgpu.store.writing import Piece, Writer, digest_of, plain_label, writing
 
 MOST_SHOWN = 3  # images in an error
@@ -301,14 +301,13 @@ class _Filling:
 
     def _pieces(self, source: ImageSource) -> Iterator[Piece]:
         """Embed the images of a source batch by batch."""
-        views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
         rows_of = self._rows_of(source)
         # Before the images are read, so that one that changes in between is found to have changed.
         listed = source.ids if self.source.ids is not None else None
         known = None if listed is None else self._rows_of(source)(listed)
         stamps = None if known is None else pa.array(self.source.stamps(known), pa.string())
         start = 0
-        for batch in source.batches(self.embedder.batch_size, *views):
+        for batch in source.batches(self.embedder.batch_size, *self.embedder.views(self.alongside)):
             span, rows = range(start, start + len(batch.ids)), rows_of(batch.ids)
             stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
             yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
