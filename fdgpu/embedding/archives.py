@@ -39,6 +39,7 @@ END = bytes(2 * tarfile.BLOCKSIZE)  # of a whole tar
 BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 Read = Callable[[], bytes]
+T = TypeVar("T")
 
 
 def archive_source(
@@ -118,8 +119,8 @@ class LoadedShards(ImageSource):
     time, so that pictures are found again by id.
     """
 
-    def __init__(self, shards: Any, image: str | None = None, label: str | None = None) -> None:
-        self.shards, self.image, self.label = shards, image, label
+    def __init__(self, shards: Any) -> None:
+        self.shards = shards
         self._order: list[str] = []
 
     def samples(self) -> Iterator[Sample]:
@@ -151,7 +152,7 @@ class LoadedShards(ImageSource):
         for row, one in enumerate(self.shards):
             if isinstance(one, Mapping):
                 parts = {name: part for name, part in one.items() if not name.startswith("__")}
-                sample = _keyed_sample(str(one.get("__key__", row)), parts, self.image, self.label)
+                sample = _keyed_sample(str(one.get("__key__", row)), parts)
                 if sample is not None:
                     yield sample
             elif isinstance(one, (tuple, list)) and len(one) == 2:
@@ -255,7 +256,9 @@ def _split_name(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", kind
 
 
-def _keyed_sample(key: str, parts: Mapping[str, Any], image: str | None, label: str | None) -> Sample | None:
+def _keyed_sample(
+    key: str, parts: Mapping[str, Any], image: str | None = None, label: str | None = None
+) -> Sample | None:
     """Return the image of a key, whose parts are bytes, what reads them, or what a WebDataset made of them.
 
     None stands for a key without an image or label: a file beside the data set.
@@ -316,9 +319,6 @@ def _parsed(content: object) -> object:
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------
-
-
-T = TypeVar("T")
 
 
 class MemberSource(IndexedSource):

@@ -28,7 +28,6 @@ from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows
 
-SUMS = "checksums of the pictures"
 CHECKED = 64  # pictures on a device that are made into float64 at a time
 
 
@@ -144,10 +143,10 @@ def fingerprint_of(sums: NDArray[np.int64]) -> str:
     return sha256(sums.tobytes()).hexdigest()
 
 
-def brought_together(parts: Sequence[Tensor], why: str) -> NDArray[np.int64]:
-    """Return (n,) integers on the host; parts that are on a device come down together."""
+def sums_on_host(parts: Sequence[Tensor]) -> NDArray[np.int64]:
+    """Return (n,) checksums on the host; parts that are on a device come down together."""
     there = [part for part in parts if part.device.type != "cpu"]
-    down = to_host(torch.cat(there), why) if there else np.empty(0, np.int64)
+    down = to_host(torch.cat(there), "checksums of the pictures") if there else np.empty(0, np.int64)
     each = iter(np.split(down, np.cumsum([len(part) for part in there])[:-1]))
     return np.concatenate(
         [np.empty(0, np.int64), *(part.numpy() if part.device.type == "cpu" else next(each) for part in parts)]
@@ -255,7 +254,7 @@ class ImageEmbedder(Described):
         if alongside:
             alongside.complete(answers)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        seen = fingerprint_of(brought_together(sums, SUMS)) if fingerprint else ""
+        seen = fingerprint_of(sums_on_host(sums)) if fingerprint else ""
         return replace(made, vectors=vectors, fingerprint=seen)
 
     @property

@@ -316,7 +316,7 @@ class StreamSource(ImageSource):
             yield Sample(names.of(own), partial(_as_image, image, self.root), label, split)
 
 
-# --- what a column holds --------------------------------------------------------------------------------------------
+# --- cells ------------------------------------------------------------------------------------------------------------
 
 
 def _as_arrow(frame: Any) -> pa.Table:

@@ -9,6 +9,7 @@ FAISS takes torch's tensors here by their addresses, on a GPU on torch's stream:
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
@@ -40,10 +41,9 @@ def load_faiss(purpose: str) -> ModuleType:
         BackendError: if it is not installed; says how to get it.
     """
     try:
-        import faiss
+        return import_module("faiss")
     except ImportError:
         raise BackendError(f"{purpose} needs FAISS: pip install 'fdgpu[index]'") from None
-    return faiss
 
 
 # --- tensors by their addresses -------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class FaissStore:
             )
         self._resources = None if device.type == "cpu" else self._faiss.StandardGpuResources()
         self._rows: ExactStore | None = None
-        self._index: faiss.Index | None = None
+        self._index: faiss.Index = None
         if kind.name == Kind.IVF:
             self._rows = ExactStore(dimension, half, device)
         else:

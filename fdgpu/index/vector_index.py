@@ -290,8 +290,7 @@ class VectorIndex(Described):
             raise InputError(f"{path} is damaged ({error}): save the index again") from None
         index._store = store
         index._ids, index._seen = RowIds([list(run) for run in manifest.runs], len(store)), manifest.seen
-        for part in names:
-            index.names.append(part)
+        index.names = Chain(names)
         return index
 
     @classmethod

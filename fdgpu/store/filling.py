@@ -19,13 +19,12 @@ from torch import Tensor
 from fdgpu.arrays import rows_finite
 from fdgpu.checks import shown
 from fdgpu.embedding.embedder import (
-    SUMS,
     Alongside,
     Embeddings,
     ImageEmbedder,
-    brought_together,
     checksums,
     fingerprint_of,
+    sums_on_host,
 )
 from fdgpu.embedding.loading import Sample, on_the_host
 from fdgpu.embedding.picture import Treatment
@@ -222,7 +221,7 @@ class _Filling:
             sums.append(checksums(batch.pixels))
             self.told |= zip(batch.ids, zip(batch.labels, batch.splits, strict=True), strict=True)
             self.report("compare images", len(found), len(ids))
-        found |= dict(zip(read, brought_together(sums, SUMS).tolist(), strict=True))
+        found |= dict(zip(read, sums_on_host(sums).tolist(), strict=True))
         return [found.get(own) for own in ids]
 
     # --- what is missing ----------------------------------------------------------------------------------------------

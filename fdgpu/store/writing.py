@@ -58,9 +58,9 @@ class Piece:
 
     def part(self, first: int, last: int) -> Piece:
         """Return some of the images."""
-        own: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "answers"}
-        cut: dict[str, Any] = {name: None if column is None else column[first:last] for name, column in own.items()}
-        return Piece(**cut, answers=None if self.answers is None else self.answers.part(first, last))
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "answers"}
+        cut = {name: column[first:last] for name, column in own.items() if column is not None}
+        return replace(self, **cut, answers=None if self.answers is None else self.answers.part(first, last))
 
     @classmethod
     def joined(cls, pieces: Sequence[Piece]) -> Piece:
