@@ -230,18 +230,15 @@ class _Filling:
         store, known, ids = self.store, len(self.store), self.order
         wanted = self.source.count if missing is None else len(missing)
         check_folder(store.path, (wanted or 0) * store.manifest.dimension * store.manifest.kind.itemsize)
-        if store.manifest.complete is not None:
-            store.manifest = store.manifest.model_copy(update={"complete": None})
-            store.manifest.write(store.path)
+        store.mark(None)
         every = missing is None or (missing == ids and self.source.ids is not None)
         source = self.source if every or missing is None else self.source.only(missing)
         self.fresh = [] if not known and source is self.source and self.workers is None else None
         self.most = held_bytes(self.embedder.placement.device)
         total = None if source.count is None else known + source.count
         answers = self.alongside.fingerprint[:16] if self.alongside else ""
-        taken = [int(shard.path.stem) for shard in store.shards]
         self.report("embed images", known, total)
-        with closing(Writer(store.path, store.manifest, taken, answers)) as writer:
+        with closing(store.writer(answers)) as writer:
             for piece in self._written(source, writer):
                 self._keep(piece.vectors)
                 known += len(piece)
@@ -387,9 +384,7 @@ class _Filling:
         """Write into the manifest that all images are there."""
         store = self.store
         digest = digest_of(store.ids.combine_chunks(), store.column("picture").combine_chunks())
-        done = Complete(images=len(store), source=digest)
-        store.manifest = store.manifest.model_copy(update={"complete": done})
-        store.manifest.write(store.path)
+        store.mark(Complete(images=len(store), source=digest))
 
 
 def _refuse_twice(counts: Counter[str]) -> None:

@@ -140,6 +140,11 @@ class Manifest(BaseModel):
         return KINDS[self.precision]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The same, as torch has it."""
+        return torch.float16 if self.precision == "float16" else torch.float32
+
+    @property
     def run(self) -> str:
         """What the footer of every shard says: of which run it is."""
         held = self.model_dump(exclude={"complete"})

@@ -42,10 +42,9 @@ class StoredVectors(ImageEmbedder):
     def __init__(self, store: EmbeddingStore, device: torch.device) -> None:
         manifest = store.manifest
         self.store, self.name, self.dimension = store, manifest.model or "stored vectors", manifest.dimension
-        kind = torch.float16 if manifest.precision == "float16" else torch.float32
         self.batch_size = 256
         self.placement = Placement(
-            device, kind, f"the vectors come from {store.path.name}", f"the store keeps {manifest.precision}"
+            device, manifest.dtype, f"the vectors come from {store.path.name}", f"the store keeps {manifest.precision}"
         )
 
     @property

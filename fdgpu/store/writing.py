@@ -116,8 +116,7 @@ class Writer:
             InputError: if an earlier one could not be written.
         """
         finite = rows_finite(shard.vectors)
-        kind = torch.float16 if self.manifest.precision == "float16" else torch.float32
-        vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(kind)
+        vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(self.manifest.dtype)
         pictures = torch.empty(0, dtype=torch.int64) if shard.pictures is None else shard.pictures
         coming = [coming_down(one, SINK) for one in (vectors, finite, pictures)]
         said = None if shard.answers is None else answers_coming(shard.answers)
