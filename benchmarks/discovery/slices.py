@@ -41,8 +41,7 @@ from benchmarks.stored import store
 from fdgpu.auditing.known_columns import SliceSearch, Value, read_known
 from fdgpu.auditing.slices import Candidates, excess_p, followed, search
 from fdgpu.demo.base_model import predict, train_base_model
-from fdgpu.demo.settings import ATTRIBUTES, world_settings
-from fdgpu.demo.world import make_split
+from fdgpu.demo.world import ATTRIBUTES, make_split, world_settings
 from fdgpu.directions.testing import false_discovery_rates
 from fdgpu.findings import Split
 
@@ -237,7 +236,11 @@ def main() -> None:
         if asked.write:
             store("slices_speed", about, [row])
         return
-    rows = [row for name in asked.worlds for seed in asked.seeds for row in measure(name, seed)]
+    rows: list[dict[str, object]] = []
+    for name in asked.worlds:
+        for seed in asked.seeds:
+            rows += measure(name, seed)
+            console.print(f"{name}, seed {seed}", style="dim")
     table = Table("world", "method", "seeds", "planted", "found", "reported", "false", "worlds with a false one")
     for name, method in dict.fromkeys((str(row["world"]), str(row["method"])) for row in rows):
         own = [row for row in rows if (row["world"], row["method"]) == (name, method)]
