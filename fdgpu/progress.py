@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar
 from time import monotonic
-from types import TracebackType
 from typing import Protocol
 
 from markupsafe import Markup
@@ -57,9 +56,7 @@ class ProgressBars:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
@@ -80,9 +77,7 @@ class NotebookBars:
     def __enter__(self) -> NotebookBars:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._draw()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
@@ -140,8 +135,6 @@ class OneBar:
             return self._given
         return self._bars.__enter__() if self._bars is not None else silent
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bars is not None:
-            self._bars.__exit__(kind, error, trace)
+            self._bars.__exit__(*error)

@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
-    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "described", "device", "errors", "extras", "files",
-    "findings", "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
+    "arrays", "cgroups", "checks", "cluster", "cuda", "described", "device", "errors", "extras", "files",
+    "findings", "fingerprint", "folders", "networks", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}
@@ -61,7 +61,7 @@ ON_THE_HOST = {
     ("directions.whitening", "numpy"): "rows on the CPU, for compiled loops",
     ("embedding.embedder", "numpy"): "pictures on the CPU, to be hashed",
     ("embedding.loading", "numpy"): "a picture of a file, for a transform of PIL images",
-    ("index.faiss_store", "nonzero"): "what to_host brought",
+    ("index.stores", "nonzero"): "what to_host brought",
     ("index.vector_index", "numpy"): "ids of positions that NumPy has",
     ("kernels.draws", "numpy"): "the compiled twin, for the CPU",
     ("kernels.folds", "numpy"): "the compiled twin, for the CPU",
