@@ -1,7 +1,7 @@
 """Is the minority what the model fails on? The paper's forms class by class, by how much more often it is wrong there.
 
     python -m benchmarks.discovery.misses --seeds A-B [--cache DIR] [--write]
-    python -m benchmarks.discovery.misses --seeds A-B --slices rare [--write]
+    python -m benchmarks.discovery.misses --seeds A-B --slices rare [--cv 2] [--write]
 
 A form plants a minority in training, and judges by the minority among the K hardest. Whether the model then fails on
 it is up to the training. Classes are told apart by the error rate on the minority less that on the others, on val:
@@ -86,14 +86,14 @@ def classes_of(problem: Problem, top: int) -> list[tuple[str, dict[str, float]]]
     return rows
 
 
-def slice_of(problem: Problem) -> dict[str, object]:
+def slice_of(problem: Problem, cv: int = SolverSettings.cv) -> dict[str, object]:
     """Return the line of a problem with one slice, which lies in one class."""
     val, inside = problem.val, np.asarray(problem.val_truth.any(axis=1))
     label = int(val.labels[inside][0])
     own = np.flatnonzero(val.labels == label)
     vectors, margins = check_embeddings(val.x, "vectors"), check_loss(val.loss, val.labels)
     one = ClassSamples(label, own, val.correct[own], vectors, Whitening.fit(problem.reference), margin=margins[own])
-    batch = TorchBackend(torch.device("cpu"), NumbaBackend).open([one], SolverSettings(method="latent"))
+    batch = TorchBackend(torch.device("cpu"), NumbaBackend).open([one], SolverSettings(method="latent", cv=cv))
     truth, wrong = torch.from_numpy(inside[own]), ~val.correct[own]
     space = space_of(batch.x[None], torch.ones(1, len(own), dtype=batch.x.dtype))
     smoother, margin = smoother_of(space, batch.shrinkages), batch.margin[None, None]
@@ -160,10 +160,11 @@ def main() -> None:
     parser.add_argument(
         "--slices", choices=("rare", "moderate", "hard", "noisy label"), help="a world of single slices"
     )
+    parser.add_argument("--cv", type=int, default=SolverSettings.cv, help="folds that nats of slices are held out in")
     parser.add_argument("--write", action="store_true")
     asked, console, about = parser.parse_args(), Console(width=220), machine()
     seeds = asked.seeds
-    rows = of_slices(asked.slices, seeds, console) if asked.slices else of_forms(asked.cache, seeds, console)
+    rows = of_slices(asked.slices, seeds, asked.cv, console) if asked.slices else of_forms(asked.cache, seeds, console)
     console.print("  ".join(f"{name} {value}" for name, value in about.items()))
     if not rows:
         raise SystemExit(f"{asked.cache} holds none of these seeds: train them with --prepare of benchmarks.discovery")
@@ -176,10 +177,10 @@ def main() -> None:
         store(f"misses_{of}{seeds.start}-{seeds.stop - 1}", about, rows)
 
 
-def of_slices(setting: str, seeds: range, console: Console) -> list[dict[str, object]]:
+def of_slices(setting: str, seeds: range, cv: int, console: Console) -> list[dict[str, object]]:
     """Return a line for each problem of a world."""
     problems = (problem for seed in seeds for problem in WORLDS[setting](seed))
-    return [slice_of(one) for one in track(problems, "slices", console=console, disable=not console.is_terminal)]
+    return [slice_of(one, cv) for one in track(problems, "slices", console=console, disable=not console.is_terminal)]
 
 
 def of_forms(cache: Path, seeds: range, console: Console) -> list[dict[str, object]]:
