@@ -17,7 +17,7 @@ from benchmarks.discovery import running
 from benchmarks.discovery.comparing import by_seed, difference, rivals_ahead, stored_rows, tables
 from benchmarks.discovery.methods import LATENT, Lines
 from benchmarks.discovery.metric import Found
-from benchmarks.discovery.misses import KINDS, classes_of
+from benchmarks.discovery.misses import KINDS, classes_of, slice_of
 from benchmarks.discovery.problem import Problem
 from benchmarks.discovery.running import Measured, measurements, read, run
 from benchmarks.discovery.worlds import one_class
@@ -216,3 +216,16 @@ def test_a_minority_that_the_model_gets_right_is_told_apart_from_one_that_it_fai
     ((kind, values),) = classes_of(unrelated, 20)
     assert kind == KINDS[0]
     assert values["fdgpu, latent, vectors alone"] < 0.7
+
+
+def test_a_slice_that_is_found_is_a_fixed_point_and_its_truth_foretells_no_more() -> None:
+    problem = next(one_class("hard", 3, 1200, 8, ((0.3, 4),)))
+    line = slice_of(problem)
+    assert line["slice of class"] == f"{problem.val_truth.sum()} of 600"
+    found, told, begun = (float(value) for value in str(line["area, found / told / begun"]).split(" / "))
+    assert found > 0.97
+    assert begun == pytest.approx(found, abs=0.01)
+    assert told >= found - 0.01
+    nats_found, nats_told = (float(value) for value in str(line["nats held out, found / told"]).split(" / "))
+    assert nats_found > 3
+    assert nats_found == pytest.approx(nats_told, rel=0.2)
