@@ -61,8 +61,12 @@ from fdgpu.options import (
     SliceUnknown,
     StopAfter,
     Store,
+    check_device,
+    check_images,
+    class_names_of,
+    renamed_columns,
+    usage,
 )
-from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
@@ -200,11 +204,11 @@ def audit(
 
     with usage("--captioner"):
         check_captioner(captioner, grammar)
-    from fdgpu.auditing.inputs import check_inputs
-    from fdgpu.auditing.known_columns import SliceSearch
+    from fdgpu.auditing.columns.inputs import check_inputs
+    from fdgpu.auditing.columns.predictions import read_predictions
+    from fdgpu.auditing.columns.tables import REQUIRED
     from fdgpu.auditing.pipeline import audit as run_audit
-    from fdgpu.auditing.predictions import read_predictions
-    from fdgpu.auditing.tables import REQUIRED
+    from fdgpu.auditing.slices import SliceSearch
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.classifier import Classifier
     from fdgpu.embedding.features import named_embedder
@@ -455,7 +459,7 @@ def _audit_in(out: Path) -> dict[str, object]:
 
 def _summary(findings: Findings) -> None:
     """Print the overview, the clearest failure first; what was tested with p and q, the significant before the rest."""
-    from fdgpu.report.formats import duration
+    from fdgpu.report.wording import duration
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("class", "status"):
@@ -491,8 +495,7 @@ def _summary(findings: Findings) -> None:
 
 def _slices(findings: Findings) -> None:
     """Print a line of each slice of known columns that follows from no other."""
-    from fdgpu.report.formats import chance, percent
-    from fdgpu.report.wording import slice_words
+    from fdgpu.report.wording import chance, percent, slice_words
 
     found = [one for one in findings.slices if not one.follows_from]
     for one in found[:MOST_ROWS]:

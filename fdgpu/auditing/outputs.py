@@ -43,6 +43,7 @@ FILES = (
     "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet", "effects.parquet",
     "causes.csv",
 )  # fmt: skip
+STORE = "embeddings"  # the folder of the store within that of the audit
 SCHEMA = "fdgpu.audit/1"  # raise the number when a key goes, or changes its meaning; a new key is no new version
 CAUSE_COLUMNS = (
     "path", "class", "prediction", "split", "correct", "cause", "chance", "duplicate_of", "duplicate_class",

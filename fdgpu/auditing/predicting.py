@@ -14,11 +14,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.class_names import ClassNames
+from fdgpu.auditing.columns.class_names import ClassNames
+from fdgpu.auditing.columns.pairing import COLUMNS
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.pairing import COLUMNS
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole
 from fdgpu.embedding.classifier import AnswerPart
 from fdgpu.errors import FdgpuWarning, InputError

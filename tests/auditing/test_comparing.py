@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 import fdgpu
 from fdgpu.auditing import AuditResult, comparing
-from fdgpu.auditing.comparing import accuracy_gap, compare, paired_change
+from fdgpu.auditing.after.comparing import accuracy_gap, compare, paired_change
 from fdgpu.embedding import GivenVectors
 from fdgpu.errors import InputError
 from fdgpu.findings import Skipped

@@ -24,7 +24,7 @@ from PIL import Image
 
 import fdgpu
 from fdgpu.auditing import AuditResult, exporting
-from fdgpu.auditing.exporting import MAP, SIMILARITY, Target, audit_frame, class_probabilities, export
+from fdgpu.auditing.after.exporting import MAP, SIMILARITY, Target, audit_frame, class_probabilities, export
 from fdgpu.errors import InputError, MissingExtraError
 
 N, D = 120, 12

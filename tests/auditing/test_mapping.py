@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fdgpu.auditing import mapping
+from fdgpu.auditing.gathering import NEIGHBOURS, image_table, telling_axis
 from fdgpu.auditing.images import AuditImages
-from fdgpu.auditing.mapping import NEIGHBOURS, image_table, telling_axis
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.fit import Fit
 from fdgpu.findings import Split, Status

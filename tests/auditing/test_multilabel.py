@@ -14,7 +14,7 @@ from torch import nn
 import fdgpu
 from fdgpu import ClipEmbedder, Decoder, FailureDirections
 from fdgpu.auditing import AuditResult, Planted
-from fdgpu.auditing.conditions import f1_score
+from fdgpu.auditing.columns.conditions import f1_score
 from fdgpu.demo.renderer import draw_attributes, draw_scene, render
 from fdgpu.demo.settings import world_settings
 from fdgpu.demo.world import load_photographs

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, is_array, to_numpy
-from fdgpu.auditing.class_names import ClassNames, given_classes
+from fdgpu.auditing.columns.class_names import ClassNames, given_classes
 from fdgpu.captions.recipe import distinct_names
 from fdgpu.checks import shown
 from fdgpu.errors import InputError

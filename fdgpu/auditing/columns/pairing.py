@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.frames import read_frame
-from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.predictions import read_predictions
-from fdgpu.auditing.tables import FURTHER, REQUIRED, ColumnNames, Predictions
+from fdgpu.auditing.columns.inputs import AuditInputs
+from fdgpu.auditing.columns.predictions import read_predictions
+from fdgpu.auditing.columns.tables import FURTHER, REQUIRED, ColumnNames, Predictions, read_frame
 from fdgpu.checks import shown
 from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.image_file import suffixes

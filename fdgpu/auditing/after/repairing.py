@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from scipy.special import pdtrc
 
 from fdgpu.arrays import to_host
+from fdgpu.auditing.columns.pairing import COLUMNS, Paired, pair
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pairing import COLUMNS, Paired, pair
-from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.result import AuditResult, Failure, PastAudit
 from fdgpu.auditing.space import Embedder, loaded_embedder
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole, shown
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import FileSource, ImageSource
@@ -192,7 +191,7 @@ def labelled(
     """Lay labels beside images: a table or a mapping by path, the source's own, or the names of folders.
 
     Raises:
-        InputError: as :func:`fdgpu.auditing.pairing.pair`.
+        InputError: as :func:`fdgpu.auditing.columns.pairing.pair`.
     """
     given = {**dict.fromkeys(COLUMNS), "labels": labels}
     return pair(images, given, None, allow_outside, names=columns, answered=True)

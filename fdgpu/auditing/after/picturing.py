@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from fdgpu.arrays import to_device, to_host
-from fdgpu.auditing.pairing import Paired
-from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.repairing import Manifest, Seen, embedder_of, failures_of, write_manifest
-from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.after.repairing import Manifest, Seen, embedder_of, failures_of, write_manifest
+from fdgpu.auditing.columns.pairing import Paired
+from fdgpu.auditing.result import AuditResult, Failure, PastAudit
 from fdgpu.auditing.space import Embedder
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_name, check_number, check_whole

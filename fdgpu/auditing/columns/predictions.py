@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from fdgpu.auditing.frames import PARQUET, read_parquet
-from fdgpu.auditing.tables import (
+from fdgpu.auditing.columns.tables import (
     NUMBERS,
+    PARQUET,
     REQUIRED,
     SCORES,
     ColumnNames,
@@ -33,6 +33,7 @@ from fdgpu.auditing.tables import (
     checked_columns,
     further_columns,
     named_columns,
+    read_parquet,
 )
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
@@ -50,7 +51,8 @@ def read_predictions(
     These are ``confidence``, ``true_probability`` and ``group``; and further ones of what is known of the images, such
     as a camera, which an audit tests beside directions. Columns may stand in any order, and be called as
     :data:`SYNONYMS` says. Of a CSV, commas, semicolons and tabs separate; UTF-8 and, with its mark, UTF-16 are read.
-    Spaces around a cell do not count. Parquet is read as a frame, see :func:`~fdgpu.auditing.frames.read_frame`.
+    Spaces around a cell do not count. Parquet is read as a frame, see
+    :func:`~fdgpu.auditing.columns.tables.read_frame`.
 
     Args:
         path: of a CSV or a Parquet file; its content tells which.

@@ -18,13 +18,12 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Normalize
 
 from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.class_names import ClassNames
+from fdgpu.auditing.after.picturing import PAINTED
+from fdgpu.auditing.after.repairing import HEADER, labelled
+from fdgpu.auditing.columns.class_names import ClassNames, Outputs
+from fdgpu.auditing.columns.pairing import Paired
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.laying import Model, opened_classifier
-from fdgpu.auditing.output_names import Outputs
-from fdgpu.auditing.pairing import Paired
-from fdgpu.auditing.picturing import PAINTED
-from fdgpu.auditing.repairing import HEADER, labelled
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_name, shown
 from fdgpu.described import Described
 from fdgpu.embedding.classifier import Classifier
