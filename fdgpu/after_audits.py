@@ -120,7 +120,7 @@ def repair(
     for images, option in ((pool, "--pool"), (train, "--train")):
         if images is not None:
             check_images(images, option)
-    from fdgpu.auditing import repairing
+    from fdgpu.auditing.after import repairing
     from fdgpu.auditing.result import PastAudit
     from fdgpu.embedding.features import named_embedder
     from fdgpu.progress import ProgressBars

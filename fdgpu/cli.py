@@ -10,7 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -70,6 +70,7 @@ from fdgpu.options import (
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
+    from fdgpu.auditing.columns.tables import Predictions
     from fdgpu.captions.candidates import CaptionRecipe
     from fdgpu.cluster import Cluster
     from fdgpu.directions.estimator import FailureDirections
@@ -204,9 +205,6 @@ def audit(
 
     with usage("--captioner"):
         check_captioner(captioner, grammar)
-    from fdgpu.auditing.columns.inputs import check_inputs
-    from fdgpu.auditing.columns.predictions import read_predictions
-    from fdgpu.auditing.columns.tables import REQUIRED
     from fdgpu.auditing.pipeline import audit as run_audit
     from fdgpu.auditing.slices import SliceSearch
     from fdgpu.decoding.decoder import Decoder
@@ -220,34 +218,16 @@ def audit(
     known = slices if slices in ("auto", "none") else [one.strip() for one in slices.split(",")]
     with usage("--slices"):
         asked = SliceSearch(known, conjunctions, unknown=slice_unknown)
-    if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
-        raise typer.BadParameter(
-            "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
-            "--labels where folders are no classes",
-            param_hint="--predictions, --classifier",
-        )
     given = predictions or labels
-    needed = REQUIRED if classifier is None else ("path", "label")
-    table = None if given is None else read_predictions(given, named, needed)
-    if table is None and named:
-        raise typer.BadParameter("there is no table whose columns it names: leave it out", param_hint="--columns")
+    table = _table(predictions, classifier, labels, named)
     if model is None:  # what is wrong with the CSV is said first
-        if table is not None and table.answers is not None:
-            check_inputs(table.labels, table.answers, names, table.splits, table.confidence)
-        raise typer.BadParameter(
-            "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
-            "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
-            "knows the demo's ten garments only. Another network has directions and no captions: "
-            "features:torchvision:resnet50, features:timm:NAME",
-            param_hint="--model",
-        )
+        _refuse_no_model(table, names)
     answering = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
     writer = None if captioner is None else as_captioner(captioner, device)
     root = Path(images)
     paths = root.rglob("*") if table is None else (root / path for path in table.paths)
-    read = [given] if given else []
-    kept_from = chain(read, [root] if root.is_file() else paths)
+    kept_from = chain([given] if given else [], [root] if root.is_file() else paths)
     with (
         _cluster(ray, ray_gpus) as cluster,
         ProgressBars() as progress,
@@ -441,6 +421,44 @@ def _cluster(address: str | None, gpus: float | None) -> Iterator[Cluster | None
         cluster = Cluster.connect(address, gpus_per_worker=gpus)
     with cluster:
         yield cluster
+
+
+def _table(
+    predictions: Path | None,
+    classifier: str | None,
+    labels: Path | None,
+    named: dict[str, str] | None,
+) -> Predictions | None:
+    """Read the table of what the model said, or of labels beside a model; None where folders are classes."""
+    from fdgpu.auditing.columns.predictions import read_predictions
+    from fdgpu.auditing.columns.tables import REQUIRED
+
+    if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
+        raise typer.BadParameter(
+            "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
+            "--labels where folders are no classes",
+            param_hint="--predictions, --classifier",
+        )
+    given = predictions or labels
+    if given is None and named:
+        raise typer.BadParameter("there is no table whose columns it names: leave it out", param_hint="--columns")
+    needed = REQUIRED if classifier is None else ("path", "label")
+    return None if given is None else read_predictions(given, named, needed)
+
+
+def _refuse_no_model(table: Predictions | None, names: list[str] | None) -> NoReturn:
+    """Say what is wrong with the table, or else which models there are."""
+    from fdgpu.auditing.columns.inputs import check_inputs
+
+    if table is not None and table.answers is not None:
+        check_inputs(table.labels, table.answers, names, table.splits, table.confidence)
+    raise typer.BadParameter(
+        "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
+        "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
+        "knows the demo's ten garments only. Another network has directions and no captions: "
+        "features:torchvision:resnet50, features:timm:NAME",
+        param_hint="--model",
+    )
 
 
 def _recipe(grammar: str | None) -> CaptionRecipe | None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fdgpu.auditing import predictions as reader
+from fdgpu.auditing.columns import predictions as reader
 from fdgpu.auditing.columns.predictions import read_predictions
 from fdgpu.auditing.columns.tables import REQUIRED, Predictions
 from fdgpu.errors import FdgpuError, InputError

@@ -189,18 +189,7 @@ def _of_conditions(
     n = len(labels)
     own = _check_splits(splits, n)
     judged = judge_conditions(labels, answers, class_names, own)
-    return AuditInputs(
-        class_names=judged.class_names,
-        given_names=judged.given_names,
-        labels=judged.labels,
-        predictions=judged.predictions,
-        splits=own,
-        confidence=judged.confidence,
-        true_probability=judged.true_probability,
-        groups=_check_groups(groups, n),
-        doubts=judged.doubts,
-        conditions=judged.conditions,
-    )
+    return AuditInputs(splits=own, groups=_check_groups(groups, n), **vars(judged))
 
 
 def _same_length(n: int, name: str, column: Sized) -> None:

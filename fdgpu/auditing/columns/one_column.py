@@ -98,7 +98,7 @@ def as_scores(given: Array, name: str) -> torch.Tensor:
     return scores
 
 
-def _of_lists(column: Any, name: str) -> NDArray[Any]:
+def _of_lists(column: pa.Array, name: str) -> NDArray[Any]:
     parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     lengths = np.concatenate([pc.list_value_length(part).fill_null(0).to_numpy(zero_copy_only=False) for part in parts])
     _same_width(lengths, name)
@@ -114,12 +114,12 @@ def _same_width(lengths: Sequence[int] | NDArray[Any], name: str) -> None:
         )
 
 
-def is_list(kind: Any) -> bool:
+def is_list(kind: pa.DataType) -> bool:
     """Whether a type of pyarrow holds a list a row."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def of_entries(entries: Sequence[Any] | NDArray[Any]) -> Any:
+def of_entries(entries: Sequence[Any] | NDArray[Any]) -> pa.Array:
     """Return values of any kind as an array of pyarrow, null where there is none; where they are mixed, their words."""
     try:
         return pa.array(entries, from_pandas=True)
@@ -131,7 +131,7 @@ def of_entries(entries: Sequence[Any] | NDArray[Any]) -> Any:
         return pa.array([None if _is_missing(one) else str(one) for one in plain], pa.string())
 
 
-def _is_missing(entry: Any) -> bool:
+def _is_missing(entry: object) -> bool:
     nan = isinstance(entry, (float, np.floating)) and math.isnan(entry)
     return entry is None or nan or type(entry).__name__ in ("NAType", "NaTType")
 
@@ -164,7 +164,7 @@ def as_column(given: Array, name: str) -> Column:
     return _of_entries(listed, name)
 
 
-def _of_arrow(given: Any, name: str) -> Column:
+def _of_arrow(given: pa.Array, name: str) -> Column:
     if given.null_count:
         row = int(np.argmax(np.asarray(given.is_null())))
         raise InputError(f"{name} holds no value in row {row} ({given.null_count} such rows): leave these images out")

@@ -299,6 +299,11 @@ def _taken(column: Array, rows: list[int]) -> Array:
     return column.take(rows) if isinstance(column, (pa.Array, pa.ChunkedArray)) else [column[row] for row in rows]
 
 
+def listed(column: Array) -> list[Any]:
+    """Return a column as a list; nothing for none."""
+    return [] if column is None else list(column.to_pylist() if hasattr(column, "to_pylist") else column)
+
+
 # --- a folder, by path ----------------------------------------------------------------------------------------------
 
 

@@ -232,7 +232,7 @@ def _plainly_shown(block: bytes, delimiter: str) -> bool:
     return bool((ends[padded[first]] & ends[padded[last + 2]] & in_one_line).all())
 
 
-def _trimmed(column: Any) -> Any:
+def _trimmed(column: pa.ChunkedArray) -> pa.Array:
     """Take the spaces around cells away; names that differed by no more become one."""
     if pa.types.is_string(column.type):
         return pa.chunked_array([_trimmed_part(part) for part in column.chunks], pa.string())
@@ -246,7 +246,7 @@ def _trimmed(column: Any) -> Any:
     return pa.DictionaryArray.from_arrays(names.indices.take(codes), names.dictionary)
 
 
-def _trimmed_part(strings: Any) -> Any:
+def _trimmed_part(strings: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(strings)
     return strings if trimmed.equals(strings) else trimmed  # the same memory, where nothing changes
 

@@ -37,7 +37,7 @@ SCORES = ("logits", "probabilities")  # columns of k numbers a row, of a frame o
 LONGEST = {"path": 4096, "label": LONGEST_NAME, "prediction": LONGEST_NAME, "group": LONGEST_NAME}  # characters
 ROWS = 1 << 14  # that are turned into Python's strings together
 FURTHER = "further:"  # begins the name of a column that is none of ours
-Columns = Mapping[str, Any]  # of pyarrow: names are dictionary arrays, paths strings, probabilities float64
+Columns = Mapping[str, pa.Array]  # of pyarrow: names are dictionary arrays, paths strings, probabilities float64
 ColumnNames = Mapping[str, str]  # our name of a column → the table's
 Place = Callable[[int], str]  # where a row stands, for a message
 
@@ -61,7 +61,7 @@ class Predictions:
     def __len__(self) -> int:
         return int(self.columns.num_rows)
 
-    def column(self, name: str) -> Any:
+    def column(self, name: str) -> pa.ChunkedArray | None:
         """Return a column as pyarrow has it; None where there is none."""
         return self.columns[name] if name in self.columns.column_names else None
 
@@ -70,7 +70,7 @@ class Predictions:
         return None if column is None else column.to_pylist()
 
     @property
-    def further(self) -> dict[str, Any]:
+    def further(self) -> dict[str, pa.ChunkedArray]:
         """Columns that are none of ours, as pyarrow has them, by name."""
         names = (name for name in self.columns.column_names if name.startswith(FURTHER))
         return {name.removeprefix(FURTHER): self.columns[name] for name in names}
@@ -91,7 +91,7 @@ class Predictions:
         return None if self.column("prediction") is None else list(self._listed("prediction"))
 
     @property
-    def answers(self) -> Any:
+    def answers(self) -> pa.ChunkedArray | None:
         """The predictions as pyarrow has them: classes, else scores; None where there are neither."""
         found = (self.column(name) for name in ("prediction", *SCORES))
         return next((one for one in found if one is not None), None)
@@ -205,11 +205,11 @@ def checked_columns(columns: Columns, place: Place) -> Columns:
     return checked
 
 
-def _is_text(column: Any) -> bool:
+def _is_text(column: pa.Array) -> bool:
     return bool(pa.types.is_string(column.type) or pa.types.is_dictionary(column.type))
 
 
-def _first(column: Any, is_odd: Callable[[Any], Any]) -> list[int]:
+def _first(column: pa.Array, is_odd: Callable[[pa.Array], pa.BooleanArray]) -> list[int]:
     """Return the first row whose value ``is_odd`` marks, if there is one; names are looked at once each."""
     if not pa.types.is_dictionary(column.type):
         row = int(pc.index(is_odd(column), True).as_py())
@@ -219,12 +219,12 @@ def _first(column: Any, is_odd: Callable[[Any], Any]) -> list[int]:
     return [int(row) for row in rows[:1]]
 
 
-def _too_long(column: Any, name: str, most: int) -> list[tuple[int, str]]:
+def _too_long(column: pa.Array, name: str, most: int) -> list[tuple[int, str]]:
     rows = _first(column, lambda values: pc.greater(pc.utf8_length(values), most))
     return [(row, f"{name} has {len(column[row].as_py())} characters, at most {most} are read") for row in rows]
 
 
-def _twice(paths: Any, place: Place) -> list[tuple[int, str]]:
+def _twice(paths: pa.Array, place: Place) -> list[tuple[int, str]]:
     """Find the first path that has occurred before, however it is spelled.
 
     Hashes are sorted, since a table of a million strings would take more memory than the strings; what hashes alike is
@@ -252,7 +252,7 @@ def _twice(paths: Any, place: Place) -> list[tuple[int, str]]:
     return []
 
 
-def _without_empty(groups: Any) -> Any:
+def _without_empty(groups: pa.DictionaryArray) -> pa.DictionaryArray:
     """An empty cell is no group: null."""
     empty = np.append(groups.dictionary.to_numpy(zero_copy_only=False) == "", False)
     codes = groups.indices.to_numpy()
@@ -324,14 +324,14 @@ def _chosen(header: Sequence[str], columns: ColumnNames | None, needed: Sequence
     return {name: header[own[0]] for name, own in places.items()}
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_plain(kind: pa.DataType) -> bool:
     """Whether a column may say what is known of images, and is no picture or vector."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tags = is_list(kind) and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
     return bool(tags or not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)))
 
 
-def _further(frame: Any, own: str, n: int) -> Any:
+def _further(frame: Any, own: str, n: int) -> pa.Array:
     """Return a column that is none of ours as pyarrow has it; null where it holds pictures, vectors or the like."""
     if isinstance(frame, (pa.Table, pa.RecordBatch)):
         return frame[own] if isinstance(frame, pa.Table) else frame.column(own)
@@ -346,7 +346,7 @@ def _further(frame: Any, own: str, n: int) -> Any:
         return pa.nulls(n)
 
 
-def _as_arrow(frame: Any, own: str, name: str, what: str) -> Any:
+def _as_arrow(frame: Any, own: str, name: str, what: str) -> pa.Array:
     """Return a column of a frame; of Python's objects, only text, paths, numbers and scores go on to pyarrow."""
     if isinstance(frame, (pa.Table, pa.RecordBatch)):
         return frame[own] if isinstance(frame, pa.Table) else frame.column(own)
@@ -360,7 +360,7 @@ def _as_arrow(frame: Any, own: str, name: str, what: str) -> Any:
     return pa.array(entries, from_pandas=True)
 
 
-def _of_frame(column: Any, name: str, what: str) -> Any:
+def _of_frame(column: pa.Array, name: str, what: str) -> pa.Array:
     """Return a column as one array: names as a dictionary, numbers of classes as they are, scores as lists."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     of_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
