@@ -17,56 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fdgpu import after_audits
+from fdgpu import after_audits, options
 from fdgpu.answering import Answer, ExitCode, Program, answering, complain, show_warning
-from fdgpu.options import (
-    PERMUTATIONS,
-    STOP_AFTER,
-    Backend,
-    BatchSize,
-    CaptionerName,
-    ClassifierInPlace,
-    ClassifierName,
-    ClassNamesFile,
-    Clean,
-    Columns,
-    Conjunctions,
-    Decode,
-    Device,
-    Directions,
-    Embedder,
-    EmbedderNeeded,
-    Grammar,
-    Groups,
-    GroupsOption,
-    Images,
-    Labels,
-    Method,
-    MethodOption,
-    MinErrors,
-    Nested,
-    Out,
-    Outside,
-    Permutations,
-    Precision,
-    PredictionsFile,
-    Published,
-    Ray,
-    RayGpus,
-    ReducedDecoding,
-    RepairDemo,
-    Seed,
-    ShardRows,
-    Slices,
-    SliceUnknown,
-    StopAfter,
-    Store,
-    check_device,
-    check_images,
-    class_names_of,
-    renamed_columns,
-    usage,
-)
+from fdgpu.options import check_device, check_images, class_names_of, renamed_columns, usage
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
@@ -105,17 +58,17 @@ def _every_command(
 
 
 def demo(
-    out: Out = Path("fdgpu-demo"),
-    seed: Seed = 0,
-    permutations: Permutations = PERMUTATIONS,
-    directions: Directions = 1,
-    stop_after: StopAfter = STOP_AFTER,
-    nested: Nested = False,
-    method: MethodOption = Method.AUTO,
-    decode: Decode = False,
-    repair: RepairDemo = False,
-    backend: Backend = "auto",
-    device: Device = "auto",
+    out: options.Out = Path("fdgpu-demo"),
+    seed: options.Seed = 0,
+    permutations: options.Permutations = options.PERMUTATIONS,
+    directions: options.Directions = 1,
+    stop_after: options.StopAfter = options.STOP_AFTER,
+    nested: options.Nested = False,
+    method: options.MethodOption = options.Method.AUTO,
+    decode: options.Decode = False,
+    repair: options.RepairDemo = False,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
 ) -> Answer:
     """Audit a model with planted failures, on real photographs that ship with fdgpu.
 
@@ -151,39 +104,39 @@ def demo(
 
 
 def audit(
-    images: Images,
-    out: Out,
-    predictions: PredictionsFile = None,
-    classifier: ClassifierInPlace = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    model: Embedder = None,
-    grammar: Grammar = None,
-    captioner: CaptionerName = None,
-    class_names: ClassNamesFile = None,
-    store: Store = "auto",
-    ray: Ray = None,
-    ray_gpus: RayGpus = None,
-    groups: GroupsOption = Groups.AUTO,
-    slices: Slices = "auto",
-    conjunctions: Conjunctions = 3,
-    slice_unknown: SliceUnknown = False,
-    allow_outside: Outside = False,
-    permutations: Permutations = PERMUTATIONS,
-    directions: Directions = 1,
-    stop_after: StopAfter = STOP_AFTER,
-    min_errors: MinErrors = 0,
-    nested: Nested = False,
-    method: MethodOption = Method.AUTO,
-    published: Published = False,
-    clean: Clean = False,
-    decode: Decode = False,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = 256,
-    reduced_decoding: ReducedDecoding = False,
-    seed: Seed = 0,
+    images: options.Images,
+    out: options.Out,
+    predictions: options.PredictionsFile = None,
+    classifier: options.ClassifierInPlace = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    model: options.Embedder = None,
+    grammar: options.Grammar = None,
+    captioner: options.CaptionerName = None,
+    class_names: options.ClassNamesFile = None,
+    store: options.Store = "auto",
+    ray: options.Ray = None,
+    ray_gpus: options.RayGpus = None,
+    groups: options.GroupsOption = options.Groups.AUTO,
+    slices: options.Slices = "auto",
+    conjunctions: options.Conjunctions = 3,
+    slice_unknown: options.SliceUnknown = False,
+    allow_outside: options.Outside = False,
+    permutations: options.Permutations = options.PERMUTATIONS,
+    directions: options.Directions = 1,
+    stop_after: options.StopAfter = options.STOP_AFTER,
+    min_errors: options.MinErrors = 0,
+    nested: options.Nested = False,
+    method: options.MethodOption = options.Method.AUTO,
+    published: options.Published = False,
+    clean: options.Clean = False,
+    decode: options.Decode = False,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = 256,
+    reduced_decoding: options.ReducedDecoding = False,
+    seed: options.Seed = 0,
 ) -> Answer:
     """Audit a model of yours: images, and a table of its predictions or the model itself.
 
@@ -264,14 +217,14 @@ def embed(
         str, typer.Argument(help="Folder of images; or a Parquet, tar, zip or .beton file, tar shards, an address.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the store: made if it is not there, gone on with if it is.")],
-    model: EmbedderNeeded,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = 256,
-    reduced_decoding: ReducedDecoding = False,
-    shard_rows: ShardRows = None,
-    ray: Ray = None,
-    ray_gpus: RayGpus = None,
+    model: options.EmbedderNeeded,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = 256,
+    reduced_decoding: options.ReducedDecoding = False,
+    shard_rows: options.ShardRows = None,
+    ray: options.Ray = None,
+    ray_gpus: options.RayGpus = None,
 ) -> Answer:
     """Embed images into a store: Parquet files that an audit and other programs read.
 
@@ -298,15 +251,15 @@ def embed(
 
 
 def predict(
-    images: Images,
-    classifier: ClassifierName,
+    images: options.Images,
+    classifier: options.ClassifierName,
     out: Annotated[Path, typer.Option(help="Table to write: Parquet, or CSV where its name ends in .csv.")],
-    labels: Labels = None,
-    columns: Columns = None,
-    class_names: ClassNamesFile = None,
-    allow_outside: Outside = False,
-    device: Device = "auto",
-    batch_size: BatchSize = 256,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    class_names: options.ClassNamesFile = None,
+    allow_outside: options.Outside = False,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 256,
 ) -> Answer:
     """Ask a model of yours about images, and write a table for fdgpu audit --predictions.
 
@@ -382,7 +335,7 @@ def _estimator(
     nested: bool,
     backend: str,
     seed: int,
-    method: Method,
+    method: options.Method,
     published: bool = False,
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together; where the audit chooses, by the paper's method."""
@@ -403,7 +356,7 @@ def _estimator(
             backend=backend,
             random_state=seed,
             published=published,
-            method=(Method.SVM if method is Method.AUTO else method).value,
+            method=(options.Method.SVM if method is options.Method.AUTO else method).value,
         ).check()
 
 

@@ -117,6 +117,9 @@ class Embedded:
         return replace(self, readable=readable, skipped=(*self.skipped, *further))
 
 
+# --- by which method directions are fitted, and why ------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The method of a fit, and why it; ``loss`` (N,) of every sample, None where it knows right and wrong alone."""
@@ -191,6 +194,9 @@ def _automatic(settings: SolverSettings, known: bool, odd: str) -> tuple[Method,
     if not known or odd:
         return Method.SVM, f"auto: {'true_probability contradicts the predictions' if odd else UNKNOWN}"
     return Method.LATENT, "auto: the probability of the true class is known"
+
+
+# --- the fit, and every image after it -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

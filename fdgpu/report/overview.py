@@ -18,14 +18,12 @@ NOT_TESTED = (
 )
 CLEAREST = 12
 CLEAREST_PICTURES = 5
-
 PICTURES = 10  # of each list, the surest first
 HEADINGS = {
     Cause.LABEL: ("Label likely wrong", "they look as what the model took them for usually looks"),
     Cause.DUPLICATE: ("Duplicates", "of a picture of another split, or with another label"),
     Cause.MODEL: ("The model’s own", "neither the label nor a duplicate explains them"),
 }
-
 DOTS_WIDTH, DOTS_HEIGHT = 220, 26
 SHARE_SCALE = LinearScale((0.0, 1.0), (8.0, DOTS_WIDTH - 8.0))
 Shares = tuple[float, float, float]  # of the minority among the top K: by decision value, by confidence, by chance

@@ -26,7 +26,6 @@ from fdgpu.findings import (
 
 MISSING = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 STATUS_WORDS: dict[str, str] = {
     Status.NO_SAMPLES: "no samples",
     Status.NO_ERRORS: "no errors",
@@ -50,7 +49,6 @@ LITTLE_EVIDENCE = (
     "There is too little evidence to tell which images are in the hidden class: they are ranked by a strongly shrunk "
     "regression"
 )
-
 Explanations = dict[str, tuple[str, str]]  # by key: what the number is called, and what it means
 OF_HIDDEN_CLASSES: Explanations = {
     "explained": (
