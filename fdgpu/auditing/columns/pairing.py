@@ -242,8 +242,8 @@ def _as_table(labels: Any, names: ColumnNames | None, answered: bool) -> Predict
     return read_frame(labels, names, needed) if frame else None
 
 
-def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    keyed: dict[str, Any] = {}
+def _keyed(column: Mapping[Any, object], name: str) -> dict[str, object]:
+    keyed: dict[str, object] = {}
     for path, entry in column.items():
         if not isinstance(path, (str, Path)):
             raise InputError(f"{name} maps {shown(path)} of type {type(path).__name__}: its keys are paths")
@@ -253,7 +253,7 @@ def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
     return keyed
 
 
-def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, name_of_other: str) -> None:
+def _same_paths(own: Mapping[str, object], other: Mapping[str, object], name: str, name_of_other: str) -> None:
     for one, two, lacking in ((own, other, name_of_other), (other, own, name)):
         missing = [path for path in one if path not in two]
         if missing:
