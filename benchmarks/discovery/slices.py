@@ -237,7 +237,11 @@ def main() -> None:
         if asked.write:
             store("slices_speed", about, [row])
         return
-    rows = [row for name in asked.worlds for seed in asked.seeds for row in measure(name, seed)]
+    rows: list[dict[str, object]] = []
+    for name in asked.worlds:
+        for seed in asked.seeds:
+            rows += measure(name, seed)
+            console.print(f"{name}, seed {seed}", style="dim")
     table = Table("world", "method", "seeds", "planted", "found", "reported", "false", "worlds with a false one")
     for name, method in dict.fromkeys((str(row["world"]), str(row["method"])) for row in rows):
         own = [row for row in rows if (row["world"], row["method"]) == (name, method)]
