@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fdgpu
-from fdgpu.auditing import AuditResult, exporting
+from fdgpu.auditing import AuditResult
+from fdgpu.auditing.after import exporting
 from fdgpu.auditing.after.exporting import MAP, SIMILARITY, Target, audit_frame, class_probabilities, export
 from fdgpu.errors import InputError, MissingExtraError
 
