@@ -151,7 +151,7 @@ def choose_backend(requested: str, device: torch.device | None = None) -> Choice
             back in silence.
     """
     backend = _named(Backend, requested)
-    card = _card(device)
+    card = device if device is not None and device.type == "cuda" else None
     if backend is Backend.AUTO:
         missing = why_no_triton(card)
         if missing is None:
@@ -162,10 +162,6 @@ def choose_backend(requested: str, device: torch.device | None = None) -> Choice
     if missing is not None:
         raise BackendError(f"backend '{backend}' was asked for, but cannot run here: {missing}; use 'numba' or 'auto'")
     return Choice(backend, "asked for by name")
-
-
-def _card(device: torch.device | None) -> torch.device | None:
-    return device if device is not None and device.type == "cuda" else None
 
 
 def _named(backends: type[B], name: str) -> B:
@@ -182,23 +178,18 @@ def why_no_cuml(device: torch.device | None = None) -> str | None:
     return "; ".join(lacking) or None
 
 
-def choose_index_backend(requested: str, device: torch.device | None = None) -> Choice:
+def choose_index_backend(requested: str) -> Choice:
     """Choose where an index is kept and searched: exactly by torch, or by FAISS where lists or a graph are asked for.
 
-    Args:
-        requested: one of :class:`IndexBackend`.
-        device: of the vectors, as in :func:`choose_backend`.
-
     Raises:
-        BackendError: if the name is unknown, or the GPU was asked for by name and cannot be used.
+        BackendError: unless it is one of :class:`IndexBackend`, or if the GPU was asked for by name and cannot be used.
     """
     backend = _named(IndexBackend, requested)
     if backend is IndexBackend.CPU:
         return Choice(backend, "asked for by name")
-    card = _card(device)
-    missing = why_no_cuda(card)
+    missing = why_no_cuda()
     if missing is None:
-        auto = f"auto: on {torch.cuda.get_device_name(card)}"
+        auto = f"auto: on {torch.cuda.get_device_name()}"
         return Choice(IndexBackend.GPU, "asked for by name" if backend is IndexBackend.GPU else auto)
     if backend is IndexBackend.GPU:
         raise BackendError(f"backend 'gpu' was asked for, but cannot run here: {missing}; use 'cpu' or 'auto'")

@@ -32,8 +32,7 @@ from fdgpu.device import (
     has_faiss,
     why_no_cuml,
 )
-from fdgpu.extras import install
-from fdgpu.packages import installed
+from fdgpu.extras import install, installed
 from fdgpu.version import __version__
 
 REQUIRED = (

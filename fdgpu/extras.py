@@ -1,11 +1,22 @@
-"""Libraries that only a part of fdgpu needs, and what brings each."""
+"""Libraries that only a part of fdgpu needs: what brings each, and which are installed, asked without an import."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from fdgpu.errors import MissingExtraError
+
+DISTRIBUTIONS = {  # what may bring a module, where the name is another
+    "open_clip": ("open_clip_torch",),
+    "PIL": ("pillow",),
+    "sklearn": ("scikit-learn",),
+    "faiss": ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
+    "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy"),
+    "cuml": ("cuml-cu12", "cuml-cu13"),
+}
 
 
 def require(module: str, extra: str | None, use: str) -> ModuleType:
@@ -33,3 +44,12 @@ def require(module: str, extra: str | None, use: str) -> ModuleType:
 def install(extra: str) -> str:
     """Return the command that installs fdgpu with an extra."""
     return f"pip install 'fdgpu[{extra}]'"
+
+
+def installed(module: str) -> dict[str, str]:
+    """Return the version of every distribution that is installed and brings ``module``: more than one lie over it."""
+    found: dict[str, str] = {}
+    for distribution in DISTRIBUTIONS.get(module, (module,)):
+        with suppress(PackageNotFoundError):
+            found[distribution] = version(distribution)
+    return found

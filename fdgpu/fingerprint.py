@@ -1,8 +1,9 @@
-"""What decides what a model makes of its input, as plain data: a manifest keeps it, and a later call compares."""
+"""What decides what is computed, as plain data: a record keeps it, and a later call compares."""
 
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -12,10 +13,29 @@ import torch
 from torch import Tensor, nn
 
 from fdgpu.arrays import to_host
+from fdgpu.cuda import card_name, driver_version, quietly
+from fdgpu.extras import installed
+from fdgpu.version import __version__
 
 Settings = dict[str, object]  # what JSON can hold
+COMPUTING = ("torch", "triton", "numba", "numpy", "scipy", "open_clip", "diffusers", "faiss", "cupy", "cuml")
 
 SAMPLED = 64  # entries of each tensor: training changes most of them, and a large model is read in a second
+
+
+def versions(device: torch.device | None = None) -> dict[str, str]:
+    """Return the versions of all that computes, by name; what is not here is left out, and nothing is imported.
+
+    Args:
+        device: whose card is named; None is the current CUDA device. A device that is no CUDA device has none.
+    """
+    found = {"fdgpu": __version__, "python": platform.python_version()}
+    for module in COMPUTING:
+        found |= installed(module)
+    asked = {"cuda": torch.version.cuda, "driver": driver_version()}
+    if (device is None or device.type == "cuda") and quietly(torch.cuda.is_available):
+        asked["card"] = card_name(device)
+    return found | {name: value for name, value in asked.items() if value is not None}
 
 
 def pipeline_settings(pipeline: object) -> Settings:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic, perf_counter
-from types import TracebackType
 from typing import Protocol
 
 from markupsafe import Markup
@@ -69,9 +68,7 @@ class ProgressBars:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
@@ -92,9 +89,7 @@ class NotebookBars:
     def __enter__(self) -> NotebookBars:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._draw()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
@@ -152,8 +147,6 @@ class OneBar:
             return self._given
         return self._bars.__enter__() if self._bars is not None else silent
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bars is not None:
-            self._bars.__exit__(kind, error, trace)
+            self._bars.__exit__(*error)

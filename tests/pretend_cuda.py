@@ -283,9 +283,9 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, precision: torch.dtype = torch
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr("fdgpu.arrays._down", inner)
     monkeypatch.setattr("fdgpu.arrays._beside", inner)
-    monkeypatch.setattr("fdgpu.embedding.nvjpeg.ThreadPoolExecutor", Here)
+    monkeypatch.setattr("fdgpu.embedding.image_file.ThreadPoolExecutor", Here)
     placement = Placement(CUDA, precision, "pretended")
-    for module in ("fdgpu.embedding.embedder", "fdgpu.decoding.bundled", "fdgpu.device"):
+    for module in ("fdgpu.embedding.embedder", "fdgpu.decoding.decoder", "fdgpu.device"):
         monkeypatch.setattr(f"{module}.choose_device", lambda *_, **__: placement)
     with _Functions(), _Dispatch():
         yield

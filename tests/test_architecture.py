@@ -19,8 +19,8 @@ PACKAGE = ROOT / "fdgpu"
 AUDITED = {"embedding", "directions", "captions", "decoding", "report"}  # the stages that an audit goes through
 STAGES = AUDITED | {"index", "repair", "store"}
 FOUNDATION = {
-    "arrays", "batches", "cgroups", "checks", "cluster", "cuda", "described", "device", "errors", "extras", "files",
-    "findings", "fingerprint", "folders", "networks", "packages", "progress", "rows", "version",
+    "arrays", "cgroups", "checks", "cluster", "cuda", "described", "device", "errors", "extras", "files",
+    "findings", "fingerprint", "folders", "networks", "progress", "rows", "version",
 }  # fmt: skip
 MOVED = {"interventions": "fdgpu.repair", "training": "fdgpu.repair", "baselines": "benchmarks.baselines"}
 BELOW = FOUNDATION | {"kernels"}
@@ -51,17 +51,16 @@ ON_THE_HOST = {
     ("auditing.after.exporting", "numpy"): "vectors of a store, read on the host",
     ("fingerprint", "item"): "a number of NumPy's",
     ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
-    ("demo.renderer", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",
-    ("demo.renderer", "nonzero"): "a scene, on the host",
-    ("demo.renderer", "unique"): "a scene, on the host",
+    ("demo.world", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",
+    ("demo.world", "nonzero"): "a scene and the splits, on the host",
+    ("demo.world", "unique"): "a scene and the splits, on the host",
     ("demo.run", "numpy"): "the world, on the host",
-    ("demo.world", "nonzero"): "the world, on the host",
     ("directions.labellings", "numpy"): "groups, for the solver on the CPU",
     ("directions.numba_backend", "numpy"): "the solver on the CPU",
     ("directions.whitening", "numpy"): "rows on the CPU, for compiled loops",
     ("embedding.embedder", "numpy"): "pictures on the CPU, to be hashed",
     ("embedding.loading", "numpy"): "a picture of a file, for a transform of PIL images",
-    ("index.faiss_store", "nonzero"): "what to_host brought",
+    ("index.stores", "nonzero"): "what to_host brought",
     ("index.vector_index", "numpy"): "ids of positions that NumPy has",
     ("kernels.draws", "numpy"): "the compiled twin, for the CPU",
     ("kernels.folds", "numpy"): "the compiled twin, for the CPU",

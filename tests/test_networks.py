@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from fdgpu.batches import as_input, in_order, open_batches
 from fdgpu.errors import InputError
-from fdgpu.networks import class_scores, evaluating, last_linear, penultimate
+from fdgpu.networks import as_input, class_scores, evaluating, in_order, last_linear, open_batches, penultimate
 
 
 class Branching(nn.Module):

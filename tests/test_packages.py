@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from fdgpu import cuda
-from fdgpu.packages import COMPUTING, installed, versions
+from fdgpu.extras import installed
+from fdgpu.fingerprint import COMPUTING, versions
 from fdgpu.version import __version__
 from tests.cards import show_card
 
@@ -51,12 +52,12 @@ def test_the_driver(said: str | None, driver: str | None, tmp_path: Path, monkey
 
 
 def test_builds_that_lie_over_each_other_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdgpu.packages.version", lambda _: "1.0")
+    monkeypatch.setattr("fdgpu.extras.version", lambda _: "1.0")
     assert installed("faiss") == {"faiss-cpu": "1.0", "faiss-gpu-cu12": "1.0", "faiss-gpu-cuvs": "1.0"}
     assert installed("numpy") == {"numpy": "1.0"}
 
 
 def test_nothing_is_imported_that_is_slow_to_import() -> None:
-    code = "import sys; from fdgpu.packages import versions; versions(); print(*sys.modules)"
+    code = "import sys; from fdgpu.fingerprint import versions; versions(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not (set(COMPUTING) - {"torch", "numpy"}) & set(done.stdout.split())

@@ -16,12 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fdgpu.decoding.bundled import FOLDER, BundledNet, fold, unfold
-from fdgpu.decoding.decoder import Decoder
+from fdgpu.decoding.decoder import FOLDER, BundledNet, Decoder, fold, unfold
 from fdgpu.demo.base_model import train_base_model
-from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from fdgpu.demo.settings import ATTRIBUTES
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import ATTRIBUTES, Attributes, draw_attributes, draw_scene, load_photographs, render
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.networks import class_scores
 from tools.world_captions import Caption, all_captions, zero_shot_accuracy

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 
 PHOTOGRAPHS = Path(__file__).parent / "photographs"  # of the splits that do not ship
 SHIPPED = Path(__file__).parents[1] / "fdgpu" / "demo" / "photographs"

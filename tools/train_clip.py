@@ -25,8 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import Attributes, draw_attributes, draw_scene, load_photographs, render
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.repair import triangular
 from tools.make_photographs import PHOTOGRAPHS

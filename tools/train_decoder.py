@@ -35,10 +35,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS, condition, fold, unfold
-from fdgpu.decoding.slerp import slerp
-from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from fdgpu.demo.world import load_photographs
+from fdgpu.decoding.decoder import FOLDER, WEIGHTS, condition, fold, unfold
+from fdgpu.decoding.grid import slerp
+from fdgpu.demo.world import Attributes, draw_attributes, draw_scene, load_photographs, render
 from fdgpu.embedding import ClipEmbedder
 from fdgpu.files import write_atomically
 from tools.decoder_quality import quality, table

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fdgpu.demo.renderer import Attributes
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import Attributes, world_settings
 
 TextEncoder = Callable[[list[str]], Tensor]
 

@@ -24,7 +24,7 @@ from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandi
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
+from fdgpu.decoding.decoder import FOLDER, WEIGHTS, BundledNet
 
 
 def measure_speed(

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.decoding.speed import Job
-from fdgpu.decoding.bundled import ETA, FOLDER, WEIGHTS, BundledNet, condition, unfold
+from fdgpu.decoding.decoder import ETA, FOLDER, WEIGHTS, BundledNet, condition, unfold
 
 
 class PlainPipeline(DiffusionPipeline):

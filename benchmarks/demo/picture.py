@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.stored import FOLDER
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 
 TILE, GAP = 96, 4  # pixels
 

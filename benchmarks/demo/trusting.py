@@ -10,8 +10,7 @@ from typing import Any
 
 from fdgpu.auditing import AuditResult
 from fdgpu.captions.reliability import rank_captions
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import phrase
+from fdgpu.demo.world import phrase, world_settings
 from fdgpu.findings import NO_RELIABLE_CAPTION
 
 FIRST = 3  # hard captions of a class that are counted

@@ -16,8 +16,7 @@ from benchmarks.device.record import DIFFERENT, Row, beside
 from benchmarks.device.run import Setting
 from benchmarks.speed.clock import seconds
 from fdgpu.arrays import counted_crossings, to_numpy
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import RenderedSplit, make_split
+from fdgpu.demo.world import RenderedSplit, make_split, world_settings
 from fdgpu.embedding.sources import TensorSource
 from fdgpu.findings import Split
 from fdgpu.progress import silent
@@ -114,7 +113,7 @@ def _least_cosine(ours: fdgpu.FailureDirections, theirs: fdgpu.FailureDirections
 def decoding(setting: Setting) -> Iterator[Row]:
     """Decode a grid of pictures in batches, beside diffusers called direction by direction."""
     from benchmarks.decoding.__main__ import measure_speed
-    from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
+    from fdgpu.decoding.decoder import FOLDER, WEIGHTS, BundledNet
 
     sizes = setting.sizes
     net = BundledNet.load(setting.device, FOLDER)

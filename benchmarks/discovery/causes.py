@@ -44,7 +44,7 @@ from fdgpu.auditing.causes import sort_errors
 from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.images import Embedded
 from fdgpu.errors import FdgpuWarning
-from fdgpu.index.nearest import mean_row, nearest
+from fdgpu.index.exact import mean_row, nearest
 from fdgpu.rows import TensorRows
 
 Bools = NDArray[np.bool_]

@@ -41,8 +41,7 @@ from benchmarks.stored import store
 from fdgpu.auditing.columns.one_column import Value, read_known
 from fdgpu.auditing.slices import Candidates, SliceSearch, excess_p, followed, search
 from fdgpu.demo.base_model import predict, train_base_model
-from fdgpu.demo.settings import ATTRIBUTES, world_settings
-from fdgpu.demo.world import make_split
+from fdgpu.demo.world import ATTRIBUTES, make_split, world_settings
 from fdgpu.directions.testing import false_discovery_rates
 from fdgpu.findings import Split
 

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu import ClipEmbedder, FailureDirections
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.kernels.alignments import alignments
 
 CLASS = "coat"

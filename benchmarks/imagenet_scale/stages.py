@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.imagenet_scale.meter import Usage
-from fdgpu.directions.resampling import TESTING
+from fdgpu.directions.testing import TESTING
 from fdgpu.files import writable_folder, write_atomically
 
 GB = 1e9

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.paper.subpopulations import Splits, is_right
 from fdgpu import FailureDirections
 from fdgpu.captions import CaptionRecipe
-from fdgpu.demo.settings import Plant
+from fdgpu.demo.world import Plant
 
 
 @dataclass(frozen=True)

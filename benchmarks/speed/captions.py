@@ -31,10 +31,9 @@ from benchmarks.stored import store
 from fdgpu import CaptionGrammar, ClipEmbedder
 from fdgpu.captions import pool_captions
 from fdgpu.device import BatchSize, Placement, choose_device
-from fdgpu.embedding.prefix_tree import TokenPaths
+from fdgpu.embedding.clip import CaptionTokens
 from fdgpu.embedding.text_encoder import TextEncoder
-from fdgpu.embedding.text_tower import CausalTower, causal_tower
-from fdgpu.embedding.tokens import CaptionTokens
+from fdgpu.embedding.text_tower import CausalTower, TokenPaths, causal_tower
 
 GRAMMARS = ("imagenet", "celeba", "cifar10")
 SAMPLE = 2048  # captions that encode_text is timed on

@@ -41,10 +41,9 @@ from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu.device import cpu_count
 from fdgpu.embedding.image_file import read_picture
-from fdgpu.embedding.loading import View
+from fdgpu.embedding.loading import View, Written
 from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.embedding.sources import FileSource
-from fdgpu.embedding.written import Written
 
 SIZES = ((500, 375), (4000, 3000))
 BATCH = 64

@@ -20,7 +20,7 @@ from fdgpu.auditing.images import AuditImages, Embedded
 from fdgpu.auditing.label_errors import LabelErrors, Votes, find_label_errors
 from fdgpu.directions.fit import Fit
 from fdgpu.findings import Cause, Causes, CleanedClass, SortedImage, Split
-from fdgpu.index.nearest import mean_row, nearest
+from fdgpu.index.exact import mean_row, nearest
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

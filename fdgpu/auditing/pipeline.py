@@ -49,15 +49,14 @@ from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
 from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, SortedImage, Split, Thumbnails
-from fdgpu.fingerprint import weights_digest
+from fdgpu.fingerprint import versions, weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
-from fdgpu.packages import versions
 from fdgpu.progress import OneBar, Reporter, timed
 from fdgpu.report.page import render_report
 from fdgpu.store.embedding_store import EmbeddingStore
 from fdgpu.store.manifest import keeps_apart
 from fdgpu.store.pieces import Workers
-from fdgpu.store.stored_vectors import StoredVectors, columns_of_store
+from fdgpu.store.stored import StoredVectors, columns_of_store
 from fdgpu.version import __version__
 
 

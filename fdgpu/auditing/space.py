@@ -21,12 +21,12 @@ from fdgpu.device import choose_device
 from fdgpu.embedding.clip import ClipEmbedder
 from fdgpu.embedding.embedder import CaptionReader, ImageEmbedder
 from fdgpu.embedding.features import named_embedder
-from fdgpu.embedding.given import GivenCaptions, GivenVectors, SomeImages
-from fdgpu.embedding.sources import ImageSource
+from fdgpu.embedding.given import GivenCaptions, GivenVectors
+from fdgpu.embedding.sources import ImageSource, ListedSource
 from fdgpu.errors import InputError
 from fdgpu.progress import silent
 from fdgpu.store.embedding_store import EmbeddingStore
-from fdgpu.store.stored_vectors import StoredVectors
+from fdgpu.store.stored import StoredVectors
 
 Embedder = ImageEmbedder | str | Callable[[], ImageEmbedder] | None  # as audit takes it
 COMPARED = 8  # images beside given vectors that are embedded again
@@ -146,7 +146,7 @@ def doubt_vectors(space: Space, source: ImageSource, embedded: Embedded) -> str:
     ]
     if not again:
         return ""
-    made = embedder.embed(SomeImages([one for _, one in again]), silent).vectors
+    made = embedder.embed(ListedSource([one.image for _, one in again]), silent).vectors
     given = embedded.vectors.take(np.array([row for row, _ in again]))
     cosines = to_host((made * to_device(given, made.device)).sum(dim=1), "whether given vectors are the embedder's")
     cosines = cosines[np.isfinite(cosines)]

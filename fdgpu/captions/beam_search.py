@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, to_numpy
-from fdgpu.captions.grammar import CaptionGrammar
-from fdgpu.captions.templates import Word
+from fdgpu.captions.grammar import CaptionGrammar, Word
 from fdgpu.checks import check_name, check_whole
 from fdgpu.errors import InputError
 from fdgpu.findings import Side

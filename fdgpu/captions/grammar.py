@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib import resources
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -12,11 +16,14 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fdgpu.captions.recipe import WrittenRecipe, class_keys, read_bundled, read_own
-from fdgpu.captions.templates import Word, agree, slot_names, slot_words
-from fdgpu.checks import check_flag
+from fdgpu.captions.recipe import WrittenRecipe, class_keys, read_bundled, read_own, slot_names
+from fdgpu.checks import check_flag, check_text, shown
 from fdgpu.described import Described
 from fdgpu.errors import InputError
+
+Word = str | None
+
+ARTICLE = re.compile(r"(?<![\w'-])([Aa])n? (?=([\w'-]+))")
 
 
 class CaptionGrammar(Described, Sequence[str]):
@@ -200,3 +207,43 @@ def class_grammars(recipe: WrittenRecipe) -> list[CaptionGrammar]:
 
 def _by_name(recipe: WrittenRecipe) -> dict[str, CaptionGrammar]:
     return dict(zip(class_keys(recipe.classes), class_grammars(recipe), strict=True))
+
+
+# --- words of a slot, and a or an before them -------------------------------------------------------------------------
+
+
+def slot_words(name: str, words: object) -> tuple[Word, ...]:
+    """Return the words of a slot, those that read alike once and those without a letter as None.
+
+    Raises:
+        InputError: unless it is a list of strings and None, and not empty.
+    """
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise InputError(f"{name} is {shown(words)}: pass a list of words, [{shown(words)}]")
+    listed = list(words)
+    if not listed:
+        raise InputError(f"{name} is an empty list: pass its words, or [None] to leave the slot out")
+    odd = [word for word in listed if word is not None and not isinstance(word, str)]
+    if odd:
+        raise InputError(f"{name} holds {shown(odd[0])}: words are strings, or None to leave the slot out")
+    for word in listed:
+        check_text(word or "", name)
+    return tuple(dict.fromkeys(" ".join(word.split()) or None if word else None for word in listed))
+
+
+def agree(caption: str) -> str:
+    """Write every article of a caption as the next word wants it: "a photo of an orange cat"."""
+    return ARTICLE.sub(lambda found: f"{found[1]}n " if _vowel_sound(found[2]) else f"{found[1]} ", caption)
+
+
+def _vowel_sound(word: str) -> bool:
+    word, beginnings = word.lower(), _beginnings()
+    known = [beginning for beginning in beginnings if word.startswith(beginning)]
+    return beginnings[max(known, key=len)] if known else word[0] in "aeiou"
+
+
+@cache
+def _beginnings() -> dict[str, bool]:
+    """Read which beginnings sound like a vowel; cached, since the file never changes while a program runs."""
+    raw = tomllib.loads((resources.files("fdgpu.captions") / "words" / "articles.toml").read_text(encoding="utf-8"))
+    return {**dict.fromkeys(raw["consonant"], False), **dict.fromkeys(raw["vowel"], True)}

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import csv
 import re
+import string
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,8 +44,7 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from fdgpu.captions.templates import slot_names
-from fdgpu.checks import shown
+from fdgpu.checks import check_text, shown
 from fdgpu.errors import InputError
 from fdgpu.files import check_regular_file, read_text_file
 
@@ -58,6 +58,7 @@ MOST_PARTS = 10
 LONG_KEY = re.compile(rf"(?<![\w\"'-])[\w\"'-]+(?:[ \t]*\.[ \t]*[\w\"'-]+){{{MOST_PARTS},}}")
 MOST_ABOVE = 20  # recipes that extend each other
 COLUMNS = ("name", "also", "group")
+TAKEN = ("self", "template", "a_or_an")  # names of a grammar's own arguments
 REMEDY = {  # by pydantic's name of a mistake; of others its own words are shown
     "string_type": "write a string",
     "string_pattern_mismatch": "write a name",
@@ -308,6 +309,28 @@ def _check_known(words: Collection[str], slots: Collection[str], where: str) -> 
             f"{where}: there are words for {odd[0]!r}, but the template has no {{{odd[0]}}}: use {', '.join(slots)}, "
             f"or write {{{odd[0]}}} into the template"
         )
+
+
+def slot_names(template: str) -> list[str]:
+    """Return the names of a template's slots, in their order.
+
+    Raises:
+        InputError: for a template that cannot be read, or one without a noun.
+    """
+    check_text(template, "template")
+    try:
+        parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"template {shown(template)} cannot be read ({error}): write slots as {{noun}}") from None
+    fields = [str(field) for _, field, _, _ in parsed]
+    if any(spec or conversion for _, _, spec, conversion in parsed):
+        raise InputError(f"template {shown(template)} formats a slot: write it as {{noun}}, without ':' and '!'")
+    odd = [field for field in fields if not field.isidentifier() or field in TAKEN]
+    if odd:
+        raise InputError(f"template {shown(template)} has the slot {{{odd[0][:60]}}}: name slots like {{noun}}")
+    if "noun" not in fields:
+        raise InputError(f"template {shown(template)} has no {{noun}}, which reference captions keep: write one")
+    return fields
 
 
 # --- merging --------------------------------------------------------------------------------------------------------

@@ -339,7 +339,7 @@ def rank_stability(along: Tensor, heads: Tensor, members: Tensor, cosine: Tensor
     A rank that seldom moves proves little where nothing fails together: the resamples are part of what chose the
     caption. On classes whose right and wrong were shuffled, the hardest of 5000 captions is among the hardest twentieth
     in 90 % of the resamples for one class in four. So a caption must also lean further than noise would lift any of
-    them. Resamples vary around all samples as all samples do around the truth (see :mod:`fdgpu.directions.resampling`),
+    them. Resamples vary around all samples as all samples do around the truth (see :mod:`fdgpu.directions.testing`),
     up to one thing: along the whole direction the unit vector of a resample is shorter, by their ``cosine``.
 
     Args:

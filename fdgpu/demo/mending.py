@@ -23,8 +23,7 @@ from fdgpu.auditing.result import AuditResult
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.synthetic import SyntheticImages
 from fdgpu.demo.base_model import answer, halved
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import RenderedSplit, make_pool
+from fdgpu.demo.world import RenderedSplit, make_pool, world_settings
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.classifier import Answered
 from fdgpu.embedding.embedder import ImageEmbedder

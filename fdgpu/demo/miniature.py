@@ -14,8 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from fdgpu.checks import check_seed, check_whole
 from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_model
 from fdgpu.demo.run import write_inputs, write_pictures
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import RenderedSplit, make_pool, make_split
+from fdgpu.demo.world import RenderedSplit, make_pool, make_split, world_settings
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.errors import InputError
 from fdgpu.findings import Split

@@ -22,8 +22,7 @@ from fdgpu.checks import check_seed
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.mending import Mendable, mend, written_by_mending
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import RenderedSplit, make_split, phrase, truth_document
+from fdgpu.demo.world import RenderedSplit, make_split, phrase, truth_document, world_settings
 from fdgpu.device import choose_device, cpu_count
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.embedding.classifier import Answered

@@ -4,15 +4,13 @@ Labels come as a *label matrix* (P, N): +1 right, -1 wrong, 0 takes no part. Eac
 samples of the batch, and so a problem for each of its K classes at once: folds, permutations, resamples and failure
 modes of many classes are one call.
 
-Everything is a tensor on the batch's device, and stays there: nothing here waits for it.
+Everything is a tensor on the batch's device, and stays there. What holds classes is a backend's own; the batch of one
+large class, which is the same on every device, is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -20,11 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.device import Choice, out_of_memory
+from fdgpu.arrays import to_device, to_host
+from fdgpu.device import Choice
 from fdgpu.directions.labellings import Classes, Layout, Tensor, permuted_labels
 from fdgpu.directions.parameters import Solver, SolverSettings
-from fdgpu.directions.samples import ClassSamples
+from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.kernels.folds import assign_folds
+from fdgpu.kernels.proximal_newton import along, combined, newton_path
+from fdgpu.kernels.smo_batch import Solutions
 from fdgpu.progress import Reporter
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ R = TypeVar("R", covariant=True)
 
 PERMUTED_BYTES = {"cpu": 4, "cuda": 64}  # a label, with what it is drawn and its fold assigned with
 SCORED_BYTES = 24  # a class, fold and C: the recall of both kinds, and their mean
+WORK_BYTES = 1 << 29  # of a large class's problems that are solved at once
+NUMBERS = 16  # float64 numbers a sample and problem that its solver holds at its peak
 SCORE_ROUNDING = 1e-12  # two scores closer than this are a tie, which the smaller C wins
 
 
@@ -75,23 +78,24 @@ class Directions(NamedTuple, Generic[A]):
     explained: A
 
     @classmethod
-    def of_svms(cls, *found: Tensor) -> Directions[Tensor]:
-        """Add to the fields before ``statistic`` what a SVM has there: its score, and nothing of the latent method."""
-        intercept, C_index, cv_scores = found[1], found[2], found[3]
+    def of_svms(
+        cls,
+        coef: Tensor,
+        intercept: Tensor,
+        C_index: Tensor,
+        cv_scores: Tensor,
+        n_errors: Tensor,
+        n_iter: Tensor,
+        violation: Tensor,
+    ) -> Directions[Tensor]:
+        """Add what a SVM has in the other fields: its score as the statistic, and nothing of the latent method."""
         statistic = cv_scores.take_along_dim(C_index[..., None], dim=2)[..., 0]
         nothing = torch.zeros_like(intercept, dtype=torch.float64)
         unknown = torch.full_like(nothing, torch.nan)
-        return Directions[
-            Tensor
-        ](
-            *found,
-            statistic,  # type: ignore[call-arg]  # seven of them are in ``found``
-            found[0][..., :0],  # nothing beside w
-            nothing,
-            nothing,
-            unknown,
-            unknown[..., None].expand(*unknown.shape, 3),
-        )
+        return Directions(
+            coef, intercept, C_index, cv_scores, n_errors, n_iter, violation, statistic, coef[..., :0], nothing,
+            nothing, unknown, unknown[..., None].expand(*unknown.shape, 3),
+        )  # fmt: skip
 
 
 class ClassBatch(Protocol):
@@ -240,7 +244,7 @@ class Work(Protocol[R]):
 
 
 class Solve(Protocol):
-    """Does work on all classes in batches, here (:class:`Here`) or on a cluster (:mod:`fdgpu.directions.dealing`)."""
+    """Does work on all classes in batches, here or on a cluster; see :mod:`fdgpu.directions.dealing`."""
 
     @property
     def choice(self) -> Choice | None:
@@ -250,90 +254,6 @@ class Solve(Protocol):
     def __call__(self, classes: Sequence[ClassSamples], work: Work[T]) -> Iterator[T]:
         """Yield what the work returns of each batch; all classes of a call can be in one batch."""
         ...
-
-
-def over_batches(
-    backend: SolverBackend,
-    classes: Sequence[ClassSamples],
-    settings: SolverSettings,
-    work: Callable[[ClassBatch], T],
-) -> Iterator[T]:
-    """Do ``work`` on all classes in their order, as many at once as the backend holds; if memory ends, on half as many.
-
-    What is found of a class does not depend on the classes beside it.
-
-    Raises:
-        Exception: if a single class does not fit, whatever said so.
-    """
-    backend.check(classes, settings)
-    if backend.at_once > 1 and len(classes) > 1:
-        yield from _side_by_side(backend, classes, settings, work)
-        return
-    capacity, first, most = backend.capacity(), 0, len(classes)
-    while first < len(classes):
-        last = first + min(most, _that_fit([backend.bytes_of(one, settings) for one in classes[first:]], capacity))
-        try:
-            done = work(backend.open(classes[first:last], settings))
-        except Exception as error:
-            if last - first == 1 or not out_of_memory(error):
-                raise
-        else:
-            yield done
-            first = last
-            continue
-        most = (last - first) // 2
-        torch.cuda.empty_cache()  # here, where the error no longer holds the tensors that did not fit
-
-
-def _side_by_side(
-    backend: SolverBackend,
-    classes: Sequence[ClassSamples],
-    settings: SolverSettings,
-    work: Callable[[ClassBatch], T],
-) -> Iterator[T]:
-    """Do ``work`` on batches in as many threads as the backend wants; how they are cut depends on nothing else.
-
-    Each thread does its small products alone. Two that share every product wait for each other, and the longer the
-    more else is running.
-    """
-    capacity, most, parts = backend.capacity(), -(-len(classes) // backend.at_once), [0]
-    while (first := parts[-1]) < len(classes):
-        sizes = [backend.bytes_of(one, settings) for one in classes[first : first + most]]
-        parts.append(first + _that_fit(sizes, capacity))
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(backend.at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(
-                lambda part: work(backend.open(classes[part[0] : part[1]], settings)), list(pairwise(parts))
-            )
-        finally:
-            torch.set_num_threads(threads)  # a thread sets that of its BLAS for all
-
-
-@dataclass(frozen=True)
-class Here:
-    """Solves in this process; a :class:`Solve`."""
-
-    choice: Choice
-    backend: SolverBackend
-    settings: SolverSettings
-    progress: Reporter
-
-    def __call__(self, classes: Sequence[ClassSamples], work: Work[T]) -> Iterator[T]:
-        """Yield what the work returns of each batch."""
-        return over_batches(self.backend, classes, self.settings, partial(work, progress=self.progress))
-
-
-def _that_fit(sizes: Sequence[int | None], capacity: int) -> int:
-    """Return how many of the first classes fit together; one at least."""
-    held = 0
-    for count, size in enumerate(sizes):
-        if count and (size is None or held + size > capacity):
-            return count
-        if size is None:
-            return 1
-        held += size
-    return len(sizes)
 
 
 # --- the choice of C by the scores on the folds ---------------------------------------------------------------------
@@ -376,3 +296,103 @@ def standard_error(scores: Tensor, n_right: Tensor, n_wrong: Tensor) -> Tensor:
     best = scores.amax(dim=-1)
     counts = 1 / n_right.double().clamp(min=1) + 1 / n_wrong.double().clamp(min=1)
     return (best * (1 - best) * counts / 4).sqrt()[..., None]
+
+
+# --- a class too large for its Gram matrix ----------------------------------------------------------------------------
+
+
+class NewtonBatch(SvmBatch):
+    """A class too large for its Gram matrix, solved without one, on the CPU or a CUDA device alike.
+
+    Every labelling and fold is a row of one batch of problems, so that one pass over the embeddings serves them all.
+    Beside the embeddings a few float64 numbers a sample and problem are held. See :mod:`fdgpu.kernels.proximal_newton`.
+
+    On a device the host asks once a Newton step which problems are not solved yet: a byte a problem comes down. That is
+    the one thing here that waits.
+    """
+
+    solver = Solver.NEWTON
+
+    def __init__(self, samples: ClassSamples, settings: SolverSettings, device: torch.device) -> None:
+        self.layout = Layout.of([samples], device)
+        self._x = whitened([samples], settings.dtype, device)
+        self.settings = settings
+
+    def cross_validate(
+        self,
+        labels: Tensor,
+        classes: Classes = None,  # noqa: ARG002 - there is one
+    ) -> tuple[Tensor, Tensor]:
+        """Hold out every fold of every labelling; ``classes`` can only be this one."""
+        cv = self.settings.cv
+        is_held = self.folds(labels)[:, None] == torch.arange(cv, device=labels.device)[:, None]
+        held = torch.where(is_held, labels[:, None], 0).flatten(0, 1)
+        train = torch.where(is_held, 0, labels[:, None]).flatten(0, 1)
+        scores, violations = [], []
+        for rows in self._portions(len(train)):
+            path = [(point, _balanced_accuracy(point.decisions, held[rows])) for point in self._path(train[rows])]
+            violation = largest_violation(torch.stack([point.violation for point, _ in path], dim=1))
+            scores.append(
+                torch.stack([score for _, score in path], dim=1).masked_fill(violation.isnan()[:, None], torch.nan)
+            )
+            violations.append(violation)
+        by_fold = torch.cat(scores).reshape(len(labels), 1, cv, -1)
+        return by_fold, largest_violation(torch.cat(violations).reshape(len(labels), 1, cv))
+
+    def fit(
+        self,
+        labels: Tensor,
+        C_index: Tensor,
+        classes: Classes = None,  # noqa: ARG002 - there is one
+    ) -> Duals:
+        """Fit every labelling along the path, and keep of each what it was at its own C."""
+        solved = [self._fit(labels[rows], C_index[rows, 0]) for rows in self._portions(len(labels))]
+        a, intercept, violation, n_iter = (torch.cat(parts) for parts in zip(*solved, strict=True))
+        return Duals(a, intercept[:, None], violation[:, None], n_iter[:, None])
+
+    def _fit(self, labels: Tensor, C_index: Tensor) -> list[Tensor]:
+        """Return dual, intercept, violation and steps."""
+        nothing = Solutions.empty(labels, (len(labels),), torch.float64, steps=torch.int64)
+        kept = [torch.zeros_like(nothing.a), nothing.intercept, nothing.violation, torch.zeros_like(nothing.n_iter)]
+        for c, point in enumerate(self._path(labels, C_index)):
+            here = C_index == c  # for the others it is a step on their way
+            found = (point.a, point.intercept, point.violation, point.n_iter)
+            kept = [
+                torch.where(here[:, None] if new.ndim > 1 else here, new, old)
+                for new, old in zip(found, kept, strict=True)
+            ]
+        return kept
+
+    def decide(self, duals: Duals) -> Tensor:
+        """Return X Xᵀ a + b of all samples."""
+        products = [along(self._x, combined(self._x, duals.a[rows])) for rows in self._portions(len(duals.a))]
+        return torch.cat(products) + duals.intercept
+
+    def coef(self, duals: Duals) -> Tensor:
+        """Return w = Xᵀ a."""
+        return torch.cat([combined(self._x, duals.a[rows]) for rows in self._portions(len(duals.a))])[:, None]
+
+    def _path(self, labels: Tensor, last: Tensor | None = None) -> Iterator[Solutions]:
+        settings = self.settings
+        return newton_path(
+            self._x, labels, settings.Cs, tol=settings.tol, max_iter=settings.max_iter, last=last,
+            indices=_indices,
+        )  # fmt: skip
+
+    def _portions(self, problems: int) -> Iterator[slice]:
+        """Yield the problems in portions that fit."""
+        at_once = max(1, WORK_BYTES // (8 * NUMBERS * self.layout.sizes[0]))
+        bounds = [*range(0, problems, at_once), problems]
+        return (slice(first, last) for first, last in pairwise(bounds))
+
+
+def _indices(mask: Tensor) -> Tensor:
+    """Return where (P,) is True; the host has to know how many problems there are."""
+    return to_device(np.flatnonzero(to_host(mask, "which problems are not solved yet")), mask.device)
+
+
+def _balanced_accuracy(decisions: Tensor, held: Tensor) -> Tensor:
+    """(P,) mean recall of both kinds among samples whose label in ``held`` (P, n) is not 0; NaN if one is missing."""
+    hits = (decisions > 0) == (held > 0)
+    recalls = [(hits & kind).sum(dim=1).double() / kind.sum(dim=1) for kind in (held > 0, held < 0)]
+    return torch.stack(recalls).mean(dim=0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from fdgpu.directions.fit import Fit, Floats, Ints
 from fdgpu.directions.latent import LatentBatch
 from fdgpu.directions.modes import SPLIT_LEVEL, TEST_PERMUTATIONS, able_to_split, explain_by
 from fdgpu.directions.parameters import SearchSettings, Solver, SolverSettings
-from fdgpu.directions.resampling import permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples
-from fdgpu.directions.testing import PermutationTests, false_discovery_rates
+from fdgpu.directions.testing import PermutationTests, false_discovery_rates, permutation_test, resampled_directions
 from fdgpu.directions.whitening import Whitening
 from fdgpu.findings import Status
 from fdgpu.progress import Reporter, silent
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
     """
     layout, seed = batch.layout, search.random_state
     directions = batch.one_direction()
-    found, resampled, nothing = [directions], [], torch.full_like(directions.intercept[0], torch.nan).double()
+    resampled, nothing = list[torch.Tensor](), torch.full_like(directions.intercept[0], torch.nan).double()
     if search.n_resamples:
         resampled.append(resampled_directions(batch, layout.labels, directions.C_index, seed, search.n_resamples))
     exceeded = drawn = torch.zeros_like(nothing)
@@ -82,35 +83,16 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
         )
     test_seconds = perf_counter() - start
     nested = batch.nested_scores() if search.nested else nothing
-    split_p_values: list[Floats] = []
-    counts = np.ones(len(layout.sizes), np.int64)
+    found, split_p_values, counts = [directions], list[Floats](), np.ones(len(layout.sizes), np.int64)
     if search.n_directions > 1:
         (surest,) = bring_down(
             "p-values, by which more failure modes are looked for", (1 + exceeded.double()) / (1 + drawn)
         )
-    for r in range(2, search.n_directions + 1):
-        # one more mode is only looked for where there is one less
-        tested = search.n_permutations > 0
-        open_ = np.flatnonzero((counts == r - 1) & ~(tested & (surest > search.fdr))).tolist()
-        able = able_to_split(batch, open_, r)
-        if not able:
-            break
-        own = batch.explain_by if isinstance(batch, LatentBatch) else partial(explain_by, batch=cast(SvmBatch, batch))
-        modes, labels, test = own(r, classes=able, search=search)
-        count = max(search.n_permutations, TEST_PERMUTATIONS)
-        (p_split,) = bring_down("p-values of one more failure mode", test(count, able))
-        split_p_values.append(np.full(len(counts), np.nan))
-        split_p_values[-1][able] = p_split[able]
-        surest[able] = np.maximum(surest, p_split)[able]
-        kept = [i for i in able if p_split[i] <= SPLIT_LEVEL]
-        if kept and most > count:
-            (sharper,) = bring_down("sharper p-values of one more failure mode", test(most, kept))
-            split_p_values[-1][kept] = sharper[kept]
-        counts[kept] = r
-        found.append(modes)
-        if search.n_resamples:
-            # which error belongs to which mode stays as it was found
-            resampled.append(resampled_directions(batch, labels, modes.C_index, seed, search.n_resamples, kept))
+        for modes, p_values, kept, again in _further_modes(batch, search, most, surest):
+            found.append(modes)
+            split_p_values.append(p_values)
+            counts[kept] = len(found)
+            resampled += again
     down = bring_down("what was found", exceeded, drawn, nested, *(values for one in found for values in one))
     width = len(directions)
     explanations = [Directions(*down[at : at + width]) for at in range(3, len(down), width)]
@@ -120,31 +102,73 @@ def distil(batch: ClassBatch, search: SearchSettings, most: int = 0, progress: R
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class FurtherDraws:
-    """Permutations that are drawn on, of classes by their index among all.
+def _further_modes(
+    batch: ClassBatch, search: SearchSettings, most: int, surest: Floats
+) -> Iterator[tuple[Directions[torch.Tensor], Floats, list[int], list[torch.Tensor]]]:
+    """Look for two failure modes, and for one more as long as a class has one less.
 
-    Attributes:
-        search: how classes are tested.
-        draws: numbers of the permutations.
-        observed: score of each class.
-        exceeded: permutations before ``draws`` that scored at least as high.
+    Args:
+        batch: K classes.
+        search: what is looked for.
+        most: permutations where fewer do not reject.
+        surest: (K,) p-values of one mode.
+
+    Yields:
+        For each number of modes: their directions, p-values (K,) of there being so many, the classes that have them,
+        and the resamples.
     """
+    own = batch.explain_by if isinstance(batch, LatentBatch) else partial(explain_by, batch=cast(SvmBatch, batch))
+    kept, count = list(range(len(surest))), max(search.n_permutations, TEST_PERMUTATIONS)
+    for r in range(2, search.n_directions + 1):
+        open_ = [i for i in kept if not (search.n_permutations and surest[i] > search.fdr)]
+        able = able_to_split(batch, open_, r)
+        if not able:
+            return
+        modes, labels, test = own(r, classes=able, search=search)
+        (p_split,) = bring_down("p-values of one more failure mode", test(count, able))
+        p_values = np.full(len(surest), np.nan)
+        p_values[able] = p_split[able]
+        surest = np.maximum(surest, np.nan_to_num(p_values))
+        kept = [i for i in able if p_split[i] <= SPLIT_LEVEL]
+        if kept and most > count:
+            (sharper,) = bring_down("sharper p-values of one more failure mode", test(most, kept))
+            p_values[kept] = sharper[kept]
+        again = []
+        if search.n_resamples:
+            # which error belongs to which mode stays as it was found
+            again.append(
+                resampled_directions(batch, labels, modes.C_index, search.random_state, search.n_resamples, kept)
+            )
+        yield modes, p_values, kept, again
 
-    search: SearchSettings
-    draws: range
-    observed: Mapping[int, float]
-    exceeded: Mapping[int, int]
 
-    def __call__(self, batch: ClassBatch, *, progress: Reporter) -> tuple[tuple[int, ...], Ints, Ints]:
-        """Return the indices (K,) of a batch's classes, how many scored as high by now, and how many were drawn."""
-        indices, device, search = batch.layout.indices, batch.layout.device, self.search
-        observed, before = (
-            to_device(np.array([own[index] for index in indices]), device) for own in (self.observed, self.exceeded)
-        )
-        counts = permutation_test(batch, observed, search.random_state, self.draws, search.stop_after, before, progress)
-        exceeded, drawn = bring_down("permutations that were drawn on", *counts)
-        return indices, exceeded.astype(np.int64), drawn.astype(np.int64)
+def draw_further(
+    batch: ClassBatch,
+    *,
+    search: SearchSettings,
+    draws: range,
+    observed: Mapping[int, float],
+    exceeded: Mapping[int, int],
+    progress: Reporter = silent,
+) -> tuple[tuple[int, ...], Ints, Ints]:
+    """Draw on permutations of a batch's classes.
+
+    Args:
+        batch: K classes.
+        search: how they are tested.
+        draws: numbers of the permutations.
+        observed: score of each class, by its index among all.
+        exceeded: permutations before ``draws`` that scored at least as high, likewise.
+        progress: is told how many permutations a class was given.
+
+    Returns:
+        The indices (K,) of the classes, how many permutations scored as high by now, and how many were drawn.
+    """
+    indices, device = batch.layout.indices, batch.layout.device
+    score, before = (to_device(np.array([own[index] for index in indices]), device) for own in (observed, exceeded))
+    counts = permutation_test(batch, score, search.random_state, draws, search.stop_after, before, progress)
+    now, drawn = bring_down("permutations that were drawn on", *counts)
+    return indices, now.astype(np.int64), drawn.astype(np.int64)
 
 
 def draw_on(
@@ -170,11 +194,12 @@ def draw_on(
     observed = [one.explanations[0].statistic[0, i] for one, i in own]
     tests = PermutationTests(search, indices, exceeded, drawn)
     while (undecided := tests.undecided).any():
-        draw = FurtherDraws(
-            search,
-            range(int(drawn[undecided].max()), tests.next_look()),
-            dict(zip(row_of, observed, strict=True)),
-            dict(zip(row_of, exceeded.tolist(), strict=True)),
+        draw = partial(
+            draw_further,
+            search=search,
+            draws=range(int(drawn[undecided].max()), tests.next_look()),
+            observed=dict(zip(row_of, observed, strict=True)),
+            exceeded=dict(zip(row_of, exceeded.tolist(), strict=True)),
         )
         for part in parts:
             for found, *counts in solve([one for one in part if undecided[row_of[one.index]]], draw):
@@ -235,10 +260,10 @@ def gather(
     is_kept = np.arange(r) < n_directions[:, None]  # (k, r)
 
     def table(
-        value: Callable[[Directions[Floats]], NDArray[Any]], empty: object, dtype: type, *shape: int
-    ) -> NDArray[Any]:
+        value: Callable[[Directions[Floats]], NDArray[np.generic]], empty: float, dtype: type[Kind], *shape: int
+    ) -> NDArray[Kind]:
         """One value of every direction that is kept, (k, r, *shape)."""
-        array: NDArray[Any] = np.full((k, r, *shape), empty, dtype)
+        array = np.full((k, r, *shape), empty, dtype)
         for one in solutions:
             own = np.array(one.indices)
             for count, explanation in enumerate(one.explanations, start=1):

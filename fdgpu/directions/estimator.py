@@ -18,8 +18,8 @@ from fdgpu.checks import check_whole, shown
 from fdgpu.cluster import Cluster
 from fdgpu.described import Described
 from fdgpu.device import Backend, Choice, choose_backend
-from fdgpu.directions.batch import Here, Solve, SolverBackend
-from fdgpu.directions.dealing import Dealt
+from fdgpu.directions.batch import Solve, SolverBackend
+from fdgpu.directions.dealing import Dealt, Here
 from fdgpu.directions.distilling import distil, draw_on, gather
 from fdgpu.directions.fit import ESTIMATED, Fit
 from fdgpu.directions.groups import check_groups, shared, why_not_tested
@@ -259,17 +259,16 @@ class FailureDirections(Described):
             raise InputError(
                 'loss was given, but a SVM knows right and wrong alone: use method="latent", or leave it out'
             )
-        samples = check_samples(embeddings, labels, correct, loss)
-        rows, right, margin = samples.embeddings, samples.right, samples.margin
+        rows, row_of, ids, right, margin = check_samples(embeddings, labels, correct, loss)
         whitener = rows if reference is None else check_embeddings(reference, "reference", rows.shape[1])
         whitening = _fit_whitening(whitener) if settings.whiten else Whitening.identity(rows.shape[1])
-        classes, class_of, n_samples = group_by_class(samples.labels)
+        classes, class_of, n_samples = group_by_class(ids)
         n_errors = np.bincount(class_of, weights=~right, minlength=len(classes)).astype(np.int64)
-        together = None if groups is None else check_groups(groups, len(rows))[samples.rows]
+        together = None if groups is None else check_groups(groups, len(rows))[row_of]
         every = [
             ClassSamples(
                 k,
-                samples.rows[own],
+                row_of[own],
                 right[own],
                 rows,
                 whitening,

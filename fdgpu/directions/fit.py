@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def tensor(text: str, kind: str = "F64", within: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, Any]:
+def tensor(text: str, kind: str = "F64", within: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, object]:
     """Return the metadata of a documented field that is a tensor of the file.
 
     Args:
@@ -398,7 +398,7 @@ class Header(BaseModel):
         Raises:
             ValueError: says what is missing, or is no JSON, or something else than it should be.
         """
-        raw: dict[str, Any] = {
+        raw: dict[str, object] = {
             name: parse_json(metadata[name]) for name in cls.model_fields if name in metadata.keys() - {"format"}
         }
         return validated(cls, raw | {"format": metadata.get("format")})

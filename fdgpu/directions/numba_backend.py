@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from fdgpu.device import cpu_count
-from fdgpu.directions.batch import ClassBatch, Duals, SvmBatch, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, NewtonBatch, SvmBatch, largest_violation
 from fdgpu.directions.labellings import Classes, Layout, Tensor
-from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
 from fdgpu.directions.samples import ClassSamples, whitened
 from fdgpu.errors import InputError

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -48,7 +47,7 @@ class Solver(StrEnum):
 Check = Callable[[object, str], object]
 
 
-def doc(text: str, check: Check | None = None) -> dict[str, Any]:
+def doc(text: str, check: Check | None = None) -> dict[str, object]:
     """Return the metadata of a field that documents itself, see :func:`documented`, and checks what it is given."""
     return {"doc": text} if check is None else {"doc": text, "check": check}
 
@@ -259,7 +258,7 @@ class SearchSettings(Checked):
         default=0,
         metadata=doc(
             "fits of random halves of every class and failure mode, which show how stable its captions are; 0 for "
-            "none. See :mod:`fdgpu.directions.resampling`.",
+            "none. See :mod:`fdgpu.directions.testing`.",
             _check_resamples,
         ),
     )

@@ -155,27 +155,15 @@ def margin_of(loss: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.clip(-loss - np.log(-np.expm1(-loss)), -LARGEST_MARGIN, LARGEST_MARGIN))
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What is fitted: N samples, each a row of embeddings in a class.
-
-    Attributes:
-        embeddings: n rows of d numbers where they lie; a row is a sample of each class that it is in.
-        labels: (N,) class ids.
-        right: (N,) whether the model was right.
-        rows: (N,) of the embeddings.
-        margin: (N,) log(p / (1 - p)) of the true class, or None.
-    """
-
-    embeddings: Rows
-    labels: NDArray[np.int64]
-    right: NDArray[np.bool_]
-    rows: NDArray[np.int64]
-    margin: NDArray[np.float64] | None = None
-
-
-def check_samples(embeddings: Array, labels: Array, correct: Array, loss: Array = None) -> Samples:
+def check_samples(
+    embeddings: Array, labels: Array, correct: Array, loss: Array = None
+) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64] | None]:
     """Check embeddings, class ids and correctness: the first stay where they lie, the others come to the host.
+
+    Returns:
+        The embeddings, n rows of d numbers; and of N samples, since a row is a sample of each class that it is in, the
+        row (N,), the class id (N,), whether the model was right (N,), and log(p / (1 - p)) of the true class (N,), None
+        without losses.
 
     Raises:
         InputError: names the argument, what was expected, what came and the remedy.
@@ -189,14 +177,14 @@ def check_samples(embeddings: Array, labels: Array, correct: Array, loss: Array 
         raise InputError(f"correct has shape {right.shape}, labels {ids.shape}: pass one answer for each label")
     margin = None if loss is None else check_loss(loss, ids, right)
     if ids.ndim == 1:
-        return Samples(rows, ids, right, np.arange(len(rows)), margin)
+        return rows, np.arange(len(rows)), ids, right, margin
     there, in_order = ids >= 0, np.sort(ids, axis=1)
     twice = (in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)
     if twice.any():
         raise InputError(f"labels holds a class twice in row {np.nonzero(twice)[0][0]}: name each class of a row once")
     if not there.any():
         raise InputError("labels is below 0 everywhere, which is no class: there is nothing to fit")
-    return Samples(rows, ids[there], right[there], np.nonzero(there)[0], None if margin is None else margin[there])
+    return rows, np.nonzero(there)[0], ids[there], right[there], None if margin is None else margin[there]
 
 
 def _column(array: Array, name: str, rows: int, several: bool = False) -> NDArray[np.generic]:

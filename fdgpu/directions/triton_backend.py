@@ -13,12 +13,11 @@ import numpy as np
 import torch
 
 from fdgpu.arrays import to_device
-from fdgpu.directions.batch import ClassBatch, Duals, SvmBatch, largest_violation
+from fdgpu.directions.batch import ClassBatch, Duals, NewtonBatch, SvmBatch, largest_violation
 from fdgpu.directions.labellings import Classes, Layout, Tensor
-from fdgpu.directions.newton_batch import NewtonBatch
 from fdgpu.directions.parameters import Solver, SolverSettings
-from fdgpu.directions.resampling import ROUND_BYTES
 from fdgpu.directions.samples import ClassSamples, whitened
+from fdgpu.directions.testing import ROUND_BYTES
 from fdgpu.errors import InputError
 from fdgpu.kernels import libsvm_triton, smo_triton
 from fdgpu.kernels.gram_triton import gram_matrices

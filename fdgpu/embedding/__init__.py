@@ -1,5 +1,6 @@
 """Images and captions to unit vectors in CLIP's shared space (paper, section 2), or images in another space."""
 
+from fdgpu.embedding.archives import archive_source
 from fdgpu.embedding.beton import BetonSource
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.clip import ClipEmbedder
@@ -8,7 +9,6 @@ from fdgpu.embedding.features import FeatureEmbedder
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.loading import Sample
 from fdgpu.embedding.opening import image_source
-from fdgpu.embedding.shards import archive_source
 from fdgpu.embedding.sources import ImageSource, IndexedSource
 from fdgpu.embedding.tabular import table_source
 

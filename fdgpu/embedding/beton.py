@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fdgpu.checks import shown
 from fdgpu.embedding.loading import ImageBatch, Sample, View
-from fdgpu.embedding.sources import Function, IndexedSource, stamp_of_file
+from fdgpu.embedding.sources import Function, IndexedSource, functions_of_pixels, stamp_of_file
 from fdgpu.errors import InputError
 from fdgpu.files import check_regular_file
 
@@ -171,8 +171,8 @@ class FfcvSource(BetonSource):
 
     def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
         """Yield the Loader's batches, each whole where it holds the images themselves."""
-        functions = [view.function if isinstance(view, View) else view for view in views]
-        if self.transformed or None in functions or any(isinstance(view, View) and view.takes_image for view in views):
+        functions = None if self.transformed else functions_of_pixels(views)
+        if functions is None:
             yield from super().batches(size, *views)
             return
         start = 0
@@ -180,7 +180,7 @@ class FfcvSource(BetonSource):
             stop = start + len(pixels)
             yield ImageBatch(
                 self.ids[start:stop],
-                tuple(cast(Function, function)(pixels) for function in functions),
+                tuple(function(pixels) for function in functions),
                 list(range(len(pixels))),
                 labels=[None] * len(pixels) if self.labels is None else list(self.labels[start:stop]),
                 splits=[None] * len(pixels),

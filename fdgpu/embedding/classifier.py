@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fdgpu.arrays import bring_down, to_device
-from fdgpu.batches import as_input
 from fdgpu.checks import check_kind, shown
 from fdgpu.described import Described
 from fdgpu.device import BatchSize, choose_device, halving_batches, out_of_memory
@@ -23,7 +22,7 @@ from fdgpu.embedding.loading import View
 from fdgpu.embedding.named_networks import LIBRARIES, called, fill_weights, preprocess_of_timm
 from fdgpu.embedding.preprocess import Memory, Preprocess
 from fdgpu.errors import LONGEST_REASON, FdgpuError, InputError, ModelError, one_line
-from fdgpu.networks import device_of, dtype_of, evaluating, scores_of
+from fdgpu.networks import as_input, device_of, dtype_of, evaluating, scores_of
 
 # What is kept of an image's scores: the column of the highest, whether all are finite, whether they sum to 1; of the
 # softmax the highest and that of the true class, and the same of the scores themselves.

@@ -28,7 +28,6 @@ from fdgpu.errors import FdgpuWarning
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows
 
-SUMS = "checksums of the pictures"
 CHECKED = 64  # pictures on a device that are made into float64 at a time
 
 
@@ -144,10 +143,10 @@ def fingerprint_of(sums: NDArray[np.int64]) -> str:
     return sha256(sums.tobytes()).hexdigest()
 
 
-def brought_together(parts: Sequence[Tensor], why: str) -> NDArray[np.int64]:
-    """Return (n,) integers on the host; parts that are on a device come down together."""
+def sums_on_host(parts: Sequence[Tensor]) -> NDArray[np.int64]:
+    """Return (n,) checksums on the host; parts that are on a device come down together."""
     there = [part for part in parts if part.device.type != "cpu"]
-    down = to_host(torch.cat(there), why) if there else np.empty(0, np.int64)
+    down = to_host(torch.cat(there), "checksums of the pictures") if there else np.empty(0, np.int64)
     each = iter(np.split(down, np.cumsum([len(part) for part in there])[:-1]))
     return np.concatenate(
         [np.empty(0, np.int64), *(part.numpy() if part.device.type == "cpu" else next(each) for part in parts)]
@@ -241,10 +240,9 @@ class ImageEmbedder(Described):
         images = image_source(source)
         made = Embeddings([], torch.empty(0), {})
         rows, sums, answers = list[Tensor](), list[Tensor](), list[AnswerPart]()
-        views = [self.view, *([alongside.view] if alongside else [])]
         with OneBar(progress) as report:
             report(stage, 0, images.count)
-            for batch in images.batches(self.batch_size, *views):
+            for batch in images.batches(self.batch_size, *self.views(alongside)):
                 rows.append(self.embed_batch(batch))
                 if alongside:
                     start = len(made.ids)
@@ -256,7 +254,7 @@ class ImageEmbedder(Described):
         if alongside:
             alongside.complete(answers)
         vectors = torch.cat(rows) if rows else torch.empty(0, self.dimension, device=self.placement.device)
-        seen = fingerprint_of(brought_together(sums, SUMS)) if fingerprint else ""
+        seen = fingerprint_of(sums_on_host(sums)) if fingerprint else ""
         return replace(made, vectors=vectors, fingerprint=seen)
 
     @property
@@ -264,6 +262,10 @@ class ImageEmbedder(Described):
         """What the model takes of an image."""
         smallest = self.preprocess.smallest if self.reduced_decoding else None
         return View(self.preprocess.resize, smallest=smallest, device=self.placement.device)
+
+    def views(self, alongside: Alongside | None) -> list[View]:
+        """Return what it and a further model take of an image."""
+        return [self.view] if alongside is None else [self.view, alongside.view]
 
     @property
     def kept_in(self) -> torch.dtype:

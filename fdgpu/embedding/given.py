@@ -14,13 +14,12 @@ from fdgpu.arrays import Array, rows_finite, to_device, to_host, to_torch
 from fdgpu.checks import shown
 from fdgpu.device import Choice, Placement
 from fdgpu.embedding.embedder import (
-    SUMS,
     Alongside,
     Embeddings,
     ImageEmbedder,
-    brought_together,
     checksums,
     fingerprint_of,
+    sums_on_host,
 )
 from fdgpu.embedding.loading import Sample, Shown
 from fdgpu.embedding.opening import image_source
@@ -46,17 +45,6 @@ class NamedImages(ImageSource):
     def pictures(self, rows: Sequence[int], side: int) -> list[Shown | None]:  # noqa: ARG002 - there is none of any size
         """Return that there is none."""
         return [None] * len(rows)
-
-
-class SomeImages(ImageSource):
-    """Samples of another source, in a list."""
-
-    def __init__(self, listed: Sequence[Sample]) -> None:
-        self.listed, self.count = listed, len(listed)
-
-    def samples(self) -> Iterator[Sample]:
-        """Yield them."""
-        return iter(self.listed)
 
 
 class GivenVectors(ImageEmbedder):
@@ -126,7 +114,7 @@ class GivenVectors(ImageEmbedder):
         vectors = torch.where(none[:, None], torch.nan, F.normalize(rows, dim=1))
         zero = to_host(is_zero, "which of the given vectors are zero")
         unreadable = {own: ZERO for own, there in zip(made.ids, zero, strict=True) if there} | made.unreadable
-        seen = fingerprint_of(brought_together([checksums(vectors)], SUMS)) if fingerprint else ""
+        seen = fingerprint_of(sums_on_host([checksums(vectors)])) if fingerprint else ""
         return replace(made, vectors=vectors, unreadable=unreadable, fingerprint=seen)
 
     def _passed(self, images: ImageSource, alongside: Alongside, report: Reporter, stage: str) -> Embeddings:

@@ -1,7 +1,11 @@
-"""From samples to batches: threads decode a batch ahead of the model, each image once for every view of it."""
+"""From samples to batches: threads decode a batch ahead of the model, each image once for every view of it.
+
+Each thread writes its image where it belongs in the batch of a view, and nothing is stacked.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,20 +21,21 @@ from PIL import Image
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from fdgpu.arrays import is_array, to_device, to_host
+from fdgpu.arrays import empty_on_host, is_array, to_device, to_host
 from fdgpu.device import cpu_count
 from fdgpu.embedding.image_file import (
+    DeviceDecoder,
     Plain,
+    device_decoder,
+    handed_over,
     is_file,
     made_of_file,
     picture_formats,
     plain_jpeg,
     torchcodec_decoders,
 )
-from fdgpu.embedding.nvjpeg import DeviceDecoder, device_decoder, handed_over
 from fdgpu.embedding.picture import OUTSIDE, Picture, Treatment, as_unchecked_picture
 from fdgpu.embedding.preprocess import shrunk
-from fdgpu.embedding.written import Written
 from fdgpu.errors import InputError, one_line
 
 Shown = NDArray[np.uint8]  # (h, w, 3)
@@ -79,6 +84,11 @@ class View:
     smallest: int | None = None
     device: torch.device | None = None
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether it is made of pixels alone."""
+        return self.function is not None and not self.takes_image
+
     def of(self, sample: Sample, image: object, pixels: Tensor) -> Tensor:
         """Return the view.
 
@@ -86,8 +96,7 @@ class View:
             InputError: if the function gives no tensor (c, h, w).
         """
         function: object = sample.transformed if self.function is None else self.function
-        takes_image = self.takes_image or self.function is None
-        made = function(_as_image(image, pixels) if takes_image else pixels) if callable(function) else function
+        made = function(pixels if self.of_pixels else _as_image(image, pixels)) if callable(function) else function
         if isinstance(made, Mapping) and "pixel_values" in made:
             made = made["pixel_values"][0]  # an image processor of Hugging Face, for a list of one
         if isinstance(made, np.ndarray) and made.dtype.kind in "fu":
@@ -222,9 +231,8 @@ def _there(
 
 def _wanted_on(views: Sequence[View]) -> torch.device | None:
     """Return the device where all views are wanted, made of pixels; None if they are not."""
-    of_pixels = all(view.function is not None and not view.takes_image for view in views)
     devices = {view.device for view in views}
-    return devices.pop() if of_pixels and len(devices) == 1 else None
+    return devices.pop() if all(view.of_pixels for view in views) and len(devices) == 1 else None
 
 
 @contextmanager
@@ -363,3 +371,72 @@ def on_the_host(labels: list[object]) -> list[object]:
     if not there or len(there) < len(labels):
         return labels
     return list(to_host(torch.stack(there), "labels that come with images"))
+
+
+# --- the batch of each view -------------------------------------------------------------------------------------------
+
+
+class Written:
+    """Memory for ``n`` images in each of some views, on the host; pinned where CUDA runs.
+
+    The first image says how large, of what type and in what order a view is. What does not fit, because it is of
+    another type, lies on a device or has no place, stays as it is, and the view is stacked in the end.
+    """
+
+    def __init__(self, n: int, views: int) -> None:
+        self.n, self.views = n, views
+        self._batches: list[Tensor | None] = [None] * views
+        self._fits = [True] * views
+        self._first = threading.Lock()
+
+    def put(self, row: int, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Write an image's views (c, h, w) into its row, and return them where they are then."""
+        return tuple(self._put(number, row, view) for number, view in enumerate(views))
+
+    def _put(self, number: int, row: int, view: Tensor) -> Tensor:
+        with self._first:
+            if self._batches[number] is None and view.device.type == "cpu":
+                self._batches[number] = _memory(self.n, view)
+        batch = self._batches[number]
+        if batch is None or (batch.shape[1:], batch.dtype, batch.device) != (view.shape, view.dtype, view.device):
+            self._fits[number] = False
+            return view
+        return batch[row].copy_(view)
+
+    def whole(self, number: int, rows: Sequence[int], views: Sequence[Tensor]) -> Tensor:
+        """Return one view (m, c, h, w) of the images at ``rows``, of which ``put`` returned ``views``."""
+        batch = self._batches[number]
+        if batch is None or not self._fits[number]:
+            return stacked(views)
+        return batch if len(rows) == self.n else batch[torch.tensor(rows, dtype=torch.long)]
+
+
+def stacked(pictures: Sequence[Tensor]) -> Tensor:
+    """Write pictures (c, h, w) of one device into one batch; of different types, they become floats."""
+    if not pictures:
+        return torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    first = pictures[0]
+    for one in pictures:
+        if one.device != first.device:
+            raise InputError(f"images lie on {first.device} and on {one.device}: pass them on one device")
+        if one.shape != first.shape:
+            raise InputError(
+                f"the transform gives images of different shapes, {tuple(first.shape)} and {tuple(one.shape)}: let it "
+                "resize or crop all to one"
+            )
+    if len({one.dtype for one in pictures}) > 1:
+        pictures = [one / 255 if one.dtype == torch.uint8 else one.float() for one in pictures]
+    batch = _memory(len(pictures), pictures[0])
+    for row, one in enumerate(pictures):
+        batch[row] = one
+    return batch
+
+
+def _memory(n: int, picture: Tensor) -> Tensor:
+    """Return memory for n pictures of the size, type and order of one, on its device."""
+    if picture.device.type != "cpu":
+        return torch.empty((n, *picture.shape), dtype=picture.dtype, device=picture.device)
+    channels, height, width = picture.shape
+    if picture.stride(0) == 1 and channels > 1:  # as decoders give pixels: a copy is a row at a time
+        return empty_on_host((n, height, width, channels), picture.dtype).movedim(-1, 1)
+    return empty_on_host((n, channels, height, width), picture.dtype)

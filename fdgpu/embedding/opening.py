@@ -92,7 +92,7 @@ def _of_library(images: object) -> ImageSource | None:
 
         return FfcvSource(images)
     if library == "webdataset":
-        from fdgpu.embedding.shards import LoadedShards
+        from fdgpu.embedding.archives import LoadedShards
 
         return LoadedShards(images)
     is_table = hasattr(images, "columns") or hasattr(images, "column_names")  # and no column, and no splits of tables
@@ -117,7 +117,7 @@ def _addressed(images: str | Path | list[str]) -> ImageSource | None:
 
         return table_source(images)
     if "://" in first or first.endswith(ARCHIVES):
-        from fdgpu.embedding.shards import archive_source
+        from fdgpu.embedding.archives import archive_source
 
         return archive_source(images)
     return None

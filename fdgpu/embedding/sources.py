@@ -289,8 +289,8 @@ class TensorSource(IndexedSource):
 
     def batches(self, size: int, *views: View | Function) -> Iterator[ImageBatch]:
         """Yield slices of the tensor, resized on its device; the batch is halved where that has no memory for more."""
-        functions = [view.function if isinstance(view, View) else view for view in views]
-        if None in functions or any(isinstance(view, View) and view.takes_image for view in views):
+        functions = functions_of_pixels(views)
+        if functions is None:
             yield from super().batches(size, *views)  # one by one
             return
         start = 0
@@ -298,7 +298,7 @@ class TensorSource(IndexedSource):
 
         def seen(first: int, last: int) -> tuple[Tensor, ...]:
             pixels = on_white(self.images[first:last])
-            return tuple(cast(Tensor, function(pixels)) for function in functions if function is not None)
+            return tuple(function(pixels) for function in functions)
 
         for stop, made in halving_batches(seen, len(self), BatchSize(size)):
             n = stop - start
@@ -461,6 +461,12 @@ def rows_of(own: Sequence[str], ids: Collection[str]) -> list[int]:
             if not left:
                 break
     return rows
+
+
+def functions_of_pixels(views: Sequence[View | Function]) -> list[Function] | None:
+    """Return what makes each view of pixels alone; None where one takes more."""
+    own = [_as_view(view) for view in views]
+    return [cast(Function, view.function) for view in own] if all(view.of_pixels for view in own) else None
 
 
 def _as_view(view: View | Function) -> View:

@@ -17,8 +17,16 @@ from torch.nn import functional as F
 
 from fdgpu.arrays import to_device, to_host
 from fdgpu.device import BatchSize, Choice, Placement, free_bytes, halving_batches
-from fdgpu.embedding.prefix_tree import Ints, TokenPaths, Tokens
-from fdgpu.embedding.text_tower import CausalTower, ClipModel, causal_tower, encode_paths, unknown_block
+from fdgpu.embedding.text_tower import (
+    CausalTower,
+    ClipModel,
+    Ints,
+    TokenPaths,
+    Tokens,
+    causal_tower,
+    encode_paths,
+    unknown_block,
+)
 from fdgpu.errors import BackendError, FdgpuWarning
 from fdgpu.progress import Reporter, silent
 

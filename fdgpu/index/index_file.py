@@ -21,7 +21,7 @@ import torch
 from pydantic import BaseModel, Field
 
 from fdgpu.captions.grammar import CaptionGrammar
-from fdgpu.captions.templates import slot_names
+from fdgpu.captions.recipe import slot_names
 from fdgpu.checks import shown
 from fdgpu.errors import BackendError, InputError
 from fdgpu.files import check_regular_file, expect, parse_json, validated, written_atomically

@@ -14,7 +14,6 @@ MOST_LISTS = 2**31 - 1  # FAISS counts lists and candidates in 32 bits
 MOST_LINKS = 1 << 14  # twice as many on the ground, for each vector
 ROWS_A_LIST = 40  # that the lists are learned from: FAISS asks for 39
 FLAT_ON_CPU = 1 << 26  # numbers, 268 MB: a query alone reads all of them, at 10 GB/s in 27 ms
-FLAT_ON_GPU = 2  # times as large as the vectors the card's free memory is: lists take twice their size there
 SPARE = 4  # times k: what is looked at holds at least so many vectors
 
 

@@ -18,7 +18,7 @@ from fdgpu.described import Described
 from fdgpu.device import choose_index_backend, free_bytes, has_faiss
 from fdgpu.errors import InputError
 from fdgpu.files import expect
-from fdgpu.index.exact_store import Found
+from fdgpu.index.exact import Found
 from fdgpu.index.given_rows import Chain, RowIds, batches, check_k, check_names, check_rows, check_unit_rows, moved
 from fdgpu.index.index_file import read_file, write_file
 from fdgpu.index.kinds import IndexKind, Kind, check_backend, check_kind
@@ -290,8 +290,7 @@ class VectorIndex(Described):
             raise InputError(f"{path} is damaged ({error}): save the index again") from None
         index._store = store
         index._ids, index._seen = RowIds([list(run) for run in manifest.runs], len(store)), manifest.seen
-        for part in names:
-            index.names.append(part)
+        index.names = Chain(names)
         return index
 
     @classmethod

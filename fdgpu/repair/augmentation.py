@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fdgpu.arrays import Array, to_device, to_host, to_torch
-from fdgpu.batches import as_targets, check_map_style, pair_of
 from fdgpu.errors import InputError
+from fdgpu.networks import as_targets, check_map_style, pair_of
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 

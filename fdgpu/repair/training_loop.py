@@ -13,11 +13,19 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from fdgpu.arrays import Array, to_device, to_host, to_torch
-from fdgpu.batches import Batches, as_targets, is_dataset, open_batches
 from fdgpu.checks import check_name, check_seed, check_whole
 from fdgpu.device import choose_device
 from fdgpu.errors import InputError, ModelError
-from fdgpu.networks import dtype_of, inputs_and_targets, last_linear_of, scores_of
+from fdgpu.networks import (
+    Batches,
+    as_targets,
+    dtype_of,
+    inputs_and_targets,
+    is_dataset,
+    last_linear_of,
+    open_batches,
+    scores_of,
+)
 from fdgpu.progress import Reporter, silent
 from fdgpu.repair.augmentation import Augment
 from fdgpu.repair.training_recipe import TrainingRecipe, as_recipe, triangular

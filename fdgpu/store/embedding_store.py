@@ -28,8 +28,8 @@ from fdgpu.errors import InputError
 from fdgpu.files import UNFINISHED, unwritable
 from fdgpu.findings import Split
 from fdgpu.rows import Rows, TensorRows
-from fdgpu.store.manifest import KINDS, SHARD_ROWS, Manifest
-from fdgpu.store.shard import Shard, Vectors, texts
+from fdgpu.store.manifest import KINDS, SHARD_ROWS, Complete, Manifest
+from fdgpu.store.shard import Floating, Floats, Shard, Vectors, texts
 from fdgpu.store.writing import Piece, Writer, writing
 
 SHARD = re.compile(r"(\d{5,})\.parquet")
@@ -148,7 +148,7 @@ class EmbeddingStore(Described):
     @cached_property
     def vectors(self) -> list[Vectors]:
         """Where the vectors of each shard are."""
-        return [shard.vectors("vector", self.manifest.dimension, self.manifest.kind) for shard in self.shards]
+        return [Vectors(shard, self.manifest.dimension, self.manifest.kind) for shard in self.shards]
 
     @cached_property
     def starts(self) -> Ints:
@@ -291,25 +291,21 @@ class EmbeddingStore(Described):
         with writing(self.path):
             self.refresh()
             _refuse_twice(ids, self)
-            piece = Piece(
-                ids=list(ids),
-                vectors=rows,
-                labels=columns["labels"],
-                splits=columns["splits"],
-                groups=columns["groups"],
-                skipped=columns["skipped"],
-                treated=nothing,
-                stamps=nothing,
-                pictures=None,
-            )
-            if self.manifest.complete is not None:
-                self.manifest = self.manifest.model_copy(update={"complete": None})
-                self.manifest.write(self.path)
-            taken = [int(shard.path.stem) for shard in self.shards]
-            with closing(Writer(self.path, self.manifest, taken)) as writer:
-                writer.add(piece)
+            self.mark(None)
+            with closing(self.writer()) as writer:
+                writer.add(Piece(list(ids), rows, **columns, treated=nothing, stamps=nothing, pictures=None))
                 writer.finish()
         self.refresh()
+
+    def mark(self, complete: Complete | None) -> None:
+        """Write into the manifest that all images are there, or that others come."""
+        if complete != self.manifest.complete:
+            self.manifest = self.manifest.model_copy(update={"complete": complete})
+            self.manifest.write(self.path)
+
+    def writer(self, answers: str = "") -> Writer:
+        """Return what writes further shards; see :class:`Writer`."""
+        return Writer(self.path, self.manifest, [int(shard.path.stem) for shard in self.shards], answers)
 
 
 def shared_texts(column: pa.Array) -> list[str | None]:
@@ -344,7 +340,7 @@ def _checked_rows(vectors: Array, manifest: Manifest, n: int, there: torch.Tenso
     if not rows.is_floating_point():
         raise InputError(f"vectors is of type {rows.dtype}: pass floating-point numbers")
     wide = rows.float().masked_fill(~to_device(there, rows.device)[:, None], 0.0)
-    kept = wide.half() if manifest.precision == "float16" else wide
+    kept = wide.to(manifest.dtype)
     finite, lengths = kept.isfinite().all(dim=1), torch.linalg.vector_norm(wide, dim=1)
     far = ((lengths - 1).abs() > UNIT) & (lengths > 0) if manifest.precision == "float16" else ~finite
     odd = to_host(torch.stack([~finite, far]), "vectors that cannot be stored")
@@ -375,9 +371,8 @@ class StoredRows(Rows):
         manifest = store.manifest
         self.store, self.device = store, device
         self.shape = (len(store), manifest.dimension)
-        self.dtype = torch.float16 if manifest.precision == "float16" else torch.float32
-        self._kind = manifest.kind
-        self._parts: list[Vectors] = store.vectors
+        self.dtype, self._kind = manifest.dtype, manifest.kind
+        self._parts = store.vectors
 
     def take(self, rows: Ints) -> torch.Tensor:
         """Return some rows (m, d)."""
@@ -439,9 +434,9 @@ class _Memory:
     the time of torch's. Where CUDA runs, it is torch's own pinned memory, which torch uses again.
     """
 
-    def __init__(self, dimension: int, kind: np.dtype[Any]) -> None:
+    def __init__(self, dimension: int, kind: Floating) -> None:
         self.dimension, self.kind = dimension, kind
-        self._arrays: list[NDArray[Any]] = []
+        self._arrays: list[Floats] = []
         self._one = threading.Lock()  # of the readers, who may not find the same memory free
 
     def rows(self, n: int) -> torch.Tensor:

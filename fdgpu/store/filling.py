@@ -19,13 +19,12 @@ from torch import Tensor
 from fdgpu.arrays import rows_finite
 from fdgpu.checks import shown
 from fdgpu.embedding.embedder import (
-    SUMS,
     Alongside,
     Embeddings,
     ImageEmbedder,
-    brought_together,
     checksums,
     fingerprint_of,
+    sums_on_host,
 )
 from fdgpu.embedding.loading import Sample, on_the_host
 from fdgpu.embedding.picture import Treatment
@@ -34,11 +33,11 @@ from fdgpu.errors import InputError
 from fdgpu.folders import check_folder
 from fdgpu.progress import OneBar, Reporter
 from fdgpu.rows import Rows, TensorRows
-from fdgpu.store.answers_file import StoredAnswers
 from fdgpu.store.embedding_store import EmbeddingStore, held_bytes, shared_texts
 from fdgpu.store.manifest import NAME, Complete, Manifest
 from fdgpu.store.pieces import Images, Workers, is_sent, piece_of
 from fdgpu.store.shard import texts
+from fdgpu.store.stored import StoredAnswers
 from fdgpu.store.writing import Piece, Writer, digest_of, plain_label, writing
 
 MOST_SHOWN = 3  # images in an error
@@ -222,7 +221,7 @@ class _Filling:
             sums.append(checksums(batch.pixels))
             self.told |= zip(batch.ids, zip(batch.labels, batch.splits, strict=True), strict=True)
             self.report("compare images", len(found), len(ids))
-        found |= dict(zip(read, brought_together(sums, SUMS).tolist(), strict=True))
+        found |= dict(zip(read, sums_on_host(sums).tolist(), strict=True))
         return [found.get(own) for own in ids]
 
     # --- what is missing ----------------------------------------------------------------------------------------------
@@ -231,18 +230,15 @@ class _Filling:
         store, known, ids = self.store, len(self.store), self.order
         wanted = self.source.count if missing is None else len(missing)
         check_folder(store.path, (wanted or 0) * store.manifest.dimension * store.manifest.kind.itemsize)
-        if store.manifest.complete is not None:
-            store.manifest = store.manifest.model_copy(update={"complete": None})
-            store.manifest.write(store.path)
+        store.mark(None)
         every = missing is None or (missing == ids and self.source.ids is not None)
         source = self.source if every or missing is None else self.source.only(missing)
         self.fresh = [] if not known and source is self.source and self.workers is None else None
         self.most = held_bytes(self.embedder.placement.device)
         total = None if source.count is None else known + source.count
         answers = self.alongside.fingerprint[:16] if self.alongside else ""
-        taken = [int(shard.path.stem) for shard in store.shards]
         self.report("embed images", known, total)
-        with closing(Writer(store.path, store.manifest, taken, answers)) as writer:
+        with closing(store.writer(answers)) as writer:
             for piece in self._written(source, writer):
                 self._keep(piece.vectors)
                 known += len(piece)
@@ -301,14 +297,13 @@ class _Filling:
 
     def _pieces(self, source: ImageSource) -> Iterator[Piece]:
         """Embed the images of a source batch by batch."""
-        views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
         rows_of = self._rows_of(source)
         # Before the images are read, so that one that changes in between is found to have changed.
         listed = source.ids if self.source.ids is not None else None
         known = None if listed is None else self._rows_of(source)(listed)
         stamps = None if known is None else pa.array(self.source.stamps(known), pa.string())
         start = 0
-        for batch in source.batches(self.embedder.batch_size, *views):
+        for batch in source.batches(self.embedder.batch_size, *self.embedder.views(self.alongside)):
             span, rows = range(start, start + len(batch.ids)), rows_of(batch.ids)
             stamped = self.source.stamps(rows) if stamps is None else stamps[span.start : span.stop].to_pylist()
             yield piece_of(self.embedder, batch, self.alongside, rows, stamped)
@@ -389,9 +384,7 @@ class _Filling:
         """Write into the manifest that all images are there."""
         store = self.store
         digest = digest_of(store.ids.combine_chunks(), store.column("picture").combine_chunks())
-        done = Complete(images=len(store), source=digest)
-        store.manifest = store.manifest.model_copy(update={"complete": done})
-        store.manifest.write(store.path)
+        store.mark(Complete(images=len(store), source=digest))
 
 
 def _refuse_twice(counts: Counter[str]) -> None:

@@ -6,7 +6,7 @@ import json
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.errors import InputError
 from fdgpu.files import parse_json, read_file, validated, write_atomically
 from fdgpu.fingerprint import weights_digest
-from fdgpu.store.shard import MOST_BYTES
+from fdgpu.store.shard import MOST_BYTES, Floating
 
 NAME = "_manifest.json"  # readers of Parquet pass over names that begin so
 FORMAT = "fdgpu.EmbeddingStore/1"
 SHARD_ROWS = 4096  # about: batches are not cut
-KINDS: dict[str, np.dtype[np.floating[Any]]] = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16)}
+KINDS: dict[str, Floating] = {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16)}
 MOST_MANIFEST = 1 << 20
 # What has to be the same for vectors to belong together, and what it is called in a sentence.
 SAME = {
@@ -135,9 +135,14 @@ class Manifest(BaseModel):
         )
 
     @property
-    def kind(self) -> np.dtype[np.floating[Any]]:
+    def kind(self) -> Floating:
         """Type of the vectors' numbers."""
         return KINDS[self.precision]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The same, as torch has it."""
+        return torch.float16 if self.precision == "float16" else torch.float32
 
     @property
     def run(self) -> str:

@@ -115,9 +115,8 @@ class Embedding:
             InputError: for files that are not here.
         """
         source = self._part(images)
-        views = [self.embedder.view, *([self.alongside.view] if self.alongside else [])]
         pieces, start = [], 0
-        for batch in source.batches(self.embedder.batch_size, *views):
+        for batch in source.batches(self.embedder.batch_size, *self.embedder.views(self.alongside)):
             part = slice(start, start + len(batch.ids))
             pieces.append(piece_of(self.embedder, batch, self.alongside, images.rows[part], images.stamps[part]))
             start = part.stop

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,7 +39,9 @@ DENSE = 4  # of a span of which so much is asked for that it is read whole: one 
 TEXT = ("label", "split", "group", "skipped", "stamp")  # columns of strings beside the ids
 KINDS = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}
 
-About = Mapping[str, Any]
+About = Mapping[str, Any]  # as JSON has it
+Floating = np.dtype[np.floating[Any]]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Shard:
     path: Path
     n: int
     about: About
-    footer: Any
+    footer: pq.FileMetaData
 
     @classmethod
     def at(cls, path: Path, run: str) -> Shard:
@@ -85,10 +88,6 @@ class Shard:
         with _ending_well(self.path), pq.ParquetFile(self.path, metadata=self.footer) as file:
             return file.read(columns=list(names))
 
-    def vectors(self, column: str, dimension: int, kind: np.dtype[Any]) -> Vectors:
-        """Return where the vectors of a column are."""
-        return Vectors(self, column, dimension, kind)
-
 
 @contextmanager
 def _ending_well(path: Path) -> Iterator[None]:
@@ -100,10 +99,10 @@ def _ending_well(path: Path) -> Iterator[None]:
 
 
 class Vectors:
-    """The vectors (n, d) of a shard, read from the file row by row or many at once."""
+    """The vectors (n, d) of a shard, its column "vector", read from the file row by row or many at once."""
 
-    def __init__(self, shard: Shard, column: str, dimension: int, kind: np.dtype[Any]) -> None:
-        self.shard, self.column, self.dimension, self.kind = shard, column, dimension, kind
+    def __init__(self, shard: Shard, dimension: int, kind: Floating) -> None:
+        self.shard, self.dimension, self.kind = shard, dimension, kind
         self.row_bytes = dimension * kind.itemsize
 
     @cached_property
@@ -111,11 +110,11 @@ class Vectors:
         """First byte of the vectors; None in a file that does not have them in one piece, as others may write it."""
         footer, n = self.shard.footer, self.shard.n
         paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
-        at = next((i for i, path in enumerate(paths) if path.split(".")[0] == self.column), None)
+        at = next((i for i, path in enumerate(paths) if path.split(".")[0] == "vector"), None)
         if at is None or footer.num_row_groups != 1:
             return None
         part, leaf, schema = footer.row_group(0).column(at), footer.schema.column(at), footer.schema.to_arrow_schema()
-        kind = schema.field(self.column).type
+        kind = schema.field("vector").type
         of_ours = pa.types.is_fixed_size_list(kind) and kind.list_size == self.dimension
         if not of_ours or kind.value_type != KINDS[self.kind] or part.compression != "UNCOMPRESSED":
             return None
@@ -132,7 +131,7 @@ class Vectors:
         end = part.data_page_offset + part.total_compressed_size
         return int(start) if end - start == n * self.row_bytes else None  # else some are null
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    def read(self, rows: NDArray[np.int64], out: Floats) -> None:
         """Read some rows of the shard, ascending, into ``out`` (m, d)."""
         start = self.start
         if start is None:
@@ -151,13 +150,13 @@ class Vectors:
                 for begin, end in zip((0, *breaks.tolist()), (*breaks.tolist(), len(rows)), strict=True):
                     self._read_run(stream, start, int(rows[begin]), out[begin:end])
 
-    def read_by_parquet(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    def read_by_parquet(self, rows: NDArray[np.int64], out: Floats) -> None:
         """Read by pyarrow: the plain twin, which decodes all of the shard.
 
         Raises:
             InputError: unless every row is a list of as many numbers as the store's vectors have.
         """
-        column = self.shard.columns([self.column]).column(0).combine_chunks()
+        column = self.shard.columns(["vector"]).column(0).combine_chunks()
         every = column.flatten()
         if not pc.all(pc.equal(pc.list_value_length(column), self.dimension), skip_nulls=False).as_py() or (
             every.null_count or len(every) != self.shard.n * self.dimension
@@ -168,7 +167,7 @@ class Vectors:
             )
         out[:] = every.to_numpy(zero_copy_only=False).reshape(-1, self.dimension)[rows]
 
-    def _read_run(self, stream: Any, start: int, row: int, out: NDArray[Any]) -> None:
+    def _read_run(self, stream: FileIO, start: int, row: int, out: Floats) -> None:
         view = memoryview(out.reshape(-1).view(np.uint8).data)
         at, offset = 0, start + row * self.row_bytes
         while at < len(view):
@@ -199,9 +198,9 @@ def data_page(header: bytes) -> Page | None:
     return Page(end, size, about.get(2, -1))
 
 
-def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+def _struct(data: bytes, at: int) -> tuple[dict[int, object], int]:
     """Return the fields of a struct by their numbers, and where it ends."""
-    fields: dict[int, Any] = {}
+    fields: dict[int, object] = {}
     name = 0
     while head := data[at]:
         at, kind = at + 1, head & 0x0F
@@ -242,7 +241,7 @@ def texts(entries: Sequence[str | None]) -> pa.Array:
         return pa.array([None if one is None else printable(one) for one in entries], pa.string())
 
 
-def fixed_rows(rows: NDArray[Any]) -> pa.Array:
+def fixed_rows(rows: NDArray[np.generic]) -> pa.Array:
     """Return (n, d) as a column of lists of one length, none of which is null."""
     kind = KINDS.get(rows.dtype) or pa.from_numpy_dtype(rows.dtype)
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).ravel(), kind), rows.shape[1])

@@ -58,9 +58,9 @@ class Piece:
 
     def part(self, first: int, last: int) -> Piece:
         """Return some of the images."""
-        own: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "answers"}
-        cut: dict[str, Any] = {name: None if column is None else column[first:last] for name, column in own.items()}
-        return Piece(**cut, answers=None if self.answers is None else self.answers.part(first, last))
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "answers"}
+        cut = {name: column[first:last] for name, column in own.items() if column is not None}
+        return replace(self, **cut, answers=None if self.answers is None else self.answers.part(first, last))
 
     @classmethod
     def joined(cls, pieces: Sequence[Piece]) -> Piece:
@@ -116,8 +116,7 @@ class Writer:
             InputError: if an earlier one could not be written.
         """
         finite = rows_finite(shard.vectors)
-        kind = torch.float16 if self.manifest.precision == "float16" else torch.float32
-        vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(kind)
+        vectors = shard.vectors.masked_fill(~finite[:, None], 0.0).to(self.manifest.dtype)
         pictures = torch.empty(0, dtype=torch.int64) if shard.pictures is None else shard.pictures
         coming = [coming_down(one, SINK) for one in (vectors, finite, pictures)]
         said = None if shard.answers is None else answers_coming(shard.answers)

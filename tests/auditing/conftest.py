@@ -18,9 +18,7 @@ from fdgpu.auditing.gathering import class_findings
 from fdgpu.auditing.images import AuditImages
 from fdgpu.captions import WordEffects
 from fdgpu.captions.reliability import rank_captions
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.findings import ClassFindings, Findings, ScoredCaption, Side, Split, WordEffect
 from fdgpu.rows import TensorRows

@@ -19,7 +19,7 @@ from fdgpu.auditing.images import Embedded
 from fdgpu.directions import groups
 from fdgpu.embedding.sources import FileSource, TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.index import nearest
+from fdgpu.index import exact
 from tests.auditing.conftest import CLASSES, PER_CLASS, audit_world
 from tests.counted_rows import CountedRows, read_in_blocks
 
@@ -80,7 +80,7 @@ def test_an_audit_of_vectors_that_are_had_in_parts_is_the_same(
     monkeypatch.setattr(Embedded, "of", in_parts)
     read_in_blocks(monkeypatch, 7, clip.dimension)
     monkeypatch.setattr(groups, "ROW_BYTES", dict.fromkeys(("cpu", "cuda"), 4 * clip.dimension * 7))
-    for sizes in (nearest.KEYS, nearest.QUERIES):
+    for sizes in (exact.KEYS, exact.ASKED):
         monkeypatch.setitem(sizes, "cpu", 7)
     audit_world(world, clip, tmp_path)
     assert without_seconds(tmp_path) == without_seconds(audited.out)

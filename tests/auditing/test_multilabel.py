@@ -15,9 +15,7 @@ import fdgpu
 from fdgpu import ClipEmbedder, Decoder, FailureDirections
 from fdgpu.auditing import AuditResult, Planted
 from fdgpu.auditing.columns.conditions import f1_score
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import Status
 from tests.auditing.test_outputs import documented

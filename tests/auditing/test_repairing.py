@@ -15,9 +15,7 @@ from PIL import Image
 from fdgpu import ClipEmbedder, Decoder, FailureDirections
 from fdgpu.auditing import AuditResult, repair_by_painting, repair_by_pool, repair_by_weights
 from fdgpu.auditing.after.repairing import _more_than_chance
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.errors import InputError
 from fdgpu.files import write_png
 from tests.auditing.conftest import CLASSES

@@ -14,7 +14,7 @@ from benchmarks.decoding import speed
 from benchmarks.decoding.plain import PlainPipeline, call_kandinsky, small_kandinsky
 from benchmarks.decoding.speed import Job
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import WEIGHTS, BundledNet
+from fdgpu.decoding.decoder import WEIGHTS, BundledNet
 from tests.decoding.tiny import random_net
 
 

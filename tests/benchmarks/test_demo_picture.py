@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.demo.picture import GAP, TILE, picture
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 
 
 def test_rows_are_planted_classes_and_columns_rotations(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fdgpu import CaptionGrammar, nouns_below
 from fdgpu.captions import CaptionRecipe, pool_captions
 from fdgpu.captions.recipe import bundled_names
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 from tools.world_captions import all_captions
 
 # C.2: the ancestors, and how many of the thousand classes the paper counts for each

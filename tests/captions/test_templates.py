@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fdgpu.captions.templates import agree
+from fdgpu.captions.grammar import agree
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import SIDE, BundledNet, fold, unfold
+from fdgpu.decoding.decoder import SIDE, BundledNet, fold, unfold
 from fdgpu.decoding.sampling import picture_seeds
 from fdgpu.errors import InputError, MissingExtraError, ModelError
 from tests.decoding.tiny import random_net

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from fdgpu import Decoder, slerp
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.decoding import decode_grid
-from fdgpu.decoding.painting import DecoderPainter
+from fdgpu.decoding.synthetic import DecoderPainter
 from fdgpu.errors import InputError
 from tests.decoding import tiny
 from tests.pretend_cuda import OnCuda, inner, pretend_cuda

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import BundledNet
+from fdgpu.decoding.decoder import BundledNet
 from fdgpu.decoding.sampling import picture_seeds
 from tests.decoding import tiny
 from tests.decoding.test_decoder import vectors

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fdgpu import text_to_image
-from fdgpu.decoding.painting import SET_HERE, PipelinePainter
+from fdgpu.decoding.synthetic import SET_HERE, PipelinePainter
 from fdgpu.errors import FdgpuWarning, InputError, ModelError
 from tests.decoding import tiny
 

@@ -18,9 +18,8 @@ from torch.nn import functional as F
 
 from fdgpu import SyntheticImages, text_to_image
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.painting import DecoderPainter, PipelinePainter
 from fdgpu.decoding.sampling import picture_seeds
-from fdgpu.decoding.synthetic import MANIFEST, _plan
+from fdgpu.decoding.synthetic import MANIFEST, DecoderPainter, PipelinePainter, _plan
 from fdgpu.errors import InputError
 from tests.decoding import tiny
 

@@ -36,7 +36,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS, BundledNet
+from fdgpu.decoding.decoder import FOLDER, WEIGHTS, BundledNet
 
 D = 32  # length of the CLIP vectors
 TEXT = {

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import Attributes, draw_attributes, draw_scene, load_photographs, render, world_settings
 
 N = 60
 Photographs = tuple[torch.Tensor, torch.Tensor]

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from fdgpu.demo.base_model import halved, predict, small_convnet, train_base_model
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs, make_split, phrase, truth_document
+from fdgpu.demo.world import load_photographs, make_split, phrase, truth_document, world_settings
 from fdgpu.findings import Split
 from fdgpu.repair import TrainingRecipe
 

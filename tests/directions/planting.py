@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from fdgpu.directions.batch import SolverBackend, over_batches
+from fdgpu.directions.batch import SolverBackend
+from fdgpu.directions.dealing import over_batches
 from fdgpu.directions.distilling import distil
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples

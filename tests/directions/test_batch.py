@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from fdgpu.directions.batch import ClassBatch, choose_costs, over_batches, standard_error
+from fdgpu.directions.batch import ClassBatch, choose_costs, standard_error
+from fdgpu.directions.dealing import over_batches
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.samples import ClassSamples
 from fdgpu.kernels.folds import folds_of_class

@@ -6,8 +6,8 @@ import torch
 
 from fdgpu import FailureDirections
 from fdgpu.directions import modes, numba_backend, triton_backend
-from fdgpu.directions.batch import over_batches
-from fdgpu.directions.newton_batch import NewtonBatch
+from fdgpu.directions.batch import NewtonBatch
+from fdgpu.directions.dealing import over_batches
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.triton_backend import TritonBackend
@@ -27,7 +27,7 @@ def fitted(**settings: object) -> FailureDirections:
 def test_a_large_class_is_solved_without_its_gram_matrix_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = fitted(n_permutations=9, nested=True)
     monkeypatch.setattr(numba_backend, "CLASS_BYTES", 6 * 300**2)
-    monkeypatch.setattr("fdgpu.directions.newton_batch.WORK_BYTES", 8 * 16 * 400 * 3)  # three problems at once
+    monkeypatch.setattr("fdgpu.directions.batch.WORK_BYTES", 8 * 16 * 400 * 3)  # three problems at once
     mixed = fitted(n_permutations=9, nested=True)
     assert usual.solver_ == ["gram"] * 3
     assert mixed.solver_ == ["gram", "newton", "gram"]

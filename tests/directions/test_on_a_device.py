@@ -111,7 +111,7 @@ def test_what_comes_down_does_not_depend_on_the_number_of_samples_and_classes(on
 
 
 def test_a_sequential_test_asks_once_a_round_and_modes_once_each(on_a_device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdgpu.directions.resampling.ROUND", 4)
+    monkeypatch.setattr("fdgpu.directions.testing.ROUND", 4)
     planted = plant_modes(90, D, [0.25, 0.25], strength=2.0, seed=1)
     labels = np.zeros(90, int)
     fit, crossings = on_a_device(

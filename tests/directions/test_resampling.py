@@ -12,16 +12,15 @@ from scipy.stats import chisquare
 from sklearn.svm import SVC
 
 from fdgpu import FailureDirections
-from fdgpu.directions import numba_backend, resampling
+from fdgpu.directions import numba_backend, testing
 from fdgpu.directions.batch import SolverBackend
 from fdgpu.directions.cuml_backend import CumlBackend
 from fdgpu.directions.groups import numbered
 from fdgpu.directions.labellings import Layout, halves, permuted_labels, permuted_samples
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SearchSettings, SolverSettings
-from fdgpu.directions.resampling import permutation_test, resampled_directions
 from fdgpu.directions.samples import ClassSamples, whitened
-from fdgpu.directions.testing import PermutationTests, false_discovery_rates
+from fdgpu.directions.testing import PermutationTests, false_discovery_rates, permutation_test, resampled_directions
 from fdgpu.errors import InputError, NotFittedError
 from tests.conftest import make_class
 from tests.directions.cuml_stand_in import stand_in
@@ -283,7 +282,7 @@ def test_a_class_keeps_its_resamples_beside_any_others(monkeypatch: pytest.Monke
     whole = FailureDirections(n_resamples=7, whiten=False).fit(x, labels, right)
     first = FailureDirections(n_resamples=7, whiten=False).fit(x[:40], labels[:40], right[:40])
     assert np.array_equal(whole.resampled_coef_[0], first.resampled_coef_[0])
-    monkeypatch.setattr(resampling, "RESAMPLED_LABELS", 2 * 150)
+    monkeypatch.setattr(testing, "RESAMPLED_LABELS", 2 * 150)
     in_rounds = FailureDirections(n_resamples=7, whiten=False).fit(x, labels, right)
     assert np.allclose(in_rounds.resampled_coef_, whole.resampled_coef_, rtol=1e-4, atol=1e-8)
     other = FailureDirections(n_resamples=7, whiten=False, random_state=1).fit(x, labels, right)

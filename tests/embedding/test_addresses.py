@@ -14,7 +14,7 @@ import pytest
 from webdataset import ShardWriter
 
 from fdgpu.embedding import image_source
-from fdgpu.embedding.addresses import expanded
+from fdgpu.embedding.archives import expanded
 from fdgpu.errors import InputError
 from tests.embedding.greys import encoded, grey, seen, shown
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fdgpu import ClipEmbedder
 from fdgpu.arrays import counted_crossings
-from fdgpu.embedding import image_file, nvjpeg
+from fdgpu.embedding import image_file
 from fdgpu.embedding.image_file import plain_jpeg, read_picture, torchcodec_decoders
 from fdgpu.embedding.loading import View
 from fdgpu.embedding.sources import FileSource
@@ -51,8 +51,7 @@ class StandIn:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     stand_in = StandIn()
-    for module in (image_file, nvjpeg):
-        monkeypatch.setattr(module, "torchcodec_decoders", lambda: stand_in)
+    monkeypatch.setattr(image_file, "torchcodec_decoders", lambda: stand_in)
     return stand_in
 
 
@@ -127,7 +126,7 @@ def test_what_lies_on_the_device_at_once_is_bounded(
     paths = [tmp_path / f"{i}.jpg" for i in range(7)]
     for i, path in enumerate(paths):
         noise(i).save(path, "JPEG")
-    monkeypatch.setattr(nvjpeg, "PIXELS_AT_ONCE", 3 * 64 * 64)
+    monkeypatch.setattr(image_file, "PIXELS_AT_ONCE", 3 * 64 * 64)
     with pretend_cuda(monkeypatch):
         parts = batches(paths, 5)
     assert device.calls == [3, 2, 2]
@@ -140,14 +139,14 @@ def test_cards_that_decode(capability: tuple[int, int], decodes: bool, monkeypat
     with pretend_cuda(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
         for asked in (None, torch.device("cpu"), CUDA):
-            with nvjpeg.device_decoder(asked) as decoder:
+            with image_file.device_decoder(asked) as decoder:
                 assert (decoder is not None) is (decodes and asked is CUDA)
 
 
 def test_where_nothing_decodes_on_a_device_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     with pretend_cuda(monkeypatch):
-        monkeypatch.setattr(nvjpeg, "torchcodec_decoders", lambda: "torchcodec is not installed")
-        with nvjpeg.device_decoder(CUDA) as decoder:
+        monkeypatch.setattr(image_file, "torchcodec_decoders", lambda: "torchcodec is not installed")
+        with image_file.device_decoder(CUDA) as decoder:
             assert decoder is None
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from fdgpu.embedding.prefix_tree import BLOCK, PrefixTree, TokenPaths, TreeAttention, attend_plainly
+from fdgpu.embedding.text_tower import BLOCK, PrefixTree, TokenPaths, TreeAttention, attend_plainly
 
 
 @st.composite

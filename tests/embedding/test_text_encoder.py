@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fdgpu.device import BatchSize, choose_device
-from fdgpu.embedding.prefix_tree import BLOCK, TokenPaths
 from fdgpu.embedding.text_encoder import CutContext, CutPadding, SharedPrefixes, TextEncoder, TextMethod
+from fdgpu.embedding.text_tower import BLOCK, TokenPaths
 from fdgpu.errors import BackendError, FdgpuWarning
 from tests.embedding.towers import END, VISION, captions, hugging_face, narrow, roughened
 

@@ -9,9 +9,9 @@ import torch
 
 from fdgpu import CaptionGrammar, ClipEmbedder
 from fdgpu.device import BatchSize, Placement, choose_device
-from fdgpu.embedding.prefix_tree import TokenPaths
+from fdgpu.embedding.clip import CaptionTokens
 from fdgpu.embedding.text_encoder import TextEncoder, text_methods
-from fdgpu.embedding.tokens import CaptionTokens
+from fdgpu.embedding.text_tower import TokenPaths
 from tests.embedding.towers import CONTEXT, END, captions, narrow
 from tests.live_bytes import LiveBytes
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
-from fdgpu.embedding.tokens import CaptionTokens
+from fdgpu.embedding.clip import CaptionTokens
 from fdgpu.errors import InputError
 
 CLIP = open_clip.get_tokenizer("ViT-B-32")

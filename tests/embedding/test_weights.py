@@ -17,7 +17,7 @@ from open_clip.pretrained import _PRETRAINED
 from safetensors.torch import save_file
 
 from fdgpu import ClipEmbedder
-from fdgpu.embedding.weights import _decide
+from fdgpu.embedding.named_networks import _decide
 from fdgpu.errors import FdgpuWarning, ModelError
 
 from .towers import VISION, roughened
@@ -190,9 +190,9 @@ def test_a_published_file_is_known_by_its_checksum(
 
 
 def test_tags_bring_what_open_clips_table_says() -> None:
-    assert _decide("ViT-B-32", "openai", None, False).quick
-    assert _decide("ViT-B-32-quickgelu", "openai", None, False).quick
-    assert not _decide("ViT-B-32", "laion2b_s34b_b79k", None, False).quick
+    assert _decide("ViT-B-32", "openai", None, False)[0]
+    assert _decide("ViT-B-32-quickgelu", "openai", None, False)[0]
+    assert not _decide("ViT-B-32", "laion2b_s34b_b79k", None, False)[0]
 
 
 def test_a_model_without_a_twin_and_the_bundled_one_leave_no_doubt(tmp_path: Path) -> None:
@@ -206,12 +206,12 @@ def test_weights_of_another_model_are_named(trained: Any, tmp_path: Path) -> Non
     file = archive(tmp_path / "ViT-L-14.pt", openais(made(WIDE)))
     with pytest.raises(
         ModelError,
-        match=rf"ViT-L-14\.pt holds weights of another model than {TINY}: visual\.\S+ is \(24,?.*in the file and "
-        r"\(16,?.*in the model \(\d+ such entries\)",
+        match=rf"ViT-L-14\.pt holds weights of another model than {TINY} \(visual\.\S+ is \(24,?.*in the file and "
+        r"\(16,?.*in the model; .*\d+ such entries\)",
     ):
         ClipEmbedder(TINY, str(file), device="cpu")
     few = {key: value for key, value in openais(trained).items() if key != "ln_final.bias"}
-    with pytest.raises(ModelError, match=r"ln_final\.bias is missing in the file and \(8,\) in the model \(1 such"):
+    with pytest.raises(ModelError, match=r"ln_final\.bias is missing in the file and \(8,\) in the model; 1 such"):
         ClipEmbedder(TINY, str(archive(tmp_path / "few.pt", few)), device="cpu")
     torch.save(made(WIDE).state_dict(), tmp_path / "wide.pt")
     with pytest.raises(ModelError, match="belongs to this model") as caught:

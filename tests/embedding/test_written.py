@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fdgpu.embedding.loading import image_threads
-from fdgpu.embedding.written import Written, stacked
+from fdgpu.embedding.loading import Written, image_threads, stacked
 from fdgpu.errors import InputError
 
 

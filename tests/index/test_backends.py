@@ -14,7 +14,7 @@ import torch
 from fdgpu import device, doctor
 from fdgpu.device import choose_index_backend
 from fdgpu.errors import BackendError, InputError
-from fdgpu.index import IndexKind, VectorIndex, faiss_store
+from fdgpu.index import IndexKind, VectorIndex, stores
 from tests.index.vectors import exact, names, unit_rows
 from tests.pretend_cuda import launched_as, pretend_cuda
 
@@ -62,7 +62,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     monkeypatch.setattr(faiss, "index_gpu_to_cpu", faiss.clone_index, raising=False)
     monkeypatch.setattr(faiss, "cast_integer_to_cudastream_t", int, raising=False)
     for name in ("train_index", "add_to_index", "search_index"):
-        monkeypatch.setattr(faiss_store, name, launched_as(getattr(faiss_store, name)))
+        monkeypatch.setattr(stores, name, launched_as(getattr(stores, name)))
     with pretend_cuda(monkeypatch):
         monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream())
         yield stand_in
@@ -133,7 +133,7 @@ def test_the_doctor_says_where_captions_are_searched(monkeypatch: pytest.MonkeyP
     assert lines["faiss"].state == "ok"
     assert lines["caption index runs on"].detail.startswith("cpu (auto: on")
     assert "faiss twice" not in lines
-    monkeypatch.setattr("fdgpu.packages.version", lambda _: "1.0")
+    monkeypatch.setattr("fdgpu.extras.version", lambda _: "1.0")
     twice = {line.name: line for line in doctor.examine()}["faiss twice"]
     assert (twice.state, twice.detail.split(":")[0]) == (
         "broken",

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import fdgpu
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.errors import InputError
-from fdgpu.index import CaptionIndex, IndexKind, extremes
-from fdgpu.index.extremes import HALF_EQUAL
+from fdgpu.index import CaptionIndex, IndexKind, caption_index
+from fdgpu.index.caption_index import HALF_EQUAL
 from fdgpu.kernels.alignments import alignments
 from tests.index.vectors import names, unit_rows
 from tests.pretend_cuda import inner, pretend_cuda, up
@@ -68,8 +68,8 @@ def test_extremes_are_those_of_all_scores(n: int, q: int, seed: int, double: boo
         rows[row] = near / np.linalg.norm(near)
     w, scale = rng.normal(size=(q, 6)), rng.uniform(0.01, 1, size=6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extremes, "MOST_VECTORS", data.draw(st.integers(1, 9)))
-        patch.setattr(extremes, "PRECISION", {"cpu": torch.float64 if double else torch.float32})
+        patch.setattr(caption_index, "MOST_VECTORS", data.draw(st.integers(1, 9)))
+        patch.setattr(caption_index, "PRECISION", {"cpu": torch.float64 if double else torch.float32})
         found = CaptionIndex(rows, names(n), kind="flat").extremes(w, references, scale, k)
     check(rows, w, references, scale, found, k)
 

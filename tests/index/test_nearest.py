@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fdgpu.index import nearest as module
-from fdgpu.index.exact_store import best
-from fdgpu.index.nearest import best_by_groups, mean_row, nearest
+from fdgpu.index import exact as module
+from fdgpu.index.exact import best, best_by_groups, mean_row, nearest
 from fdgpu.rows import Rows, TensorRows
 from tests.counted_rows import CountedRows
 
@@ -27,7 +26,7 @@ def plain(x: torch.Tensor, queries: np.ndarray, keys: np.ndarray, k: int) -> tup
 def test_it_finds_what_all_cosines_say(n: int, d: int, k: int, in_parts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(n)) + 3
     monkeypatch.setattr(module, "KEYS", {"cpu": 50})
-    monkeypatch.setattr(module, "QUERIES", {"cpu": 7})
+    monkeypatch.setattr(module, "ASKED", {"cpu": 7})
     if in_parts:
         monkeypatch.setattr(module, "HELD_BYTES", {"cpu": 0})
     rows: Rows = CountedRows(x) if in_parts else TensorRows(x)

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 from fdgpu import CaptionGrammar
 from fdgpu.errors import BackendError
-from fdgpu.index import CaptionIndex, IndexKind, VectorIndex, exact_store, vector_index
-from fdgpu.index.exact_store import ExactStore
+from fdgpu.index import CaptionIndex, IndexKind, VectorIndex, vector_index
+from fdgpu.index import exact as module
+from fdgpu.index.exact import ExactStore
 from tests.cards import show_card
 from tests.index.vectors import exact, names, unit_rows
 
 FILES = Path(__file__).parent / "files"
 CPU = torch.device("cpu")
-VECTORS = exact_store.VECTORS["cpu"]
+VECTORS = module.VECTORS["cpu"]
 
 
 def store_of(rows: np.ndarray, *, half: bool = False) -> ExactStore:
@@ -59,8 +60,8 @@ def test_blocks_do_not_matter(n: int, block: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, n))
     rows, queries = unit_rows(n, 3, seed=n), unit_rows(4, 3, seed=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact_store, "VECTORS", {"cpu": block})
-        patch.setattr(exact_store, "QUERIES", {"cpu": block})
+        patch.setattr(module, "VECTORS", {"cpu": block})
+        patch.setattr(module, "QUERIES", {"cpu": block})
         scores, positions = found_in(store_of(rows), queries, k)
     np.testing.assert_allclose(scores, -np.sort(-(queries @ rows.T), axis=1)[:, :k], atol=1e-6)
     assert all(len(set(row)) == k for row in positions.tolist())

@@ -20,7 +20,7 @@ from fdgpu.arrays import counted_crossings
 from fdgpu.auditing import AuditResult
 from fdgpu.embedding.given import GivenVectors, NamedImages
 from fdgpu.errors import FdgpuWarning, InputError
-from fdgpu.store.stored_vectors import StoredVectors
+from fdgpu.store.stored import StoredVectors
 from fdgpu.store.writing import SINK
 from tests.pretend_cuda import pretend_cuda, solve_by_twins, up
 from tests.store.tiny import Greys, content

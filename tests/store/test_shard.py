@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fdgpu import EmbeddingStore
 from fdgpu.errors import InputError
-from fdgpu.store.shard import PLAIN, Page, Shard, data_page, fixed_rows, write_shard
+from fdgpu.store.shard import PLAIN, Page, Shard, Vectors, data_page, fixed_rows, write_shard
 
 FLOATS = {"float32": np.float32, "float16": np.float16}
 
@@ -65,7 +65,7 @@ def test_any_rows_in_any_order_are_those_of_pyarrow(
 ) -> None:
     vectors = unit_rows(n, d)
     store = store_of(tmp_path_factory.mktemp("any") / "store", vectors, kind, rows)
-    assert all(shard.vectors("vector", d, np.dtype(FLOATS[kind])).start for shard in store.shards)
+    assert all(Vectors(shard, d, np.dtype(FLOATS[kind])).start for shard in store.shards)
     table = pq.read_table(store.path, columns=["id", "vector"]).combine_chunks()
     plain = table["vector"].combine_chunks().flatten().to_numpy().reshape(n, d)
     assert plain.dtype == FLOATS[kind]
@@ -99,7 +99,7 @@ def test_a_file_of_another_writer_gives_the_same_rows(
     vectors = np.tile(np.float32([0.6, 0.8]), (40, 3)) if alike else unit_rows(40, 6)
     store = store_of(tmp_path / "store", vectors)
     shard = rewritten(store.shards[0], **dict(options))
-    here = shard.vectors("vector", 6, np.dtype(np.float32))
+    here = Vectors(shard, 6, np.dtype(np.float32))
     assert (here.start is not None) == fast
     store.refresh()
     for rows in (np.arange(40), np.array([39, 3, 3, 0])):
@@ -153,7 +153,7 @@ def test_rows_that_there_are_not_are_an_error_and_no_rubbish(tmp_path: Path) -> 
 
 def test_a_byte_that_turned_is_found(tmp_path: Path) -> None:
     store = store_of(tmp_path / "store", unit_rows(20, 3))
-    start = store.shards[0].vectors("vector", 3, np.dtype(np.float32)).start
+    start = Vectors(store.shards[0], 3, np.dtype(np.float32)).start
     assert start is not None
     store.check()
     content = bytearray(store.shards[0].path.read_bytes())
@@ -215,7 +215,7 @@ def test_bytes_that_are_no_header_are_none_or_a_page(data: bytes) -> None:
 def test_many_rows_are_one_page_and_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     many = fixed_rows(np.zeros((70_000, 16), np.float32))  # 4.5 MB: several pages, as pyarrow is by default
     write_shard(tmp_path / "a.parquet", {"vector": many}, ("vector",), {"run": "r"})
-    assert Shard.at(tmp_path / "a.parquet", "r").vectors("vector", 16, np.dtype(np.float32)).start
+    assert Vectors(Shard.at(tmp_path / "a.parquet", "r"), 16, np.dtype(np.float32)).start
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

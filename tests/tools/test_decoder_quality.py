@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from fdgpu.decoding import Decoder
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS
-from fdgpu.demo.renderer import Attributes, draw_scene, render
-from fdgpu.demo.settings import ATTRIBUTES
-from fdgpu.demo.world import load_photographs
+from fdgpu.decoding.decoder import FOLDER, WEIGHTS
+from fdgpu.demo.world import ATTRIBUTES, Attributes, draw_scene, load_photographs, render
 from fdgpu.embedding import ClipEmbedder
 from tools.decoder_quality import (
     JUDGED,

@@ -13,8 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import cut_sheet, load_photographs
+from fdgpu.demo.world import cut_sheet, load_photographs, world_settings
 from tools import make_photographs
 from tools.make_photographs import PER_CLASS, PHOTOGRAPHS, paste_sheet
 

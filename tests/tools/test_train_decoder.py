@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from fdgpu.decoding.bundled import FOLDER, WEIGHTS, fold, unfold
+from fdgpu.decoding.decoder import FOLDER, WEIGHTS, fold, unfold
 from fdgpu.embedding import ClipEmbedder
 from tools.decoder_quality import held_out_pictures
 from tools.train_decoder import SeenLoss, Trainer, _conditions, noise_levels

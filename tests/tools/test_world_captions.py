@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fdgpu.demo.renderer import draw_attributes
-from fdgpu.demo.settings import ATTRIBUTES, world_settings
+from fdgpu.demo.world import ATTRIBUTES, draw_attributes, world_settings
 from fdgpu.embedding import ClipEmbedder
 from tools.decoder_quality import held_out_pictures
 from tools.world_captions import adjectives, all_captions, compose, prepositions, read_codes, truth_table

@@ -33,8 +33,7 @@ from fdgpu.auditing.drawing import DecodedDirections
 from fdgpu.captions import CaptionRecipe
 from fdgpu.decoding.grid import Rotation
 from fdgpu.demo.base_model import predict, train_base_model
-from fdgpu.demo.settings import Plant, world_settings
-from fdgpu.demo.world import make_split
+from fdgpu.demo.world import Plant, make_split, world_settings
 from fdgpu.findings import Split
 from fdgpu.networks import class_scores
 from tools.world_captions import read_codes

@@ -15,9 +15,7 @@ from torch import nn
 from benchmarks.paper.lab import Lab
 from benchmarks.paper.sets import Seen
 from fdgpu.arrays import to_host
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.networks import penultimate
 from tools.make_photographs import PHOTOGRAPHS
 

@@ -18,8 +18,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, hold, photographs
 from benchmarks.paper.offline.rendered import ThreeRendered
 from benchmarks.paper.sets import Marked, Seen
-from fdgpu.demo.renderer import MOST_GARMENTS, draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import MOST_GARMENTS, draw_attributes, draw_scene, render, world_settings
 from fdgpu.repair import binary_cross_entropy
 
 

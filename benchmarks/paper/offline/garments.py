@@ -10,9 +10,7 @@ from torch import Tensor
 
 from benchmarks.paper.sets import Marked
 from benchmarks.paper.shares import outside
-from fdgpu.demo.renderer import Attributes, draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
-from fdgpu.demo.world import load_photographs
+from fdgpu.demo.world import Attributes, draw_attributes, draw_scene, load_photographs, render, world_settings
 
 
 @dataclass(frozen=True)

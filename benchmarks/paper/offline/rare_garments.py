@@ -11,7 +11,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.offline.garments import Part, superclasses
 from benchmarks.paper.offline.rendered import POOL, TRAIN, Rendered
 from benchmarks.paper.sets import Seen
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 
 
 class Garments(Rendered):

@@ -16,8 +16,7 @@ from benchmarks.paper.offline.rendered import TRAIN, Rendered
 from benchmarks.paper.sets import Marked, Seen
 from benchmarks.paper.shares import outside
 from benchmarks.paper.tints import flipped, tints
-from fdgpu.demo.renderer import draw_attributes, draw_scene, render
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import draw_attributes, draw_scene, render, world_settings
 
 BALANCED = 0.5
 TINTS = ("red", "green")

@@ -19,8 +19,8 @@ from fdgpu.auditing.space import Embedder
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_name, check_number, check_whole
 from fdgpu.decoding.decoder import Decoder
+from fdgpu.decoding.grid import slerp
 from fdgpu.decoding.pipelines import Pipeline
-from fdgpu.decoding.slerp import slerp
 from fdgpu.decoding.synthetic import text_to_image
 from fdgpu.device import choose_device
 from fdgpu.embedding.clip import ClipEmbedder

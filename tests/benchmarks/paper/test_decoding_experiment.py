@@ -17,7 +17,7 @@ from benchmarks.paper.experiments.decoding import CLASSES_OF, DEMO, EASY, FREE, 
 from benchmarks.paper.files.images import at_resolution
 from benchmarks.paper.results import Figure
 from fdgpu import Decoder, FailureDirections
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 from fdgpu.embedding import ClipEmbedder
 from tests.conftest import make_class
 from tests.decoding.tiny import random_net

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.paper.offline.garments import Pair, Part, spurious_pair, superclasses
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 
 PAIR = Pair(("trouser", "dress"), "colour", ("red", "blue"), {"framing": "normal", "blurry": "sharp"})
 GROUPS = {"one": ["t-shirt", "boot"], "two": ["coat", "bag", "sandal"]}

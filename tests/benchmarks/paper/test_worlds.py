@@ -20,7 +20,7 @@ from benchmarks.paper.offline import composed, garments, tinted
 from benchmarks.paper.offline.garments import Part, photographs
 from benchmarks.paper.sets import Seen
 from fdgpu import Decoder
-from fdgpu.demo.settings import world_settings
+from fdgpu.demo.world import world_settings
 from tests.benchmarks.paper.test_experiments import FEW
 
 CLIP = SimpleNamespace(images=lambda images: torch.zeros(len(images), 4))  # these tests look at nothing but the sets
