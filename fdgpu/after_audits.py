@@ -14,11 +14,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdgpu.answering import Answer, ExitCode
-from fdgpu.options import ClassifierName, ClassNamesFile, Columns, Device, Labels, Outside, Seed, To
-from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
+from fdgpu.options import (
+    ClassifierName,
+    ClassNamesFile,
+    Columns,
+    Device,
+    Labels,
+    Outside,
+    Seed,
+    To,
+    check_device,
+    check_images,
+    class_names_of,
+    renamed_columns,
+    usage,
+)
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
-    from fdgpu.auditing.repairing import Manifest
+    from fdgpu.auditing.after.repairing import Manifest
     from fdgpu.embedding.embedder import ImageEmbedder
     from fdgpu.report.comparison import Comparison
 
@@ -45,8 +58,8 @@ def compare(
     """
     if images is not None:
         check_images(images)
-    from fdgpu.auditing.comparing import compare as run_compare
-    from fdgpu.auditing.comparing import comparison_json
+    from fdgpu.auditing.after.comparing import compare as run_compare
+    from fdgpu.auditing.after.comparing import comparison_json
 
     found = run_compare(before, after, out=out, images=images)
     _summary(found)
@@ -107,8 +120,8 @@ def repair(
     for images, option in ((pool, "--pool"), (train, "--train")):
         if images is not None:
             check_images(images, option)
-    from fdgpu.auditing import repairing
-    from fdgpu.auditing.past_audits import PastAudit
+    from fdgpu.auditing.after import repairing
+    from fdgpu.auditing.result import PastAudit
     from fdgpu.embedding.features import named_embedder
     from fdgpu.progress import ProgressBars
 
@@ -129,7 +142,7 @@ def repair(
             about = {"labels": labels, **of_images} if pool is None else {}
             made.append(repairing.repair_by_weights(audit, out, train, factor=factor, **about, **shared))
         if paint is not None:
-            from fdgpu.auditing.picturing import repair_by_painting
+            from fdgpu.auditing.after.picturing import repair_by_painting
 
             made.append(
                 repair_by_painting(
@@ -186,8 +199,8 @@ def finetune(
     check_device(device)
     check_images(images)
     names, named = class_names_of(class_names), renamed_columns(columns)
-    from fdgpu.auditing.finetuning import RECIPES
-    from fdgpu.auditing.finetuning import finetune as run_finetune
+    from fdgpu.auditing.after.finetuning import RECIPES
+    from fdgpu.auditing.after.finetuning import finetune as run_finetune
     from fdgpu.progress import ProgressBars
     from fdgpu.repair.training_recipe import as_recipe
 
@@ -242,7 +255,7 @@ def export(
 
     docs/exports.md says how each program opens it.
     """
-    from fdgpu.auditing.exporting import audit_frame, export_frame
+    from fdgpu.auditing.after.exporting import audit_frame, export_frame
 
     frame = audit_frame(audit, images, store)
     export_frame(frame, to.value, out)
@@ -258,7 +271,7 @@ def _say_chosen(made: Manifest) -> None:
 
 def _summary(found: Comparison) -> None:
     """Print what became of the failures, and of accuracy in all."""
-    from fdgpu.report.formats import chance, percent, signed
+    from fdgpu.report.wording import chance, percent, signed
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column, justify in (("class", "left"), ("verdict", "left"), ("images", "right"), ("before", "right")):

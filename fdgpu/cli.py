@@ -10,62 +10,20 @@ from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fdgpu import after_audits
+from fdgpu import after_audits, options
 from fdgpu.answering import Answer, ExitCode, Program, answering, complain, show_warning
-from fdgpu.options import (
-    PERMUTATIONS,
-    STOP_AFTER,
-    Backend,
-    BatchSize,
-    CaptionerName,
-    ClassifierInPlace,
-    ClassifierName,
-    ClassNamesFile,
-    Clean,
-    Columns,
-    Conjunctions,
-    Decode,
-    Device,
-    Directions,
-    Embedder,
-    EmbedderNeeded,
-    Grammar,
-    Groups,
-    GroupsOption,
-    Images,
-    Labels,
-    Method,
-    MethodOption,
-    MinErrors,
-    Nested,
-    Out,
-    Outside,
-    Permutations,
-    Precision,
-    PredictionsFile,
-    Published,
-    Ray,
-    RayGpus,
-    ReducedDecoding,
-    RepairDemo,
-    Seed,
-    ShardRows,
-    Slices,
-    SliceUnknown,
-    StopAfter,
-    Store,
-)
-from fdgpu.usage import check_device, check_images, class_names_of, renamed_columns, usage
+from fdgpu.options import check_device, check_images, class_names_of, renamed_columns, usage
 from fdgpu.version import __version__
 
 if TYPE_CHECKING:  # what does the work is imported when a command runs, so that --help is there at once
+    from fdgpu.auditing.columns.tables import Predictions
     from fdgpu.captions.candidates import CaptionRecipe
     from fdgpu.cluster import Cluster
     from fdgpu.directions.estimator import FailureDirections
@@ -100,17 +58,17 @@ def _every_command(
 
 
 def demo(
-    out: Out = Path("fdgpu-demo"),
-    seed: Seed = 0,
-    permutations: Permutations = PERMUTATIONS,
-    directions: Directions = 1,
-    stop_after: StopAfter = STOP_AFTER,
-    nested: Nested = False,
-    method: MethodOption = Method.AUTO,
-    decode: Decode = False,
-    repair: RepairDemo = False,
-    backend: Backend = "auto",
-    device: Device = "auto",
+    out: options.Out = Path("fdgpu-demo"),
+    seed: options.Seed = 0,
+    permutations: options.Permutations = options.PERMUTATIONS,
+    directions: options.Directions = 1,
+    stop_after: options.StopAfter = options.STOP_AFTER,
+    nested: options.Nested = False,
+    method: options.MethodOption = options.Method.AUTO,
+    decode: options.Decode = False,
+    repair: options.RepairDemo = False,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
 ) -> Answer:
     """Audit a model with planted failures, on real photographs that ship with fdgpu.
 
@@ -146,39 +104,39 @@ def demo(
 
 
 def audit(
-    images: Images,
-    out: Out,
-    predictions: PredictionsFile = None,
-    classifier: ClassifierInPlace = None,
-    labels: Labels = None,
-    columns: Columns = None,
-    model: Embedder = None,
-    grammar: Grammar = None,
-    captioner: CaptionerName = None,
-    class_names: ClassNamesFile = None,
-    store: Store = "auto",
-    ray: Ray = None,
-    ray_gpus: RayGpus = None,
-    groups: GroupsOption = Groups.AUTO,
-    slices: Slices = "auto",
-    conjunctions: Conjunctions = 3,
-    slice_unknown: SliceUnknown = False,
-    allow_outside: Outside = False,
-    permutations: Permutations = PERMUTATIONS,
-    directions: Directions = 1,
-    stop_after: StopAfter = STOP_AFTER,
-    min_errors: MinErrors = 0,
-    nested: Nested = False,
-    method: MethodOption = Method.AUTO,
-    published: Published = False,
-    clean: Clean = False,
-    decode: Decode = False,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = 256,
-    reduced_decoding: ReducedDecoding = False,
-    seed: Seed = 0,
+    images: options.Images,
+    out: options.Out,
+    predictions: options.PredictionsFile = None,
+    classifier: options.ClassifierInPlace = None,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    model: options.Embedder = None,
+    grammar: options.Grammar = None,
+    captioner: options.CaptionerName = None,
+    class_names: options.ClassNamesFile = None,
+    store: options.Store = "auto",
+    ray: options.Ray = None,
+    ray_gpus: options.RayGpus = None,
+    groups: options.GroupsOption = options.Groups.AUTO,
+    slices: options.Slices = "auto",
+    conjunctions: options.Conjunctions = 3,
+    slice_unknown: options.SliceUnknown = False,
+    allow_outside: options.Outside = False,
+    permutations: options.Permutations = options.PERMUTATIONS,
+    directions: options.Directions = 1,
+    stop_after: options.StopAfter = options.STOP_AFTER,
+    min_errors: options.MinErrors = 0,
+    nested: options.Nested = False,
+    method: options.MethodOption = options.Method.AUTO,
+    published: options.Published = False,
+    clean: options.Clean = False,
+    decode: options.Decode = False,
+    backend: options.Backend = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = 256,
+    reduced_decoding: options.ReducedDecoding = False,
+    seed: options.Seed = 0,
 ) -> Answer:
     """Audit a model of yours: images, and a table of its predictions or the model itself.
 
@@ -200,11 +158,8 @@ def audit(
 
     with usage("--captioner"):
         check_captioner(captioner, grammar)
-    from fdgpu.auditing.inputs import check_inputs
-    from fdgpu.auditing.known_columns import SliceSearch
     from fdgpu.auditing.pipeline import audit as run_audit
-    from fdgpu.auditing.predictions import read_predictions
-    from fdgpu.auditing.tables import REQUIRED
+    from fdgpu.auditing.slices import SliceSearch
     from fdgpu.decoding.decoder import Decoder
     from fdgpu.embedding.classifier import Classifier
     from fdgpu.embedding.features import named_embedder
@@ -216,34 +171,16 @@ def audit(
     known = slices if slices in ("auto", "none") else [one.strip() for one in slices.split(",")]
     with usage("--slices"):
         asked = SliceSearch(known, conjunctions, unknown=slice_unknown)
-    if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
-        raise typer.BadParameter(
-            "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
-            "--labels where folders are no classes",
-            param_hint="--predictions, --classifier",
-        )
     given = predictions or labels
-    needed = REQUIRED if classifier is None else ("path", "label")
-    table = None if given is None else read_predictions(given, named, needed)
-    if table is None and named:
-        raise typer.BadParameter("there is no table whose columns it names: leave it out", param_hint="--columns")
+    table = _table(predictions, classifier, labels, named)
     if model is None:  # what is wrong with the CSV is said first
-        if table is not None and table.answers is not None:
-            check_inputs(table.labels, table.answers, names, table.splits, table.confidence)
-        raise typer.BadParameter(
-            "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
-            "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
-            "knows the demo's ten garments only. Another network has directions and no captions: "
-            "features:torchvision:resnet50, features:timm:NAME",
-            param_hint="--model",
-        )
+        _refuse_no_model(table, names)
     answering = None if classifier is None else Classifier.from_name(classifier, device)
     decoder = Decoder.bundled(device) if decode else None
     writer = None if captioner is None else as_captioner(captioner, device)
     root = Path(images)
     paths = root.rglob("*") if table is None else (root / path for path in table.paths)
-    read = [given] if given else []
-    kept_from = chain(read, [root] if root.is_file() else paths)
+    kept_from = chain([given] if given else [], [root] if root.is_file() else paths)
     with (
         _cluster(ray, ray_gpus) as cluster,
         ProgressBars() as progress,
@@ -280,14 +217,14 @@ def embed(
         str, typer.Argument(help="Folder of images; or a Parquet, tar, zip or .beton file, tar shards, an address.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the store: made if it is not there, gone on with if it is.")],
-    model: EmbedderNeeded,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    batch_size: BatchSize = 256,
-    reduced_decoding: ReducedDecoding = False,
-    shard_rows: ShardRows = None,
-    ray: Ray = None,
-    ray_gpus: RayGpus = None,
+    model: options.EmbedderNeeded,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = 256,
+    reduced_decoding: options.ReducedDecoding = False,
+    shard_rows: options.ShardRows = None,
+    ray: options.Ray = None,
+    ray_gpus: options.RayGpus = None,
 ) -> Answer:
     """Embed images into a store: Parquet files that an audit and other programs read.
 
@@ -314,15 +251,15 @@ def embed(
 
 
 def predict(
-    images: Images,
-    classifier: ClassifierName,
+    images: options.Images,
+    classifier: options.ClassifierName,
     out: Annotated[Path, typer.Option(help="Table to write: Parquet, or CSV where its name ends in .csv.")],
-    labels: Labels = None,
-    columns: Columns = None,
-    class_names: ClassNamesFile = None,
-    allow_outside: Outside = False,
-    device: Device = "auto",
-    batch_size: BatchSize = 256,
+    labels: options.Labels = None,
+    columns: options.Columns = None,
+    class_names: options.ClassNamesFile = None,
+    allow_outside: options.Outside = False,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 256,
 ) -> Answer:
     """Ask a model of yours about images, and write a table for fdgpu audit --predictions.
 
@@ -398,7 +335,7 @@ def _estimator(
     nested: bool,
     backend: str,
     seed: int,
-    method: Method,
+    method: options.Method,
     published: bool = False,
 ) -> FailureDirections:
     """Build the estimator first, whose settings may not go together; where the audit chooses, by the paper's method."""
@@ -419,7 +356,7 @@ def _estimator(
             backend=backend,
             random_state=seed,
             published=published,
-            method=(Method.SVM if method is Method.AUTO else method).value,
+            method=(options.Method.SVM if method is options.Method.AUTO else method).value,
         ).check()
 
 
@@ -439,6 +376,44 @@ def _cluster(address: str | None, gpus: float | None) -> Iterator[Cluster | None
         yield cluster
 
 
+def _table(
+    predictions: Path | None,
+    classifier: str | None,
+    labels: Path | None,
+    named: dict[str, str] | None,
+) -> Predictions | None:
+    """Read the table of what the model said, or of labels beside a model; None where folders are classes."""
+    from fdgpu.auditing.columns.predictions import read_predictions
+    from fdgpu.auditing.columns.tables import REQUIRED
+
+    if (predictions is None) is (classifier is None) or (labels is not None and classifier is None):
+        raise typer.BadParameter(
+            "pass --predictions, a table of what the model said, or --classifier, the model itself, and beside it "
+            "--labels where folders are no classes",
+            param_hint="--predictions, --classifier",
+        )
+    given = predictions or labels
+    if given is None and named:
+        raise typer.BadParameter("there is no table whose columns it names: leave it out", param_hint="--columns")
+    needed = REQUIRED if classifier is None else ("path", "label")
+    return None if given is None else read_predictions(given, named, needed)
+
+
+def _refuse_no_model(table: Predictions | None, names: list[str] | None) -> NoReturn:
+    """Say what is wrong with the table, or else which models there are."""
+    from fdgpu.auditing.columns.inputs import check_inputs
+
+    if table is not None and table.answers is not None:
+        check_inputs(table.labels, table.answers, names, table.splits, table.confidence)
+    raise typer.BadParameter(
+        "name the CLIP that embeds the images: ViT-B-32:openai (the paper's), ViT-L-14:openai or another model and "
+        "tag of open_clip, MODEL:FILE for weights on this disk, local-dir:FOLDER, hf-hub:NAME, or bundled, which "
+        "knows the demo's ten garments only. Another network has directions and no captions: "
+        "features:torchvision:resnet50, features:timm:NAME",
+        param_hint="--model",
+    )
+
+
 def _recipe(grammar: str | None) -> CaptionRecipe | None:
     from fdgpu.captions.candidates import CaptionRecipe
 
@@ -455,7 +430,7 @@ def _audit_in(out: Path) -> dict[str, object]:
 
 def _summary(findings: Findings) -> None:
     """Print the overview, the clearest failure first; what was tested with p and q, the significant before the rest."""
-    from fdgpu.report.formats import duration
+    from fdgpu.report.wording import duration
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("class", "status"):
@@ -491,8 +466,7 @@ def _summary(findings: Findings) -> None:
 
 def _slices(findings: Findings) -> None:
     """Print a line of each slice of known columns that follows from no other."""
-    from fdgpu.report.formats import chance, percent
-    from fdgpu.report.wording import slice_words
+    from fdgpu.report.wording import chance, percent, slice_words
 
     found = [one for one in findings.slices if not one.follows_from]
     for one in found[:MOST_ROWS]:

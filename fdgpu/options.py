@@ -1,13 +1,17 @@
-"""The options of the command line, what each takes and how it explains itself."""
+"""The options of the command line: what each takes, how it explains itself, and what is refused before any work."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from fdgpu.errors import FdgpuError
 
 Out = Annotated[Path, typer.Option(help="Folder for the report and its data; made if it is not there.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random: the same seed gives the same answer.")]
@@ -58,7 +62,6 @@ Precision = Annotated[
     str,
     typer.Option(help="What to embed in: auto (float16 on CUDA, float32 elsewhere), float16, bfloat16 or float32."),
 ]
-
 Store = Annotated[
     str,
     typer.Option(
@@ -69,7 +72,6 @@ Store = Annotated[
 ShardRows = Annotated[
     int | None, typer.Option(min=1, help="Images of a file of a new store; by default about 4096, in whole batches.")
 ]
-
 Ray = Annotated[
     str | None,
     typer.Option(
@@ -83,7 +85,6 @@ RayGpus = Annotated[
         min=0, help="GPUs of each worker of the cluster: 0.5 puts two on one; by default 1 where there are any."
     ),
 ]
-
 Images = Annotated[
     str,
     typer.Option(
@@ -114,14 +115,12 @@ ClassNamesFile = Annotated[
     ),
 ]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Take paths that lead out of the folder of images.")]
-
 # The folder is read, not the recipes: to import what reads them takes seconds.
 RECIPES = sorted(
     entry.name.removesuffix(".toml")
     for entry in (resources.files("fdgpu") / "captions" / "recipes").iterdir()
     if entry.name.endswith(".toml")
 )
-
 PERMUTATIONS, STOP_AFTER = 200, 10  # an audit's (fdgpu.directions.parameters.AUDIT), whose import takes seconds too
 
 
@@ -151,7 +150,7 @@ class Groups(StrEnum):
 
 
 class To(StrEnum):
-    """Whose data an export is (fdgpu.auditing.exporting.Target, whose import takes seconds)."""
+    """Whose data an export is (fdgpu.auditing.after.exporting.Target, whose import takes seconds)."""
 
     FIFTYONE = "fiftyone"
     RENUMICS = "renumics"
@@ -227,3 +226,49 @@ ReducedDecoding = Annotated[
         "--reduced-decoding", help="Decode JPEGs much larger than the model's input at a fraction of their size."
     ),
 ]
+
+
+# --- what a command refuses before any work --------------------------------------------------------------------------
+
+
+@contextmanager
+def usage(option: str | None = None) -> Iterator[None]:
+    """Make an error of ours wrong usage, of an option where that is known: nothing was done yet."""
+    try:
+        yield
+    except FdgpuError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def check_device(device: str, precision: str = "auto") -> None:
+    """Refuse a device that is not here, or a precision that it does not have."""
+    from fdgpu.device import choose_device
+
+    with usage("--device"):
+        choose_device(device)
+    with usage("--precision"):
+        choose_device(device, precision)
+
+
+def check_images(images: str, option: str = "--images") -> None:
+    """Refuse what is not there; addresses and patterns are looked at by the source."""
+    if not Path(images).exists() and not set("*?[{") & set(images) and "://" not in images:
+        raise typer.BadParameter(f"{images!r} does not exist", param_hint=option)
+
+
+def renamed_columns(text: str | None) -> dict[str, str] | None:
+    """Read path=filename,label=target."""
+    if text is None:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(name.strip() and other.strip() for name, _, other in pairs):
+        raise typer.BadParameter(f"{text!r} is not of the form path=filename,label=target", param_hint="--columns")
+    return {name.strip(): other.strip() for name, _, other in pairs}
+
+
+def class_names_of(file: Path | None) -> list[str] | None:
+    """Read a file of class names."""
+    from fdgpu.auditing.columns.class_names import read_class_names
+
+    with usage("--class-names"):
+        return None if file is None else read_class_names(file)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Protocol
 
 from markupsafe import Markup
@@ -27,6 +29,16 @@ class Reporter(Protocol):
 
 def silent(stage: str, done: int, total: int | None) -> None:
     """Report nothing."""
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str, report: Reporter = silent) -> Iterator[None]:
+    """Report a block as a stage, and add the seconds that it takes to those of the stage."""
+    start = perf_counter()
+    report(stage, 0, 1)
+    yield
+    report(stage, 1, 1)
+    seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start
 
 
 class Output(Protocol):

@@ -35,12 +35,11 @@ ALLOWED = {
     "auditing": BELOW | STAGES | {"auditing", "plotting"},
     "demo": BELOW | STAGES | {"auditing", "demo"},
     "doctor": BELOW | {"embedding"},  # which decodes images, and by what
-    "options": set(),
     "__main__": {"cli"},
-    "usage": BELOW | {"auditing"},
+    "options": BELOW | {"auditing"},
     "answering": BELOW,
-    "after_audits": BELOW | STAGES | {"answering", "auditing", "options", "usage"},
-    "cli": BELOW | STAGES | {"after_audits", "answering", "auditing", "demo", "doctor", "options", "usage"},
+    "after_audits": BELOW | STAGES | {"answering", "auditing", "options"},
+    "cli": BELOW | STAGES | {"after_audits", "answering", "auditing", "demo", "doctor", "options"},
 }
 # Calls that would wait for a device, and why these here never do: ``to_host`` is the only way down. What no reading of
 # the source tells, such as the truth of a tensor, raises under tests/pretend_cuda.py.
@@ -49,7 +48,7 @@ ON_THE_HOST = {
     ("arrays", "cpu"): "the way down",
     ("arrays", "numpy"): "the way down",
     ("auditing.drawing", "numpy"): "pictures that to_host brought, for PNG files",
-    ("auditing.exporting", "numpy"): "vectors of a store, read on the host",
+    ("auditing.after.exporting", "numpy"): "vectors of a store, read on the host",
     ("fingerprint", "item"): "a number of NumPy's",
     ("decoding.synthetic", "numpy"): "pictures of a painter, for PNG files",
     ("demo.world", "cpu"): "pictures of the world, which are rendered batch by batch, before any audit",
@@ -69,6 +68,7 @@ ON_THE_HOST = {
     ("kernels.proximal_newton", "nonzero"): "indices of a mask on the CPU",
     ("store.embedding_store", "numpy"): "memory on the host, into which shards are read",
 }
+INSIDE = ("after", "columns")  # of auditing
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(PACKAGE / "kernels"))
 FILES += sorted((PACKAGE / "kernels").glob("*.py"))  # a link, which rglob may follow or not
 
@@ -125,6 +125,15 @@ def test_the_package_imports_nothing_of_the_repository_but_itself(path: Path) ->
 def test_a_kernel_needs_nothing_but_arrays_and_compilers(path: Path) -> None:
     outside = {name.split(".")[0] for name in imported_names(path)} - sys.stdlib_module_names
     assert outside <= {"numpy", "torch", "triton", "numba", "fdgpu"}
+
+
+def test_an_audit_knows_neither_what_comes_after_it_nor_its_columns_what_reads_them() -> None:
+    for path in (PACKAGE / "auditing").rglob("*.py"):
+        if path != PACKAGE / "auditing" / "__init__.py":
+            names = {name for name in imported_names(path) if name.startswith("fdgpu.auditing.")}
+            after, columns = ({name for name in names if name.startswith(f"fdgpu.auditing.{part}")} for part in INSIDE)
+            assert path.parent.name == "after" or not after, path
+            assert path.parent.name != "columns" or names == columns, path
 
 
 def waits(tree: ast.AST) -> set[str]:

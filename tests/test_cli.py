@@ -27,7 +27,7 @@ from rich.console import Console
 import fdgpu
 from fdgpu import cli, options
 from fdgpu.answering import ExitCode
-from fdgpu.auditing.exporting import Target
+from fdgpu.auditing.after.exporting import Target
 from fdgpu.captions.recipe import bundled_names
 from fdgpu.directions.parameters import AUDIT
 from fdgpu.errors import FdgpuWarning

@@ -26,7 +26,10 @@ WITH_EXAMPLES = [
     for file in sorted(PACKAGE.rglob("*.py"))
     if re.search(r"^\s+>>> ", file.read_text("utf-8"), re.MULTILINE) and "kernels" not in file.parts
 ]
-ELSEWHERE = ("fdgpu.cluster", "fdgpu.auditing.exporting")  # tests/test_cluster.py and tests/auditing/test_exporting.py
+ELSEWHERE = (
+    "fdgpu.cluster",
+    "fdgpu.auditing.after.exporting",
+)  # tests/test_cluster.py and tests/auditing/test_exporting.py
 
 
 def public() -> Iterator[tuple[str, Any]]:

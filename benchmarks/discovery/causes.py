@@ -41,8 +41,8 @@ from benchmarks.stored import store
 from fdgpu import FailureDirections
 from fdgpu.arrays import to_host
 from fdgpu.auditing.causes import sort_errors
+from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.images import Embedded
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.errors import FdgpuWarning
 from fdgpu.index.exact import mean_row, nearest
 from fdgpu.rows import TensorRows

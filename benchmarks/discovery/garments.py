@@ -22,7 +22,7 @@ from benchmarks.paper.experiments.cifar100 import with_minority
 from benchmarks.paper.lab import Lab, correct
 from benchmarks.paper.sets import Seen
 from fdgpu import ClipEmbedder
-from fdgpu.auditing.conditions import best_f1_threshold
+from fdgpu.auditing.columns.conditions import best_f1_threshold
 from fdgpu.networks import class_scores
 from fdgpu.repair import train
 

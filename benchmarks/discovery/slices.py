@@ -38,8 +38,8 @@ from scipy.stats import ttest_ind_from_stats
 from benchmarks.discovery.__main__ import seeds_of
 from benchmarks.machine import machine
 from benchmarks.stored import store
-from fdgpu.auditing.known_columns import SliceSearch, Value, read_known
-from fdgpu.auditing.slices import Candidates, excess_p, followed, search
+from fdgpu.auditing.columns.one_column import Value, read_known
+from fdgpu.auditing.slices import Candidates, SliceSearch, excess_p, followed, search
 from fdgpu.demo.base_model import predict, train_base_model
 from fdgpu.demo.world import ATTRIBUTES, make_split, world_settings
 from fdgpu.directions.testing import false_discovery_rates

@@ -15,7 +15,7 @@ from benchmarks.imagenet_scale.layout import imagenet
 from benchmarks.imagenet_scale.meter import Meter
 from benchmarks.imagenet_scale.stages import REPORTS, Row
 from benchmarks.imagenet_scale.synthetic import World, captions, write_store
-from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.columns.predictions import read_predictions
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.directions.parameters import AUDIT, SolverSettings
 from fdgpu.embedding.classifier import Classifier

@@ -26,8 +26,8 @@ from rich.table import Table
 from benchmarks.machine import machine
 from benchmarks.memory import forget_peak, in_a_process, resident
 from benchmarks.stored import store
-from fdgpu.auditing.inputs import check_inputs
-from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.columns.inputs import check_inputs
+from fdgpu.auditing.columns.predictions import read_predictions
 from fdgpu.errors import InputError
 
 

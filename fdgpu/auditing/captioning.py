@@ -1,4 +1,7 @@
-"""Candidates of every class, encoded once, scored along each of the class's directions, and judged (paper, 2.2)."""
+"""Candidates of every class, encoded once, scored along each of the class's directions, and judged (paper, 2.2).
+
+From a vocabulary of any size captions are grown instead, by a beam search along one direction.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from fdgpu.arrays import to_device, to_host
 from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.additive import WordEffects, word_effects
+from fdgpu.captions.beam_search import BUDGET, GrownCaptions, grow
 from fdgpu.captions.candidates import CaptionRecipe, pool_captions
 from fdgpu.captions.grammar import CaptionGrammar
 from fdgpu.captions.reliability import Candidates, JudgedCaptions, ShownImages, judge_captions
@@ -24,19 +28,18 @@ from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError, ModelError
 from fdgpu.findings import ScoredCaption, Side, Split
 from fdgpu.index import CaptionIndex
-from fdgpu.progress import Reporter
+from fdgpu.kernels.alignments import alignments
+from fdgpu.progress import OneBar, Reporter, silent
 
 # Of the candidates that are judged at once: their vectors, and numbers of each and each resample.
 BATCH_BYTES = {"cpu": 1 << 25, "cuda": 1 << 28}
 NUMBERS = 6  # float64 numbers of each candidate and resample that judging holds at its peak
-
 # Of an index, these become candidates: the captions farthest out on either side of a direction; those farthest out
 # along each resample, and along what it adds to the direction, so that ranks and noise are those of the whole index;
 # and some drawn from all of it, for the average.
 FARTHEST = 100
 OF_RESAMPLES = 10
 DRAWN = 500
-
 MOST_DESCRIBED = 50  # errors of a class, and as many right images, that a captioner is shown
 LOADED = 500  # pictures for it that are in memory together: some 400 MB
 
@@ -377,3 +380,78 @@ def _shown(images: AuditImages | None, class_ids: Sequence[int], vectors: torch.
         [images.inputs.image_of(own) for own in samples],
         images.shown_from != Split.VAL,
     )
+
+
+# --- from a vocabulary of any size -----------------------------------------------------------------------------------
+
+
+def grow_captions(
+    fit: FailureDirections,
+    embedder: CaptionReader,
+    class_id: int,
+    grammar: CaptionGrammar,
+    *,
+    direction: int = 0,
+    reference: str | None = None,
+    beam: int = 32,
+    top: int = 10,
+    side: str | Side = Side.HARD,
+    budget: int = BUDGET,
+    progress: Reporter | None = None,
+) -> GrownCaptions:
+    """Grow the hardest captions of a class out of a grammar that may have 10^8 of them, few of which are encoded.
+
+    The captions are found by :func:`fdgpu.captions.grow` and encoded over their prefix tree, some thousands at a time.
+
+    Args:
+        fit: fitted directions, in the embedder's space.
+        embedder: of the captions.
+        class_id: an entry of ``fit.classes_``.
+        grammar: the template and each slot's words; a slot can only be left out where None is among them.
+        direction: which of the class's directions.
+        reference: the caption that describes the whole class; by default the first noun and nothing else.
+        beam: captions that are extended at a time: more find more, for more time.
+        top: captions to return.
+        side: ``"hard"``, or ``"easy"`` for the other side of the direction.
+        budget: captions to encode at most.
+        progress: a reporter; by default a bar where a person watches standard error.
+
+    Returns:
+        The captions with their alignments, hardest (easiest) first. Captions that exceed the model's context are left
+        out, and named.
+
+    Raises:
+        InputError: for a class without a direction, a reference that the model would cut, or what ``grow`` refuses.
+
+    Example:
+        >>> clip = fdgpu.ClipEmbedder.bundled("cpu")
+        >>> grammar = fdgpu.CaptionGrammar("a photo of a {colour} {noun}", colour=[None, "blue", "red"], noun=["coat"])
+        >>> vectors = clip.texts(["a photo of a blue coat", "a photo of a red coat"] * 20)  # in place of images
+        >>> fit = fdgpu.FailureDirections(whiten=False).fit(vectors, [0] * 40, [False, True] * 20)
+        >>> fdgpu.grow_captions(fit, clip, 0, grammar, top=1).captions[0].caption
+        'a photo of a blue coat'
+    """
+    row = fit.index_of(class_id)
+    fitted = fit.fitted
+    kept = int(fitted.n_directions[row])
+    if direction not in range(kept):
+        raise InputError(
+            f"class {class_id} has {kept} directions (status '{fitted.status[row]}'), direction is {direction}: "
+            "captions need one to be scored along"
+        )
+    length = float(np.linalg.norm(fitted.shift[row, direction].astype(np.float64)))
+    if not length:
+        raise InputError(f"direction {direction} of class {class_id} has no length: it is zero, and points nowhere")
+    if reference is None:
+        reference = grammar.reference(noun=next(filter(None, grammar.slots["noun"])))
+    base = fitted.caption_origins(embedder.texts(reference, silent)[0])
+
+    w, scale = torch.from_numpy(fitted.shift[row, direction] / length), torch.from_numpy(fitted.scale)
+
+    def alignment(captions: list[str]) -> torch.Tensor:
+        return alignments(embedder.texts(captions, silent), base, w, scale)
+
+    with OneBar(progress) as report:
+        return grow(
+            grammar, alignment, beam=beam, top=top, side=side, fits=embedder.fits, budget=budget, progress=report
+        )

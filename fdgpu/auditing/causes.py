@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdgpu.arrays import to_host
+from fdgpu.auditing.columns.inputs import AuditInputs
 from fdgpu.auditing.gathering import examples
 from fdgpu.auditing.images import AuditImages, Embedded
-from fdgpu.auditing.inputs import AuditInputs
 from fdgpu.auditing.label_errors import LabelErrors, Votes, find_label_errors
 from fdgpu.directions.fit import Fit
 from fdgpu.findings import Cause, Causes, CleanedClass, SortedImage, Split

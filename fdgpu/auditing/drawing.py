@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import Array, restorer, to_device, to_host, to_torch
-from fdgpu.auditing.conditions import UNKNOWN, nouns_without
+from fdgpu.auditing.columns.conditions import UNKNOWN, nouns_without
 from fdgpu.auditing.gathering import THUMBNAIL
 from fdgpu.auditing.images import AuditImages
 from fdgpu.captions.candidates import CaptionRecipe

@@ -10,16 +10,16 @@ import numpy as np
 from torch import nn
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.answers import ModelAnswers, filled
-from fdgpu.auditing.class_names import ClassNames
-from fdgpu.auditing.conditions import has_conditions
+from fdgpu.auditing.columns.answers import ModelAnswers, filled
+from fdgpu.auditing.columns.class_names import ClassNames, Outputs
+from fdgpu.auditing.columns.conditions import has_conditions
+from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.columns.one_column import KnownColumns, read_known
+from fdgpu.auditing.columns.pairing import Paired, check_agreement, pair
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.images import Embedded
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
-from fdgpu.auditing.known_columns import NO_SEARCH, KnownColumns, SliceSearch, read_known
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.output_names import Outputs
-from fdgpu.auditing.pairing import Paired, check_agreement, pair
-from fdgpu.auditing.tables import ColumnNames
+from fdgpu.auditing.slices import NO_SEARCH, SliceSearch
 from fdgpu.checks import shown
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import View
@@ -63,7 +63,7 @@ class Laid:
         """Return what else is known of images that have come.
 
         Raises:
-            InputError: as :func:`~fdgpu.auditing.known_columns.read_known`.
+            InputError: as :func:`~fdgpu.auditing.columns.one_column.read_known`.
         """
         return _known(self.paired.joined_further(ids), self.asked, len(ids))
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.util import find_spec
 from io import BytesIO, StringIO
@@ -43,6 +43,7 @@ FILES = (
     "report.html", "audit.json", "directions.safetensors", "examples.parquet", "captions.parquet", "effects.parquet",
     "causes.csv",
 )  # fmt: skip
+STORE = "embeddings"  # the folder of the store within that of the audit
 SCHEMA = "fdgpu.audit/1"  # raise the number when a key goes, or changes its meaning; a new key is no new version
 CAUSE_COLUMNS = (
     "path", "class", "prediction", "split", "correct", "cause", "chance", "duplicate_of", "duplicate_class",
@@ -209,11 +210,15 @@ def cause_table(images: Sequence[SortedImage]) -> pa.Table:
 
 def causes_csv(images: Sequence[SortedImage]) -> str:
     """Return every sorted image as a line of CSV; a path that a spreadsheet would run as a formula stays as it is."""
+    return _csv(CAUSE_COLUMNS, (sorted_row(one).values() for one in images))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return lines of CSV; what is not known, None or NaN, is empty."""
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CAUSE_COLUMNS)
-    for one in images:
-        writer.writerow(["" if value is None or value != value else value for value in sorted_row(one).values()])
+    writer.writerow(header)
+    writer.writerows(["" if value is None or value != value else value for value in row] for row in rows)
     return stream.getvalue()
 
 
@@ -224,15 +229,13 @@ def _slice_json(one: Slice) -> JsonObject:
 
 def slices_csv(slices: Sequence[Slice]) -> str:
     """Return every slice as a line of CSV: single values that were tested, and conjunctions that are significant."""
-    stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(SLICE_COLUMNS)
-    for one in slices:
-        shown = (one.shown.n, one.shown.n_errors, one.accuracy.value, one.accuracy.low, one.accuracy.high)
-        tests = (one.n, one.n_errors, one.p_value, one.q_value, one.significant)
-        row = (one.class_name, one.name, *tests, *shown, one.follows_from, one.explained_by, one.explained)
-        writer.writerow(["" if value is None or value != value else value for value in row])
-    return stream.getvalue()
+    rows = (
+        (one.class_name, one.name, one.n, one.n_errors, one.p_value, one.q_value, one.significant, one.shown.n,
+         one.shown.n_errors, one.accuracy.value, one.accuracy.low, one.accuracy.high, one.follows_from,
+         one.explained_by, one.explained)
+        for one in slices
+    )  # fmt: skip
+    return _csv(SLICE_COLUMNS, rows)
 
 
 def _condition_json(one: Condition, i: int, findings: Findings) -> JsonObject:

@@ -4,70 +4,60 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fdgpu.arrays import Array, to_host
+from fdgpu.arrays import Array
 from fdgpu.auditing.captioning import CaptionedClasses, caption_classes, written_for
 from fdgpu.auditing.causes import SortedErrors, cause_column, causes, cleaned, sort_errors, sorted_images
-from fdgpu.auditing.class_names import ClassNames
+from fdgpu.auditing.columns.class_names import ClassNames
+from fdgpu.auditing.columns.inputs import AuditInputs
+from fdgpu.auditing.columns.one_column import KnownColumns
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.drawing import DrawnClasses, draw_classes
-from fdgpu.auditing.gathering import class_findings, thumbnails
-from fdgpu.auditing.images import AuditImages, Embedded, Together, check_some_usable, none_usable
-from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.known_columns import SliceSearch
-from fdgpu.auditing.laying import Model, lay
-from fdgpu.auditing.mapping import image_table
-from fdgpu.auditing.method_choice import Chosen, check_method, choose_method
+from fdgpu.auditing.gathering import class_findings, image_table, thumbnails
+from fdgpu.auditing.images import (
+    AuditImages,
+    Chosen,
+    Embedded,
+    check_method,
+    check_some_usable,
+    choose_method,
+    fit_images,
+)
+from fdgpu.auditing.laying import Laid, Model, lay
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.outputs import cause_table, example_table, expected_bytes, write_audit
+from fdgpu.auditing.outputs import STORE, cause_table, example_table, expected_bytes, write_audit
 from fdgpu.auditing.result import AuditResult
-from fdgpu.auditing.slices import FoundSlices, find_slices
+from fdgpu.auditing.slices import FoundSlices, SliceSearch, find_slices
 from fdgpu.auditing.space import Embedder, Space, check_space, doubt_vectors, loaded_embedder
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.auditing.truth import Planted, check_planted
+from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.captions.sentences import as_captioner, check_captioner
 from fdgpu.checks import check_kind, check_seed, check_text
 from fdgpu.cluster import Cluster
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.directions.estimator import FailureDirections
 from fdgpu.directions.parameters import AUDIT, SolverSettings
-from fdgpu.directions.samples import margin_of
-from fdgpu.embedding.embedder import ImageEmbedder
+from fdgpu.embedding.embedder import CaptionReader, ImageEmbedder
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.embedding.sources import ImageSource
 from fdgpu.errors import InputError
-from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, Split, Thumbnails
+from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, SortedImage, Split, Thumbnails
 from fdgpu.fingerprint import versions, weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
-from fdgpu.progress import OneBar, Reporter, silent
+from fdgpu.progress import OneBar, Reporter, timed
 from fdgpu.report.page import render_report
 from fdgpu.store.embedding_store import EmbeddingStore
 from fdgpu.store.manifest import keeps_apart
 from fdgpu.store.pieces import Workers
 from fdgpu.store.stored import StoredVectors, columns_of_store
 from fdgpu.version import __version__
-
-STORE = "embeddings"  # the folder of the store within that of the audit
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str, report: Reporter = silent) -> Iterator[None]:
-    """Report a block as a stage, and add the seconds that it takes to those of the stage."""
-    start = time.perf_counter()
-    report(stage, 0, 1)
-    yield
-    report(stage, 1, 1)
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def audit(
@@ -207,12 +197,9 @@ def audit(
     """
     seed = check_seed(seed)
     check_space(embedder, embeddings, images)
-    _check_kinds(decoder, directions, cluster, title, timings, progress)
+    _check_kinds(decoder, directions, cluster, title, timings, progress, clean)
     check_captioner(captioner, grammar)
-    check_kind(clean, "clean", isinstance(clean, bool), "True or False")
-    method = check_method(method, directions)
-    asked = SliceSearch.of(slices)
-    notes = Notes()
+    method, asked, notes = check_method(method, directions), SliceSearch.of(slices), Notes()
     given = {
         "labels": labels, "predictions": predictions, "splits": splits, "confidence": confidence,
         "true_probability": true_probability, "groups": groups,
@@ -220,36 +207,18 @@ def audit(
     if isinstance(embeddings, EmbeddingStore):
         images, given = columns_of_store(embeddings, images, given)
     laid = lay(images, given, columns, class_names, order, allow_outside, model, preprocess, notes, asked)
-    source, inputs = laid.source, laid.inputs
-    if out is not None:
-        where = out.out if isinstance(out, StagedFolder) else out
-        check_folder(where, expected_bytes(source.count or 0, len(inputs.class_names) if inputs else 0))
-    if inputs is not None:
-        check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
-        choose_method(method, directions, inputs, inputs.splits == Split.VAL)  # what cannot be is said at once
-    if embeddings is None:
-        check_some_usable(source, inputs)
-    space = Space.of(embedder, embeddings, captions, source)
+    _check_beforehand(laid, out, planted, method, directions, embeddings is None)
+    space = Space.of(embedder, embeddings, captions, laid.source)
     for doubt in space.doubts:
         notes.doubt(doubt)
     grammar = space.grammar(grammar, decoder, captioner)
     writer = None if captioner is None else as_captioner(captioner)
-    candidates = space.candidates(grammar, inputs) if inputs else None
+    candidates = space.candidates(grammar, laid.inputs) if laid.inputs else None
     fit = directions or FailureDirections.from_settings(SolverSettings(), replace(AUDIT, random_state=seed))
-    kept = _store_of(store, out, source, space.images)
-    if cluster is not None and embeddings is None and kept is None:
-        raise InputError("the workers of a cluster embed into a store, and there is none: pass out or store")
-    seconds = dict(timings or {})
-    captioned, drawn, pictures = CaptionedClasses({}, []), DrawnClasses({}, {}), Thumbnails({})
-    missing: list[str] = []
-    table: ImageTable | None = None
-    with _connected(cluster) as joined, _written_to(out, source) as folder, OneBar(progress) as report:
+    kept, seconds = _store_of(store, out, laid.source, space.images, cluster), dict(timings or {})
+    with _connected(cluster) as joined, _written_to(out, laid.source) as folder, OneBar(progress) as report:
         workers = None if joined is None else Workers(joined, partial(loaded_embedder, embedder))
-        with timed(seconds, "embed images" if embeddings is None else "take vectors"):
-            embedded = Embedded.of(source, space.images, report, laid.answering, kept, workers)
-            doubt = doubt_vectors(space, source, embedded)
-        if doubt:
-            notes.doubt(doubt)
+        embedded = _embedded(space, laid, kept, workers, seconds, report, notes)
         with timed(seconds, "check columns", report):
             inputs, embedded = laid.completed(embedded, notes)
             known = laid.known(embedded.ids)
@@ -257,82 +226,40 @@ def audit(
         candidates = candidates or space.candidates(grammar, inputs)
         notes.about_treatments(embedded.treated, len(inputs))
         chosen = choose_method(method, directions, inputs, embedded.readable & (inputs.splits == Split.VAL))
-        fit, look = chosen.of(fit), isinstance(groups, str) and groups == "auto"
         with timed(seconds, "sort errors", report):
             errors = sort_errors(inputs, embedded)
         if errors.note:
             notes.add(errors.note)
-        audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined)
+        fit, look = chosen.of(fit), isinstance(groups, str) and groups == "auto"
+        fitted = partial(fit_images, inputs, embedded, chosen.loss, look, seconds, report, joined)
+        audited = fitted(fit)
         changed: tuple[CleanedClass, ...] = ()
         if clean and _leaves_some(errors, inputs, embedded, notes):
             before, fit = fit.fitted, FailureDirections.from_settings(fit.solver_settings, fit.search_settings)
-            audited = _fit(fit, inputs, embedded, chosen.loss, look, seconds, report, joined, errors.kept(inputs))
+            audited = fitted(fit, errors.kept(inputs))
             changed = cleaned(before, fit.fitted, audited, errors.kept(inputs))
         if writer is not None and candidates is not None:
-            with (
-                timed(seconds, "write captions", report),
-                notes.instead_of("Captions are the recipe's, and not the captioner's"),
-            ):
-                fitted = errors.kept(inputs) if changed else None
-                candidates = written_for(candidates, writer, fit, audited, source, report, fitted)
-        tested: FoundSlices | None = None
-        if known.values or known.left_out:
-            with timed(seconds, "test known columns", report):
-                tested = find_slices(audited, known, asked, fit.fdr, fit.random_state)
-            for note in tested.notes:
-                (notes.add if asked.columns == "auto" else notes.doubt)(note)
+            lost = "Captions are the recipe's, and not the captioner's"
+            with timed(seconds, "write captions", report), notes.instead_of(lost):
+                of_fit = errors.kept(inputs) if changed else None
+                candidates = written_for(candidates, writer, fit, audited, laid.source, report, of_fit)
+        tested = _tested_columns(audited, known, asked, fit, seconds, report, notes)
+        captioned, drawn = CaptionedClasses({}, []), DrawnClasses({}, {})
         if candidates is not None and space.reader is not None:
             with timed(seconds, "score captions", report), notes.instead_of("There are no captions"):
                 captioned = caption_classes(fit, space.reader, candidates, report, audited)
-        if decoder is not None and candidates is not None and space.reader is not None:
-            into = folder.path if folder else None
-            with timed(seconds, "decode directions"), notes.instead_of("No direction was decoded"):
-                drawn = draw_classes(decoder, fit, audited, space.reader, candidates.recipe, into, report)
-            for doubt in drawn.doubts:
-                notes.doubt(doubt)
-            if into and not drawn.by_class:
-                shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
+            if decoder is not None:
+                into = folder.path if folder else None
+                drawn = _drawn(decoder, fit, audited, space.reader, candidates.recipe, into, seconds, report, notes)
+        about = _about(space, laid, fit, chosen, audited, embedded, title, seconds, changed, tested)
         with timed(seconds, "gather findings", report):
-            classes = class_findings(fit.fitted, audited, captioned, planted or {}, drawn.by_class)
-            sorted_errors = sorted_images(errors, audited)
-            why = causes(errors, sorted_errors, inputs.class_names)
-            with notes.instead_of("The page lists its examples alone"):
-                table = image_table(fit.fitted, audited, cause_column(errors, audited))
-            with notes.instead_of("The page has no photographs"):
-                pictures, missing = thumbnails(classes, why, table, source, audited.ids)
-            pictures.pixels.update(drawn.pixels)
+            findings, pictures, missing, listed = _gathered(
+                about, fit, audited, captioned, drawn, errors, planted or {}, laid.source, notes
+            )
         notes.about_captions(space, candidates, captioned.unread)
         notes.in_the_end(audited, embedded.skipped, missing, pictures.only_names)
-        findings = replace(
-            _about(space, fit, chosen, audited, title),
-            classifier=laid.answering.asked() if laid.answering is not None else None,
-            classes=classes,
-            images=table,
-            causes=why,
-            cleaned=changed,
-            slices=() if tested is None else tested.significant,
-            slices_tested=None if tested is None else tested.tested,
-            input_fingerprint=inputs.fingerprint(audited.ids, embedded.fingerprint),
-            timings=seconds,  # finished: the page and audit.json give the same, and neither counts its own writing
-            skipped=embedded.skipped,
-            notes=tuple(notes.said),
-        )
-        report("write the report", 0, 1)
-        page, examples = render_report(findings, pictures), example_table(audited)
-        if folder is not None:
-            write_audit(folder.path, findings, fit.fitted, page, examples, captioned, sorted_errors, tested)
-        report("write the report", 1, 1)
-    return AuditResult(
-        findings=findings,
-        directions=fit,
-        mode_decisions=inputs.by_image(audited.decisions),
-        captions=captioned,
-        examples=examples,
-        errors=cause_table(sorted_errors),
-        pictures=pictures,
-        page=page,
-        out=folder.out if folder else None,
-    )
+        findings = replace(findings, notes=tuple(notes.said))
+        return _finished(findings, pictures, listed, fit, audited, captioned, tested, folder, report)
 
 
 def _connected(cluster: Cluster | str | None) -> AbstractContextManager[Cluster | None]:
@@ -347,24 +274,36 @@ def _written_to(
 
 
 def _store_of(
-    store: str | Path, out: str | Path | StagedFolder | None, source: ImageSource, embedder: ImageEmbedder
+    store: str | Path,
+    out: str | Path | StagedFolder | None,
+    source: ImageSource,
+    embedder: ImageEmbedder,
+    cluster: Cluster | str | None,
 ) -> Path | None:
     """Return the folder that keeps the embeddings: as given, or in that of the audit where they can be told apart."""
-    given = isinstance(embedder, (GivenVectors, StoredVectors))
     check_kind(store, "store", isinstance(store, (str, Path)) and str(store) != "", "the path of a folder")
-    if store == "none":
-        return None
-    if store != "auto":
-        if given:
-            raise InputError("store is given beside embeddings, which are there already: leave it out")
-        return Path(store)
-    if out is None or given or not keeps_apart(embedder) or source.once:
-        return None
-    return Path(out.out if isinstance(out, StagedFolder) else out) / STORE
+    given = isinstance(embedder, (GivenVectors, StoredVectors))
+    if given and store not in ("auto", "none"):
+        raise InputError("store is given beside embeddings, which are there already: leave it out")
+    kept = None
+    if store == "auto":
+        if out is not None and not given and keeps_apart(embedder) and not source.once:
+            kept = Path(out.out if isinstance(out, StagedFolder) else out) / STORE
+    elif store != "none":
+        kept = Path(store)
+    if cluster is not None and not given and kept is None:
+        raise InputError("the workers of a cluster embed into a store, and there is none: pass out or store")
+    return kept
 
 
 def _check_kinds(
-    decoder: object, directions: object, cluster: object, title: object, timings: object, progress: object
+    decoder: object,
+    directions: object,
+    cluster: object,
+    title: object,
+    timings: object,
+    progress: object,
+    clean: object,
 ) -> None:
     """Refuse what an argument cannot be, before any work."""
     check_kind(decoder, "decoder", decoder is None or isinstance(decoder, Decoder), "an fdgpu.Decoder")
@@ -375,11 +314,54 @@ def _check_kinds(
     check_kind(cluster, "cluster", cluster is None or isinstance(cluster, (Cluster, str)), "a Cluster or its address")
     check_text(title, "title")
     check_kind(progress, "progress", progress is None or callable(progress), "a function of stage, done and total")
-    timed = isinstance(timings, Mapping) and all(
+    by_stage = isinstance(timings, Mapping) and all(
         isinstance(stage, str) and isinstance(seconds, Real) and math.isfinite(seconds)
         for stage, seconds in timings.items()
     )
-    check_kind(timings, "timings", timings is None or timed, "seconds by the name of a stage")
+    check_kind(timings, "timings", timings is None or by_stage, "seconds by the name of a stage")
+    check_kind(clean, "clean", isinstance(clean, bool), "True or False")
+
+
+def _check_beforehand(
+    laid: Laid,
+    out: str | Path | StagedFolder | None,
+    planted: Mapping[str, Planted] | None,
+    method: str | None,
+    directions: FailureDirections | None,
+    embeds: bool,
+) -> None:
+    """Refuse what is known to be wrong before a model is loaded."""
+    source, inputs = laid.source, laid.inputs
+    if out is not None:
+        where = out.out if isinstance(out, StagedFolder) else out
+        check_folder(where, expected_bytes(source.count or 0, len(inputs.class_names) if inputs else 0))
+    if inputs is not None:
+        check_planted({} if planted is None else planted, inputs.class_names, len(inputs))
+        choose_method(method, directions, inputs, inputs.splits == Split.VAL)
+    if embeds:
+        check_some_usable(source, inputs)
+
+
+# --- one step each, in the order of the audit -----------------------------------------------------------------------
+
+
+def _embedded(
+    space: Space,
+    laid: Laid,
+    store: Path | None,
+    workers: Workers | None,
+    seconds: dict[str, float],
+    report: Reporter,
+    notes: Notes,
+) -> Embedded:
+    """Embed the images, and let a model answer them; or take vectors that are there, and look whether they fit."""
+    given = isinstance(space.images, (GivenVectors, StoredVectors))
+    with timed(seconds, "take vectors" if given else "embed images"):
+        embedded = Embedded.of(laid.source, space.images, report, laid.answering, store, workers)
+        doubt = doubt_vectors(space, laid.source, embedded)
+    if doubt:
+        notes.doubt(doubt)
+    return embedded
 
 
 def _leaves_some(errors: SortedErrors, inputs: AuditInputs, embedded: Embedded, notes: Notes) -> bool:
@@ -393,59 +375,60 @@ def _leaves_some(errors: SortedErrors, inputs: AuditInputs, embedded: Embedded, 
     return bool(kept.any() and not kept.all())
 
 
-def _fit(
+def _tested_columns(
+    images: AuditImages,
+    known: KnownColumns,
+    asked: SliceSearch,
     fit: FailureDirections,
-    inputs: AuditInputs,
-    embedded: Embedded,
-    loss: NDArray[np.float64] | None,
-    look: bool,
     seconds: dict[str, float],
     report: Reporter,
-    cluster: Cluster | None,
-    kept: NDArray[np.bool_] | None = None,
-) -> AuditImages:
-    """Fit on val, or on those of its samples that are kept; return every image with its decision values."""
-    vectors, readable = embedded.vectors, embedded.readable
-    val, train = (readable & (inputs.splits == split) for split in (Split.VAL, Split.TRAIN))
-    if not val.any():
-        of_val = {embedded.ids[row] for row in np.flatnonzero(inputs.splits == Split.VAL)}
-        raise none_usable([(one.path, one.reason) for one in embedded.skipped if one.path in of_val])
-    whitened_by = Split.TRAIN if train.sum() >= 2 else Split.VAL
-    reference = vectors.chosen(np.flatnonzero(train)) if whitened_by is Split.TRAIN else None
-    every, correct = inputs.by_image(inputs.labels), inputs.by_image(inputs.correct)
-    judged = every
-    if kept is not None:  # what is not known of a sample is left out of the fit
-        judged = inputs.by_image(np.where(kept, inputs.labels, -1))
-        val &= (judged.reshape(len(inputs), -1) >= 0).any(axis=1)
-    fitted, labels = vectors.chosen(np.flatnonzero(val)), judged[val]
-    with timed(seconds, "group images", report):
-        together = Together.of(None if inputs.groups is None else inputs.groups[val], fitted, labels, look)
-    with timed(seconds, "fit directions", report):
-        own_loss = None if loss is None else inputs.by_image(loss)[val]
-        fit.fit(fitted, labels, correct[val], reference, together.groups, report, cluster, own_loss)
-    search = fit.fitted.search_settings
-    if search.n_permutations:
-        seconds["test directions"] = seconds.get("test directions", 0.0) + fit.test_seconds_
-        seconds["fit directions"] -= fit.test_seconds_
-    with timed(seconds, "decision values", report):
-        along = fit.fitted.decisions(vectors, every, range(search.n_directions))
-        decisions = to_host(along, "decision values").reshape(-1, search.n_directions)
-    decisions[inputs.of_samples(~readable)] = np.nan
-    with_loss = None
-    if loss is not None:
-        with_loss = decisions + fit.fitted.by_margin(margin_of(loss), inputs.labels, range(search.n_directions))
-    fit.as_numpy()  # vectors are on a device, and what was found is read on the host
-    shown_from = inputs.first_split(readable, Split.TEST, Split.VAL)
-    pieces = np.full(len(inputs), -1)
-    pieces[val] = np.arange(val.sum()) if together.groups is None else together.groups
-    evidence = np.where(judged.ravel() >= 0, inputs.of_samples(pieces), -1)
-    return AuditImages(
-        inputs, embedded.ids, vectors, readable, decisions, shown_from, whitened_by, together, with_loss, evidence
-    )
+    notes: Notes,
+) -> FoundSlices | None:
+    """Test what else is known of the images; None where nothing is."""
+    if not known.values and not known.left_out:
+        return None
+    with timed(seconds, "test known columns", report):
+        tested = find_slices(images, known, asked, fit.fdr, fit.random_state)
+    for note in tested.notes:
+        (notes.add if asked.columns == "auto" else notes.doubt)(note)
+    return tested
 
 
-def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditImages, title: str) -> Findings:
-    """Say what ran on what; what was found comes later."""
+def _drawn(
+    decoder: Decoder,
+    fit: FailureDirections,
+    images: AuditImages,
+    reader: CaptionReader,
+    recipe: CaptionRecipe,
+    into: Path | None,
+    seconds: dict[str, float],
+    report: Reporter,
+    notes: Notes,
+) -> DrawnClasses:
+    """Decode the clearest directions; where that fails, nothing of it is left."""
+    drawn = DrawnClasses({}, {})
+    with timed(seconds, "decode directions"), notes.instead_of("No direction was decoded"):
+        drawn = draw_classes(decoder, fit, images, reader, recipe, into, report)
+    for doubt in drawn.doubts:
+        notes.doubt(doubt)
+    if into and not drawn.by_class:
+        shutil.rmtree(into / "decoded", ignore_errors=True)  # what there is of it
+    return drawn
+
+
+def _about(
+    space: Space,
+    laid: Laid,
+    fit: FailureDirections,
+    chosen: Chosen,
+    images: AuditImages,
+    embedded: Embedded,
+    title: str,
+    seconds: dict[str, float],
+    changed: tuple[CleanedClass, ...],
+    tested: FoundSlices | None,
+) -> Findings:
+    """Say what ran on what; what was found of the classes comes later."""
     embedder, placement = space.images, space.images.placement
     solver, search = fit.fitted.solver_settings, fit.fitted.search_settings
     texts, activation = space.reader and space.reader.text_method_, embedder.activation_
@@ -470,7 +453,7 @@ def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditIm
         title=title,
         classes=(),
         conditions=images.inputs.conditions,
-        timings={},
+        timings=seconds,  # they grow until all is gathered; neither page nor audit.json counts its own writing
         n_images={str(split): int((images.inputs.splits == split).sum()) for split in Split},
         fitted_on=Split.VAL,
         whitened_by=images.whitened_by if solver.whiten else "nothing (normalised only)",
@@ -485,4 +468,65 @@ def _about(space: Space, fit: FailureDirections, chosen: Chosen, images: AuditIm
         n_grouped=images.together.n_grouped,
         n_groups=images.together.n_groups,
         interface=INTERFACE.get(),
+        classifier=laid.answering.asked() if laid.answering is not None else None,
+        cleaned=changed,
+        slices=() if tested is None else tested.significant,
+        slices_tested=None if tested is None else tested.tested,
+        input_fingerprint=images.inputs.fingerprint(images.ids, embedded.fingerprint),
+        skipped=embedded.skipped,
+    )
+
+
+def _gathered(
+    about: Findings,
+    fit: FailureDirections,
+    images: AuditImages,
+    captions: CaptionedClasses,
+    drawn: DrawnClasses,
+    errors: SortedErrors,
+    planted: Mapping[str, Planted],
+    source: ImageSource,
+    notes: Notes,
+) -> tuple[Findings, Thumbnails, list[str], list[SortedImage]]:
+    """Return what was found, with small pictures of it, those that are missing, and every error by its cause."""
+    classes = class_findings(fit.fitted, images, captions, planted, drawn.by_class)
+    listed = sorted_images(errors, images)
+    why = causes(errors, listed, images.inputs.class_names)
+    table: ImageTable | None = None
+    pictures, missing = Thumbnails({}), list[str]()
+    with notes.instead_of("The page lists its examples alone"):
+        table = image_table(fit.fitted, images, cause_column(errors, images))
+    with notes.instead_of("The page has no photographs"):
+        pictures, missing = thumbnails(classes, why, table, source, images.ids)
+    pictures.pixels.update(drawn.pixels)
+    return replace(about, classes=classes, images=table, causes=why), pictures, missing, listed
+
+
+def _finished(
+    findings: Findings,
+    pictures: Thumbnails,
+    listed: list[SortedImage],
+    fit: FailureDirections,
+    images: AuditImages,
+    captions: CaptionedClasses,
+    tested: FoundSlices | None,
+    folder: StagedFolder | None,
+    report: Reporter,
+) -> AuditResult:
+    """Render the page, and write everything where there is a folder for it."""
+    report("write the report", 0, 1)
+    page, examples = render_report(findings, pictures), example_table(images)
+    if folder is not None:
+        write_audit(folder.path, findings, fit.fitted, page, examples, captions, listed, tested)
+    report("write the report", 1, 1)
+    return AuditResult(
+        findings=findings,
+        directions=fit,
+        mode_decisions=images.inputs.by_image(images.decisions),
+        captions=captions,
+        examples=examples,
+        errors=cause_table(listed),
+        pictures=pictures,
+        page=page,
+        out=folder.out if folder else None,
     )

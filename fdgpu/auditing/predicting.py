@@ -14,11 +14,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.class_names import ClassNames
+from fdgpu.auditing.columns.class_names import ClassNames
+from fdgpu.auditing.columns.pairing import COLUMNS, listed
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.laying import Model, lay
 from fdgpu.auditing.notes import Notes
-from fdgpu.auditing.pairing import COLUMNS
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole
 from fdgpu.embedding.classifier import AnswerPart
 from fdgpu.errors import FdgpuWarning, InputError
@@ -102,7 +102,7 @@ def predict(
         warnings.warn(f"{said}. They are left out.", FdgpuWarning, stacklevel=2)
     kept = np.array([row for row, own in enumerate(ids) if own not in reasons], np.int64)
     by_row = laid.paired.joined(ids)["splits"]
-    known = splits if by_row is None else by_row.to_pylist() if hasattr(by_row, "to_pylist") else list(by_row)
+    known = splits if by_row is None else listed(by_row)
     made = {
         "path": [ids[row] for row in kept],
         "label": [names[k] for k in answered.labels[kept].tolist()],

@@ -15,7 +15,7 @@ Slices are found on the images of the fit, one of each group, and shown on other
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -24,10 +24,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from fdgpu.arrays import to_device, to_host
+from fdgpu.arrays import Array, to_device, to_host
+from fdgpu.auditing.columns.one_column import KnownColumns
+from fdgpu.auditing.columns.tables import SYNONYMS
 from fdgpu.auditing.images import AuditImages
-from fdgpu.auditing.known_columns import KnownColumns, SliceSearch
+from fdgpu.checks import check_flag, check_whole, shown
 from fdgpu.directions.testing import false_discovery_rates
+from fdgpu.errors import InputError
 from fdgpu.findings import Interval, Slice, SlicesTested, Split, Tally
 
 FEWEST_OF_KIND = 5  # errors, and right images, of a class that is searched
@@ -43,6 +46,72 @@ AT_LEAST = 0.5  # of it, where what is left may be chance
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SliceSearch:
+    """What is looked through for slices: columns beside the predictions, alone and together.
+
+    Attributes:
+        columns: ``"auto"``, every further column of the table of predictions; ``"none"``; names of some of these; or a
+            mapping of a name to (n,) values: text, numbers, truth values, or lists of tags. By path, as a mapping of
+            path to value, where labels are.
+        conjunctions: most values that are taken together, 1 to 3.
+        fewest: images of a class that a slice must have among those that are tested.
+        unknown: take "unknown" for a value of its own: an empty cell, None or NaN.
+
+    Example:
+        >>> SliceSearch(["camera", "site"], conjunctions=2).fewest
+        10
+    """
+
+    columns: str | Sequence[str] | Mapping[str, Array] = "auto"
+    conjunctions: int = 3
+    fewest: int = 10
+    unknown: bool = False
+
+    def __post_init__(self) -> None:
+        check_whole(self.conjunctions, "conjunctions", 1, 3)
+        check_whole(self.fewest, "fewest", 2)
+        check_flag(self.unknown, "unknown")
+        names = self.columns
+        if isinstance(names, str):
+            if names not in ("auto", "none"):
+                raise InputError(f"slices is {shown(names)}: pass 'auto', 'none', or a list of names of columns")
+        elif not isinstance(names, (Mapping, Sequence)) or not all(isinstance(one, str) and one for one in names):
+            raise InputError(f"slices is {shown(names)}: pass names of columns, or a mapping of a name to (n,) values")
+        elif isinstance(names, Mapping) and (ours := next((one for one in names if one in SYNONYMS), None)):
+            raise InputError(f"slices holds a column {ours!r}, which is one of ours: call it something else")
+
+    @classmethod
+    def of(cls, given: object) -> SliceSearch:
+        """Return what an audit was given: a search, or its columns alone."""
+        return given if isinstance(given, cls) else cls(given)  # type: ignore[arg-type]  # checked there
+
+    @property
+    def values(self) -> Mapping[str, Array]:
+        """Columns that were given with their values; none where they are the table's."""
+        return self.columns if isinstance(self.columns, Mapping) else {}
+
+    def chosen(self, further: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return the columns to look through, of the table's.
+
+        Raises:
+            InputError: for a name that the table does not have.
+        """
+        if isinstance(self.columns, str):
+            return further if self.columns == "auto" else {}
+        for name in self.columns:
+            if name not in further:
+                there = ", ".join(map(shown, list(further)[:10])) or "none"
+                raise InputError(
+                    f"slices names {shown(name)}, and the further columns of the table are {there}: name columns that "
+                    "it has, or pass their values as a mapping"
+                )
+        return {name: further[name] for name in self.columns}
+
+
+NO_SEARCH = SliceSearch("none")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 
 from fdgpu.arrays import Array, to_device, to_host
 from fdgpu.auditing.captioning import CaptionSource
+from fdgpu.auditing.columns.inputs import AuditInputs
+from fdgpu.auditing.columns.pairing import vectors_by_path
 from fdgpu.auditing.images import Embedded
-from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.pairing import vectors_by_path
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_kind, check_text
 from fdgpu.decoding.decoder import Decoder

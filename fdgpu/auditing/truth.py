@@ -14,6 +14,7 @@ from fdgpu.findings import Curve, CurveRole, PlantedTruth, ScoredCaption
 
 TOP = 100  # images that the single figure of a class speaks of
 POINTS = 60  # of a curve: as many as a chart can show
+FIRST = 5  # images of its first point
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def running_share(name: str, role: CurveRole, flags: NDArray[np.bool_]) -> Curve
     return Curve(name, role, tuple(ks), tuple(float(shares[k - 1]) for k in ks))
 
 
-def k_grid(n: int, points: int = POINTS, first: int = 5) -> list[int]:
-    """Return at most ``points`` whole numbers from ``first`` to ``n``, evenly spread."""
+def k_grid(n: int, points: int = POINTS) -> list[int]:
+    """Return at most ``points`` whole numbers from :data:`FIRST` to ``n``, evenly spread."""
     if n == 0:
         return []
-    return sorted({round(float(k)) for k in np.linspace(min(first, n), n, points)})
+    return sorted({round(float(k)) for k in np.linspace(min(FIRST, n), n, points)})

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fdgpu.arrays import to_host
-from fdgpu.auditing.comparing import compare, paired_change
-from fdgpu.auditing.finetuning import repaired_rows
+from fdgpu.auditing.after.comparing import compare, paired_change
+from fdgpu.auditing.after.finetuning import repaired_rows
+from fdgpu.auditing.after.picturing import repair_by_painting
+from fdgpu.auditing.after.repairing import repair_by_pool, repair_by_weights
 from fdgpu.auditing.outputs import document_of, write_json
-from fdgpu.auditing.picturing import repair_by_painting
-from fdgpu.auditing.repairing import repair_by_pool, repair_by_weights
 from fdgpu.auditing.result import AuditResult
 from fdgpu.decoding.decoder import Decoder
 from fdgpu.decoding.synthetic import SyntheticImages

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pipeline import audit, timed
+from fdgpu.auditing.pipeline import audit
 from fdgpu.auditing.result import AuditResult
 from fdgpu.auditing.truth import Planted
 from fdgpu.checks import check_seed
@@ -32,7 +32,7 @@ from fdgpu.errors import InputError
 from fdgpu.files import write_atomically, write_png
 from fdgpu.findings import Split
 from fdgpu.folders import check_folder, listed_files, replaced_folder
-from fdgpu.progress import OneBar, Reporter
+from fdgpu.progress import OneBar, Reporter, timed
 
 EVERY_TO_MEND = 4  # photograph is taken where the model is mended: that is six trainings and six audits
 EXPECTED_BYTES = 55_000_000  # of 10 000 pictures in blocks of 4 kB, mostly

@@ -19,13 +19,14 @@ from fdgpu.report.figures import (
     shares_chart,
     word_chart,
 )
-from fdgpu.report.formats import count, plural
 from fdgpu.report.listing import NOTHING, Listing
 from fdgpu.report.pictures import DecodedGrid, Encoding, Strip, decoded_grid, make_strip
 from fdgpu.report.wording import (
     class_sentence,
+    count,
     failure_sentence,
     is_chance,
+    plural,
     solver_remarks,
     status_words,
     verdict,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fdgpu.described import Described, html_table
 from fdgpu.findings import Interval
-from fdgpu.report.formats import MISSING, chance, percent, plural
 from fdgpu.report.page import asset, environment
 from fdgpu.report.pictures import data_uri, square
+from fdgpu.report.wording import MISSING, chance, percent, plural
 
 STYLES = ("base.css", "tables.css", "comparison.css", "print.css")
 THUMBNAIL = 96  # pixels of the longer side

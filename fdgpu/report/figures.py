@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fdgpu.findings import Curve, CurveRole, Histogram, ModeFindings, PlantedTruth, WordEffect
-from fdgpu.report.formats import fixed, percent, plural, signed, significant, tick_labels
+from fdgpu.report.wording import fixed, percent, plural, signed, significant, tick_labels
 
 WIDTH, HEIGHT = 380, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 370, 10, 194  # the plot's own box within WIDTH x HEIGHT

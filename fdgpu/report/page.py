@@ -16,19 +16,39 @@ from markupsafe import Markup
 from fdgpu.described import html_table
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Side, Thumbnails
 from fdgpu.report.classes import bar_length, class_view
-from fdgpu.report.error_lists import cause_strips, cause_words, pictures_of_causes
-from fdgpu.report.explaining import explanations
 from fdgpu.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, mark
-from fdgpu.report.formats import MISSING, chance, count, duration, fixed, percent, plural, power, precise, signed
 from fdgpu.report.listing import make_listing
-from fdgpu.report.masthead import clearest, how_tested, remarks
+from fdgpu.report.overview import (
+    DOTS_HEIGHT,
+    DOTS_WIDTH,
+    SHARE_SCALE,
+    cause_strips,
+    cause_words,
+    clearest,
+    dots,
+    how_tested,
+    pictures_of_causes,
+    planted_rows,
+    remarks,
+    shares_summary,
+)
 from fdgpu.report.pictures import Encoding, choose_encoding, pixels_of
-from fdgpu.report.planted import DOTS_HEIGHT, DOTS_WIDTH, SHARE_SCALE, dots, planted_rows, shares_summary
 from fdgpu.report.wording import (
+    MISSING,
     also,
+    chance,
+    count,
+    duration,
     explained_words,
+    explanations,
+    fixed,
+    percent,
     picture_words,
+    plural,
+    power,
+    precise,
     proof,
+    signed,
     slice_words,
     status_words,
     summary,

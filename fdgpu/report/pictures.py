@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, features
 
 from fdgpu.errors import InputError
 from fdgpu.findings import ClassFindings, DecodedPictures, Example, Thumbnails
-from fdgpu.report.formats import count
+from fdgpu.report.wording import count
 
 Pixels = NDArray[np.uint8]
 

@@ -1,9 +1,13 @@
-"""Findings in words: a class's status, what a test showed, why a caption is reliable or withheld."""
+"""The words of the page: numbers as a reader wants them, findings in sentences, and what each number means.
+
+Numbers have a true minus sign, and an en dash where there is none: never ``nan``.
+"""
 
 from __future__ import annotations
 
 import math
-from itertools import takewhile
+from collections.abc import Sequence
+from itertools import pairwise, takewhile
 
 from markupsafe import Markup
 
@@ -19,8 +23,9 @@ from fdgpu.findings import (
     Slice,
     Status,
 )
-from fdgpu.report.formats import chance, count, fixed, percent, plural, power, precise, signed, significant
 
+MISSING = "–"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 STATUS_WORDS: dict[str, str] = {
     Status.NO_SAMPLES: "no samples",
     Status.NO_ERRORS: "no errors",
@@ -40,11 +45,118 @@ MOST_ALSO = 2  # captions of a group that are named beside its first
 UNCONVERGED = (
     "The solver stopped at its iteration bound before it reached its tolerance, so this direction is approximate."
 )
-
 LITTLE_EVIDENCE = (
     "There is too little evidence to tell which images are in the hidden class: they are ranked by a strongly shrunk "
     "regression"
 )
+Explanations = dict[str, tuple[str, str]]  # by key: what the number is called, and what it means
+OF_HIDDEN_CLASSES: Explanations = {
+    "explained": (
+        "errors explained",
+        "Share of the class’s errors that the group explains: those inside it beyond the rate outside, on images "
+        "that it was not fitted on, with a 95% interval.",
+    ),
+    "share": ("size of the group", "Share of the class’s images that belong to the hidden class of hard ones."),
+}
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """Return ``value`` with ``digits`` decimals, for example ``−0.30``."""
+    if not math.isfinite(value):
+        return MISSING
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:  # "-0.00" is not a number that anyone wants to read
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return ``value`` with its sign always written, for example ``+0.30``."""
+    text = fixed(value, digits)
+    return f"+{text}" if text != MISSING and value > 0 and float(text) != 0 else text
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share in [0, 1] as a percentage, for example ``8.0%``."""
+    text = fixed(100 * value, digits)
+    return text if text == MISSING else f"{text}%"
+
+
+def count(value: int) -> str:
+    """Return a whole number with its thousands set apart."""
+    return f"{value:,}"
+
+
+def chance(value: float) -> str:
+    """Return a p- or q-value; one below 0.001 as that bound."""
+    if not math.isfinite(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def precise(value: float) -> str:
+    """Return a small share with two significant digits, never as a power of ten: ``0.005``, ``0.0001``."""
+    if not math.isfinite(value):
+        return MISSING
+    digits = 1 - math.floor(math.log10(value)) if value > 0 else 0
+    text = f"{value:.{max(digits, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def power(value: float) -> str:
+    """Return a regularisation strength, as a power of ten where it is one: ``10⁻³``."""
+    if not math.isfinite(value):
+        return MISSING
+    if value > 0:
+        exponent = round(math.log10(value))
+        if math.isclose(value, 10.0**exponent, rel_tol=1e-9):
+            return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
+    return f"{value:.3g}".replace("-", "−")
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """Return ``value`` with so many significant digits, never as ``-5e-05``: ``−0.31``, ``12``, ``−5.0 × 10⁻⁵``."""
+    if not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power_of_ten = int(exponent)
+    if -3 <= power_of_ten < 6:
+        return fixed(value, max(0, digits - 1 - power_of_ten))
+    return f"{mantissa} × 10{str(power_of_ten).translate(_SUPERSCRIPT)}".replace("-", "−", 1)
+
+
+def tick_labels(values: Sequence[float]) -> tuple[list[str], str]:
+    """Return labels of the evenly spaced ticks of an axis, and the power of ten that they leave to its name."""
+    largest = max((abs(value) for value in values), default=0.0)
+    exponent = math.floor(math.log10(largest)) if largest > 0 else 0
+    power_of_ten = 0 if -3 <= exponent < 6 else exponent
+    scaled = [value / 10.0**power_of_ten for value in values]
+    step = min((abs(b - a) for a, b in pairwise(scaled)), default=abs(scaled[0]) if scaled else 1.0) or 1.0
+    digits = max(0, math.ceil(-math.log10(step) - 1e-9))
+    times = f" × 10{str(power_of_ten).translate(_SUPERSCRIPT)}" if power_of_ten else ""
+    return [fixed(value, digits) for value in scaled], times
+
+
+def duration(seconds: float) -> str:
+    """Return a time as ``0.42 s``, ``3 min 05 s`` or ``1 h 02 min``."""
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """Return a count with its noun: ``1 image``, ``1,200 images``."""
+    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
+
+
+# --- findings in sentences -------------------------------------------------------------------------------------------
 
 
 def number(about: str, text: str) -> Markup:
@@ -238,3 +350,117 @@ def proof(evidence: CaptionEvidence | None) -> str:
             f"{signed(100 * evidence.gap, 0)} points ({low} to {high})"
         )
     return "; ".join(parts)
+
+
+# --- what each number means ------------------------------------------------------------------------------------------
+
+
+def of_slices(findings: Findings) -> Explanations:
+    """Return the meaning of the numbers of known columns."""
+    shown, found_on = findings.shown_from, findings.fitted_on
+    seen = f"the {shown} images"
+    if shown == found_on:
+        seen += ", which it was found on: it looks worse there than it is"
+    return {
+        "slice": (
+            "known columns",
+            f"Values of the columns that came with the images, alone and up to three together. They were found on "
+            f"{found_on}: the model is wrong on them more often than on the rest of the class, and on several together "
+            "more often than on each part.",
+        ),
+        "slice_right": (
+            "right, of a slice",
+            f"Share of {seen} of the slice on which the model is right, with a 95% interval.",
+        ),
+        "slice_q": (
+            "q, of a slice",
+            "p of Fisher’s exact test, corrected for every value and every combination of values that was tried in all "
+            "classes (Benjamini–Hochberg).",
+        ),
+    }
+
+
+def explanations(findings: Findings) -> Explanations:
+    """Return the meaning of every number that a page of these findings may show."""
+    shown, latent = findings.shown_from, findings.method == "latent"
+    seen = f"the {shown} images"
+    if shown == findings.fitted_on:
+        seen += ", which the direction was fitted on: it looks better there than it is"
+    return {
+        "accuracy": ("right", f"Share of the class’s {shown} images on which the model is right."),
+        "wrong": ("wrong", f"Share of the class’s {shown} images on which the model is wrong."),
+        "inside": (
+            "inside",
+            f"Accuracy of the model inside the group of hard images (decision value below 0), on {seen}. "
+            "Images are put into the group by what they show, and not by the model’s answer to them.",
+        ),
+        "outside": ("outside", f"Accuracy of the model on all other images of the class, on {seen}."),
+        "covered": (
+            "share of the errors",
+            "How many of the class’s errors lie inside the group. It says most where the group is a small part of the "
+            "class.",
+        ),
+        "group": (
+            "group",
+            f"The class’s {shown} images on the hard side of its direction: what they show resembles what the model "
+            "got wrong more than what it got right.",
+        ),
+        "errors": (
+            "errors",
+            f"Images of {findings.fitted_on} that the model got wrong: the direction learnt from these.",
+        ),
+        "samples": ("images", f"Images of the class in {findings.fitted_on}, which the direction was fitted on."),
+        "consistency": (
+            "consistency (CV score)",
+            "How well the direction foretells right and wrong on images that it was not fitted on (balanced accuracy "
+            "over the folds of a cross-validation): 0.5 is chance, 1 is perfect. The higher, the more the errors have "
+            "in common."
+            + ("" if latent else " It is the best over the values of C that were tried, so a little optimistic."),
+        ),
+        "nested": (
+            "nested CV score",
+            "The consistency again, where C is chosen on other images than those it is scored on: not optimistic.",
+        ),
+        "p": (
+            "p",
+            (
+                "How often vectors foretell as well how the model does where that was shuffled within the class."
+                if latent
+                else "How often so high a consistency comes of right and wrong that were shuffled within the class."
+            )
+            + " Small means that chance does not explain it.",
+        ),
+        "q": (
+            "q",
+            f"p corrected for all classes that were tested (Benjamini–Hochberg). Of those with q up to "
+            f"{precise(findings.fdr)}, about {precise(100 * findings.fdr)}% are expected to be chance.",
+        ),
+        **(OF_HIDDEN_CLASSES if latent else {}),
+        **(of_slices(findings) if findings.slices_tested else {}),
+        "strength": (
+            "shrinkage λ" if latent else "C",
+            "How strongly the direction is held back from fitting single images; cross-validation chose it.",
+        ),
+        "decision": (
+            "decision value",
+            "How far an image lies on the easy side (above 0) or on the hard side (below 0) of its class’s direction. "
+            "It has no unit.",
+        ),
+        "confidence": ("confidence", "The model’s own probability of what it predicted."),
+        "true_probability": ("true class", "The model’s own probability of the true class."),
+        "alignment": (
+            "alignment",
+            "How closely the caption points along the direction, from −1 (hardest) over 0 to +1 (easiest): the cosine "
+            "between the direction and what the caption adds to the plain name of the class.",
+        ),
+        "caption": (
+            "what the errors share",
+            "The hardest caption that can be believed: it stays on top when the direction is fitted on random halves "
+            "of the images, or the images nearest to it are less accurate than their class.",
+        ),
+        "across": (
+            "across",
+            "The class’s second direction; where it has one only, the spread of its images beside it (of the four "
+            "widest) along which right and wrong lie furthest apart. It has no unit.",
+        ),
+    }

@@ -13,9 +13,9 @@ import fdgpu
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import AuditResult, Planted
 from fdgpu.auditing.captioning import CaptionedClasses, ModeCaptions
+from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
 from fdgpu.auditing.gathering import class_findings
 from fdgpu.auditing.images import AuditImages
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
 from fdgpu.captions import WordEffects
 from fdgpu.captions.reliability import rank_captions
 from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings

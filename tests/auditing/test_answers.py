@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from fdgpu.auditing.answers import NO_ANSWER, AnsweredColumns, ModelAnswers
-from fdgpu.auditing.conditions import UNKNOWN
-from fdgpu.auditing.output_names import Outputs
+from fdgpu.auditing.columns.answers import NO_ANSWER, AnsweredColumns, ModelAnswers
+from fdgpu.auditing.columns.class_names import Outputs
+from fdgpu.auditing.columns.conditions import UNKNOWN
 from fdgpu.captions.recipe import bundled_folder
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.loading import ImageBatch, View

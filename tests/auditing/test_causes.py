@@ -13,8 +13,8 @@ import torch
 import fdgpu
 from fdgpu.auditing import AuditResult, causes
 from fdgpu.auditing.causes import Neighbours, duplicate_distance, look_up, sort_errors
+from fdgpu.auditing.columns.inputs import check_inputs
 from fdgpu.auditing.images import Embedded
-from fdgpu.auditing.inputs import check_inputs
 from fdgpu.errors import FdgpuWarning, InputError
 from fdgpu.findings import Cause
 from fdgpu.rows import TensorRows

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdgpu.auditing.class_names import key_of, match_classes, read_class_names
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
-from fdgpu.auditing.one_column import as_column, has_scores
+from fdgpu.auditing.columns.class_names import key_of, match_classes, read_class_names
+from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.columns.one_column import as_column, has_scores
 from fdgpu.errors import FdgpuError, InputError
 
 

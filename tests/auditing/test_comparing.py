@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 import fdgpu
-from fdgpu.auditing import AuditResult, comparing
-from fdgpu.auditing.comparing import accuracy_gap, compare, paired_change
+from fdgpu.auditing import AuditResult
+from fdgpu.auditing.after import comparing
+from fdgpu.auditing.after.comparing import accuracy_gap, compare, paired_change
 from fdgpu.embedding import GivenVectors
 from fdgpu.errors import InputError
 from fdgpu.findings import Skipped

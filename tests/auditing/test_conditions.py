@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score as scikit_f1
 
-from fdgpu.auditing.conditions import best_f1_threshold, f1_score, judge_conditions
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.columns.conditions import best_f1_threshold, f1_score, judge_conditions
+from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
 from fdgpu.errors import InputError
 from fdgpu.findings import AnswerKind, Split
 

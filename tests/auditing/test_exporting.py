@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fdgpu
-from fdgpu.auditing import AuditResult, exporting
-from fdgpu.auditing.exporting import MAP, SIMILARITY, Target, audit_frame, class_probabilities, export
+from fdgpu.auditing import AuditResult
+from fdgpu.auditing.after import exporting
+from fdgpu.auditing.after.exporting import MAP, SIMILARITY, Target, audit_frame, class_probabilities, export
 from fdgpu.errors import InputError, MissingExtraError
 
 N, D = 120, 12

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fdgpu.auditing.frames import read_frame
-from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.columns.predictions import read_predictions
+from fdgpu.auditing.columns.tables import read_frame
 from fdgpu.errors import InputError
 
 WHOLE = {

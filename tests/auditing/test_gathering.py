@@ -12,9 +12,9 @@ import torch
 
 from fdgpu.auditing import gathering
 from fdgpu.auditing.captioning import CaptionedClasses, CaptionSource, caption_classes
+from fdgpu.auditing.columns.inputs import check_inputs
 from fdgpu.auditing.gathering import class_findings, confidence_order, examples, histogram, thumbnails
 from fdgpu.auditing.images import AuditImages
-from fdgpu.auditing.inputs import check_inputs
 from fdgpu.captions import CaptionGrammar, ClassCaptions
 from fdgpu.directions import FailureDirections
 from fdgpu.findings import INTERFACE, Causes, ClassFindings, ImageTable, Interface, Split, Status, Tally

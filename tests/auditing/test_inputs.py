@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fdgpu.arrays import counted_crossings
-from fdgpu.auditing.inputs import check_inputs
+from fdgpu.auditing.columns.inputs import check_inputs
 from fdgpu.errors import InputError
 from tests.pretend_cuda import pretend_cuda, up
 

@@ -17,8 +17,8 @@ from torchvision.datasets import ImageFolder
 import fdgpu
 from fdgpu import ClipEmbedder
 from fdgpu.auditing import AuditResult
-from fdgpu.auditing.inputs import check_inputs
-from fdgpu.auditing.pairing import check_agreement
+from fdgpu.auditing.columns.inputs import check_inputs
+from fdgpu.auditing.columns.pairing import check_agreement
 from fdgpu.embedding.classifier import Classifier
 from fdgpu.embedding.sources import IterableSource
 from fdgpu.errors import FdgpuWarning, InputError, ModelError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from fdgpu.auditing import mapping
+from fdgpu.auditing import gathering
+from fdgpu.auditing.gathering import NEIGHBOURS, image_table, telling_axis
 from fdgpu.auditing.images import AuditImages
-from fdgpu.auditing.mapping import NEIGHBOURS, image_table, telling_axis
 from fdgpu.directions import FailureDirections
 from fdgpu.directions.fit import Fit
 from fdgpu.findings import Split, Status
@@ -64,7 +64,7 @@ def test_neighbours_have_the_highest_cosine_within_their_class(
         cosines = x[own] @ x[own].T - 4 * np.eye(len(own))
         expected = own[np.argsort(-cosines, axis=1)[:, :NEIGHBOURS]]
         np.testing.assert_array_equal(table.neighbours[own], expected)
-    monkeypatch.setattr(mapping, "COMPARED", 3)  # every third image of eight is compared with
+    monkeypatch.setattr(gathering, "COMPARED", 3)  # every third image of eight is compared with
     few = image_table(fit, images).neighbours
     assert set((few[few >= 0] % SHOWN).tolist()) <= {0, 3, 6}
     assert not (few == np.arange(len(few))[:, None]).any()
@@ -75,7 +75,7 @@ def test_of_too_many_images_the_hardest_of_each_class_are_listed(
     fitted: tuple[Fit, AuditImages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit, images = fitted
-    monkeypatch.setattr(mapping, "MOST", 12)
+    monkeypatch.setattr(gathering, "MOST", 12)
     table = image_table(fit, images)
     assert (len(table.paths), table.left_out) == (12, 12)
     assert np.bincount(table.labels).tolist() == [4, 4, 4]

@@ -16,8 +16,8 @@ from torch import nn
 import fdgpu
 from fdgpu import FailureDirections, options
 from fdgpu.auditing import AuditResult
-from fdgpu.auditing.inputs import AuditInputs, check_inputs
-from fdgpu.auditing.method_choice import UNKNOWN, choose_method
+from fdgpu.auditing.columns.inputs import AuditInputs, check_inputs
+from fdgpu.auditing.images import UNKNOWN, choose_method
 from fdgpu.directions.parameters import LATENT_COSTS, Method
 from fdgpu.embedding.given import GivenVectors
 from fdgpu.errors import FdgpuWarning, InputError

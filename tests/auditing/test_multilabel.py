@@ -14,7 +14,7 @@ from torch import nn
 import fdgpu
 from fdgpu import ClipEmbedder, Decoder, FailureDirections
 from fdgpu.auditing import AuditResult, Planted
-from fdgpu.auditing.conditions import f1_score
+from fdgpu.auditing.columns.conditions import f1_score
 from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import Status

@@ -21,9 +21,8 @@ from fdgpu import CaptionGrammar, CaptionIndex, ClipEmbedder, FailureDirections
 from fdgpu.arrays import Crossing, counted_crossings
 from fdgpu.auditing import AuditResult, captioning
 from fdgpu.auditing.causes import LOOKED_AT
-from fdgpu.auditing.gathering import EXAMPLES
+from fdgpu.auditing.gathering import EXAMPLES, NEIGHBOURS
 from fdgpu.auditing.label_errors import FEWEST, pools
-from fdgpu.auditing.mapping import NEIGHBOURS
 from fdgpu.captions.reliability import SHOWN
 from fdgpu.errors import FdgpuWarning
 from fdgpu.findings import ClassFindings, ScoredCaption

@@ -38,7 +38,7 @@ from fdgpu.findings import (
     Split,
     Tally,
 )  # fmt: skip
-from fdgpu.report.formats import duration
+from fdgpu.report.wording import duration
 from tests.auditing.conftest import NAN, SHOWN
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fdgpu
-from fdgpu.auditing.frames import read_frame
-from fdgpu.auditing.inputs import check_inputs
-from fdgpu.auditing.pairing import Paired, pair
-from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.columns.inputs import check_inputs
+from fdgpu.auditing.columns.pairing import Paired, pair
+from fdgpu.auditing.columns.predictions import read_predictions
+from fdgpu.auditing.columns.tables import read_frame
 from fdgpu.embedding.sources import TensorSource
 from fdgpu.errors import FdgpuWarning, InputError
 

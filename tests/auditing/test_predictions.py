@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fdgpu.auditing import predictions as reader
-from fdgpu.auditing.predictions import read_predictions
-from fdgpu.auditing.tables import REQUIRED, Predictions
+from fdgpu.auditing.columns import predictions as reader
+from fdgpu.auditing.columns.predictions import read_predictions
+from fdgpu.auditing.columns.tables import REQUIRED, Predictions
 from fdgpu.errors import FdgpuError, InputError
 
 HEADER = "path,label,prediction,split\n"

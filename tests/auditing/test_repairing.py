@@ -14,7 +14,7 @@ from PIL import Image
 
 from fdgpu import ClipEmbedder, Decoder, FailureDirections
 from fdgpu.auditing import AuditResult, repair_by_painting, repair_by_pool, repair_by_weights
-from fdgpu.auditing.repairing import _more_than_chance
+from fdgpu.auditing.after.repairing import _more_than_chance
 from fdgpu.demo.world import draw_attributes, draw_scene, load_photographs, render, world_settings
 from fdgpu.errors import InputError
 from fdgpu.files import write_png

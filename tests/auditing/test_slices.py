@@ -23,7 +23,7 @@ import fdgpu
 from fdgpu.arrays import counted_crossings
 from fdgpu.auditing import AuditResult, SliceSearch
 from fdgpu.auditing import slices as module
-from fdgpu.auditing.known_columns import KnownColumns, read_known
+from fdgpu.auditing.columns.one_column import KnownColumns, read_known
 from fdgpu.auditing.slices import (
     Candidates,
     excess_p,
@@ -312,7 +312,7 @@ def test_a_column_that_is_the_answer_is_left_out() -> None:
 
 
 def test_too_many_values_together_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fdgpu.auditing.known_columns.MOST_TOGETHER", 3)
+    monkeypatch.setattr("fdgpu.auditing.columns.one_column.MOST_TOGETHER", 3)
     known = read_known({"a": list("xyxy"), "b": list("xyxy"), "c": [1, None, 1, 1]}, 4)
     assert list(known.left_out) == ["b"]
     assert isinstance(known, KnownColumns)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fdgpu import ClipEmbedder, FailureDirections, audit
-from fdgpu.auditing.predictions import read_predictions
+from fdgpu.auditing.columns.predictions import read_predictions
 from fdgpu.demo import mending, world
 from fdgpu.demo.run import demo
 

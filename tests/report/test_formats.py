@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fdgpu.report.formats import (
+from fdgpu.report.wording import (
     chance,
     count,
     duration,

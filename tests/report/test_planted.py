@@ -10,8 +10,8 @@ import pytest
 from fdgpu.findings import PlantedTruth, Thumbnails
 from fdgpu.report import render_report
 from fdgpu.report.classes import class_view
+from fdgpu.report.overview import dots, planted_rows, rank_verdict
 from fdgpu.report.pictures import LADDER
-from fdgpu.report.planted import dots, planted_rows, rank_verdict
 
 from .conftest import BuildClass, BuildFindings, BuildMode
 from .parsing import read

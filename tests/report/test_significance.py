@@ -10,7 +10,7 @@ import pytest
 from fdgpu.findings import ClassFindings, Findings, ModeFindings, Thumbnails
 from fdgpu.report import render_report
 from fdgpu.report.classes import class_view
-from fdgpu.report.masthead import how_tested, remarks
+from fdgpu.report.overview import how_tested, remarks
 from fdgpu.report.pictures import LADDER
 from fdgpu.report.wording import CHANCE, verdict
 

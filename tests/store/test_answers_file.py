@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fdgpu.auditing.answers import AnsweredColumns, ModelAnswers
-from fdgpu.auditing.output_names import Outputs
+from fdgpu.auditing.columns.answers import AnsweredColumns, ModelAnswers
+from fdgpu.auditing.columns.class_names import Outputs
 from fdgpu.embedding import image_source
 from fdgpu.embedding.classifier import KEPT, Classifier
 from fdgpu.errors import InputError

@@ -28,7 +28,7 @@ from benchmarks.paper.sets import Seen
 from benchmarks.paper.worlds import ThreeSets
 from fdgpu import FailureDirections
 from fdgpu.arrays import to_host
-from fdgpu.auditing.conditions import best_f1_threshold, f1_score
+from fdgpu.auditing.columns.conditions import best_f1_threshold, f1_score
 from fdgpu.networks import class_scores
 from fdgpu.repair import hardest
 

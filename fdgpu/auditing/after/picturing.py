@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import to_device, to_host
-from fdgpu.auditing.pairing import Paired
-from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.repairing import Manifest, Seen, embedder_of, failures_of, write_manifest
-from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.after.repairing import Manifest, Seen, embedder_of, failures_of, write_manifest
+from fdgpu.auditing.columns.pairing import Paired
+from fdgpu.auditing.result import AuditResult, Failure, PastAudit
 from fdgpu.auditing.space import Embedder
 from fdgpu.captions.candidates import CaptionRecipe
 from fdgpu.checks import check_name, check_number, check_whole
@@ -129,7 +129,7 @@ def hard_captions(past: PastAudit, failures: dict[str, list[Failure]]) -> dict[s
     return {name: own for name, own in captions.items() if own}
 
 
-def _each(per_class: int, failures: dict[str, Any]) -> int:
+def _each(per_class: int, failures: Mapping[str, Sized]) -> int:
     return max(1, round(per_class / max(map(len, failures.values()))))
 
 
@@ -167,7 +167,7 @@ def _along(
                 yield path, name, f"decoded: {references[k].reference}, rotated by {share:g} to the hard side"
 
 
-def _bytes(pictures: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _bytes(pictures: Tensor) -> NDArray[np.uint8]:
     """Return pictures (n, 3, h, w) in [0, 1] as (n, h, w, 3) on the host."""
     scaled = (pictures * 255).round().clamp(0, 255).to(torch.uint8)
     return to_host(scaled.movedim(1, -1), "pictures, for PNG files")

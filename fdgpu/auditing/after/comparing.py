@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from fdgpu.auditing.outputs import document_of, write_json
-from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.result import AuditResult, Failure, PastAudit
 from fdgpu.checks import shown
 from fdgpu.directions.testing import false_discovery_rates
 from fdgpu.embedding.opening import image_source

@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from fdgpu.arrays import Array
-from fdgpu.auditing.frames import read_frame
-from fdgpu.auditing.inputs import AuditInputs
-from fdgpu.auditing.predictions import read_predictions
-from fdgpu.auditing.tables import FURTHER, REQUIRED, ColumnNames, Predictions
+from fdgpu.auditing.columns.inputs import AuditInputs
+from fdgpu.auditing.columns.predictions import read_predictions
+from fdgpu.auditing.columns.tables import FURTHER, REQUIRED, ColumnNames, Predictions, read_frame
 from fdgpu.checks import shown
 from fdgpu.embedding.given import NamedImages
 from fdgpu.embedding.image_file import suffixes
@@ -243,8 +242,8 @@ def _as_table(labels: Any, names: ColumnNames | None, answered: bool) -> Predict
     return read_frame(labels, names, needed) if frame else None
 
 
-def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    keyed: dict[str, Any] = {}
+def _keyed(column: Mapping[Any, object], name: str) -> dict[str, object]:
+    keyed: dict[str, object] = {}
     for path, entry in column.items():
         if not isinstance(path, (str, Path)):
             raise InputError(f"{name} maps {shown(path)} of type {type(path).__name__}: its keys are paths")
@@ -254,7 +253,7 @@ def _keyed(column: Mapping[Any, Any], name: str) -> dict[str, Any]:
     return keyed
 
 
-def _same_paths(own: Mapping[str, Any], other: Mapping[str, Any], name: str, name_of_other: str) -> None:
+def _same_paths(own: Mapping[str, object], other: Mapping[str, object], name: str, name_of_other: str) -> None:
     for one, two, lacking in ((own, other, name_of_other), (other, own, name)):
         missing = [path for path in one if path not in two]
         if missing:
@@ -298,6 +297,11 @@ def _rows_of(ids: Sequence[str], paths: Sequence[str]) -> list[int]:
 
 def _taken(column: Array, rows: list[int]) -> Array:
     return column.take(rows) if isinstance(column, (pa.Array, pa.ChunkedArray)) else [column[row] for row in rows]
+
+
+def listed(column: Array) -> list[Any]:
+    """Return a column as a list; nothing for none."""
+    return [] if column is None else list(column.to_pylist() if hasattr(column, "to_pylist") else column)
 
 
 # --- a folder, by path ----------------------------------------------------------------------------------------------

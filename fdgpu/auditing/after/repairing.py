@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +20,11 @@ from numpy.typing import NDArray
 from scipy.special import pdtrc
 
 from fdgpu.arrays import to_host
+from fdgpu.auditing.columns.pairing import COLUMNS, Paired, listed, pair
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.outputs import write_json
-from fdgpu.auditing.pairing import COLUMNS, Paired, pair
-from fdgpu.auditing.past_audits import Failure, PastAudit
-from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.result import AuditResult, Failure, PastAudit
 from fdgpu.auditing.space import Embedder, loaded_embedder
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_whole, shown
 from fdgpu.embedding.embedder import ImageEmbedder
 from fdgpu.embedding.sources import FileSource, ImageSource
@@ -192,7 +190,7 @@ def labelled(
     """Lay labels beside images: a table or a mapping by path, the source's own, or the names of folders.
 
     Raises:
-        InputError: as :func:`fdgpu.auditing.pairing.pair`.
+        InputError: as :func:`fdgpu.auditing.columns.pairing.pair`.
     """
     given = {**dict.fromkeys(COLUMNS), "labels": labels}
     return pair(images, given, None, allow_outside, names=columns, answered=True)
@@ -318,9 +316,7 @@ def _check_some(rows: Sequence[object], labels: Sequence[object], wanted: set[st
 def _labels_of(paired: Paired, ids: Sequence[str], came: Sequence[object] | None) -> Sequence[object] | None:
     """Return the label of each image: given, or as the source knows it; None where only the images bring them."""
     given = paired.joined(ids)["labels"]
-    if given is None:
-        return came
-    return list(given.to_pylist()) if hasattr(given, "to_pylist") else list(given)
+    return came if given is None else listed(given)
 
 
 def _named(labels: Sequence[object], source: ImageSource, names: Sequence[str]) -> list[str]:
@@ -437,8 +433,8 @@ def write_manifest(
     past: PastAudit,
     failures: dict[str, list[Failure]],
     file: Path,
-    rows: Sequence[tuple[Any, ...]],
-    about: dict[str, Any],
+    rows: Sequence[tuple[str, str, float, float, str]],
+    about: Mapping[str, object],
 ) -> Manifest:
     """Write the CSV and what is to be known about it."""
     folder = writable_folder(file.parent)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fdgpu.arrays import Array, is_array, to_numpy
-from fdgpu.auditing.class_names import ClassNames, given_classes
+from fdgpu.auditing.columns.class_names import ClassNames, given_classes
 from fdgpu.captions.recipe import distinct_names
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
@@ -79,7 +78,7 @@ def judge_conditions(
         )
     if (truth == UNKNOWN).any() and not (truth == 0).any():
         raise InputError("labels holds 1 and -1, and no 0: write 0 where a condition is absent, -1 means not known")
-    n, k = truth.shape
+    k = truth.shape[1]
     names = _names(class_names, k)
     scores = _matrix(answers, "predictions")
     if scores.shape != truth.shape:
@@ -92,25 +91,9 @@ def judge_conditions(
         )
     kind, probabilities = _read(scores)
     known = np.isin(truth, (0, 1))
-    flagged, judged = np.zeros((n, k), bool), []
-    for j, name in enumerate(names):
-        own = known[:, j], truth[:, j] == 1, probabilities[:, j]
-        split = _deciding_split(*own[:2], splits)
-        threshold = 0.5 if kind is AnswerKind.DECISIONS else float("nan")
-        rows = own[0] & (splits == split)
-        if split is not None and kind is not AnswerKind.DECISIONS:
-            threshold = best_f1_threshold(own[2][rows], own[1][rows])
-        flagged[:, j] = own[2] >= threshold
-        judged.append(
-            Condition(
-                name=name,
-                answers=kind,
-                threshold=float("nan") if kind is AnswerKind.DECISIONS else threshold,
-                f1=f1_score(flagged[rows, j], own[1][rows]) if split is not None else float("nan"),
-                split=split,
-                n_unknown=int((~own[0]).sum()),
-            )
-        )
+    columns = zip(names, known.T, truth.T == 1, probabilities.T, strict=True)
+    judged, answered = zip(*(_judge(*column, kind, splits) for column in columns), strict=True)
+    flagged = np.stack(answered, axis=1)
     _check_some_audited(judged)
     takes_part = known & ~np.array([one.left_out for one in judged])
     by_side = np.where(flagged, probabilities, 1 - probabilities)
@@ -127,6 +110,24 @@ def judge_conditions(
         true_probability=None if decided else of_truth.ravel(),
         doubts=tuple(_doubts(judged, probabilities, splits)),
     )
+
+
+def _judge(
+    name: str,
+    known: NDArray[np.bool_],
+    positive: NDArray[np.bool_],
+    probabilities: Floats,
+    kind: AnswerKind,
+    splits: NDArray[np.str_],
+) -> tuple[Condition, NDArray[np.bool_]]:
+    """Choose the threshold of one condition, and say which images (n,) are flagged by it."""
+    split = _deciding_split(known, positive, splits)
+    rows, threshold = known & (splits == split), float("nan")
+    if split is not None and kind is not AnswerKind.DECISIONS:
+        threshold = best_f1_threshold(probabilities[rows], positive[rows])
+    flagged = probabilities >= (0.5 if kind is AnswerKind.DECISIONS else threshold)
+    f1 = f1_score(flagged[rows], positive[rows]) if split is not None else float("nan")
+    return Condition(name, kind, threshold, f1, split, int((~known).sum())), flagged
 
 
 def nouns_without(conditions: Iterable[Condition]) -> dict[str, str]:
@@ -231,5 +232,5 @@ def _doubts(judged: Sequence[Condition], probabilities: Floats, splits: NDArray[
         )
 
 
-def _some(names: Sequence[Any]) -> str:
-    return ", ".join(map(str, names[:LISTED])) + (", …" if len(names) > LISTED else "")
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:LISTED]) + (", …" if len(names) > LISTED else "")

@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fdgpu.arrays import ROWS_AT_ONCE, Array, to_numpy
-from fdgpu.auditing.answers import read_scores
-from fdgpu.auditing.class_names import ClassNames, MatchedClasses, match_classes
-from fdgpu.auditing.conditions import has_conditions, judge_conditions, nouns_without
-from fdgpu.auditing.one_column import as_column, as_scores, has_scores
+from fdgpu.auditing.columns.answers import read_scores
+from fdgpu.auditing.columns.class_names import ClassNames, MatchedClasses, match_classes
+from fdgpu.auditing.columns.conditions import has_conditions, judge_conditions, nouns_without
+from fdgpu.auditing.columns.one_column import as_column, as_scores, has_scores
 from fdgpu.checks import shown
 from fdgpu.directions.groups import check_groups
 from fdgpu.directions.samples import disagreement
@@ -130,9 +130,9 @@ def check_inputs(
 
     Args:
         labels: (n,) true classes, as names or as integers that count into ``class_names``; or (n, k) of 0 and 1, see
-            :func:`~fdgpu.auditing.conditions.judge_conditions`.
+            :func:`~fdgpu.auditing.columns.conditions.judge_conditions`.
         predictions: (n,) what the model predicted, likewise; or (n, k) scores of every class, logits or probabilities,
-            see :func:`~fdgpu.auditing.answers.read_scores`; (n, k) beside labels (n, k).
+            see :func:`~fdgpu.auditing.columns.answers.read_scores`; (n, k) beside labels (n, k).
         class_names: every class in the order of its id, or a mapping of id to name; by default the names that occur, or
             every id up to the largest.
         splits: (n,) of "train", "val" and "test"; None means that every image is for validation.
@@ -189,18 +189,7 @@ def _of_conditions(
     n = len(labels)
     own = _check_splits(splits, n)
     judged = judge_conditions(labels, answers, class_names, own)
-    return AuditInputs(
-        class_names=judged.class_names,
-        given_names=judged.given_names,
-        labels=judged.labels,
-        predictions=judged.predictions,
-        splits=own,
-        confidence=judged.confidence,
-        true_probability=judged.true_probability,
-        groups=_check_groups(groups, n),
-        doubts=judged.doubts,
-        conditions=judged.conditions,
-    )
+    return AuditInputs(splits=own, groups=_check_groups(groups, n), **vars(judged))
 
 
 def _same_length(n: int, name: str, column: Sized) -> None:

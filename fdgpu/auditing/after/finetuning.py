@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Normalize
 
-from fdgpu.arrays import Array, to_host
-from fdgpu.auditing.class_names import ClassNames
+from fdgpu.arrays import to_host
+from fdgpu.auditing.after.picturing import PAINTED
+from fdgpu.auditing.after.repairing import HEADER, labelled
+from fdgpu.auditing.columns.class_names import ClassNames, Outputs
+from fdgpu.auditing.columns.pairing import Paired, listed
+from fdgpu.auditing.columns.tables import ColumnNames
 from fdgpu.auditing.laying import Model, opened_classifier
-from fdgpu.auditing.output_names import Outputs
-from fdgpu.auditing.pairing import Paired
-from fdgpu.auditing.picturing import PAINTED
-from fdgpu.auditing.repairing import HEADER, labelled
-from fdgpu.auditing.tables import ColumnNames
 from fdgpu.checks import check_name, shown
 from fdgpu.described import Described
 from fdgpu.embedding.classifier import Classifier
@@ -168,19 +167,14 @@ def _training_images(paired: Paired) -> list[Labelled]:
     if not isinstance(source, IndexedSource):
         raise InputError("training needs images in any order: pass a folder, a list, a tensor or a map-style Dataset")
     given = paired.joined(source.ids)
-    labels = _listed(given["labels"]) or [source.sample(row).label for row in range(len(source))]
-    splits = _listed(given["splits"]) or list(source.splits or [None] * len(source))
+    labels = listed(given["labels"]) or [source.sample(row).label for row in range(len(source))]
+    splits = listed(given["splits"]) or list(source.splits or [None] * len(source))
     kept = [row for row, split in enumerate(splits) if split is None or Split.named(str(split)) == Split.TRAIN]
     if not kept:
         raise InputError("images hold none of the split train: pass the training images")
     if any(labels[row] is None for row in kept):
         raise InputError("images have no labels: sort them into folders named by their class, or pass labels")
     return [(source, row, labels[row]) for row in kept]
-
-
-def _listed(column: Array) -> list[object]:
-    """Return a column as a list; nothing for none."""
-    return [] if column is None else list(column.to_pylist() if hasattr(column, "to_pylist") else column)
 
 
 class _Images(Dataset[tuple[Tensor, int]]):

@@ -15,10 +15,9 @@ import pyarrow.csv
 import torch
 from numpy.typing import NDArray
 
-from fdgpu.auditing.mapping import second_axis
+from fdgpu.auditing.gathering import second_axis
 from fdgpu.auditing.outputs import write_table
-from fdgpu.auditing.past_audits import PastAudit
-from fdgpu.auditing.result import AuditResult
+from fdgpu.auditing.result import AuditResult, PastAudit
 from fdgpu.checks import check_kind, check_name, shown
 from fdgpu.errors import InputError
 from fdgpu.extras import require

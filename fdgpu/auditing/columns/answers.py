@@ -13,10 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdgpu.arrays import ROWS_AT_ONCE, is_array, to_numpy
-from fdgpu.auditing.class_names import ClassNames, given_classes, key_of, match_classes
-from fdgpu.auditing.conditions import UNKNOWN, has_conditions
-from fdgpu.auditing.one_column import Column
-from fdgpu.auditing.output_names import Columns, Outputs, shown_name
+from fdgpu.auditing.columns.class_names import (
+    ClassNames,
+    Columns,
+    Outputs,
+    given_classes,
+    key_of,
+    match_classes,
+    shown_name,
+)
+from fdgpu.auditing.columns.conditions import UNKNOWN, has_conditions
+from fdgpu.auditing.columns.one_column import Column
 from fdgpu.checks import shown
 from fdgpu.embedding.classifier import Answered, AnswerPart, Answers, Classifier
 from fdgpu.embedding.loading import ImageBatch, View

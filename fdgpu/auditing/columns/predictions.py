@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from fdgpu.auditing.frames import PARQUET, read_parquet
-from fdgpu.auditing.tables import (
+from fdgpu.auditing.columns.tables import (
     NUMBERS,
+    PARQUET,
     REQUIRED,
     SCORES,
     ColumnNames,
@@ -33,6 +33,7 @@ from fdgpu.auditing.tables import (
     checked_columns,
     further_columns,
     named_columns,
+    read_parquet,
 )
 from fdgpu.checks import shown
 from fdgpu.errors import InputError
@@ -50,7 +51,8 @@ def read_predictions(
     These are ``confidence``, ``true_probability`` and ``group``; and further ones of what is known of the images, such
     as a camera, which an audit tests beside directions. Columns may stand in any order, and be called as
     :data:`SYNONYMS` says. Of a CSV, commas, semicolons and tabs separate; UTF-8 and, with its mark, UTF-16 are read.
-    Spaces around a cell do not count. Parquet is read as a frame, see :func:`~fdgpu.auditing.frames.read_frame`.
+    Spaces around a cell do not count. Parquet is read as a frame, see
+    :func:`~fdgpu.auditing.columns.tables.read_frame`.
 
     Args:
         path: of a CSV or a Parquet file; its content tells which.
@@ -230,7 +232,7 @@ def _plainly_shown(block: bytes, delimiter: str) -> bool:
     return bool((ends[padded[first]] & ends[padded[last + 2]] & in_one_line).all())
 
 
-def _trimmed(column: Any) -> Any:
+def _trimmed(column: pa.ChunkedArray) -> pa.Array:
     """Take the spaces around cells away; names that differed by no more become one."""
     if pa.types.is_string(column.type):
         return pa.chunked_array([_trimmed_part(part) for part in column.chunks], pa.string())
@@ -244,7 +246,7 @@ def _trimmed(column: Any) -> Any:
     return pa.DictionaryArray.from_arrays(names.indices.take(codes), names.dictionary)
 
 
-def _trimmed_part(strings: Any) -> Any:
+def _trimmed_part(strings: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(strings)
     return strings if trimmed.equals(strings) else trimmed  # the same memory, where nothing changes
 

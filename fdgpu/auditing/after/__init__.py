@@ -1,0 +1,1 @@
+"""What comes after an audit: comparing, repairing, training further, and other programs."""

@@ -1,0 +1,1 @@
+"""An audit's columns: read, paired with their images, and checked."""
