@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from markupsafe import Markup
+from scipy.stats import hypergeom
 
 from fdgpu.findings import (
     CaptionEvidence,
@@ -42,6 +43,8 @@ WHY_WITHHELD: dict[str, str] = {
 }
 LITTLE = 0.1  # of a slice's errors beyond its class's rate
 MOST_ALSO = 2  # captions of a group that are named beside its first
+BY_LOT = 0.05  # beyond it, errors in a group are no more than lots would put there
+AS_MANY_BY_LOT = " On these images alone, that may be chance."
 UNCONVERGED = (
     "The solver stopped at its iteration bound before it reached its tolerance, so this direction is approximate."
 )
@@ -204,6 +207,7 @@ def failure_sentence(one: ClassFindings, mode: ModeFindings, findings: Findings)
     """Return one failure in a sentence: how often the class goes wrong, where most errors lie, what these share.
 
     Every word follows from the findings: the group is the images of the hard side, its caption the hardest reliable.
+    A second sentence follows where lots would put as many errors into such a group in more than one case of twenty.
     """
     hard, easy = mode.hard_side, mode.easy_side
     start, errors = class_sentence(one, findings), hard.n_errors + easy.n_errors
@@ -214,8 +218,12 @@ def failure_sentence(one: ClassFindings, mode: ModeFindings, findings: Findings)
         shares = Markup(", which no caption describes reliably")
     if not errors or not hard.n:
         return start + shares.replace(", best", "; what the errors share is best") + Markup(".")
-    return start + Markup("; {} of these errors lie in a group of {} images{}.").format(
-        number("covered", percent(hard.n_errors / errors, 0)), number("group", count(hard.n)), shares
+    by_lot = hypergeom.sf(hard.n_errors - 1, hard.n + easy.n, errors, hard.n) > BY_LOT
+    return start + Markup("; {} of these errors lie in a group of {} images{}.{}").format(
+        number("covered", percent(hard.n_errors / errors, 0)),
+        number("group", count(hard.n)),
+        shares,
+        AS_MANY_BY_LOT if by_lot else "",
     )
 
 
