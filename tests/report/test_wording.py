@@ -178,7 +178,9 @@ def test_a_failure_in_a_sentence(build_class: BuildClass, build_findings: BuildF
     assert words_of(nowhere, findings) == (
         "cat is wrong on 30% of its 500 test images; what the errors share is best described as a photo of a blue cat ."
     )
-    by_lot = build_class(hard_captions=(), hard_side=Tally(29, 29), easy_side=Tally(21, 20))  # one answer in 50 is right
+    by_lot = build_class(
+        hard_captions=(), hard_side=Tally(29, 29), easy_side=Tally(21, 20)
+    )  # one answer in 50 is right
     assert words_of(by_lot, findings).endswith("in a group of 29 images. On these images alone, that may be chance.")
     told = build_class(hard_captions=(), hard_side=Tally(25, 25), easy_side=Tally(25, 20))  # 5 right of 50: p .025
     assert words_of(told, findings).endswith("in a group of 25 images.")
