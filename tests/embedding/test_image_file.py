@@ -386,17 +386,19 @@ def test_paths_that_are_no_files_do_not_hang(tmp_path: Path, monkeypatch: pytest
 def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i, side in enumerate((40, 8, 40, 8, 40, 40)):
         Image.new("RGB", (side, side), (i, i, i)).save(tmp_path / f"{i}.png")
-    plain, lock, now, most = image_file.as_unchecked_picture, threading.Lock(), [0], [0]
+    plain, arrived, now, most, wanted = image_file.as_unchecked_picture, threading.Condition(), [0], [0], [0]
 
     def slow(image: Image.Image) -> Picture:
         if image.width < 40:
             return plain(image)
-        with lock:
+        with arrived:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.02)
+            arrived.notify_all()
+            arrived.wait_for(lambda: most[0] >= wanted[0], timeout=30)  # until all that may be here are
+        time.sleep(0.02)  # and for one too many to come
         made = plain(image)
-        with lock:
+        with arrived:
             now[0] -= 1
         return made
 
@@ -405,7 +407,7 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("fdgpu.embedding.loading.cpu_count", lambda: 6)
     for large, expected in ((1000, 1), (2000, 4)):
         monkeypatch.setattr(picture, "LARGE", large)
-        most[0] = 0
+        most[0], wanted[0] = 0, expected
         (batch,) = image_source(tmp_path).batches(9, lambda pixels: pixels[:, :8, :8])
         assert batch.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
         assert most[0] == expected
