@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from benchmarks.discovery import slices
 from benchmarks.discovery.planting import FAMILIES, SEPARATIONS
 from benchmarks.discovery.problem import Problem
 from benchmarks.discovery.worlds import CURVED, HARD, MODERATE, WORLDS, both_attributes, null, planted, two_clusters
@@ -130,3 +131,16 @@ def test_a_problem_with_groups_is_read_as_it_was_written(tmp_path: Path) -> None
             assert read.groups is None
         else:
             np.testing.assert_array_equal(read.groups, problem.groups)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 24])  # at seed 24 the first columns have no three values for a slice that large
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_known_columns_hold_a_slice_of_so_many_values(order: int, seed: int) -> None:
+    world = slices.synthetic(slices.WORLDS[order], seed)
+    assert len(world.planted) == bool(order)
+    for label, values in world.planted:
+        inside = np.logical_and.reduce([world.columns[name] == value for name, value in values])
+        own = world.labels == label
+        assert len(values) == order
+        assert slices.LEAST <= inside[own].mean() <= slices.MOST
+        assert world.wrong[own & inside].mean() > 0.3 > 0.13 > world.wrong[own & ~inside].mean()
