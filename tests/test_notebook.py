@@ -74,9 +74,9 @@ def test_a_progress_bar_is_seen_in_one_output(outputs: list[list[Any]]) -> None:
     bars, shown = outputs[1]
     html = bars.data["text/html"]
     stages = re.findall(r"<th[^>]*>([^<]+)</th>", html)
-    assert {"sort errors", "score captions", "write the report"} <= set(stages)
+    assert {"sort errors", "score captions", "gather findings"} <= set(stages)
     assert re.search(r'<progress value="1" max="1">', html)
-    assert "write the report         1/1" in bars.data["text/plain"]
+    assert "gather findings          1/1" in bars.data["text/plain"]
     assert shown.output_type == "execute_result"
 
 

@@ -52,7 +52,6 @@ from fdgpu.findings import INTERFACE, CleanedClass, Findings, ImageTable, Sorted
 from fdgpu.fingerprint import versions, weights_digest
 from fdgpu.folders import StagedFolder, check_folder, replaced_folder
 from fdgpu.progress import OneBar, Reporter, timed
-from fdgpu.report.page import render_report
 from fdgpu.store.embedding_store import EmbeddingStore
 from fdgpu.store.manifest import keeps_apart
 from fdgpu.store.pieces import Workers
@@ -513,20 +512,19 @@ def _finished(
     folder: StagedFolder | None,
     report: Reporter,
 ) -> AuditResult:
-    """Render the page, and write everything where there is a folder for it."""
-    report("write the report", 0, 1)
-    page, examples = render_report(findings, pictures), example_table(images)
-    if folder is not None:
-        write_audit(folder.path, findings, fit.fitted, page, examples, captions, listed, tested)
-    report("write the report", 1, 1)
-    return AuditResult(
+    """Gather the result, and write everything where there is a folder for it."""
+    result = AuditResult(
         findings=findings,
         directions=fit,
         mode_decisions=images.inputs.by_image(images.decisions),
         captions=captions,
-        examples=examples,
+        examples=example_table(images),
         errors=cause_table(listed),
         pictures=pictures,
-        page=page,
         out=folder.out if folder else None,
     )
+    if folder is not None:
+        report("write the report", 0, 1)
+        write_audit(folder.path, findings, fit.fitted, result.page, result.examples, captions, listed, tested)
+        report("write the report", 1, 1)
+    return result

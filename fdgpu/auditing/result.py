@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from io import StringIO
 from itertools import zip_longest
 from pathlib import Path
@@ -28,7 +28,7 @@ from fdgpu.directions.estimator import FailureDirections
 from fdgpu.errors import InputError
 from fdgpu.files import parse_json, read_text_file
 from fdgpu.findings import Curve, Findings, ModeFindings, Thumbnails
-from fdgpu.report.page import summary_table
+from fdgpu.report.page import render_report, summary_table
 from fdgpu.store.embedding_store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ class AuditResult(Described):
             table of ``examples.parquet``.
         errors: every error of val and test, and what it may be instead of the model's own: ``causes.csv`` as a table.
         pictures: small ones, of the images that the page shows.
-        page: the report as HTML.
         out: the folder it was written to, or None.
 
     Example:
@@ -91,8 +90,12 @@ class AuditResult(Described):
     examples: pa.Table
     errors: pa.Table
     pictures: Thumbnails
-    page: str
     out: Path | None
+
+    @cached_property
+    def page(self) -> str:
+        """The report as HTML, made when it is first asked for."""
+        return render_report(self.findings, self.pictures)
 
     def _described(self) -> dict[str, object]:
         return self.findings._described() | {"out": None if self.out is None else str(self.out)}
