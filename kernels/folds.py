@@ -233,7 +233,12 @@ def _root(values: torch.Tensor) -> torch.Tensor:
     high = high - (high - root)  # Dekker's product: square + error is exactly root²
     low = root - high
     error = ((high * high - square) + 2 * high * low) + low * low
-    return torch.where(root > 0, root + ((values - square) - error) / (2 * root), root)
+    step = ((values - square) - error) / (2 * root)
+    near = root + step
+    below = torch.nextafter(near, torch.zeros_like(near))
+    left_out = (root - near) + step
+    near = torch.where(2 * left_out == below - near, below, near)  # half way: Newton's step ends above every root
+    return torch.where(root > 0, near, root)
 
 
 def _added(values: torch.Tensor) -> torch.Tensor:

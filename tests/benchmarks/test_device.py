@@ -35,7 +35,7 @@ no_device = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUD
 
 @pytest.mark.slow
 def test_it_runs_from_end_to_end_on_the_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--cpu", "--out", str(tmp_path / "results")])
+    main(["--cpu", "--budget", "3600", "--out", str(tmp_path / "results")])
     printed = capsys.readouterr().out
     assert printed.rstrip() == (tmp_path / "results" / "device.md").read_text().rstrip()
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"device.md", "device.json"}

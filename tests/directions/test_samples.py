@@ -50,10 +50,10 @@ def test_false_discoveries_are_controlled_over_the_classes_of_all_conditions() -
 
 def test_vectors_are_not_copied_for_every_condition() -> None:
     x, _, ids, right = conditions(0, 50, 4)
-    samples = check_samples(torch.from_numpy(x), ids, right)
-    assert samples.embeddings.tensor.data_ptr() == torch.from_numpy(x).data_ptr()
-    assert (ids[samples.rows, samples.labels // 2] == samples.labels).all()
-    assert len(samples.rows) == (ids >= 0).sum()
+    embeddings, rows, labels, *_ = check_samples(torch.from_numpy(x), ids, right)
+    assert embeddings.tensor.data_ptr() == torch.from_numpy(x).data_ptr()
+    assert (ids[rows, labels // 2] == labels).all()
+    assert len(rows) == (ids >= 0).sum()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from fdgpu.kernels.draws import Segments
-from fdgpu.kernels.folds import Groups, assign_folds, assign_folds_reference
+from fdgpu.kernels.folds import Groups, _root, assign_folds, assign_folds_reference
 
 BOTH = pytest.mark.parametrize("assign", [assign_folds, assign_folds_reference])
 
@@ -110,6 +110,14 @@ def test_classes_labellings_and_samples_that_take_no_part_do_not_meet(assign, gr
                 for fold, (_, held) in enumerate(StratifiedKFold(cv).split(alone, alone)):
                     expected[held] = fold
             assert folds[part].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("exponent", [-4, -3, 0, 5])
+def test_roots_are_rounded_as_numpys(exponent: int) -> None:
+    """The first numbers below a power of four are those whose roots lie next to the middle of two numbers."""
+    below = 2.0**exponent * (1 - np.arange(40) * 2.0**-53)
+    values = np.concatenate([below, np.random.default_rng(0).random(10_000), [0.0, 1 / 9, 2 / 3]])
+    assert _root(torch.from_numpy(values)).numpy().tobytes() == np.sqrt(values).tobytes()
 
 
 def test_groups_of_one_are_dealt_out_evenly() -> None:
