@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdgpu.answering import Answer, ExitCode
+from fdgpu.findings import Target
 from fdgpu.options import (
     ClassifierName,
     ClassNamesFile,
@@ -22,7 +23,6 @@ from fdgpu.options import (
     Labels,
     Outside,
     Seed,
-    To,
     check_device,
     check_images,
     class_names_of,
@@ -242,7 +242,7 @@ def finetune(
 
 def export(
     audit: Audit,
-    to: Annotated[To, typer.Option(help="The program that it is for, or the format.")],
+    to: Annotated[Target, typer.Option(help="The program that it is for, or the format.")],
     out: Annotated[Path, typer.Option(help="File to write; for fiftyone and huggingface a folder, new or empty.")],
     images: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder that the paths of the images start from.")

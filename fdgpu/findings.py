@@ -107,6 +107,18 @@ class CurveRole(StrEnum):
     CHANCE = "chance"
 
 
+class Target(StrEnum):
+    """Whose data an export is."""
+
+    FIFTYONE = "fiftyone"
+    RENUMICS = "renumics"
+    CLEANLAB = "cleanlab"
+    ATLAS = "atlas"
+    HUGGINGFACE = "huggingface"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 @dataclass(frozen=True)
 class CaptionEvidence:
     """Whether a caption is reliable, and the figures that decided; NaN where there was nothing to compute one from.

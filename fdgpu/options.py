@@ -149,18 +149,6 @@ class Groups(StrEnum):
     NONE = "none"
 
 
-class To(StrEnum):
-    """Whose data an export is (fdgpu.auditing.after.exporting.Target, whose import takes seconds)."""
-
-    FIFTYONE = "fiftyone"
-    RENUMICS = "renumics"
-    CLEANLAB = "cleanlab"
-    ATLAS = "atlas"
-    HUGGINGFACE = "huggingface"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
 PredictionsFile = Annotated[
     Path | None,
     typer.Option(

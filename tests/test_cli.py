@@ -27,7 +27,6 @@ from rich.console import Console
 import fdgpu
 from fdgpu import cli, options
 from fdgpu.answering import ExitCode
-from fdgpu.auditing.after.exporting import Target
 from fdgpu.captions.recipe import bundled_names
 from fdgpu.directions.parameters import AUDIT
 from fdgpu.errors import FdgpuWarning
@@ -646,7 +645,6 @@ def test_python_m_fdgpu_is_the_command_and_help_loads_no_torch() -> None:
 
 def test_the_defaults_are_an_audits() -> None:
     assert (AUDIT.n_permutations, AUDIT.stop_after) == (options.PERMUTATIONS, options.STOP_AFTER)
-    assert [str(one) for one in options.To] == [str(one) for one in Target]
 
 
 # --- the model itself -------------------------------------------------------------------------------------------------

@@ -25,8 +25,9 @@ from PIL import Image
 import fdgpu
 from fdgpu.auditing import AuditResult
 from fdgpu.auditing.after import exporting
-from fdgpu.auditing.after.exporting import MAP, SIMILARITY, Target, audit_frame, class_probabilities, export
+from fdgpu.auditing.after.exporting import MAP, SIMILARITY, audit_frame, class_probabilities, export
 from fdgpu.errors import InputError, MissingExtraError
+from fdgpu.findings import Target
 
 N, D = 120, 12
 CLASSES = ("cat", "dog", "owl")  # the model is never wrong on owls

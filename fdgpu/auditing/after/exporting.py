@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from fdgpu.checks import check_kind, check_name, shown
 from fdgpu.errors import InputError
 from fdgpu.extras import require
 from fdgpu.files import unwritable, write_atomically
-from fdgpu.findings import Cause
+from fdgpu.findings import Cause, Target
 from fdgpu.folders import check_folder, replaced_folder
 from fdgpu.store.embedding_store import EmbeddingStore
 
@@ -33,18 +32,6 @@ SAME = 0.02  # of the largest decision value, what half precision may make of it
 SEPARATOR = "; "  # of tags in CSV
 SIMILARITY, MAP = "fdgpu_similarity", "fdgpu_map"  # brain keys of FiftyOne
 ROUNDING = 1e-4  # of probabilities, which may have been single precision
-
-
-class Target(StrEnum):
-    """Whose data an export is."""
-
-    FIFTYONE = "fiftyone"
-    RENUMICS = "renumics"
-    CLEANLAB = "cleanlab"
-    ATLAS = "atlas"
-    HUGGINGFACE = "huggingface"
-    CSV = "csv"
-    PARQUET = "parquet"
 
 
 def export(
