@@ -13,7 +13,7 @@ All shrinkages and starts of all labellings of K classes are one product with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -22,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 from fdgpu.kernels import hidden_classes_numba
-from fdgpu.kernels.hidden_classes_numba import INSIDE_AT_LEAST, LEAST, MARGIN_RIDGE, NEWTON, SETTLED
+from fdgpu.kernels.hidden_classes_numba import HOLDS, INSIDE_AT_LEAST, LEAST, MARGIN_RIDGE, NEWTON, SETTLED
 
 Tensor = torch.Tensor
 FEWEST = 3  # samples of a start
 INSIDE, OUTSIDE = 0.9, 0.02  # responsibilities of a start
 LEVERAGE = 0.999  # most that a sample predicts itself
-CLARITY = 0.5  # exponent of the clarity in a candidate's score
+WIDER = 2.0  # times the samples that it begins with, which a hidden class may hold
 TALL = 2  # samples for every dimension, above which a smoother is held as a factor
 
 
@@ -39,25 +39,38 @@ class Effort:
     Attributes:
         tails: shares of a class that a start takes for failures, by their predicted margin.
         loss_tails: the same by their predicted loss, which listens to the worst alone.
-        heat: iterations of all starts.
-        final: further iterations of so many ``finalists`` of each shrinkage; and those of a line.
-        finalists: see there.
+        iterations: most of each start.
     """
 
     tails: tuple[float, ...]
     loss_tails: tuple[float, ...]
-    heat: int
-    final: int
-    finalists: int
+    iterations: int
 
     @property
     def starts(self) -> int:
         """Of each shrinkage."""
         return len(self.tails) + len(self.loss_tails)
 
+    @property
+    def regressions(self) -> list[int]:
+        """Which regression each start is of: 0 of margins, 1 of losses."""
+        return [0] * len(self.tails) + [1] * len(self.loss_tails)
 
-FULL = Effort((0.01, 0.05, 0.15, 0.3, 0.5), (0.01, 0.05, 0.15), heat=12, final=30, finalists=3)
-QUICK = Effort((0.05, 0.3), (0.02,), heat=6, final=6, finalists=1)  # of a test, whose permutations are many
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Of each share the start by margins and that by losses; the same twice where there is one."""
+        by_margin = {share: i for i, share in enumerate(self.tails)}
+        by_loss = {share: len(self.tails) + i for i, share in enumerate(self.loss_tails)}
+        both = by_loss | by_margin, by_margin | by_loss
+        return [(both[0][share], both[1][share]) for share in sorted(both[0])]
+
+    def candidates(self, shrinkages: int) -> int:
+        """Of a search: one of each shrinkage and share, and the one along a line."""
+        return shrinkages * len(self.pairs) + 1
+
+
+FULL = Effort((0.01, 0.05, 0.15, 0.3, 0.5), (0.01, 0.05, 0.15), iterations=42)
+QUICK = Effort((0.05, 0.3), (0.02,), iterations=8)  # of a test, whose permutations are many
 
 
 class Space(NamedTuple):
@@ -149,6 +162,7 @@ class Mixtures:
         high, low, variance: (…) mean of that in and outside the hidden class, and its variance in either.
         offset, slope: (…) log-odds of z given the margin t are ``offset − slope t``; the slope is at least 0.
         share: (…) of samples in the hidden class.
+        most: (…) the largest share that it might have.
     """
 
     failing: Tensor
@@ -160,24 +174,31 @@ class Mixtures:
     offset: Tensor
     slope: Tensor
     share: Tensor
+    most: Tensor
 
-    def taken(self, index: Tensor, dim: int) -> Mixtures:
-        """Choose one entry of a leading dimension, which is dropped; ``index`` has the shape of those before it."""
+    def gathered(self, index: Tensor, dim: int) -> Mixtures:
+        """Choose entries of a leading dimension; ``index`` has the shape of those up to it, and so many entries."""
 
         def choose(values: Tensor) -> Tensor:
             at = index.reshape(*index.shape, *[1] * (values.ndim - index.ndim))
-            return values.take_along_dim(at.expand(*index.shape, 1, *values.shape[dim + 1 :]), dim=dim).squeeze(dim)
+            return values.take_along_dim(at.expand(*index.shape, *values.shape[dim + 1 :]), dim=dim)
 
-        return Mixtures(*(choose(getattr(self, one.name)) for one in fields(self)))
+        return self.mapped(choose)
 
-    def with_first(self, others: Mixtures, where: Tensor) -> Mixtures:
-        """Put others (K, P, 1) in the place of the first of the last dimension of (K, P, L), ``where`` (K, P)."""
+    def taken(self, index: Tensor, dim: int) -> Mixtures:
+        """Choose one entry of a leading dimension, which is dropped; ``index`` has the shape of those before it."""
+        return self.gathered(index[..., None], dim).mapped(lambda values: values.squeeze(dim))
 
-        def put(own: Tensor, other: Tensor) -> Tensor:
-            chosen = where.reshape(*where.shape, *[1] * (own.ndim - 2))
-            return torch.cat([torch.where(chosen, other, own[:, :, :1]), own[:, :, 1:]], dim=2)
+    def or_where(self, chosen: Tensor, others: Mixtures) -> Mixtures:
+        """Take others of the same shape where ``chosen``, of the first dimensions, is true."""
+        return self.mapped(
+            lambda own, other: torch.where(chosen.reshape(*chosen.shape, *[1] * (own.ndim - chosen.ndim)), other, own),
+            others,
+        )
 
-        return Mixtures(*(put(getattr(self, one.name), getattr(others, one.name)) for one in fields(self)))
+    def mapped(self, do: Callable[..., Tensor], *others: Mixtures) -> Mixtures:
+        """Do the same to every field, beside the same field of others."""
+        return Mixtures(*(do(*(getattr(of, one.name) for of in (self, *others))) for one in fields(self)))
 
     @property
     def prior(self) -> Tensor:
@@ -210,41 +231,53 @@ def loss_of(margin: Tensor) -> Tensor:
     return torch.nn.functional.softplus(-margin)
 
 
-def starts(space: Space, predicted: Tensor, effort: Effort) -> Tensor:
-    """Start from the samples whose margin or loss is predicted the worst by the others: (K, P, L, S, m).
+def starts(space: Space, predicted: Tensor, effort: Effort) -> tuple[Tensor, Tensor]:
+    """Start from the samples whose margin or loss is predicted the worst by the others.
 
     Args:
         space: K classes.
         predicted: (K, P, L, 2, m) margins, and losses with a minus.
         effort: the shares.
+
+    Returns:
+        Responsibilities (K, P, L, S, m), and the share (K, P, L, S) that each start's hidden class may have at most.
     """
     predicted = torch.where(space.there[:, None, None, None] > 0, predicted, torch.inf)
     place = torch.empty_like(predicted, dtype=torch.int64)
     order = predicted.argsort(dim=-1, stable=True)
     place.scatter_(-1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order))
 
-    def tails(of: Tensor, shares: Sequence[float]) -> Tensor:
-        counts = (of.new_tensor(shares, dtype=space.n.dtype) * space.n[:, None]).round().clamp(min=FEWEST)
-        return of[:, :, :, None] < counts[:, None, None, :, None]
-
-    inside = torch.cat([tails(place[..., 0, :], effort.tails), tails(place[..., 1, :], effort.loss_tails)], dim=3)
-    first: Tensor = torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
-    return first
+    shares = predicted.new_tensor([*effort.tails, *effort.loss_tails])
+    counts = (shares * space.n[:, None]).round().clamp(min=FEWEST)[:, None, None]  # (K, 1, 1, S)
+    inside = place[:, :, :, effort.regressions] < counts[..., None]
+    first = torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
+    most = (WIDER * counts / space.n[:, None, None, None]).clamp(max=1)
+    return first, most.expand(first.shape[:-1])
 
 
 # --- expectation and maximisation -----------------------------------------------------------------------------------
 
 
 def left_out(space: Space, smoother: Smoother, target: Tensor) -> Tensor:
-    """Predict targets (K, P, L, S, m) around their mean, each sample by the ridge regression on the others."""
+    """Predict targets (K, P, L, S, m), each sample by the ridge regression on the others, around the others' mean.
+
+    Around the mean of all the prediction would be less where the own target is more, and tell it by that.
+    """
     there, centred = space.there[:, None, None, None], _centred(space, target)
-    return (centred - (centred - smoother.fitted(centred)) / (1 - smoother.leverage[:, None, :, None])) * there
+    residual = (centred - smoother.fitted(centred)) / (1 - smoother.leverage[:, None, :, None])
+    return (centred * _by_others(space) - residual) * there
 
 
 def dual_of(space: Space, smoother: Smoother, target: Tensor, predicted: Tensor) -> Tensor:
     """Return the weights of the rows (K, P, L, S, m) in :func:`left_out`'s regressions: residuals over the ridge."""
-    residual = (_centred(space, target) - predicted) * (1 - smoother.leverage[:, None, :, None])
+    residual = (_centred(space, target) * _by_others(space) - predicted) * (1 - smoother.leverage[:, None, :, None])
     return residual / smoother.ridge[:, None, :, None, None] * space.there[:, None, None, None]
+
+
+def _by_others(space: Space) -> Tensor:
+    """Return how much farther (K, 1, 1, 1, 1) a target is from the mean of the others than from that of all."""
+    n = space.n[:, None, None, None, None]
+    return n / (n - 1).clamp(min=1)
 
 
 def _centred(space: Space, target: Tensor) -> Tensor:
@@ -257,36 +290,46 @@ def fit(
     smoother: Smoother,
     margin: Tensor,
     first: Tensor,
+    most: Tensor,
     iterations: int,
     direction: tuple[Tensor, Tensor] | None = None,
 ) -> Mixtures:
     """Fit a hidden class from every start: shape (K, P, L, S).
 
-    Each ends as soon as none of its responsibilities moves any more.
+    Each ends as soon as none of its responsibilities moves any more. None holds more than its share: where little is
+    known of a few, many of whom a little more is known would draw the hidden class away from them.
 
     Args:
         space: K classes.
         smoother: of L shrinkages.
         margin: (K, P, m) of every labelling.
         first: (K, P, L, S, m) responsibilities.
+        most: (K, P, L, S) largest share of the samples.
         iterations: most of them.
         direction: predictions and duals (K, P, L, S, m) to stay with; by default every iteration has its own.
     """
     predicted, dual = direction or (None, None)
     if first.device.type == "cpu":
         sizes = space.there.sum(1).long()
-        on_host = smoother.matrix, smoother.leverage, sizes, margin, first, iterations, predicted
+        held = most * space.n[:, None, None, None]
+        on_host = smoother.matrix, smoother.leverage, sizes, margin, first, held, iterations, predicted
         r, along, figures = hidden_classes_numba.fit(*on_host)
     else:
-        r, along, figures = fit_on_device(space, smoother, margin, first, iterations, predicted)
+        r, along, figures = fit_on_device(space, smoother, margin, first, most, iterations, predicted)
     high, low, variance, offset, slope, share = figures.unbind(-1)
     if dual is None:
         dual = dual_of(space, smoother, r, along)
-    return _hard_side(Mixtures(r, dual, along, high, low, variance, offset, slope, share), space)
+    return _hard_side(Mixtures(r, dual, along, high, low, variance, offset, slope, share, most), space)
 
 
 def fit_on_device(
-    space: Space, smoother: Smoother, margin: Tensor, first: Tensor, iterations: int, predicted: Tensor | None
+    space: Space,
+    smoother: Smoother,
+    margin: Tensor,
+    first: Tensor,
+    most: Tensor,
+    iterations: int,
+    predicted: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do the work of :func:`fdgpu.kernels.hidden_classes_numba.fit`, all problems at once and without a wait."""
     there, n = space.there[:, None, None, None], space.n[:, None, None, None]
@@ -305,10 +348,23 @@ def fit_on_device(
         moved = _margin_slope(t, r, there, share.logit() if step == 0 else offset, slope)
         offset, slope = (torch.where(settled, old, new) for old, new in zip((offset, slope), moved, strict=True))
         evidence = ((high - low) / variance)[..., None] * (along - ((high + low) / 2)[..., None])
-        after = (evidence + offset[..., None] - slope[..., None] * t).sigmoid() * there
+        after = _held_back(evidence + offset[..., None] - slope[..., None] * t, there, most * n)
         settled = settled | ((after - r).abs().amax(-1) < SETTLED)
         r = torch.where(settled[..., None], r, after)
     return r, along, torch.stack([high, low, variance, offset, slope, share], dim=-1)
+
+
+def _held_back(odds: Tensor, there: Tensor, most: Tensor) -> Tensor:
+    """Return probabilities of log-odds (…, m), lowered alike where their sum would be above ``most`` (…)."""
+    high = torch.zeros_like(odds[..., 0])
+    highest = torch.where(there > 0, odds, -torch.inf).amax(-1)
+    low = torch.minimum((most / there.sum(-1)).log() - highest, high)  # there each is at most its part
+    within = (odds.sigmoid() * there).sum(-1) <= most
+    for _ in range(HOLDS):
+        shift = (low + high) / 2
+        above = ((odds + shift[..., None]).sigmoid() * there).sum(-1) > most
+        low, high = torch.where(above, low, shift), torch.where(above, shift, high)
+    return (odds + torch.where(within, 0.0, low)[..., None]).sigmoid() * there
 
 
 def _margin_slope(t: Tensor, r: Tensor, there: Tensor, offset: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -340,14 +396,12 @@ def _hard_side(found: Mixtures, space: Space) -> Mixtures:
         found.offset * sign,
         found.slope * sign,
         torch.where(turned, 1 - found.share, found.share),
+        torch.where(turned, torch.ones_like(found.most), found.most),
     )
 
 
 def search(space: Space, smoother: Smoother, margin: Tensor, effort: Effort = FULL) -> tuple[Mixtures, Tensor]:
-    """Fit from every start, the better ones to the end; and along the regressions of margins and losses.
-
-    Where the latter foretells margins better than the hidden class with the best score, whose direction is its own, it
-    takes the place of the hidden class by the strongest shrinkage: what fails lies along a line then, and not apart.
+    """Fit from every start; and along the regressions of margins and losses.
 
     Args:
         space: K classes.
@@ -356,21 +410,18 @@ def search(space: Space, smoother: Smoother, margin: Tensor, effort: Effort = FU
         effort: how far it goes.
 
     Returns:
-        The best hidden class by each shrinkage (K, P, L), and their scores: infinite for a line that took a place.
+        Candidates (K, P, C), the better of two starts of each shrinkage and share, and last the one along a regression;
+        and their :func:`nats`.
     """
     _, predicted = regressions(space, smoother, margin)
-    first = starts(space, predicted, effort)
-    found = fit(space, smoother, margin, first, effort.heat)
-    leading = score(space, margin, found).topk(effort.finalists, dim=-1).indices
-    found = fit(space, smoother, margin, found.failing.take_along_dim(leading[..., None], dim=3), effort.final)
-    best = score(space, margin, found).max(dim=-1)
-    apart, scores = found.taken(best.indices, 3), best.values
-    of = [0] * len(effort.tails) + [1] * len(effort.loss_tails)  # which regression a start is of
-    along = on_regressions(space, smoother, margin, first[:, :, :1], of, effort.final)
-    leader = nats(space, margin, apart).take_along_dim(scores.argmax(dim=-1, keepdim=True), 2)
-    better = (nats(space, margin, along) > leader)[..., 0]
-    on_line = torch.where(better, torch.inf, scores[..., 0])
-    return apart.with_first(along, better), torch.cat([on_line[..., None], scores[..., 1:]], dim=-1)
+    first, most = starts(space, predicted, effort)
+    found = fit(space, smoother, margin, first, most, effort.iterations)
+    gain, pairs = nats(space, margin, found), torch.tensor(effort.pairs, device=margin.device)
+    better = pairs[torch.arange(len(pairs), device=margin.device), gain[..., pairs].argmax(-1)]
+    apart = found.gathered(better, 3).mapped(lambda values: values.flatten(2, 3))
+    along = on_regressions(space, smoother, margin, first[:, :, :1], effort.regressions, effort.iterations)
+    both = apart.mapped(lambda *parts: torch.cat(parts, dim=2), along)
+    return both, torch.cat([gain.take_along_dim(better, 3).flatten(2, 3), nats(space, margin, along)], dim=2)
 
 
 def regressions(space: Space, smoother: Smoother, margin: Tensor) -> tuple[Tensor, Tensor]:
@@ -396,7 +447,8 @@ def on_regressions(
     strongest = smoother.of(slice(None), 1)
     targets, predicted = regressions(space, strongest, margin)
     dual, own = dual_of(space, strongest, targets, predicted), torch.tensor(of, device=first.device)
-    found = fit(space, strongest, margin, first, iterations, (predicted[:, :, :, own], dual[:, :, :, own]))
+    most = torch.ones_like(first[..., 0])  # nothing draws it away from a direction that it stays with
+    found = fit(space, strongest, margin, first, most, iterations, (predicted[:, :, :, own], dual[:, :, :, own]))
     return found.taken(nats(space, margin, found).argmax(dim=-1), 3)
 
 
@@ -407,20 +459,16 @@ def nats(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
     return (found.gain(found.predicted, margin.reshape(shape)) * there).sum(-1)
 
 
-def score(space: Space, margin: Tensor, found: Mixtures) -> Tensor:
-    """Score candidates (K, P, L, S): nats by which vectors foretell margins, times the root of the clarity.
-
-    Nats alone prefer what many causes have in common to one of them; clarity alone any two groups that there are.
-    """
-    gain = nats(space, margin, found)
-    return torch.where(gain > 0, gain * found.clarity**CLARITY, gain)
-
-
 # --- plain twin: one class, one start, every sample left out by a regression of its own -------------------------------
 
 
 def fit_reference(
-    x: NDArray[np.float64], margin: NDArray[np.float64], shrinkage: float, first: NDArray[np.float64], iterations: int
+    x: NDArray[np.float64],
+    margin: NDArray[np.float64],
+    shrinkage: float,
+    first: NDArray[np.float64],
+    most: float,
+    iterations: int,
 ) -> dict[str, NDArray[np.float64]]:
     """Do :func:`fit`'s work for one class (n, d), margins (n,), one shrinkage and one start (n,): fields by name."""
     n, d = x.shape
@@ -443,7 +491,14 @@ def fit_reference(
             moved = np.linalg.solve(curvature, gradient)
             offset, slope = np.array([offset, slope]) + moved * min(1, 2 / max(np.abs(moved).max(), LEAST))
         evidence = (high - low) / variance * (along - (high + low) / 2)
-        after = 1 / (1 + np.exp(slope * margin - offset - evidence))
+        odds = evidence + offset - slope * margin
+        after = 1 / (1 + np.exp(-odds))
+        if after.sum() > most * n:
+            bounds = [min(np.log(most) - odds.max(), 0.0), 0.0]
+            for _ in range(HOLDS):
+                middle = sum(bounds) / 2
+                bounds[int((1 / (1 + np.exp(-odds - middle))).sum() > most * n)] = middle
+            after = 1 / (1 + np.exp(-odds - bounds[0]))
         if np.abs(after - r).max() < SETTLED:
             break
         r = after
@@ -456,9 +511,9 @@ def fit_reference(
 
 
 def _predicted_by_others(x: NDArray[np.float64], target: NDArray[np.float64], i: int, ridge: float) -> float:
-    """Predict sample i's target around the mean of all, by the ridge regression with an intercept on the others."""
+    """Predict sample i's target around the others' mean, by the ridge regression with an intercept on the others."""
     others = np.arange(len(x)) != i
     mean, centre = x[others].mean(axis=0), target[others].mean()
     z = x[others] - mean
     w = z.T @ np.linalg.solve(z @ z.T + ridge * np.eye(len(z)), target[others] - centre)
-    return float((x[i] - mean) @ w + centre - target.mean())
+    return float((x[i] - mean) @ w)

@@ -22,6 +22,7 @@ SETTLED = 3e-3  # largest change of a responsibility after which nothing moves a
 INSIDE_AT_LEAST = 1.5  # samples of a hidden class, and outside
 LEAST = 1e-12
 FIGURES = 6  # high, low, variance, offset, slope, share
+HOLDS = 12  # halvings of the interval of what holds a hidden class back
 PIECES = 4  # of the jobs, for each thread: problems end sooner or later
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # sums in any order: they become vector instructions
 
@@ -80,8 +81,31 @@ def _margin_slope(t, r, offset, slope):
 
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
-def _iterate(t, r, along, figures, after, is_first):
-    """Maximise and expect once: ``figures`` and ``r`` (n,) are brought up to date; True where they have settled."""
+def _hold_back(after, odds, most):
+    """Lower log-odds (n,) alike, so that their probabilities, which ``after`` becomes, are at most ``most`` in sum."""
+    number, n = odds.dtype.type, len(odds)
+    high, highest = number(0), odds[0]
+    for i in range(n):
+        highest = max(highest, odds[i])
+    low = min(np.log(most / number(n)) - highest, high)  # there each is at most its part
+    for _ in range(HOLDS):
+        shift, held = (low + high) / number(2), number(0)
+        for i in range(n):
+            held += _logistic(odds[i] + shift, odds)
+        if held > most:
+            high = shift
+        else:
+            low = shift
+    for i in range(n):
+        after[i] = _logistic(odds[i] + low, odds)
+
+
+@njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
+def _iterate(t, r, along, most, figures, after, odds, is_first):
+    """Maximise and expect once: ``figures`` and ``r`` (n,) are brought up to date; True where they have settled.
+
+    Of responsibilities there are at most ``most`` in sum.
+    """
     number = t.dtype.type
     one, least, n = number(1), number(LEAST), number(len(t))
     inside = along_inside = along_all = number(0)
@@ -101,9 +125,15 @@ def _iterate(t, r, along, figures, after, is_first):
     for at, value in enumerate((high, low, variance, offset, slope, share)):
         figures[at] = value
     steep, middle = (high - low) / variance, (high + low) / number(2)
+    expected = number(0)
+    for i in range(len(t)):
+        odds[i] = offset - slope * t[i] + steep * (along[i] - middle)
+        after[i] = _logistic(odds[i], t)
+        expected += after[i]
+    if expected > most:
+        _hold_back(after, odds, most)
     moved = number(0)  # how many have; a largest change would not become vector instructions
     for i in range(len(t)):
-        after[i] = _logistic(offset - slope * t[i] + steep * (along[i] - middle), t)
         moved += one if abs(after[i] - r[i]) >= number(SETTLED) else number(0)
     if moved > 0:
         r[:] = after
@@ -112,9 +142,11 @@ def _iterate(t, r, along, figures, after, is_first):
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def _left_out(centred, fitted, leverage, along):
-    """Turn fitted values into those that the others predict."""
+    """Turn fitted values into those that the others predict, around their mean."""
+    one, n = leverage.dtype.type(1), leverage.dtype.type(len(along))
+    others = n / max(n - one, one)
     for i in range(len(along)):
-        along[i] = centred[i] - (centred[i] - fitted[i]) / (leverage.dtype.type(1) - leverage[i])
+        along[i] = centred[i] * others - (centred[i] - fitted[i]) / (one - leverage[i])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
@@ -137,12 +169,16 @@ def _multiply(c, h, out):
 
 
 @njit(nogil=True, cache=True)
-def _solve(matrix, is_factor, leverage, margin, r, along, figures, iterations, is_given):
-    """Fit all problems of a job: ``r``, ``along`` (P·S, n) and ``figures`` (P·S, 6) are filled; margins are (P, n)."""
+def _solve(matrix, is_factor, leverage, margin, r, along, most, figures, iterations, is_given):
+    """Fit all problems of a job: ``r``, ``along`` (P·S, n) and ``figures`` (P·S, 6) are filled; margins are (P, n).
+
+    Of each problem's responsibilities there are at most ``most`` (P·S,) in sum.
+    """
     n_problems, n = r.shape
     starts = n_problems // len(margin)
     back = matrix.T.copy() if is_factor else matrix
-    centred, fitted, after, open_ = np.empty_like(r), np.empty_like(r), np.empty_like(r[0]), np.arange(n_problems)
+    centred, fitted, open_ = np.empty_like(r), np.empty_like(r), np.arange(n_problems)
+    after, odds = np.empty_like(r[0]), np.empty_like(r[0])
     between = np.empty((n_problems if is_factor else 0, matrix.shape[1]), r.dtype)
     for step in range(iterations):
         if not is_given:
@@ -159,7 +195,8 @@ def _solve(matrix, is_factor, leverage, margin, r, along, figures, iterations, i
             if not is_given:
                 _left_out(centred[at], fitted[at], leverage, along[problem])
             t = margin[problem // starts]
-            if not _iterate(t, r[problem], along[problem], figures[problem], after, step == 0):
+            own = r[problem], along[problem], most[problem], figures[problem]
+            if not _iterate(t, *own, after, odds, step == 0):
                 open_[still_open] = problem
                 still_open += 1
         open_ = open_[:still_open]
@@ -168,7 +205,7 @@ def _solve(matrix, is_factor, leverage, margin, r, along, figures, iterations, i
 
 
 @njit(nogil=True, cache=True)
-def fit_jobs(matrix, is_factor, leverage, sizes, margin, r, along, figures, iterations, is_given, first, last):
+def fit_jobs(matrix, is_factor, leverage, sizes, margin, most, r, along, figures, iterations, is_given, first, last):
     """Do the jobs from ``first`` to before ``last``, in place; :func:`fit` has the arrays."""
     n_labellings, n_shrinkages, n_starts, _ = r.shape[1:]
     problems = n_labellings * n_starts
@@ -181,7 +218,7 @@ def fit_jobs(matrix, is_factor, leverage, sizes, margin, r, along, figures, iter
         columns = matrix.shape[3] if is_factor else n
         _solve(
             matrix[k, at, :n, :columns].copy(), is_factor, leverage[k, at, :n], margin[k, :, :n].copy(), own, predicted,
-            found, iterations, is_given,
+            most[k, :, at].copy().reshape(problems), found, iterations, is_given,
         )  # fmt: skip
         r[k, :, at, :, :n] = own.reshape(n_labellings, n_starts, n)
         along[k, :, at, :, :n] = predicted.reshape(n_labellings, n_starts, n)
@@ -202,6 +239,7 @@ def fit(
     sizes: Tensor,
     margin: Tensor,
     first: Tensor,
+    most: Tensor,
     iterations: int,
     predicted: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -214,6 +252,7 @@ def fit(
         sizes: (K,) samples of each class; they come first among m.
         margin: (K, P, m).
         first: (K, P, L, S, m) responsibilities.
+        most: (K, P, L, S) of them, in sum.
         iterations: most of them.
         predicted: (K, P, L, S, m) by the others, to stay with; None where every iteration has its own.
 
@@ -223,13 +262,14 @@ def fit(
     r = first.clone(memory_format=torch.contiguous_format)
     along = torch.zeros_like(r) if predicted is None else predicted.clone(memory_format=torch.contiguous_format)
     figures = r.new_zeros(*r.shape[:4], FIGURES)
-    read = matrix.numpy(), leverage.numpy(), sizes.numpy(), margin.numpy()
+    read = matrix.numpy(), leverage.numpy(), sizes.numpy(), margin.numpy(), most.to(r.dtype).contiguous().numpy()
     written = r.numpy(), along.numpy(), figures.numpy()
     is_factor, jobs, threads = matrix.shape[-1] != matrix.shape[-2], r.shape[0] * r.shape[2], torch.get_num_threads()
 
     def work(piece: tuple[int, int]) -> None:
-        smoothers, leverages, n, t = read
-        fit_jobs(smoothers, is_factor, leverages, n, t, *written, iterations, predicted is not None, piece[0], piece[1])
+        smoothers, leverages, n, t, held = read
+        of_samples = is_factor, leverages, n, t, held
+        fit_jobs(smoothers, *of_samples, *written, iterations, predicted is not None, piece[0], piece[1])
 
     if threads == 1:
         work((0, jobs))

@@ -11,9 +11,10 @@ curve of the errors themselves, by vectors alone. Problems are those that ``benc
 Of a planted slice the second form asks what is missing: samples, a start, or a fixed point. In the class that holds it
 a hidden class is fitted as the latent method does (*found*); along the regression of the truth (*told*); and as the
 method does, but from the truth (*begun*). Of each: the area under the curve of the slice, by vectors alone, each
-sample by the others; the nats by which vectors foretell margins; the score by which candidates are chosen; and of the
-first two the nats held out, of which a hidden class needs three. *start* is the one of all starts that holds most of
-the slice for its size, as members of its size. Each is by the shrinkage with the best score, *told* by the most nats.
+sample by the others; the nats by which vectors foretell margins; the same where answers were exchanged, of the
+candidate with the most; and of the first two the nats held out. *start* is the one of all starts that holds most of the
+slice for its size, as members of its size. *found* is the candidate with the most evidence, *told* and *begun* have the
+most nats.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from benchmarks.discovery.problem import Problem
 from benchmarks.discovery.worlds import WORLDS
 from benchmarks.machine import machine
 from benchmarks.stored import store
-from fdgpu.directions.latent import LatentBatch, TorchBackend
+from fdgpu.directions.latent import LatentBatch, TorchBackend, evidence_of
 from fdgpu.directions.numba_backend import NumbaBackend
 from fdgpu.directions.parameters import SolverSettings
 from fdgpu.directions.samples import ClassSamples, check_embeddings, check_loss
@@ -44,6 +45,7 @@ from fdgpu.kernels.hidden_classes import (
     FULL,
     INSIDE,
     OUTSIDE,
+    WIDER,
     Mixtures,
     Smoother,
     Space,
@@ -52,7 +54,6 @@ from fdgpu.kernels.hidden_classes import (
     left_out,
     nats,
     regressions,
-    score,
     search,
     smoother_of,
     space_of,
@@ -96,18 +97,19 @@ def slice_of(problem: Problem, cv: int = SolverSettings.cv) -> dict[str, object]
     batch = TorchBackend(torch.device("cpu"), NumbaBackend).open([one], SolverSettings(method="latent", cv=cv))
     truth, wrong = torch.from_numpy(inside[own]), ~val.correct[own]
     space = space_of(batch.x[None], torch.ones(1, len(own), dtype=batch.x.dtype))
-    smoother, margin = smoother_of(space, batch.shrinkages), batch.margin[None, None]
-    found, scores = search(space, smoother, margin)
+    smoother, answers = smoother_of(space, batch.shrinkages), torch.cat([batch.margin[None], batch.exchanged()])[None]
+    found, gain = search(space, smoother, answers)
+    margin, excess = answers[:, :1], evidence_of(gain)[0]
     told, first = along_truth(space, smoother, margin, truth), told_from(space, smoother, truth)
-    begun = only_start(fit(space, smoother, margin, first, FULL.heat + FULL.final))
+    most = (WIDER * truth.double().mean()).to(first.dtype).expand(first.shape[:-1])
+    begun = only_start(fit(space, smoother, margin, first, most, FULL.iterations))
     each = [
-        found.taken(scores.argmax(-1), 2),
-        told.taken(nats(space, margin, told).argmax(-1), 2),
-        begun.taken(score(space, margin, begun).argmax(-1), 2),
+        found.taken(torch.zeros(1, dtype=torch.int64), 1).taken(excess.argmax(-1), 1).mapped(lambda one: one[:, None]),
+        *(one.taken(nats(space, margin, one).argmax(-1), 2) for one in (told, begun)),
     ]
-    members = starts(space, regressions(space, smoother, margin)[1], FULL)[0, 0].flatten(0, 1) > 0.5
+    members = starts(space, regressions(space, smoother, margin)[1], FULL)[0][0, 0].flatten(0, 1) > 0.5
     start = members[(members[:, truth].sum(1) / members.sum(1)).argmax()]
-    held = float(batch.held_out(batch.margin[None]).total.max()), held_out(batch, truth)
+    held = float(batch.held_out(batch.margin[None]).gain.sum(0).max()), held_out(batch, truth)
     areas = [float(roc_auc_score(truth.numpy(), one.predicted[0, 0].numpy())) for one in each]
     return {
         "setting": problem.setting,
@@ -118,7 +120,7 @@ def slice_of(problem: Problem, cv: int = SolverSettings.cv) -> dict[str, object]
         "start": f"{int(start[truth].sum())} of {int(start.sum())}",
         "area, found / told / begun": " / ".join(f"{value:.2f}" for value in areas),
         "nats": " / ".join(f"{float(nats(space, margin, one)):.1f}" for one in each),
-        "score": " / ".join(f"{float(score(space, margin, one)):.1f}" for one in each),
+        "nats where answers were exchanged": " / ".join(f"{float(one):.1f}" for one in gain[0, 1:].amax(-1)),
         "nats held out, found / told": " / ".join(f"{value:.1f}" for value in held),
     }
 
@@ -134,7 +136,7 @@ def along_truth(space: Space, smoother: Smoother, margin: torch.Tensor, truth: t
     first = told_from(space, smoother, truth)
     predicted = left_out(space, smoother, first)
     along = predicted, dual_of(space, smoother, first, predicted)
-    return only_start(fit(space, smoother, margin, first, FULL.heat + FULL.final, along))
+    return only_start(fit(space, smoother, margin, first, torch.ones_like(first[..., 0]), FULL.iterations, along))
 
 
 def only_start(found: Mixtures) -> Mixtures:

@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks.machine import machine
 from benchmarks.stored import store
 from fdgpu import FailureDirections
+from fdgpu.directions.latent import EXCHANGED
 from fdgpu.directions.parameters import LATENT_COSTS
 from fdgpu.kernels.hidden_classes import FULL, QUICK, Effort
 
@@ -79,7 +80,7 @@ def seconds(method: str, classes: int, permutations: int) -> float:
 
 def operations(n: int, shrinkages: int, effort: Effort) -> float:
     """Count those of one search's products with the smoothers, where no problem settles early."""
-    return 2.0 * n**2 * shrinkages * (effort.starts * effort.heat + effort.finalists * effort.final + 2)
+    return 2.0 * n**2 * shrinkages * (effort.starts * effort.iterations + 2)
 
 
 def bound(classes: int, permutations: int) -> float:
@@ -87,7 +88,8 @@ def bound(classes: int, permutations: int) -> float:
     wide, held = len(LATENT_COSTS), SAMPLES * (FOLDS - 1) // FOLDS
     work = 0.0
     for n, parts in ((SAMPLES, 1), (held, FOLDS)):
-        work += parts * (2.0 * n**2 * DIMENSIONS + wide * 2.0 * n**3 + operations(n, wide, FULL))
+        labellings = 1 + EXCHANGED if n == SAMPLES else 1
+        work += parts * (2.0 * n**2 * DIMENSIONS + wide * 2.0 * n**3 + labellings * operations(n, wide, FULL))
         work += (n == held) * parts * (1 + permutations) * operations(n, TESTED, QUICK)
     return classes * work / product_speed()
 

@@ -131,6 +131,7 @@ class Stream(IntEnum):
     START = 2
     SIDE = 3
     FOLD = 4
+    EXCHANGE = 5
 
 
 def states_of(layout: Layout, *path: int) -> Tensor:
@@ -152,9 +153,9 @@ def permuted_labels(layout: Layout, seed: int, first: int, count: int, classes: 
     return 1 - 2 * wrong.to(torch.int8)
 
 
-def permuted_samples(layout: Layout, seed: int, first: int, count: int) -> Tensor:
+def permuted_samples(layout: Layout, seed: int, first: int, count: int, stream: Stream = Stream.PERMUTATION) -> Tensor:
     """Return the sample whose payload each sample receives, (count, N): the same permutations, for any payload."""
-    states = states_of(layout, seed, Stream.PERMUTATION)[None]
+    states = states_of(layout, seed, stream)[None]
     groups, blocks = layout.groups, layout.blocks
     if groups is None or blocks is None:
         of = layout.segments.of

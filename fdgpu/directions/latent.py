@@ -3,14 +3,18 @@ r"""Failure modes as hidden classes: the method ``"latent"``, which listens to h
 Of every class, a part of the samples, the hidden class, is one on which the model fails (:mod:`hidden_classes
 <fdgpu.kernels.hidden_classes>`, docs/method.md). What an audit makes of it:
 
-- **Evidence.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted without each
-  fold, and on the fold held out it is asked by how many nats the vectors foretell the margins. Folds are drawn, and
-  know no answers, so that a permutation of the answers is as likely as what was seen.
+- **Evidence.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted, which may
+  hold so many samples. By how many nats do the vectors foretell the margins? A search finds something in any answers,
+  so that the same is done with answers that were exchanged. What is beyond these is the evidence.
+- **Choice.** The candidate with the most evidence; a line along which the model does worse, where it has nearly as
+  much.
+- **Little evidence.** Where exchanged answers have as much nobody can say which samples are the hidden class. Then the
+  direction is that of the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it
+  with the same weight.
+- **Held out.** Scores, and the share of errors that is explained, are of hidden classes that were fitted without the
+  fold. Folds are drawn, and know no answers, so that a permutation of the answers is as likely as what was seen.
 - **Test.** Its statistic is the most nats held out by a quicker search, of fewer starts and iterations, which is
   repeated as it is for every permutation of margins and answers.
-- **Choice.** The same on all samples, by the shrinkages with at least half of the most nats; that with the best score.
-- **Little evidence.** Below three nats nobody can say which samples are the hidden class. Then the direction is that of
-  the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it with the same weight.
 - **Captions and pictures** go along the shift between the means of the hidden class and of the others: what its members
   share. The direction that tells them best leaves out what others vary in too.
 - **Degrees.** Inside the hidden class and outside, some samples are harder than others. The ridge regression of the
@@ -38,9 +42,13 @@ from fdgpu.kernels import hidden_classes
 from fdgpu.kernels.draws import keys
 from fdgpu.kernels.hidden_classes import FULL, QUICK, TALL, Effort, Mixtures, Smoother, Space, smoother_of, space_of
 
-ENOUGH = 0.5  # of the most nats held out, that a shrinkage needs to be chosen
+EXCHANGED = 2  # times that answers are exchanged, to see what a search finds in them
+ENOUGH, FORETOLD = 0.4, 0.7  # of the most evidence, and of the most nats held out, that a candidate needs
+CLARITY = 0.5  # exponent of the clarity, by which the evidence of these is multiplied
+ON_LINE = 0.9  # of the most evidence, with which a line is chosen: it is simpler
 TESTED = 2  # shrinkages of a test, the strongest
-SURE = 3.0  # nats of evidence below which there is no hidden class to be told
+SURE = 3.0  # nats of evidence, and nats held out, below which there is no hidden class to be told
+BEYOND = 3.0  # times what any exchanged answers have: evidence that needs no nats held out
 BATCH_BYTES = 1 << 26  # of a batch on a CPU, and of permutations at once: what stays in its caches is faster
 ARRAYS = 10  # as large as the responsibilities, that an iteration holds
 POLISH = 10  # iterations of a resample, which starts from what all samples said
@@ -69,17 +77,12 @@ class HeldOut:
     """What is said of samples by hidden classes that were fitted without them.
 
     Attributes:
-        gain: (cv, K, P, L) nats by which vectors foretell the margins of a fold, by the best of every shrinkage.
-        failing: (P, L, N) probability of the hidden class by the vector alone.
+        gain: (cv, K, P, C) nats by which vectors foretell the margins of a fold, by every candidate of a search.
+        failing: (P, C, N) probability of the hidden class by the vector alone.
     """
 
     gain: Tensor
     failing: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """(K, P, L) nats over all folds."""
-        return self.gain.sum(0)
 
 
 class LatentBatch(ClassBatch):
@@ -163,8 +166,9 @@ class LatentBatch(ClassBatch):
             own = to_device(torch.tensor(list(classes), dtype=torch.int64), self.layout.device)
         everything = effort is FULL
         wide = len(self.shrinkages[: None if everything else TESTED])
-        gain = margin.new_zeros(self.settings.cv, len(self.layout.sizes), len(margin), wide)
-        failing = margin.new_zeros(len(margin), wide if everything else 0, margin.shape[1])
+        candidates = effort.candidates(wide)
+        gain = margin.new_zeros(self.settings.cv, len(self.layout.sizes), len(margin), candidates)
+        failing = margin.new_zeros(len(margin), candidates if everything else 0, margin.shape[1])
         for (fitted, space, smoother, held, products), gained in zip(self.folds_apart, gain, strict=True):
             fitted, held = Part(*(one[own] for one in fitted)), Part(*(one[own] for one in held))
             of_classes = Space(*(one[own] for one in space)), smoother.of(own, wide)
@@ -180,30 +184,36 @@ class LatentBatch(ClassBatch):
 
     def one_direction(self) -> Directions[Tensor]:
         """Find the hidden class of each class, and what stands beside it."""
-        everything, held = self.part(self._open), self.held_out(self.margin[None])
-        space, margin = space_of(self.x[everything.rows], everything.there), everything.of(self.margin[None])
+        everything = self.part(self._open)
+        space = space_of(self.x[everything.rows], everything.there)
         smoother = smoother_of(space, self.shrinkages)
-        by_shrinkage, scores = hidden_classes.search(space, smoother, margin)
-        most = held.total.amax(-1, keepdim=True)  # (K, 1, 1)
-        pick = torch.where(held.total >= ENOUGH * most, scores, -torch.inf).argmax(-1)
-        self._on_line = (pick[:, 0] == 0) & scores[:, 0, 0].isinf()
-        best, sure = by_shrinkage.taken(pick, 2), most[:, 0, 0] >= SURE
+        margin = everything.of(torch.cat([self.margin[None], self.exchanged()]))
+        found, gain = hidden_classes.search(space, smoother, margin)
+        margin, excess, by_chance = margin[:, :1], *evidence_of(gain)
+        held = self.held_out(self.margin[None])
+        foretold = held.gain.sum(0)[:, 0]
+        candidate, pick, self._on_line = self._chosen(excess, foretold, found.clarity[:, 0])
+        best = found.taken(torch.zeros_like(pick), 1).taken(candidate.gather(1, pick[:, None])[:, 0], 1)
+        best = best.mapped(lambda values: values[:, None])
+        self._held_out_gain = held.gain[:, :, 0].take_along_dim(candidate[None], dim=2)
+        self._held_out = held.failing[0].take_along_dim(self.layout.each(candidate.T), dim=0)
+        self._held_out_right = self._accuracies(self._held_out)
+        most, nats = excess.amax(1), self._held_out_gain.sum(0).gather(1, pick[:, None])[:, 0]
+        sure = (most >= SURE) & ((nats >= SURE) | (most >= BEYOND * by_chance))
         nobody = torch.zeros_like(self.margin)
-        self._failing, self._sure = everything.spread(best.failing[:, 0], nobody), sure
-        self._held_out_right = self._accuracies(held.failing[0])
-        self._held_out = held
+        self._failing, self._sure, self._most = everything.spread(best.failing[:, 0], nobody), sure, best.most[:, 0]
         line = self._line(space, smoother, margin, best, everything.of((~self.layout.right)[None]), sure)
-        explained, error = self._explained(held, pick[:, 0])
+        explained, error = self._explained(pick)
         wrong = ~self.layout.right & self._open
         members = self.layout.total(torch.where(wrong, self._failing, 0.0)).round().long()
         nothing = torch.full_like(sure, torch.nan, dtype=torch.float64)
         return Directions(
             coef=line.coef[None],
             intercept=line.intercept[None],
-            C_index=pick.T,
+            C_index=pick[None],
             cv_scores=self._held_out_right[None],
             n_errors=torch.where(sure, members, self.layout.count(wrong))[None],
-            n_iter=torch.full_like(pick.T, FULL.heat + FULL.final),
+            n_iter=torch.full_like(pick, FULL.iterations)[None],
             violation=torch.zeros_like(line.intercept)[None],
             statistic=self._statistic(self.margin[None]),
             shift=line.shift[None],
@@ -212,6 +222,32 @@ class LatentBatch(ClassBatch):
             share=torch.where(sure, best.share[:, 0].double(), nothing)[None],
             explained=torch.stack([explained + z * error for z in (0, -WITHIN, WITHIN)], dim=-1)[None].clamp(0, 1),
         )
+
+    def exchanged(self) -> Tensor:
+        """Exchange margins, and answers, within every class: (EXCHANGED, N)."""
+        drawn = permuted_samples(self.layout, 0, 0, EXCHANGED, Stream.EXCHANGE)
+        return torch.where(self._open[drawn], self.margin[drawn], self.margin)
+
+    def _chosen(self, excess: Tensor, foretold: Tensor, clarity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose by evidence, nats held out, and clarity, (K, C) each.
+
+        Nats alone prefer what many causes have in common to one of them; clarity alone any two groups that there are.
+
+        Returns:
+            A candidate (K, L) of each shrinkage, the one with the most evidence but for the one that was chosen; the
+            shrinkage (K,) of this; and whether it is the line.
+        """
+        most, furthest = excess.amax(1, keepdim=True), foretold.amax(1, keepdim=True)
+        enough = (foretold >= FORETOLD * furthest) | (furthest < SURE)
+        score = torch.where(enough & (excess >= ENOUGH * most) & (excess > 0), excess * clarity**CLARITY, -torch.inf)
+        score = torch.where(score[:, :-1].amax(1, keepdim=True).isinf(), excess, score)
+        on_line, apart = excess[:, -1] >= ON_LINE * most[:, 0], excess[:, :-1]
+        best = torch.where(on_line, apart.shape[1], score[:, :-1].argmax(1))
+        by_shrinkage = apart.unflatten(1, (len(self.shrinkages), -1))
+        of_each = by_shrinkage.shape[2]
+        candidate = by_shrinkage.argmax(2) + of_each * torch.arange(len(self.shrinkages), device=best.device)
+        pick = torch.where(on_line, 0, best // of_each)
+        return candidate.scatter(1, pick[:, None], best[:, None]), pick, on_line
 
     def _line(
         self, space: Space, smoother: Smoother, margin: Tensor, best: Mixtures, wrong: Tensor, sure: Tensor
@@ -264,13 +300,13 @@ class LatentBatch(ClassBatch):
             recalls.append(layout.count(hit & own).double() / layout.count(own))
         return torch.stack(recalls).mean(0).T
 
-    def _explained(self, held: HeldOut, pick: Tensor) -> tuple[Tensor, Tensor]:
+    def _explained(self, pick: Tensor) -> tuple[Tensor, Tensor]:
         """Share (K,) of the errors that the hidden class explains, held out, and its standard error.
 
         Inside, as many errors more than outside's rate as there are of all; samples of a group count as one.
         """
         layout = self.layout
-        r = held.failing[0].take_along_dim(layout.each(pick)[None], dim=0)[0].double() * self._open
+        r = self._held_out.take_along_dim(layout.each(pick)[None], dim=0)[0].double() * self._open
         wrong = (~layout.right & self._open).double()
         outside = self._open.double() - r
         sums = [layout.total(values) for values in (r * wrong, r, outside * wrong, outside, wrong)]
@@ -308,7 +344,7 @@ class LatentBatch(ClassBatch):
 
     def _statistic(self, margin: Tensor, classes: Classes = None) -> Tensor:
         """Return (P, K) the most nats held out, by a quick search."""
-        return self.held_out(margin, classes, QUICK).total.amax(-1).T.double()
+        return self.held_out(margin, classes, QUICK).gain.sum(0).amax(-1).T.double()
 
     def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:  # noqa: ARG002 - all of them
         """Fit resamples (r, B, N) of r modes again, from what all samples said: shifts (r, B, K, d) of all classes."""
@@ -317,17 +353,18 @@ class LatentBatch(ClassBatch):
 
     def _refit(self, kept: Tensor, C_index: Tensor) -> Tensor:
         """Fit (B, N) resamples, shifts (B, K, d)."""
-        found, wide = [], len(self.shrinkages)
+        found, classes = [], torch.arange(len(C_index), device=C_index.device)
         for chosen in kept:
             part = self.part(chosen & self._open)
             space, margin = space_of(self.x[part.rows], part.there), part.of(self.margin[None])
-            first = part.of(self._failing[None])[:, :, None, None].expand(-1, -1, wide, -1, -1)
             smoother = smoother_of(space, self.shrinkages)
-            fitted = hidden_classes.fit(space, smoother, margin, first, POLISH)
-            by_shrinkage = fitted.taken(torch.zeros_like(C_index[:, None, None]).expand(-1, 1, wide), 3)
-            both = first[:, :, :1].expand(-1, -1, -1, 2, -1)
+            own = Smoother(*(one[classes, C_index][:, None] for one in smoother))
+            first = part.of(self._failing[None])[:, :, None, None]
+            most = self._most[:, None, None, None]
+            apart = hidden_classes.fit(space, own, margin, first, most, POLISH).mapped(lambda values: values[:, :, 0])
+            both = first.expand(-1, -1, -1, 2, -1)
             line = hidden_classes.on_regressions(space, smoother, margin, both, (0, 1), POLISH)
-            best = by_shrinkage.with_first(line, self._on_line[:, None]).taken(C_index[:, None], 2)
+            best = apart.or_where(self._on_line, line).mapped(lambda values: values[:, :, 0])
             found.append(
                 self._line(space, smoother, margin, best, part.of((~self.layout.right)[None]), self._sure).shift
             )
@@ -335,9 +372,9 @@ class LatentBatch(ClassBatch):
 
     def nested_scores(self) -> Tensor:
         """Return (K,) held-out balanced accuracy, by the shrinkage that foretells the other folds best."""
-        others = self._held_out.total[:, 0] - self._held_out.gain[:, :, 0]  # (cv, K, L)
+        others = self._held_out_gain.sum(0) - self._held_out_gain  # (cv, K, L)
         chosen = others.argmax(-1)[self.fold, self.layout.segments.of]
-        return self._accuracies(self._held_out.failing[0].take_along_dim(chosen[None], dim=0))[:, 0]
+        return self._accuracies(self._held_out.take_along_dim(chosen[None], dim=0))[:, 0]
 
     # --- more modes ---------------------------------------------------------------------------------------------
 
@@ -355,6 +392,18 @@ class LatentBatch(ClassBatch):
         own_errors = self.layout.count(labels < 0)
         joined = Directions(*(torch.cat(values) for values in zip(*found, strict=True)))
         return joined._replace(n_errors=own_errors), labels, test
+
+
+def evidence_of(gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare nats (K, 1 + P, C), first of what was seen and then of exchanged answers.
+
+    Returns:
+        The evidence (K, C), nats beyond the mean of the exchanged; and the most (K,) that one of these has beyond the
+        others.
+    """
+    seen, exchanged = gain[:, 0], gain[:, 1:]
+    others = (exchanged.sum(1, keepdim=True) - exchanged) / (exchanged.shape[1] - 1)
+    return seen - exchanged.mean(1), (exchanged - others).amax((1, 2))
 
 
 class Line(NamedTuple):
@@ -417,7 +466,7 @@ class TorchBackend:
         """Rows and smoothers of all samples and of each fold's others, and what every start holds."""
         d, shrinkages = one.embeddings.shape[1], len(settings.Cs)
         smoothers = 2 * shrinkages * min(one.n, TALL * d)
-        held = 2 * (1 + settings.cv) * d + smoothers + ARRAYS * FULL.starts * shrinkages
+        held = 2 * (1 + settings.cv) * d + smoothers + ARRAYS * FULL.starts * shrinkages * (1 + EXCHANGED)
         return one.n * held * settings.dtype.itemsize
 
     def open(self, classes: Sequence[ClassSamples], settings: SolverSettings) -> LatentBatch:
