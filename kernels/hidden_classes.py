@@ -249,7 +249,7 @@ def starts(space: Space, predicted: Tensor, effort: Effort) -> tuple[Tensor, Ten
 
     shares = predicted.new_tensor([*effort.tails, *effort.loss_tails])
     counts = (shares * space.n[:, None]).round().clamp(min=FEWEST)[:, None, None]  # (K, 1, 1, S)
-    inside = place[:, :, :, effort.regressions] < counts[..., None]
+    inside = place[:, :, :, torch.tensor(effort.regressions, device=place.device)] < counts[..., None]
     first = torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
     most = (WIDER * counts / space.n[:, None, None, None]).clamp(max=1)
     return first, most.expand(first.shape[:-1])
