@@ -60,7 +60,7 @@ class FailureDirections(Described):
     of ``intercept_`` and :meth:`predict` are vectors as likely in the hidden class as not; with too little evidence as
     many are flagged as were wrong. ``cv_score_`` is the held-out balanced accuracy of right and wrong, where a sample
     counts as wrong that is likelier in the hidden class than not; it chose nothing. ``nested_score_`` is that with the
-    λ that foretells the other folds best, and ``p_value_`` tests the held-out evidence.
+    λ that foretells the other folds best, and ``p_value_`` tests how well margins are foretold that were held out.
 
     The parameters are those of two records, :class:`SolverSettings` and :class:`SearchSettings`, which
     :meth:`from_settings` takes. As scikit-learn has it, they are kept as they were given, may be set again

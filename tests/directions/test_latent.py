@@ -21,6 +21,7 @@ from fdgpu.directions.dealing import Hand, solver
 from fdgpu.directions.distilling import distil
 from fdgpu.directions.estimator import backend_named
 from fdgpu.directions.fit import LATER
+from fdgpu.directions.latent import evidence_of
 from fdgpu.directions.parameters import LATENT_COSTS, PAPER_COSTS, SearchSettings, SolverSettings
 from fdgpu.directions.samples import ClassSamples, margin_of, whitened
 from fdgpu.directions.whitening import Whitening
@@ -137,6 +138,25 @@ def test_where_there_is_no_failure_it_is_not_significant() -> None:
     assert fit.p_value_[0, 0] > 0.05
     assert np.isnan(fit.share_[0, 0])
     assert np.isfinite(fit.decision_function(one.x, one.labels, loss=one.loss)).all()
+
+
+def test_evidence_is_what_exchanged_answers_do_not_have() -> None:
+    excess, by_chance = evidence_of(torch.tensor([[[10.0, 5.0], [1.0, 4.0], [3.0, 2.0]]]))
+    assert excess.tolist() == [[8.0, 2.0]]
+    assert by_chance.tolist() == [2.0]
+
+
+def test_a_rare_hidden_class_is_told_and_exchanged_answers_hold_none() -> None:
+    rng, few = np.random.default_rng(0), Planted(n=2400, share=0.02, seed=1, d=120, separation=5.0)
+    few.p = np.where(few.member, rng.beta(0.4, 0.6, 2400), rng.beta(0.75, 0.25, 2400)).clip(1e-9, 1 - 1e-9)
+    few.right, few.loss = few.p > 0.5, -np.log(few.p)
+    found = few.fit()
+    hardest = np.argsort(found.decision_function(few.x, few.labels))[: few.member.sum()]
+    assert few.member[hardest].mean() > 0.8
+    assert 0.01 <= found.share_[0, 0] <= 0.04
+    order = rng.permutation(2400)
+    few.right, few.loss = few.right[order], few.loss[order]
+    assert np.isnan(few.fit().share_[0, 0])
 
 
 def test_resamples_have_their_shape_and_point_the_same_way(fitted: FailureDirections) -> None:
