@@ -52,7 +52,7 @@ class Effort:
         return len(self.tails) + len(self.loss_tails)
 
     @property
-    def regressions(self) -> list[int]:
+    def regression_of(self) -> list[int]:
         """Which regression each start is of: 0 of margins, 1 of losses."""
         return [0] * len(self.tails) + [1] * len(self.loss_tails)
 
@@ -246,10 +246,9 @@ def starts(space: Space, predicted: Tensor, effort: Effort) -> tuple[Tensor, Ten
     place = torch.empty_like(predicted, dtype=torch.int64)
     order = predicted.argsort(dim=-1, stable=True)
     place.scatter_(-1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order))
-
     shares = predicted.new_tensor([*effort.tails, *effort.loss_tails])
     counts = (shares * space.n[:, None]).round().clamp(min=FEWEST)[:, None, None]  # (K, 1, 1, S)
-    inside = place[:, :, :, torch.tensor(effort.regressions, device=place.device)] < counts[..., None]
+    inside = place[:, :, :, torch.tensor(effort.regression_of, device=place.device)] < counts[..., None]
     first = torch.where(inside, INSIDE, OUTSIDE).to(predicted.dtype) * space.there[:, None, None, None]
     most = (WIDER * counts / space.n[:, None, None, None]).clamp(max=1)
     return first, most.expand(first.shape[:-1])
@@ -261,7 +260,7 @@ def starts(space: Space, predicted: Tensor, effort: Effort) -> tuple[Tensor, Ten
 def left_out(space: Space, smoother: Smoother, target: Tensor) -> Tensor:
     """Predict targets (K, P, L, S, m), each sample by the ridge regression on the others, around the others' mean.
 
-    Around the mean of all the prediction would be less where the own target is more, and tell it by that.
+    The mean of all would give the own target away: the larger it is, the smaller is the mean of the others beside it.
     """
     there, centred = space.there[:, None, None, None], _centred(space, target)
     residual = (centred - smoother.fitted(centred)) / (1 - smoother.leverage[:, None, :, None])
@@ -296,8 +295,8 @@ def fit(
 ) -> Mixtures:
     """Fit a hidden class from every start: shape (K, P, L, S).
 
-    Each ends as soon as none of its responsibilities moves any more. None holds more than its share: where little is
-    known of a few, many of whom a little more is known would draw the hidden class away from them.
+    Each ends as soon as none of its responsibilities moves any more. None holds more samples than ``most`` allows: many
+    on whom the model does a little worse would otherwise draw the hidden class away from a few.
 
     Args:
         space: K classes.
@@ -419,7 +418,7 @@ def search(space: Space, smoother: Smoother, margin: Tensor, effort: Effort = FU
     gain, pairs = nats(space, margin, found), torch.tensor(effort.pairs, device=margin.device)
     better = pairs[torch.arange(len(pairs), device=margin.device), gain[..., pairs].argmax(-1)]
     apart = found.gathered(better, 3).mapped(lambda values: values.flatten(2, 3))
-    along = on_regressions(space, smoother, margin, first[:, :, :1], effort.regressions, effort.iterations)
+    along = on_regressions(space, smoother, margin, first[:, :, :1], effort.regression_of, effort.iterations)
     both = apart.mapped(lambda *parts: torch.cat(parts, dim=2), along)
     return both, torch.cat([gain.take_along_dim(better, 3).flatten(2, 3), nats(space, margin, along)], dim=2)
 

@@ -3,13 +3,12 @@
     python -m benchmarks.discovery --seeds 0-9 [--settings A,B] [--methods A,B] [--cache DIR] [--jobs N] [--prepare]
         [--write]
 
-The latent method was tuned on seeds 0 to 3, and run on seeds from 20 on when it was frozen; docs/benchmarks.md says
-which of them. Each method is fitted on a problem's ``val`` and ranks its ``test``. The paper's forms and SpotCheck
-train networks, whose answers are kept in the cache; ``--prepare`` does nothing else. Measurements are added to
-``measured.jsonl`` there as they are made, and a run
-that was interrupted goes on. ``--jobs`` processes share the cores. Tables give the mean and the deviation between
-seeds, and the number of seeds where a line has fewer; * is a line that is better than ``fdgpu, latent`` by more than
-seeds differ (a paired t interval of 95 %).
+The latent method was tuned on seeds from 0 to 9, and frozen before it was run on others: docs/benchmarks.md has both.
+Each method is fitted on a problem's ``val`` and ranks its ``test``. The paper's forms and SpotCheck train networks,
+whose answers are kept in the cache; ``--prepare`` does nothing else. Measurements are added to ``measured.jsonl`` there
+as they are made, and a run that was interrupted goes on. ``--jobs`` processes share the cores. Tables give the mean and
+the deviation between seeds, and the number of seeds where a line has fewer; * is a line that is better than ``fdgpu,
+latent`` by more than seeds differ (a paired t interval of 95 %).
 """
 
 from __future__ import annotations

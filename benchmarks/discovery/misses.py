@@ -109,7 +109,7 @@ def slice_of(problem: Problem, cv: int = SolverSettings.cv) -> dict[str, object]
     ]
     members = starts(space, regressions(space, smoother, margin)[1], FULL)[0][0, 0].flatten(0, 1) > 0.5
     start = members[(members[:, truth].sum(1) / members.sum(1)).argmax()]
-    held = float(batch.held_out(batch.margin[None]).gain.sum(0).max()), held_out(batch, truth)
+    held = float(batch.held_out(batch.margin[None])[0].sum(0).max()), held_out(batch, truth)
     areas = [float(roc_auc_score(truth.numpy(), one.predicted[0, 0].numpy())) for one in each]
     return {
         "setting": problem.setting,

@@ -3,14 +3,14 @@ r"""Failure modes as hidden classes: the method ``"latent"``, which listens to h
 Of every class, a part of the samples, the hidden class, is one on which the model fails (:mod:`hidden_classes
 <fdgpu.kernels.hidden_classes>`, docs/method.md). What an audit makes of it:
 
-- **Evidence.** From several shares of the class and for every shrinkage λ = 1 / C a hidden class is fitted, which may
-  hold so many samples. By how many nats do the vectors foretell the margins? A search finds something in any answers,
-  so that the same is done with answers that were exchanged. What is beyond these is the evidence.
-- **Choice.** The candidate with the most evidence; a line along which the model does worse, where it has nearly as
-  much.
-- **Little evidence.** Where exchanged answers have as much nobody can say which samples are the hidden class. Then the
-  direction is that of the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it
-  with the same weight.
+- **Evidence.** For several shares of the class and every shrinkage λ = 1 / C a hidden class is fitted, which may hold
+  at most so many samples. By how many nats do the vectors foretell the margins? A search finds something in any
+  answers, so the same is done with answers that were exchanged. The evidence is what is beyond these.
+- **Choice.** Of the candidates with enough evidence that with the most, times the root of its clarity; or a line along
+  which the model does worse, where it has nearly as much.
+- **Little evidence.** Where there is little nobody can say which samples are the hidden class. The direction is then
+  that of the ridge regression of the loss, strongly shrunk, and the sample's own loss stands beside it with the same
+  weight.
 - **Held out.** Scores, and the share of errors that is explained, are of hidden classes that were fitted without the
   fold. Folds are drawn, and know no answers, so that a permutation of the answers is as likely as what was seen.
 - **Test.** Its statistic is the most nats held out by a quicker search, of fewer starts and iterations, which is
@@ -24,7 +24,7 @@ Of every class, a part of the samples, the hidden class, is one on which the mod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple, cast
 
@@ -70,19 +70,6 @@ class Part(NamedTuple):
         """Put (K, m) values in the place of their samples among ``into`` (N,)."""
         padded = torch.cat([into, into[:1]])  # the last takes what is no sample's
         return padded.scatter(0, torch.where(self.there > 0, self.rows, len(into)).flatten(), values.flatten())[:-1]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What is said of samples by hidden classes that were fitted without them.
-
-    Attributes:
-        gain: (cv, K, P, C) nats by which vectors foretell the margins of a fold, by every candidate of a search.
-        failing: (P, C, N) probability of the hidden class by the vector alone.
-    """
-
-    gain: Tensor
-    failing: Tensor
 
 
 class LatentBatch(ClassBatch):
@@ -153,13 +140,17 @@ class LatentBatch(ClassBatch):
 
     # --- fitting ------------------------------------------------------------------------------------------------
 
-    def held_out(self, margin: Tensor, classes: Classes = None, effort: Effort = FULL) -> HeldOut:
+    def held_out(self, margin: Tensor, classes: Classes = None, effort: Effort = FULL) -> tuple[Tensor, Tensor]:
         """Search without each fold, and ask what was found about the fold.
 
         Args:
             margin: (P, N).
             classes: those of interest; what stands for others has no meaning.
-            effort: of the search; a quick one, as a test's, leaves out ``failing``, and all but two shrinkages.
+            effort: of the search; a quick one, as a test's, tries two shrinkages.
+
+        Returns:
+            (cv, K, P, C) nats by which vectors foretell the margins of a fold, by every candidate of a search that did
+            not know it; and (P, C, N) the probability of the hidden class by the vector alone, empty after a quick one.
         """
         own: slice | Tensor = slice(None)
         if classes is not None and len(classes) < len(self.layout.sizes):
@@ -180,7 +171,7 @@ class LatentBatch(ClassBatch):
                 inside = (found.evidence(along) + found.prior[..., None]).sigmoid()
                 for values, into in zip(inside.flatten(1, 2).unbind(1), failing.flatten(0, 1).unbind(0), strict=True):
                     into.copy_(held.spread(values, into))
-        return HeldOut(gain, failing)
+        return gain, failing
 
     def one_direction(self) -> Directions[Tensor]:
         """Find the hidden class of each class, and what stands beside it."""
@@ -190,13 +181,13 @@ class LatentBatch(ClassBatch):
         margin = everything.of(torch.cat([self.margin[None], self.exchanged()]))
         found, gain = hidden_classes.search(space, smoother, margin)
         margin, excess, by_chance = margin[:, :1], *evidence_of(gain)
-        held = self.held_out(self.margin[None])
-        foretold = held.gain.sum(0)[:, 0]
+        held, failing = self.held_out(self.margin[None])
+        foretold = held.sum(0)[:, 0]
         candidate, pick, self._on_line = self._chosen(excess, foretold, found.clarity[:, 0])
         best = found.taken(torch.zeros_like(pick), 1).taken(candidate.gather(1, pick[:, None])[:, 0], 1)
         best = best.mapped(lambda values: values[:, None])
-        self._held_out_gain = held.gain[:, :, 0].take_along_dim(candidate[None], dim=2)
-        self._held_out = held.failing[0].take_along_dim(self.layout.each(candidate.T), dim=0)
+        self._held_out_gain = held[:, :, 0].take_along_dim(candidate[None], dim=2)
+        self._held_out = failing[0].take_along_dim(self.layout.each(candidate.T), dim=0)
         self._held_out_right = self._accuracies(self._held_out)
         most, nats = excess.amax(1), self._held_out_gain.sum(0).gather(1, pick[:, None])[:, 0]
         sure = (most >= SURE) & ((nats >= SURE) | (most >= BEYOND * by_chance))
@@ -234,8 +225,8 @@ class LatentBatch(ClassBatch):
         Nats alone prefer what many causes have in common to one of them; clarity alone any two groups that there are.
 
         Returns:
-            A candidate (K, L) of each shrinkage, the one with the most evidence but for the one that was chosen; the
-            shrinkage (K,) of this; and whether it is the line.
+            The shrinkage's candidates (K, L), each with the most evidence, but where it was chosen the chosen one; the
+            shrinkage (K,) that was chosen; and whether the line was.
         """
         most, furthest = excess.amax(1, keepdim=True), foretold.amax(1, keepdim=True)
         enough = (foretold >= FORETOLD * furthest) | (furthest < SURE)
@@ -344,7 +335,7 @@ class LatentBatch(ClassBatch):
 
     def _statistic(self, margin: Tensor, classes: Classes = None) -> Tensor:
         """Return (P, K) the most nats held out, by a quick search."""
-        return self.held_out(margin, classes, QUICK).gain.sum(0).amax(-1).T.double()
+        return self.held_out(margin, classes, QUICK)[0].sum(0).amax(-1).T.double()
 
     def refit(self, labels: Tensor, C_index: Tensor, classes: Classes = None) -> Tensor:  # noqa: ARG002 - all of them
         """Fit resamples (r, B, N) of r modes again, from what all samples said: shifts (r, B, K, d) of all classes."""
